@@ -28,7 +28,7 @@ class FootageCase:
     pictures: int = 14
     colour: float = 4.0
     seconds: float | None = 0.04
-    aspect: float | None = None  # width over height of the pictures, within 3 %
+    aspects: tuple[float, ...] = ()  # width over height of the pictures, within 2 %: at most that many, exactly
     clean: float | None = None  # largest mean difference of a picture to its frame, 0-255
     refused: str = ""
     note: str = ""

@@ -2,6 +2,7 @@
 
 from contentgen_footage.codecs import codecs
 from contentgen_footage.colours import colours
+from contentgen_footage.framing import apertures, borders, interlaced
 from contentgen_footage.geometry import damage, geometry, tracks
 from contentgen_footage.lengths import lengths, rates, timestamps
 
@@ -12,6 +13,9 @@ CASES = (
     *codecs(),
     *colours(),
     *geometry(),
+    *borders(),
+    *apertures(),
+    *interlaced(),
     *tracks(),
     *damage(),
 )
@@ -19,8 +23,8 @@ CASES = (
 _SAMPLED = {
     "browser-recording", "fragmented-mp4", "jump-of-20-minutes.mkv", "slides-0.5-fps", "slides-variable",
     "hevc-b-pyramid", "hlg", "pq-without-primaries", "smpte-c", "prores-4444", "dolby-vision-5",
-    "vertical-between-black-bars", "anamorphic", "preview-first", "motion-photo",
-    "lost-packets-of-a-stream", "half-a-matroska",
+    "vertical-between-white-bars", "no-bars-slides-with-pictures", "clean-aperture", "interlaced-top-first",
+    "anamorphic", "preview-first", "motion-photo", "lost-packets-of-a-stream", "half-a-matroska",
 }  # fmt: skip
 SAMPLE = tuple(case for case in CASES if case.name in _SAMPLED)
 """One or two cases of each family."""

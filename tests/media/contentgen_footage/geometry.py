@@ -1,4 +1,4 @@
-"""Families: geometry (rotation, aspect, bars, size), tracks, damage."""
+"""Families: geometry (rotation, pixel aspect), tracks, damage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,30 +14,10 @@ from contentgen_footage.case import FootageCase
 from contentgen_footage.films import H264, X264, FilmEncoding, KnownFilm, Picture, encode, picture
 
 _FILM = KnownFilm(shots=8)
-_UNIFORM = "only black bars are cropped and ignored: sky and walls are uniform too"
-_TALL = replace(_FILM, width=180, height=320)
 
 
 def geometry() -> list[FootageCase]:
-    """Cases of rotation, pixel aspect ratio and bars."""
-    bars = [
-        FootageCase(
-            f"{name}-between-{colour}-bars",
-            _barred(film, size, value),
-            "geometry",
-            film=film,
-            shots=8,
-            pictures=7,
-            aspect=film.width / film.height,
-            known=_UNIFORM if value else "",
-        )
-        for name, film, size in (
-            ("vertical", _TALL, (576, 320)),
-            ("landscape", _FILM, (320, 576)),
-            ("letterbox", replace(_FILM, height=136), (320, 180)),
-        )
-        for colour, value in (("black", 0), ("white", 255), ("grey", 128))
-    ]
+    """Cases of rotation and pixel aspect ratio."""
     narrow = replace(_FILM, width=160)
     squeezed = replace(H264, tags={"sample_aspect_ratio": Fraction(2)})
     turned = [
@@ -48,12 +28,11 @@ def geometry() -> list[FootageCase]:
             film=_FILM,
             shots=8,
             pictures=7,
-            aspect=(180 / 320 if angle % 180 else 320 / 180),
+            aspects=(180 / 320 if angle % 180 else 320 / 180,),
         )
         for angle in (90, 180, 270)
     ]
     return [
-        *bars,
         *turned,
         FootageCase(
             "anamorphic",
@@ -62,7 +41,7 @@ def geometry() -> list[FootageCase]:
             film=narrow,
             shots=8,
             pictures=7,
-            aspect=320 / 180,
+            aspects=(320 / 180,),
         ),
     ]
 
@@ -118,22 +97,6 @@ def damage() -> list[FootageCase]:
 def _written(extension: str, encoding: FilmEncoding, film: KnownFilm) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
         return encode(path.with_suffix(extension), film.pictures(), encoding, fps=film.fps)
-
-    return make
-
-
-def _barred(film: KnownFilm, size: tuple[int, int], value: int) -> Callable[[Path], Path]:
-    """The film in the middle of a uniform picture of this width and height."""
-    width, height = size
-    left, top = (width - film.width) // 2, (height - film.height) // 2
-
-    def framed(pixels: Picture) -> Picture:
-        shown = np.full((height, width, 3), value, np.uint8)
-        shown[top : top + film.height, left : left + film.width] = pixels
-        return shown
-
-    def make(path: Path) -> Path:
-        return encode(path.with_suffix(".mp4"), map(framed, film.pictures()), fps=film.fps)
 
     return make
 

@@ -17,7 +17,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.prepare.lora import training_set
 from contentgen_worker.progress import Steps
 
-_ASPECT = 0.03
+_ASPECT = 0.02
 _BOUNDS = MediaLimits(pixels=3840 * 2160, seconds=12 * 3600)
 
 
@@ -88,8 +88,8 @@ def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
         wrong.append(f"pictures of {len({shot for shot, _ in near})} shots, expected {case.pictures}")
     if (off := max((error for _, error in near), default=0.0)) > case.colour:
         wrong.append(f"a colour {off:.1f} of 255 off")
-    if case.aspect and any(abs(each / case.aspect - 1) > _ASPECT for each in found.aspects):
-        wrong.append(f"pictures of aspects {sorted(found.aspects)}, expected {case.aspect}")
+    if case.aspects and not _are(found.aspects, case.aspects):
+        wrong.append(f"pictures of aspects {sorted(found.aspects)}, expected {case.aspects}")
     if case.clean is not None and (off := max(found.differences, default=0.0)) > case.clean:
         wrong.append(f"a picture differs from its frame by {off:.1f}")
     if case.seconds is not None and (late := _late(case.film.cuts, found.cuts)) > case.seconds + frames + 1e-3:
@@ -97,6 +97,12 @@ def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
     if case.note and not any(case.note in each for each in found.notes):
         wrong.append(f"notes {found.notes}, expected {case.note!r}")
     return wrong
+
+
+def _are(found: frozenset[float], expected: tuple[float, ...]) -> bool:
+    """Whether each expected aspect was found, and at most as many as expected."""
+    near = [{each for each in found if abs(each / aspect - 1) <= _ASPECT} for aspect in expected]
+    return all(near) and found == frozenset().union(*near) and len(found) <= len(expected)
 
 
 def _read(path: Path) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
