@@ -75,17 +75,17 @@ def _special_bars() -> list[FootageCase]:
 
 def _no_bars() -> list[FootageCase]:
     still = replace(_FILM, still=True)
-    table: dict[str, tuple[Framed, KnownFilm, dict[str, Any]]] = {
-        "slides-with-margins": (_slide, replace(still, width=260, height=100), {}),
-        "slides-with-pictures": (_slide_with_picture, replace(still, height=100), {}),
-        "white-wall": (_before_a_wall, _FILM, {}),
-        "sky-over-a-plain": (_below_a_sky, replace(_FILM, height=116), {}),
-        "window-on-a-desktop": (_in_a_window, replace(still, width=200, height=100), {}),
-        "cartoon": (_cartoon, still, {}),
+    table: dict[str, tuple[Framed, KnownFilm]] = {
+        "slides-with-margins": (_slide, replace(still, width=260, height=100)),
+        "slides-with-pictures": (_slide_with_picture, replace(still, height=100)),
+        "white-wall": (_before_a_wall, _FILM),
+        "sky-over-a-plain": (_below_a_sky, replace(_FILM, height=116)),
+        "window-on-a-desktop": (_in_a_window, replace(still, width=200, height=100)),
+        "cartoon": (_cartoon, still),
     }
     return [
-        _case(f"no-bars-{name}", framed, film, aspects=(_WHOLE,), **numbers)
-        for name, (framed, film, numbers) in table.items()
+        _case(f"no-bars-{name}", framed, film, aspects=(_WHOLE,), shots=None, pictures=1, colour=255.0, seconds=None)
+        for name, (framed, film) in table.items()
     ]
 
 

@@ -285,9 +285,9 @@ def decoded_luma(rgb: np.ndarray) -> Plane:
 
 def borders_of(luma: Iterable[Plane]) -> Borders | None:
     finder = BorderFinder()
-    for y in luma:
-        finder.push(y)
-    return finder.found()
+    for seconds, y in enumerate(luma):
+        finder.push(seconds, y)
+    return finder.found(0)
 
 
 def test_letterbox_and_pillarbox_are_found_and_cropped() -> None:

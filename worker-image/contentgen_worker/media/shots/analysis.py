@@ -177,7 +177,7 @@ class _Analysis:
                 self._damaged += sample.damaged
                 self._edges.add(seconds, sample.thumbnail)
                 if sample.image and seconds >= self._next_border_check:
-                    self._borders.push(shown(luma(sample.image), self._aperture))
+                    self._borders.push(seconds, shown(luma(sample.image), self._aperture))
                     self._next_border_check, self._border_interval = (
                         seconds + self._border_interval,
                         min(1.1 * self._border_interval, _LAST_BORDER_INTERVAL),
@@ -228,7 +228,7 @@ class _Analysis:
         for candidate in chosen:
             if self._task.plan.is_needed(candidate.frame.seconds, self._last_sent, self._sent):
                 self._sent, self._last_sent = self._sent + 1, candidate.frame.seconds
-                borders = self._borders.found()
+                borders = self._borders.found(candidate.frame.seconds)
                 frame = candidate.frame
                 picture = encode_picture(
                     frame.image, borders, self._task.picture, aspect=frame.aspect, aperture=self._aperture
