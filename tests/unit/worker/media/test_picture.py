@@ -18,10 +18,10 @@ from contentgen_contract.resources.spec import Crop, Dataset
 from contentgen_worker.errors import Unsupported
 from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.decode import WHOLE, frames
-from contentgen_worker.media.decode.planes import Plane
+from contentgen_worker.media.decode.planes import Aperture, Plane, Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.select import quality
-from contentgen_worker.media.select.borders import Bar, BorderFinder, Borders
+from contentgen_worker.media.select.borders import Bar, BorderFinder, Borders, picture_area
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import perceptual_hash
 from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture
@@ -255,6 +255,39 @@ def test_interlaced_frames_are_made_of_one_field() -> None:
     assert quality.combed(pixels[..., 1].astype(np.uint8)) == 0
 
 
+def test_what_does_not_move_keeps_both_fields() -> None:
+    rgb = interlaced()
+    still = photo(3, (700, 360))[:, :640]
+    still[np.arange(360) // 2 % 2 == 0, :200] //= 2
+    rgb[:, :200] = still[:, :200]
+    pixels = shown(encode_picture(frame(rgb), None, PictureSettings()).jpeg)
+    assert np.abs(pixels[:, :160] - still[:, :160].astype(int)).mean() < 6
+    assert quality.combed(pixels[:, 320:, 1].astype(np.uint8)) == 0
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le"])
+def test_small_planes_of_an_interlaced_frame_are_of_one_moment(pixels: str) -> None:
+    shape = Shape.for_frame(640, 360)
+    woven, still = frame(interlaced()), frame(photo(3, (700, 360))[:, :640])
+    flagged: Any = Flagged(woven.reformat(format=pixels))
+    moment: Any = Flagged(still.reformat(format=pixels))
+    assert np.abs(np.subtract(shape.shrink(flagged).y, shape.shrink(moment).y, dtype=int)).mean() < 1
+    flagged.interlaced_frame = moment.interlaced_frame = False
+    assert np.abs(np.subtract(shape.shrink(flagged).y, shape.shrink(moment).y, dtype=int)).mean() > 3
+
+
+class Flagged:
+    """Frame that its decoder calls interlaced."""
+
+    interlaced_frame = True
+
+    def __init__(self, image: av.VideoFrame) -> None:
+        self._image = image
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._image, name)
+
+
 @pytest.mark.parametrize("kind", ["still", "grain", "noise"])
 def test_progressive_frames_are_left_whole(kind: str) -> None:
     random = np.random.default_rng(5)
@@ -357,6 +390,46 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     assert 146 <= result.height <= 150
     assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"
     assert result.scores.border == 0
+
+
+WHITE, GREY = 235, 128
+
+
+@pytest.mark.parametrize(
+    ("bars", "levels", "expected"),
+    [
+        ((0, 60, 0, 60), (WHITE, WHITE), (0, 61, 640, 299)),
+        ((100, 0, 40, 0), (GREY, GREY), (101, 0, 599, 360)),
+        ((80, 40, 80, 40), (WHITE, WHITE), (81, 41, 559, 319)),
+        ((80, 0, 80, 0), (WHITE, GREY), (0, 0, 640, 360)),  # of two levels
+        ((80, 0, 0, 0), (WHITE, WHITE), (0, 0, 640, 360)),  # at one side
+        ((300, 0, 300, 0), (WHITE, WHITE), (0, 0, 640, 360)),  # too wide
+    ],
+)
+@pytest.mark.parametrize("moves", [True, False])
+def test_bars_of_another_colour(
+    bars: tuple[int, int, int, int], levels: tuple[int, int], expected: tuple[int, int, int, int], moves: bool
+) -> None:
+    """They are found once the picture between them has changed."""
+    left, top, right, bottom = bars
+    video = [decoded_luma(photo(seed if moves else 3, (640, 360))) for seed in range(8)]
+    for y in video:
+        y[:top] = y[:, :left] = levels[0]
+        y[360 - bottom :] = y[:, 640 - right :] = levels[1]
+    assert picture_area(video[0], borders_of(video)) == (expected if moves else (0, 0, 640, 360))
+
+
+def test_what_an_aperture_leaves_out_is_in_no_picture() -> None:
+    rgb = np.full((200, 360, 3), (0, 255, 0), np.uint8)
+    rgb[10:190, 8:328] = boxed(photo(2), 20)
+    aperture = Aperture((360, 200), 8, 10, 328, 190)
+    small = Shape.for_frame(360, 200, aperture).shrink(frame(rgb))
+    alone = Shape.for_frame(320, 180).shrink(frame(rgb[10:190, 8:328]))
+    assert np.abs(np.subtract(small.whole, alone.whole, dtype=int)).mean() < 1
+    borders = Borders(top=Bar(1 / 9), bottom=Bar(1 / 9))
+    result = encode_picture(frame(rgb), borders, PictureSettings(), aperture=aperture)
+    assert (result.width, result.height) == (320, 138)
+    assert np.abs(shown(result.jpeg) - photo(2)[21:159]).mean() < 4
 
 
 def test_what_fades_into_black_is_no_border() -> None:
