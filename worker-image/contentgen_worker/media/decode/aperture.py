@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 
 from av.container import InputContainer
@@ -57,7 +57,7 @@ def clean_aperture(source: Path | MediaSource, container: InputContainer, stream
 class _Header:
     """Elements of a file. A truncated one raises struct.error; after `_MAX_ELEMENTS` there are no more."""
 
-    def __init__(self, file: BufferedReader) -> None:
+    def __init__(self, file: "BufferedReader[RawIOBase]") -> None:
         self._file, self._left = file, _MAX_ELEMENTS
         self._whole = _Element(b"", 0, file.seek(0, 2))
 

@@ -79,8 +79,8 @@ class Shape:
         left, top, right, bottom = aperture.area(width, height) if aperture else (0, 0, width, height)
         width, height = right - left, bottom - top
         factor = _LONGEST_SIDE / max(width, height)
-        sides = (max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height))
-        return cls(*sides, aperture)
+        width, height = (max(1, round(side * factor / _MULTIPLE)) * _MULTIPLE for side in (width, height))
+        return cls(width, height, aperture)
 
     def shrink(self, image: av.VideoFrame) -> Planes:
         """Planes of a frame of any size and pixel format. Of an interlaced one, lines of one field are sampled: both

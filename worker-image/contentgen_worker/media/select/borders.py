@@ -103,7 +103,7 @@ class _Side:
 
 
 class BorderFinder:
-    """Collects bars from luma planes of one video, at full size; 0.1 ms per 720p plane without bars, 2 ms with."""
+    """Collects bars from luma planes of one video, at full size; 0.1 ms per 360p plane, 0.4 ms with bars."""
 
     def __init__(self) -> None:
         self._left, self._top, self._right, self._bottom = (_Side() for _ in range(4))
