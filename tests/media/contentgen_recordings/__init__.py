@@ -1,0 +1,1 @@
+"""Corpus of real conditions: recordings with known sounds, and answers of a speech recognition with known subtitles."""
