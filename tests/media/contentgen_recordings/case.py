@@ -14,7 +14,7 @@ class RecordingCase:
 
     `name`: words for the documents, `topic: variant`. `make` writes it into a folder. `heard`: amplitude of each speaker's
     tone by its pitch in Hz, ± `within` of it; `seconds`: length ± 0.1; None: not stated. `begins`: seconds at which it
-    becomes loud, ± 0.06. `notes`: all notes. `refused`: words of the refusal; empty: accepted. `known`: why it is known to
+    becomes loud. `notes`: all notes. `refused`: words of the refusal; empty: accepted. `known`: why it is known to
     be wrong.
     """
 
@@ -25,6 +25,7 @@ class RecordingCase:
     within: float = 0.03
     seconds: float | None = None
     begins: tuple[float, ...] | None = None
+    apart: float = 0.04  # largest error of those, in seconds
     notes: tuple[str, ...] = ()
     refused: str = ""
     track: int | None = None

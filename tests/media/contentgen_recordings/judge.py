@@ -18,7 +18,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.prepare import transcription
 
 _FAINTEST = 0.002  # amplitude that is none
-_SECONDS, _BEGINS = 0.1, 0.06
+_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def faults_of_sound(case: RecordingCase, found: TakenSound) -> list[str]:
             wrong.append(f"{pitch} Hz has an amplitude of {heard:.4f}, expected {wanted:.4f}")
     if case.begins is not None:
         begins = onsets(found.samples)
-        near = [abs(one - other) <= _BEGINS for one, other in zip(begins, case.begins, strict=False)]
+        near = [abs(one - other) <= case.apart + 1e-6 for one, other in zip(begins, case.begins, strict=False)]
         if len(begins) != len(case.begins) or not all(near):
             wrong.append(f"sounds begin at {begins}, expected {case.begins}")
     if found.notes != case.notes:

@@ -12,7 +12,7 @@ from contentgen_recordings.case import RecordingCase
 from contentgen_recordings.sounds import RATE, Piece, beeps, joined, noise, record, tone
 
 _QUIET_START = np.r_[0 * tone(500, 3), noise(9)]
-_JUMPS = "its clock jumps {} times: after that, times may not match the recording"
+_JUMPS = "its clock jumps {}: after that, times may not match the recording"
 _FILLED = "{} s without sound in it are kept as silence, so that times match the recording"
 
 
@@ -49,7 +49,7 @@ def _quiet(name: str, codec: str, **options: str) -> Callable[[Path], Path]:
 def _estimated() -> list[RecordingCase]:
     table = {
         "MP3 of two bit rates without a header": (_joined_mp3, ()),
-        "two joined MPEG-TS": (_joined_ts, (_JUMPS.format(1),)),
+        "two joined MPEG-TS": (_joined_ts, (_JUMPS.format("once"),)),
         "ADTS that begins quietly": (_quiet("a.aac", "aac"), ()),
         "fragmented MP4": (
             _quiet("a.mp4", "aac", movflags="frag_keyframe+empty_moov+default_base_moof", frag_duration="1000000"),
@@ -104,7 +104,7 @@ def _stated() -> list[RecordingCase]:
             for suffix, codec in table.items()
         ),
         _case("cut off: MP3", cut("mp3", "libmp3lame"), notes=("the sound ends at 10 s of 20 s",)),
-        _case("cut off: FLAC", cut("flac", "flac"), notes=("the sound ends at 10 s of 20 s",)),
+        _case("cut off: FLAC", cut("flac", "flac"), notes=("1 damaged packet of its sound is left out", "the sound ends at 10 s of 20 s",)),
         _case("cut off: WAV", cut("wav", "pcm_s16le"), seconds=10),
         _case("cut off: MP4 with its index at the end", cut("m4a", "aac"), refused="it may be damaged or cut off"),
         _case(
@@ -177,6 +177,9 @@ def _headers() -> list[RecordingCase]:
             seconds=8,
             begins=(0, 4),
             notes=(_TOO_SMALL.format(taken),) if taken else (),
+            known="the chunks after the sound are taken for sound, too: 45 ms of noise at its end"
+            if what == "too small before chunks"
+            else "",
         )
         for what, header, stated, tail, taken in table
     ]
@@ -195,35 +198,35 @@ def _clocks() -> list[RecordingCase]:
         return joined(folder / "a.ts", [one] * 3)
 
     def ticks(count: int, every: float) -> list[tuple[float, Any]]:
-        return [(every * number, beeps([0], 1)) for number in range(count)]
+        return [(every * number, beeps([0.5], 1)) for number in range(count)]
 
     drift = 1.005
     return [
         _case(
-            "a gap in the clock", pieces("a.mkv", (0, beeps([1], 2)), (7.5, beeps([0.5, 1], 2)), pictures=10),
-            seconds=9.5, begins=(1, 8, 8.5), notes=(_FILLED.format(6),),
+            "a gap in the clock", pieces("a.mkv", (0, beeps([1], 2)), (8, beeps([0.5, 1], 2)), pictures=10),
+            seconds=10, begins=(1, 8.5, 9), notes=(_FILLED.format(6),),
         ),
         _case(
             "many gaps: a recorder that pauses in silence", pieces("a.mkv", *ticks(10, 3)), seconds=28,
-            begins=tuple(3.0 * number for number in range(10)), notes=(_FILLED.format(18),),
+            begins=tuple(3.0 * number + 0.5 for number in range(10)), notes=(_FILLED.format(18),),
         ),
         _case(
             "a clock that drifts by 0.5 %", pieces("a.mkv", *ticks(60, drift)), seconds=60.3,
-            begins=tuple(round(drift * number, 3) for number in range(60)),
+            begins=tuple(round(0.5 + drift * number, 3) for number in range(60)), apart=0.11,
         ),
         *(
             _case(
                 f"sound that begins after the pictures: {suffix.upper()}",
-                pieces(f"a.{suffix}", (1.5, beeps([0.5], 2)), codec="pcm_s16le" if suffix == "mkv" else "aac", pictures=4),
-                begins=(2,), notes=(_FILLED.format(2),),
+                pieces(f"a.{suffix}", (2.5, beeps([0.5], 2)), codec="pcm_s16le" if suffix == "mkv" else "aac", pictures=4),
+                begins=(3,), notes=(_FILLED.format(2),),
             )
             for suffix in ("mkv", "mp4", "ts")
         ),
-        _case("a clock that begins anew", restarted, begins=(1, 4, 7), notes=(_JUMPS.format(2),)),
+        _case("a clock that begins anew", restarted, begins=(1, 4, 7), notes=(_JUMPS.format("2 times"),)),
         _case("no clock: ADTS", pieces("a.aac", (0, beeps([1, 2], 3)), codec="aac"), begins=(1, 2)),
         _case(
-            "a clock that begins at 27 h", pieces("a.mkv", (97200, beeps([1], 2)), (97203, beeps([0.5], 2))),
-            begins=(1, 3.5), notes=(_FILLED.format(1),),
+            "a clock that begins at 27 h", pieces("a.mkv", (97200, beeps([1], 2)), (97205, beeps([0.5], 2))),
+            begins=(1, 5.5), notes=(_FILLED.format(3),),
         ),
         _case(
             "a clock that wraps at 26.5 h: MPEG-TS",
@@ -232,7 +235,7 @@ def _clocks() -> list[RecordingCase]:
         ),
         _case("silence counts for the limit", pieces("a.mkv", (0, beeps([1], 2)), (30, beeps([1], 2))), limit=20,
               refused="the limit is 20 s"),
-        _case("damaged packets: AC-3", _damaged, begins=(1, 3)),
+        _case("damaged packets: AC-3", _damaged, begins=(1, 3), notes=("20 damaged packets of its sound are left out",)),
     ]  # fmt: skip
 
 

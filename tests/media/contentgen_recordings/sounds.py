@@ -64,6 +64,7 @@ def record(
 
     `options` are those of the container, `encoding` of the codec. Without a layout only the number of channels is stated.
     """
+    form = "s16" if codec.startswith("pcm_s16") else "flt"  # a layout of more than 64 channels can't be converted
     with av.open(str(path), "w", options=options or {}) as container:
         film = container.add_stream("mpeg4", rate=10) if pictures else None
         placed = [_pieces(track) for track in tracks]
@@ -83,10 +84,11 @@ def record(
             if bit_rate:
                 stream.bit_rate = bit_rate
             for start, channels in parts:
-                packed = np.array(channels, np.float32).T
+                packed = np.array(channels).T
+                packed = np.rint(packed * 32767).astype(np.int16) if form == "s16" else packed.astype(np.float32)
                 for at in range(0, len(packed), 1024):
                     part = packed[at : at + 1024].reshape(1, -1)
-                    frame = av.AudioFrame.from_ndarray(part, format="flt", layout=name)
+                    frame = av.AudioFrame.from_ndarray(part, format=form, layout=name)
                     frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(start * rate) + at
                     container.mux(stream.encode(frame))
             container.mux(stream.encode(None))

@@ -165,13 +165,15 @@ def _notes(taken: Pass, stated: float, left_out: float) -> Iterator[str]:
     if left_out * seconds >= _NOTED:
         yield f"the length in its header is too small: {left_out * seconds:.0f} s of sound after it are taken too"
     if taken.damaged:
-        yield f"{taken.damaged} damaged packets of its sound are left out"
+        what = "packet of its sound is" if taken.damaged == 1 else "packets of its sound are"
+        yield f"{taken.damaged} damaged {what} left out"
     if taken.loudness.faint:
         yield f"it is almost silent ({taken.loudness.level:.0f} dBFS where it is loud): little may be understood"
     if timeline.filled >= 1:
         yield f"{timeline.filled:.0f} s without sound in it are kept as silence, so that times match the recording"
     if timeline.jumps:
-        yield f"its clock jumps {timeline.jumps} times: after that, times may not match the recording"
+        often = "once" if timeline.jumps == 1 else f"{timeline.jumps} times"
+        yield f"its clock jumps {often}: after that, times may not match the recording"
     if stated - seconds > max(_MISSING_AT_END, stated / 10):
         yield f"the sound ends at {seconds:.0f} s of {stated:.0f} s"
 

@@ -18,7 +18,7 @@ _FADE = 160  # samples from the gains of one window to those of the next: 10 ms,
 _CANCELLED = 0.4  # power of the mix by that of its loudest part; in stereo the mix is 10 dB below the louder channel
 _AUDIBLE = 1e-6  # power; -60 dBFS
 _SUM = 1.001  # of weights whose mix can be louder than its channels
-_LARGEST = 8.0  # of a sample; PCM of floats may have any value
+_LARGEST = 1000.0  # of a sample; PCM of floats may have any value
 
 _CENTRE, _FRONT, _SURROUND = 1.0, 0.5**0.5, 0.5
 _WEIGHTS: dict[str, float] = {
@@ -42,43 +42,52 @@ def equal_weights(channels: int) -> Samples:
     return np.full(channels, channels**-0.5 if channels > 2 else 1 / channels, np.float32)
 
 
-def bounded(samples: npt.NDArray[np.floating[Any]]) -> Samples:
-    """Samples without infinities and NaN."""
-    if not np.abs(samples).max() <= _LARGEST:  # or NaN
+def bounded(samples: npt.NDArray[np.floating[Any]]) -> tuple[Samples, bool]:
+    """Samples without infinities and NaN, and whether any is beyond full scale."""
+    if _within(samples, 1):
+        return samples.astype(np.float32, copy=False), False
+    if not _within(samples, _LARGEST):
         samples = np.clip(np.nan_to_num(samples), -_LARGEST, _LARGEST)
-    return samples.astype(np.float32, copy=False)
+    return samples.astype(np.float32, copy=False), True
 
 
-def gains(window: Samples, weights: Samples, before: Samples) -> tuple[Samples, bool]:
+def _within(samples: npt.NDArray[np.floating[Any]], limit: float) -> bool:
+    """Whether all samples are numbers of at most this size."""
+    return bool(samples.max() <= limit and samples.min() >= -limit)
+
+
+def gains(window: Samples, weights: Samples, before: Samples, *, loud: bool = False) -> tuple[Samples, bool]:
     """Gain of each channel in a window (channels, samples), and whether audible channels cancel each other.
 
     Those that do get the polarity in which they add up: that of the gains before, if they do in it. The mix of the
-    window is at most 1.
+    window is at most 1. `loud`: samples are beyond full scale.
     """
-    if len(window) == 1:
-        return weights, False
-    parts = (window - window.mean(axis=1, keepdims=True)) * weights[:, None]
-    loudest = float(np.einsum("cs,cs->c", parts, parts).max())
-    signs = np.ones(len(parts), np.float32)
-    if cancelled := _power(parts.sum(axis=0)) < _CANCELLED * loudest:
-        signs = np.copysign(signs, before)
-        if _power(signs @ parts) < _CANCELLED * loudest:
-            signs = _polarity(parts)
+    signs, cancelled = np.ones(len(window), np.float32), False
+    if len(window) > 1:
+        power = _powers(window, weights)
+        loudest = float(power.diagonal().max())
+        if power.sum() < _CANCELLED * loudest:
+            signs = np.copysign(signs, before)
+            if signs @ power @ signs < _CANCELLED * loudest:
+                signs = _polarity(power)
+            cancelled = loudest > _AUDIBLE * window.shape[1]
     result = signs * weights
-    peak = float(np.abs(result @ window).max()) if weights.sum() > _SUM else 1.0
-    return (result / max(peak, 1)).astype(np.float32), cancelled and loudest > _AUDIBLE * window.shape[1]
+    peak = float(np.abs(result @ window).max()) if loud or weights.sum() > _SUM else 1.0
+    return (result / max(peak, 1)).astype(np.float32), cancelled
 
 
-def _power(samples: Samples) -> float:
-    return float(samples @ samples)
+def _powers(window: Samples, weights: Samples) -> Samples:
+    """Power of each channel's part of the mix, without its offset, and what two of them have in common."""
+    sums = window.sum(axis=1)
+    common: Samples = window @ window.T - np.outer(sums, sums) / np.float32(window.shape[1])
+    return common * np.outer(weights, weights)
 
 
-def _polarity(parts: Samples) -> Samples:
+def _polarity(power: Samples) -> Samples:
     """Sign of each channel with which it adds to the sum of those before it, so the sum is louder than each of them."""
-    signs, total = np.ones(len(parts), np.float32), np.zeros(parts.shape[1], np.float32)
-    for channel, part in enumerate(parts):
-        signs[channel] = -1 if part @ total < 0 else 1
-        total += signs[channel] * part
+    signs = np.zeros(len(power), np.float32)
+    for channel, common in enumerate(power):
+        signs[channel] = -1 if common @ signs < 0 else 1
     return signs
 
 

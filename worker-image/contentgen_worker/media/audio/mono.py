@@ -39,6 +39,7 @@ class MonoMixer:
         if self._resampler is None or shape != self._shape:
             yield from self.flush()
             self._weights, self._gains = self._weigh(frame), None
+            # Packed: PyAV 18.1.0 crashes on planar frames of 8 channels or more.
             self._resampler = av.AudioResampler(format="flt", rate=RATE, frame_size=_BLOCK)
             self._shape = shape
         frame.pts = None
@@ -62,9 +63,9 @@ class MonoMixer:
         return equal_weights(channels)
 
     def _mix(self, frame: AudioFrame) -> Block:
-        window = bounded(np.asarray(frame.to_ndarray(), np.float32).reshape(-1, len(self._weights)).T)
+        window, loud = bounded(np.ascontiguousarray(frame.to_ndarray().reshape(-1, len(self._weights)).T))
         before = self._weights if self._gains is None else self._gains
-        now, cancelled = gains(window, self._weights, before)
+        now, cancelled = gains(window, self._weights, before, loud=loud)
         if cancelled:
             self.cancelled += window.shape[1] / RATE
         mix = mixed(window, now if self._gains is None else self._gains, now)
