@@ -38,9 +38,9 @@ class RecordingCase:
 class AnswerCase:
     """An answer of AssemblyAI and the files that are made of it.
 
-    `cues`: texts of the first subtitles, all lines; `begins`: milliseconds at which they begin. `text`: of transcript.txt.
-    `notes`: all notes. `facts`: of the outcome. `unreadable`: limits that its speech leaves no room for. `refused`: words
-    of the refusal; empty: accepted. `known`: why it is known to be wrong.
+    `cues`: texts of the first subtitles, all lines; `begins`: milliseconds at which they begin; `count`: number of all. `text`: of transcript.txt.
+    `notes`: all notes. `facts`: of the outcome. `refused`: words of the refusal; empty: accepted. `known`: why it is known
+    to be wrong.
     """
 
     name: str
@@ -48,6 +48,7 @@ class AnswerCase:
     answer: Mapping[str, Any]
     cues: tuple[str, ...] = ()
     begins: tuple[int, ...] = ()
+    count: int | None = None
     text: str = ""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)

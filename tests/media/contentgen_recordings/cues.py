@@ -91,7 +91,7 @@ def _of_texts(shown: Sequence[ShownCue], limits: Subtitles, *, in_order: bool) -
                 yield f"{width(line)} columns in {line!r}"
             if unicodedata.category(line[0])[0] == "M":
                 yield f"a mark begins {line!r}"
-            if in_order and (line[0] in _NOT_FIRST or line[-1] in _NOT_LAST):
+            if in_order and any(map(str.isalnum, line)) and (line[0] in _NOT_FIRST or line[-1] in _NOT_LAST):
                 yield f"punctuation at the wrong end of {line!r}"
 
 

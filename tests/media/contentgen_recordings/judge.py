@@ -102,6 +102,8 @@ def _of_subtitles(case: AnswerCase, srt: bytes, vtt: bytes) -> list[str]:
     texts, begins = tuple(each.text for each in shown), tuple(each.start for each in shown)
     if texts[: len(case.cues)] != case.cues:
         wrong.append(f"cues {texts[: len(case.cues) + 1]}, expected {case.cues}")
+    if case.count not in (None, len(shown)):
+        wrong.append(f"{len(shown)} cues, expected {case.count}")
     if begins[: len(case.begins)] != case.begins:
         wrong.append(f"cues begin at {begins[: len(case.begins) + 1]}, expected {case.begins}")
     return wrong

@@ -10,7 +10,7 @@ from contentgen_contract import patterns
 from contentgen_contract.names import Reason, Step
 from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.resources.spec import TranscriptFormat, TranscriptionOptions, TranscriptionSpec
-from contentgen_contract.word_joining import joined, separators
+from contentgen_contract.word_joining import is_unspaced, joined, separators
 from contentgen_contract.worker.orders import TranscriptFacts
 from contentgen_worker.collect import answers
 from contentgen_worker.collect.response import provider_response
@@ -76,6 +76,8 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
         )
     seconds = side.read("audio_duration", response.get("audio_duration"), answers.seconds)
     words = _words(items or said, text, seconds, side)
+    if text.strip() and not words:
+        side.notes.append("the answer has no times, so its subtitles are empty")
     utterances = _utterances(said, side)
     given = response.get("utterances")
     whole = isinstance(given, list) and len(given) == len(utterances)
@@ -112,22 +114,27 @@ def _words(
     untimed = unnamed = 0
     for item, separator in zip(items, separators([item["text"] for item in items], text), strict=True):
         start, end = _or_none(answers.milliseconds, item.get("start")), _or_none(answers.milliseconds, item.get("end"))
-        known = start is not None and end is not None and start <= end
-        untimed += not known
+        untimed += start is None
         speaker = _or_none(answers.label, item.get("speaker"))
         unnamed += speaker is None and item.get("speaker") is not None
-        if not known:
-            start = end = None
-        heard.append(HeardWord(item["text"], start, end, speaker or None, bool(separator)))
-    _note_left_out(untimed, "words have no times", side)
-    _note_left_out(unnamed, "words have no speaker that can be read", side)
+        end = None if start is None else max(start, end or start)
+        # The first word may not be the first in time.
+        spaced = bool(separator) or (not heard and not is_unspaced(item["text"].strip()[:1]))
+        heard.append(HeardWord(item["text"], start, end, speaker or None, spaced))
+    _note_left_out(untimed, f"{_have(untimed, 'word')} no times", side)
+    _note_left_out(unnamed, f"{_have(unnamed, 'word')} no speaker that can be read", side)
     return timed(heard, None if seconds is None else round(seconds * 1000)) if untimed < len(heard) else ()
 
 
 def _utterances(items: Iterable[dict[str, Any]], side: answers.SideFacts) -> tuple[_Utterance, ...]:
     found = [_Utterance(_or_none(answers.label, each.get("speaker")) or "", each["text"]) for each in items]
-    _note_left_out(sum(not each.speaker for each in found), "utterances have no speaker that can be read", side)
+    unnamed = sum(not each.speaker for each in found)
+    _note_left_out(unnamed, f"{_have(unnamed, 'utterance')} no speaker that can be read", side)
     return tuple(found)
+
+
+def _have(count: int, what: str) -> str:
+    return f"{what} has" if count == 1 else f"{what}s have"
 
 
 def _or_none(parse: Any, value: object) -> Any:

@@ -38,6 +38,8 @@ def _cluster_columns(cluster: str) -> int:
 def ends_sentence(word: str, following: str = "") -> bool:
     """True if a sentence ends with the word, which `following` comes after; not after an abbreviation."""
     bare = _bare(word)
+    if bare[-1:] == ";" and unicodedata.name(bare[-2:-1] or ";").startswith("GREEK"):
+        return True  # its question mark
     if not bare or bare[-1] not in _SENTENCE_ENDS:
         return False
     if bare[-1] in ".…" and following and following.lstrip(_QUOTES)[:1].islower():
