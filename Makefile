@@ -67,7 +67,7 @@ CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hosti
 	operator/runs/test_crashes.py operator/runs/test_outcome_swap.py operator/runs/test_run_documents.py \
 	operator/worker_api/test_worker_api_http.py operator/worker_api/test_worker_api_tls.py simulation \
 	tooling/test_images.py try/api_server/test_watches.py worker/media/test_adaptive.py worker/media/test_engine.py \
-	worker/media/test_isolation.py worker/media/test_pyscenedetect.py worker/sound
+	worker/media/test_isolation.py worker/media/test_pyscenedetect.py
 
 .PHONY: format
 format: .venv/.ready ## sort imports, format, and fix what ruff can fix

@@ -101,6 +101,7 @@ def _times() -> list[AnswerCase]:
               whole, begins=(1300,)),
         _case("fractions of milliseconds", [word(e["text"], e["start"] + 0.4, e["end"] + 0.4) for e in talk(_EN)], whole, begins=(1000,)),
         _case("a long word over a pause", [word("Wait…", 0, 9_000), *talk(_EN, 12_000)], "Wait…", begins=(0, 12_000)),
+        _case("an end beyond the recording", [*talk(_EN[:-1]), word("March", 4850, 900_000)], whole, begins=(1000,), seconds=6),
         _case("two short words", [*talk(["Yes."], 0, 100), *talk(["Unbelievably", "extraordinary", "circumstances"], 2000, 100)],
               "Yes.", "Unbelievably extraordinary circumstances", begins=(0, 2000)),
         _case("4,000 words without punctuation", no_stops, facts={"wordCount": 4000}),

@@ -40,10 +40,10 @@ def read(content: bytes, form: str) -> list[ShownCue]:
 def cues(srt: bytes, vtt: bytes) -> list[ShownCue]:
     """Cues of transcript.srt. Fails unless both parsers find the same in both files, but for the speakers' names."""
     shown = [each for each in read(srt, "srt") if each.text.strip()]
-    spoken = [_bare(_SPEAKER.sub("", each.text)) for each in shown]
+    spoken = [bare(_SPEAKER.sub("", each.text)) for each in shown]
     voices = read(vtt, "webvtt") if shown else []
     assert [(each.start, each.end) for each in voices] == [(each.start, each.end) for each in shown]
-    assert [_bare(html.unescape(re.sub(r"</?v[^>]*>", "", each.text))) for each in voices] == spoken
+    assert [bare(html.unescape(re.sub(r"</?v[^>]*>", "", each.text))) for each in voices] == spoken
     for content, parser in ((srt, webvtt.from_srt), (vtt, None)):
         text = content.decode()
         parsed = webvtt.from_buffer(io.StringIO(text), format="srt" if parser else "vtt") if shown else []
@@ -57,8 +57,8 @@ def _milliseconds(time: str) -> int:
     return round(((int(hours) * 60 + int(minutes)) * 60 + float(seconds)) * 1000)
 
 
-def _bare(text: str) -> str:
-    """Without what SubRip can't show and without spaces."""
+def bare(text: str) -> str:
+    """The text without what SubRip can't show and without spaces."""
     return "".join(text.translate(str.maketrans("<>{}\\", "‹›()∖")).split())
 
 

@@ -93,7 +93,7 @@ def _limit(words: Sequence[HeardWord], length: int | None) -> int | None:
 
 def _plausible(words: Sequence[HeardWord], limit: int | None) -> list[HeardWord]:
     """One speaker's words; those whose time can't be right have none."""
-    kept = [word if _is_time(word, limit) else replace(word, start=None, end=None) for word in words]
+    kept = [_within(word, limit) for word in words]
     last: int | None = None
     for number, word in enumerate(kept):
         if word.start is not None and word.start == last:  # two words can't begin at once
@@ -109,8 +109,12 @@ def _plausible(words: Sequence[HeardWord], limit: int | None) -> list[HeardWord]
     return kept
 
 
-def _is_time(word: HeardWord, limit: int | None) -> bool:
-    return word.start is not None and word.end is not None and (limit is None or word.start <= limit)
+def _within(word: HeardWord, limit: int | None) -> HeardWord:
+    """The word with an end within the limit; without times if one is missing, or its start is beyond the limit."""
+    start, end = word.start, word.end
+    if start is None or end is None or (limit is not None and start > limit):
+        return replace(word, start=None, end=None)
+    return word if limit is None or end <= limit else replace(word, end=limit)
 
 
 def _longest_rise(starts: Sequence[int]) -> set[int]:

@@ -95,52 +95,6 @@ def test_many_pictures(host: Host, count: int, monkeypatch: pytest.MonkeyPatch) 
 TALK = hostile.ANSWERS[SPEECH]
 
 
-@pytest.mark.parametrize(
-    ("change", "facts", "noted"),
-    [
-        ({"language_code": "x" * 200}, {"language": None}, "language_code"),
-        ({"language_code": 7}, {"language": None}, "language_code"),
-        ({"language_code": "zh-Hant-cmn-Hans-CN"}, {"language": "zh-Hant-cmn-Hans-CN"}, ""),
-        ({"language_code": None}, {"language": None}, ""),
-        ({"audio_duration": -1}, {"durationSeconds": 3.15}, "audio_duration"),
-        ({"audio_duration": 1e300}, {"durationSeconds": 3.15}, "audio_duration"),
-        ({"audio_duration": "12"}, {"durationSeconds": 3.15}, "audio_duration"),
-        ({"audio_duration": None, "words": None}, {"durationSeconds": 2.75, "wordCount": 8}, ""),
-        ({"words": "x"}, {"wordCount": 8}, "words of the provider is 'x'"),
-        ({"words": [None, *TALK["words"]]}, {"wordCount": 8}, "1 of 9 words can't be read"),
-        ({"utterances": 5}, {"speakers": 2}, "utterances of the provider is 5"),
-        ({"text": None}, {"wordCount": 8}, "it is made of the words"),
-        ({"text": None, "words": None}, {"wordCount": 8}, "it is made of the utterances"),
-        ({"words": [{"text": "Hi", "start": -1, "end": "x"}]}, {"durationSeconds": 12.0}, "1 words have no times"),
-    ],
-)
-def test_transcripts_with_odd_details(host: Host, change: dict[str, Any], facts: dict[str, Any], noted: str) -> None:
-    left = run(host, SPEECH, TALK | change)
-    assert left.outcome.succeeded, left.outcome.message
-    assert facts.items() <= left.facts.items()
-    assert noted in " ".join(left.facts["notes"])
-    assert bool(left.facts["notes"]) is bool(noted)
-    assert b"Good morning everybody in the room." in left.stored["transcript.txt"]
-    assert len(left.stored) == 4
-
-
-def test_no_speech_is_an_empty_transcript(host: Host) -> None:
-    said = "language_detection cannot be performed on files with no spoken audio."
-    left = run(host, SPEECH, {"status": "error", "error": said, "text": None, "audio_duration": None})
-    assert left.outcome.succeeded, left.outcome.message
-    assert (left.facts["wordCount"], left.facts["notes"]) == (0, ["the provider found no speech"])
-    assert left.stored["transcript.txt"].strip() == b""
-    assert not run(host, SPEECH, {"status": "error", "error": "Download error", "text": None}).outcome.succeeded
-
-
-def test_a_word_without_times_stays_in_its_subtitle(host: Host) -> None:
-    words = [dict(each) for each in TALK["words"]]
-    words[3] |= {"start": None, "end": None, "speaker": {}}
-    left = run(host, SPEECH, TALK | {"words": words})
-    assert b"morning" in left.stored["transcript.srt"]
-    assert left.facts["notes"] == ["1 words have no times", "1 words have no speaker that can be read"]
-
-
 def test_characters_that_nothing_can_store(host: Host) -> None:
     text = json.dumps(TALK).replace("Good morning", "Good\\ud800\\u0000\\u001b[31m morning")
     left = run(host, SPEECH, text.encode() + b" ")
