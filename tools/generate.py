@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/simulation")]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/simulation"), str(ROOT / "tests/media")]
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
@@ -209,10 +209,20 @@ _BLOCK = re.compile(r"(<!-- reasons: ([\w ]+) -->\n).*?(<!-- end of reasons -->\
 _LIST = re.compile(r"(<!-- advice: ([\w ]+) -->\n).*?(<!-- end of advice -->\n)", re.DOTALL)
 
 
-def with_advice(text: str) -> str:
-    """A hand-written document with its blocks between markers made of the advice table."""
+_CORPUS = re.compile(r"(<!-- corpus: (\w+) -->\n).*?(<!-- end of corpus -->\n)", re.DOTALL)
+
+
+def with_blocks(text: str) -> str:
+    """A hand-written document with its blocks between markers made of the advice table and the corpus of media."""
     text = _BLOCK.sub(lambda found: f"{found[1]}{_advice_table(found[2])}{found[3]}", text)
-    return _LIST.sub(lambda found: f"{found[1]}{_advice_list(found[2])}{found[3]}", text)
+    text = _LIST.sub(lambda found: f"{found[1]}{_advice_list(found[2])}{found[3]}", text)
+    return _CORPUS.sub(lambda found: f"{found[1]}{_corpus_table(found[2])}{found[3]}", text)
+
+
+def _corpus_table(name: str) -> str:
+    from contentgen_recordings.tables import table  # noqa: PLC0415 - PyAV and OpenCV, for two pages only
+
+    return table(name)
 
 
 def _advice_table(names: str) -> str:
@@ -244,8 +254,8 @@ def _documents() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "docs").rglob("*.md")):
         text = path.read_text()
         generated = text.startswith(_MARKDOWN_HEADER)
-        if not generated and (_BLOCK.search(text) or _LIST.search(text)):
-            yield str(path.relative_to(ROOT)), with_advice(text)
+        if not generated and any(block.search(text) for block in (_BLOCK, _LIST, _CORPUS)):
+            yield str(path.relative_to(ROOT)), with_blocks(text)
 
 
 _COMMAND = re.compile(r"kubectl contentgen [a-z]+(?: NAME(?: REQUEST_ID)?)?|curl -sI URL")

@@ -4,10 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import pytest
 
-from contentgen_footage.corpus import CASES
 from contentgen_recordings.case import AnswerCase, RecordingCase
 from contentgen_recordings.corpus import ANSWERS, RECORDINGS, SAMPLE
 from contentgen_recordings.judge import TakenSound, extracted, faults_of_answer, faults_of_sound

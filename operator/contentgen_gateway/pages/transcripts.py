@@ -67,7 +67,7 @@ async def show_transcript(
             job=card(record),
             version=version,
             turns=found_turns or (),
-            plain=text.decode(errors="replace"),
+            plain=text.decode(errors="replace").strip(),
             too_large=cut or shortened,
             colours=_colours(found_turns or ()),
             sound=sound,

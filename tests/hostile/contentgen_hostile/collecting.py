@@ -154,9 +154,7 @@ def run(
     return _collected(order, fetcher)
 
 
-def run_fast(
-    kind: Kind, answer: bytes, files: Mapping[str, bytes], spec: Mapping[str, Any] | None = None
-) -> Collected:
+def run_fast(kind: Kind, answer: bytes, files: Mapping[str, bytes], spec: Mapping[str, Any] | None = None) -> Collected:
     """Run the stage on an answer without network, children and a contact sheet."""
     fetcher: Any = MemoryFetcher({**files, "memory:answer": answer})
     with _in_process():

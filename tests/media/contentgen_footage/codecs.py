@@ -1,5 +1,6 @@
 """Family: codecs, profiles and structures of groups."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,4 +64,4 @@ def _written(extension: str, encoding: FilmEncoding) -> "Maker":
     return make
 
 
-Maker = "Callable[[Path], Path]"
+Maker = Callable[[Path], Path]

@@ -54,7 +54,7 @@ def _pq(light: Floats) -> Floats:
 def _hlg(light: Floats) -> Floats:
     shown = light * _WHITE / _PEAK
     luminance = np.maximum(shown @ np.array([0.2627, 0.6780, 0.0593]), 1e-9)[..., None]
-    scene = shown * luminance ** (-1 / 6)
+    scene: Floats = shown * luminance ** (-1 / 6)
     return np.where(
         scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
     )

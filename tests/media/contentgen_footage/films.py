@@ -82,7 +82,7 @@ class FilmEncoding:
     pixels: str = "yuv420p"
     matrix: Colorspace = Colorspace.ITU601
     full: bool = False
-    tags: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
     converted: Callable[[Picture], av.VideoFrame] | None = None
     thread_count: int = 1
 

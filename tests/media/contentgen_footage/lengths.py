@@ -1,5 +1,6 @@
 """Families: containers and lengths, timestamps, rates."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ def _written(extension: str, encoding: FilmEncoding = H264, film: KnownFilm = _F
     return make
 
 
-Maker = "Callable[[Path], Path]"
+Maker = Callable[[Path], Path]
 
 
 def lengths() -> list[FootageCase]:
@@ -62,7 +63,7 @@ def timestamps() -> list[FootageCase]:
     ]
 
 
-Stamps = "Callable[[int], int]"
+Stamps = Callable[[int], int]
 
 
 def rates() -> list[FootageCase]:
@@ -95,10 +96,10 @@ def rates() -> list[FootageCase]:
                 seconds=max(0.04, 0.6 / fps),
             )
         )
-    for fps in (Fraction(1, 5), Fraction(1, 2), Fraction(1), Fraction(2)):
-        film = KnownFilm(fps=fps, seconds=float(1 / fps), still=True)
+    for rate in (Fraction(1, 5), Fraction(1, 2), Fraction(1), Fraction(2)):
+        film = KnownFilm(fps=rate, seconds=float(1 / rate), still=True)
         found.append(
-            FootageCase(f"slides-{float(fps):g}-fps", _written(".mp4", H264, film), "rates", film=film, seconds=None)
+            FootageCase(f"slides-{float(rate):g}-fps", _written(".mp4", H264, film), "rates", film=film, seconds=None)
         )
     slides = KnownFilm(fps=Fraction(1, 2), seconds=2, still=True)
     variable = _written(".mkv", H264, replace(slides, fps=Fraction(25)), stamps=lambda index: index * 50)

@@ -40,8 +40,8 @@ def _sentences() -> list[AnswerCase]:
 
 def _joined() -> list[AnswerCase]:
     table = [
-        ("Japanese, of the text", "今日 は AI の 話 です 。", "今日はAIの話です。", "今日はAIの話です。"),
-        ("Japanese, of the script", "今日 は AI の 話 です 。", "", "今日は AI の話です。"),
+        ("Japanese by the text", "今日 は AI の 話 です 。", "今日はAIの話です。", "今日はAIの話です。"),
+        ("Japanese by the script", "今日 は AI の 話 です 。", "", "今日は AI の話です。"),
         ("a comma that no word has", "今日 は いい", "今日は、いい", "今日はいい"),
         ("a word in pieces", "un believ able things", "Unbelievable things", "unbelievable things"),
         ("a word that the text has otherwise", "a b c X d e", "a b c YY d e", "a b c X d e"),
@@ -66,10 +66,16 @@ def _speakers() -> list[AnswerCase]:
     unnamed = talk(_EN, speaker="A")
     unnamed[5] = unnamed[5] | {"speaker": None}
     asked = [*talk(["Is", "it?"], 0, speaker="A"), *talk(["Yes."], 2000), *talk(["It", "is."], 2400, speaker="B")]
-    names = [f"{first}{second}" for first in ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ") for second in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
-    many = [each for n, name in enumerate(names[:120]) for each in talk(["I", "agree", "with", "that."], 3000 * n, speaker=name)]
+    names = [
+        f"{first}{second}" for first in ("", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ") for second in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    ]
+    many = [
+        each
+        for n, name in enumerate(names[:120])
+        for each in talk(["I", "agree", "with", "that."], 3000 * n, speaker=name)
+    ]
     numbers = [*talk(["Hello", "there."], 0, speaker=1), *talk(["Good", "day."], 3000, speaker=2)]  # type: ignore[arg-type]
-    answered = talk("no wait let me say something first please".split(), 400, 250, 50, "B")
+    answered = talk(["no", "wait", "let", "me", "say", "something", "first", "please"], 400, 250, 50, "B")
     return [
         _case("a word without a speaker", unnamed, "Speaker A: So I would really say\nthat all this was over by March"),
         _case("an answer without a speaker", asked, "Speaker A: Is it?", "Speaker B: Yes. It is."),
@@ -79,7 +85,7 @@ def _speakers() -> list[AnswerCase]:
         _case("a speaker's name of 60 characters", talk(_EN, speaker="Ann " * 15), facts={"speakers": 1}),
         _case("crosstalk: at once", talk(_DE, 0, 250, 50, "A") + answered, facts={"speakers": 2}),
         _case("crosstalk: an answer within", talk(_DE * 3, 0, 250, 50, "A") + talk(["Yeah."], 2000, 200, 0, "B")),
-        _case("crosstalk: in turn", talk(_DE * 2, 0, 250, 50, "A") + talk("no wait let me".split() * 3, 150, 90, 210, "B")),
+        _case("crosstalk: in turn", talk(_DE * 2, 0, 250, 50, "A") + talk(["no", "wait", "let", "me"] * 3, 150, 90, 210, "B")),
     ]  # fmt: skip
 
 
@@ -154,7 +160,7 @@ def _fields() -> list[AnswerCase]:
                 facts={"language": None}),
         changed("unknown fields", chapters=[{"gist": "x"}], iab_categories_result={}, utterances=None),
         changed("no speech", text="", words=[], facts={"wordCount": 0, "durationSeconds": 6.0}),
-        changed("no speech: AssemblyAI's error", "the provider found no speech", status="error", text=None, words=None,
+        changed("no speech, as AssemblyAI's error", "the provider found no speech", status="error", text=None, words=None,
                 error="language_detection cannot be performed on files with no spoken audio.", facts={"wordCount": 0}),
         changed("another error", status="error", text=None, words=None, error="Download error",
                 refused="the provider's answer is no transcript: status 'error', expected 'completed', and text null"),
@@ -166,7 +172,7 @@ def _fields() -> list[AnswerCase]:
 
 def _texts() -> list[AnswerCase]:
     arrow = "a < b & c --> {x} \\N d"
-    right = "שלום עולם (Hello) 123".split()
+    right = ["שלום", "עולם", "(Hello)", "123"]
     return [
         _case("markup", talk(arrow.split()), "a ‹ b & c --› (x) ∖N d"),
         _case("right to left with Latin words", talk(right), "שלום עולם (Hello) 123"),

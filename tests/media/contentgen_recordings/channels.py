@@ -75,15 +75,13 @@ def _unstated() -> list[RecordingCase]:
         power = 0.1 * count**-0.5
         peak = max(1.0, float(np.abs(np.sum(sounds, axis=0)).max()) * count**-0.5)
         for suffix in ("wav", "mkv", "mov", "caf"):
-            case = _case(f"channels without a layout: {count} in {suffix.upper()}", f"a.{suffix}", sounds)
+            case = _case(f"channels without a layout in {suffix.upper()}: {count}", f"a.{suffix}", sounds)
             found.append(case(dict.fromkeys(range(300, 300 + 100 * count, 100), power / peak), _UNSTATED.format(count)))
     one = [tone(500, level=0.05), *[_NONE] * 31]
     many = _case("65 channels", "a.wav", [_A] * 65)({})
     return [
         *found,
-        _case("channels without a layout: one speaker on one of 32", "a.wav", one)(
-            {500: 0.05 * 32**-0.5}, _UNSTATED.format(32)
-        ),
+        _case("one speaker on one of 32 channels", "a.wav", one)({500: 0.05 * 32**-0.5}, _UNSTATED.format(32)),
         RecordingCase(
             many.name, many.family, many.make, refused="its sound has 65 channels, at most 64 are read; split it"
         ),
@@ -101,14 +99,14 @@ def _stated() -> list[RecordingCase]:
     found = []
     for path, layout, codec in table:
         names = [channel.name for channel in av.AudioLayout(layout).channels]
-        name = f"stated layout: {layout} {codec.partition('_')[0]} in {path[2:].upper()}"
+        name = f"stated layout in {path[2:].upper()}: {layout} {codec.partition('_')[0]}"
         found.append(_case(name, path, tones(len(names)), layout=layout, codec=codec)(_downmix(names)))
     for path, layout, codec in (
         ("a.mp4", "5.1", "aac"), ("a.mkv", "5.1(side)", "ac3"), ("a.ts", "5.1(side)", "eac3"), ("a.webm", "5.1", "libopus"),
         ("a.mp4", "7.1", "libopus"), ("a.mp4", "7.1", "aac"),
     ):  # fmt: skip
         names = [channel.name for channel in av.AudioLayout(layout).channels]
-        name = f"stated layout: {layout} {codec.removeprefix('lib')} in {path[2:].upper()}"
+        name = f"stated layout in {path[2:].upper()}: {layout} {codec.removeprefix('lib')}"
         case = _case(name, path, tones(len(names)), layout=layout, codec=codec)(_downmix(names))
         found.append(RecordingCase(name, case.family, case.make, case.heard, within=0.1))
     return found
@@ -130,7 +128,7 @@ def _orders() -> list[RecordingCase]:
     for tag, order in table.items():
         names = order.split()
         for suffix in ("mov", "caf"):
-            name = f"order of channels of film masters: {order} in {suffix.upper()}"
+            name = f"order of channels of film masters in {suffix.upper()}: {order}"
             found.append(RecordingCase(name, "sound layouts", _tagged(suffix, tag, len(names)), _downmix(names)))
     return found
 
@@ -168,12 +166,14 @@ def _changes() -> list[RecordingCase]:
 
     changes = {
         "change on the way: rate of AAC": mixed("aac", "aac", ("mono", 44100), ("mono", 24000)),
-        "change on the way: mono to stereo, AAC": mixed("aac", "aac", ("mono", 44100), ("stereo", 44100)),
-        "change on the way: 5.1 to stereo, AC-3": mixed("ac3", "ts", ("5.1(side)", 48000), ("stereo", 48000)),
+        "change on the way: AAC from mono to stereo": mixed("aac", "aac", ("mono", 44100), ("stereo", 44100)),
+        "change on the way: AC-3 from 5.1 to stereo": mixed("ac3", "ts", ("5.1(side)", 48000), ("stereo", 48000)),
     }
     mp3 = mixed("libmp3lame", "mp3", ("stereo", 44100), ("mono", 44100))
     seam = ("1 damaged packet of its sound is left out",)  # the second file's header
     return [
         *(RecordingCase(name, "sound layouts", make, begins=(1, 3), apart=0.1) for name, make in changes.items()),
-        RecordingCase("change on the way: stereo to mono, MP3", "sound layouts", mp3, begins=(1, 3), apart=0.1, notes=seam),
+        RecordingCase(
+            "change on the way: MP3 from stereo to mono", "sound layouts", mp3, begins=(1, 3), apart=0.1, notes=seam
+        ),
     ]

@@ -29,7 +29,7 @@ class ShownCue(NamedTuple):
 
 def read(content: bytes, form: str) -> list[ShownCue]:
     """Cues that FFmpeg finds in a file of this format."""
-    with av.open(io.BytesIO(content), format=form) as file:
+    with av.open(io.BytesIO(content), "r", format=form) as file:
         packets = [packet for packet in file.demux() if packet.size]
         assert all(packet.time_base == packets[0].time_base for packet in packets)
         return [
@@ -44,10 +44,10 @@ def cues(srt: bytes, vtt: bytes) -> list[ShownCue]:
     voices = read(vtt, "webvtt") if shown else []
     assert [(each.start, each.end) for each in voices] == [(each.start, each.end) for each in shown]
     assert [bare(html.unescape(re.sub(r"</?v[^>]*>", "", each.text))) for each in voices] == spoken
-    for content, parser in ((srt, webvtt.from_srt), (vtt, None)):
-        text = content.decode()
-        parsed = webvtt.from_buffer(io.StringIO(text), format="srt" if parser else "vtt") if shown else []
-        times = [(_milliseconds(each.start), _milliseconds(each.end)) for each in parsed]
+    for content, form in ((srt, "srt"), (vtt, "vtt")):
+        parsed = webvtt.from_buffer(io.StringIO(content.decode()), format=form)
+        assert isinstance(parsed, webvtt.WebVTT)
+        times = [(_milliseconds(each.start), _milliseconds(each.end)) for each in parsed.captions]
         assert times == [(each.start, each.end) for each in shown]
     return shown
 

@@ -37,7 +37,7 @@ def _shapes() -> list[RecordingCase]:
     ]  # fmt: skip
     return [
         _case(
-            f"{codec.removeprefix('lib').replace('mp3lame', 'mp3')} in {suffix.upper()}: {rate / 1000:g} kHz",
+            f"{suffix.upper()}: {codec.removeprefix('lib').replace('mp3lame', 'mp3')} {rate / 1000:g} kHz",
             _beeping(suffix, codec, channels, rate),
             begins=(0.5, 1.5),
         )
@@ -77,14 +77,14 @@ def _of_phones() -> list[RecordingCase]:
 
     return [
         _case(
-            f"{codec.removeprefix('lib').removeprefix('opencore_')} in {suffix.upper()}: {rate / 1000:g} kHz",
+            f"{suffix.upper()}: {codec.removeprefix('libopencore_')} {rate / 1000:g} kHz",
             made(suffix, codec, rate),
             seconds=3,
             heard={500: 0.25},
             within=0.25,
         )
         for suffix, codec, rate in table
-    ] + [_case("gsm", _gsm, seconds=2)]
+    ] + [_case("GSM", _gsm, seconds=2)]
 
 
 def _gsm(folder: Path) -> Path:
@@ -132,7 +132,7 @@ def _odd() -> list[RecordingCase]:
               notes=("its clock jumps once: after that, times may not match the recording",)),
         _case("floats above full scale", lambda folder: record(
             folder / "a.wav", [tone(500, level=4)], codec="pcm_f32le", layout="mono"), heard=loud),
-        _case("floats above full scale: stereo", lambda folder: record(
+        _case("floats above full scale, stereo", lambda folder: record(
             folder / "a.wav", [tone(500, level=4)] * 2, codec="pcm_f32le", layout="stereo"), heard=loud),
         _case("floats that are no numbers", _not_numbers, begins=begins),
         _case("almost silent", lambda folder: record(folder / "a.wav", [beeps([1, 2], 4) * 0.004], layout="mono"), seconds=4,

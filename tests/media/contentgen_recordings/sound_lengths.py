@@ -172,7 +172,7 @@ def _headers() -> list[RecordingCase]:
     ]
     return [
         _case(
-            f"length in the header: {what} ({header.name})",
+            f"length in the header of {header.name}: {what}",
             header.patched(stated, tail),
             seconds=8,
             begins=(0, 4),
@@ -207,7 +207,7 @@ def _clocks() -> list[RecordingCase]:
             seconds=10, begins=(1, 8.5, 9), notes=(_FILLED.format(6),),
         ),
         _case(
-            "many gaps: a recorder that pauses in silence", pieces("a.mkv", *ticks(10, 3)), seconds=28,
+            "many gaps, as of a recorder that pauses in silence", pieces("a.mkv", *ticks(10, 3)), seconds=28,
             begins=tuple(3.0 * number + 0.5 for number in range(10)), notes=(_FILLED.format(18),),
         ),
         _case(
@@ -223,7 +223,7 @@ def _clocks() -> list[RecordingCase]:
             for suffix in ("mkv", "mp4", "ts")
         ),
         _case("a clock that begins anew", restarted, begins=(1, 4, 7), notes=(_JUMPS.format("2 times"),)),
-        _case("no clock: ADTS", pieces("a.aac", (0, beeps([1, 2], 3)), codec="aac"), begins=(1, 2)),
+        _case("ADTS, which has no clock", pieces("a.aac", (0, beeps([1, 2], 3)), codec="aac"), begins=(1, 2)),
         _case(
             "a clock that begins at 27 h", pieces("a.mkv", (97200, beeps([1], 2)), (97205, beeps([0.5], 2))),
             begins=(1, 5.5), notes=(_FILLED.format(3),),

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -69,7 +69,9 @@ def record(
         film = container.add_stream("mpeg4", rate=10) if pictures else None
         placed = [_pieces(track) for track in tracks]
         names = [layout or f"{len(parts[0].channels)} channels" for parts in placed]
-        streams = [container.add_stream(codec, rate=rate, layout=name, options=encoding or {}) for name in names]
+        streams: list[Any] = [
+            container.add_stream(codec, rate=rate, layout=name, options=encoding or {}) for name in names
+        ]
         for stream, language in zip(streams, languages, strict=False):
             stream.metadata["language"] = language
         for stream, disposition in zip(streams, dispositions, strict=False):
@@ -107,7 +109,7 @@ def joined(path: Path, parts: Sequence[Path]) -> Path:
 
 def decoded(content: bytes) -> Sound:
     """Samples of a FLAC file as the worker writes it. Fails unless it is 16 kHz, mono, and states its length."""
-    with av.open(io.BytesIO(content)) as flac:
+    with av.open(io.BytesIO(content), "r") as flac:
         stream = flac.streams.audio[0]
         assert (stream.rate, stream.channels, stream.codec_context.name) == (EXTRACTED_RATE, 1, "flac")
         samples = np.concatenate([frame.to_ndarray()[0] for frame in flac.decode(stream)])

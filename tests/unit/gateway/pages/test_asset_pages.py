@@ -116,6 +116,22 @@ async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form
     assert "transcript.srt" in text.headers["location"]
 
 
+async def test_a_recording_without_speech_says_so(fresh: Showcase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transcript.json may be the provider's error, and its text is an empty line."""
+    stored = {"transcript.json": b'{"status": "error", "words": null}', "transcript.txt": b"\n"}
+
+    async def read(_files: BucketFiles, key: OwnedKey, _most: int) -> bytes | None:
+        return stored[key.rpartition("/")[2]]
+
+    monkeypatch.setattr(BucketFiles, "read", read)
+    fresh.database["jobs"].update_one({"jobId": TRANSCRIPT}, {"$set": {"versions.0.wordCount": 0}})
+    async with browser(fresh) as ann:
+        page = (await ann.get(f"/transcripts/{TRANSCRIPT}")).text
+    assert "No words were recognized in this recording." in page
+    assert "audio.flac" in page
+    assert 'class="transcript"' not in page
+
+
 @pytest.mark.parametrize(("name", "limit"), [("transcript.json", 8 * 2**20), ("transcript.txt", 2**20)])
 async def test_a_transcript_that_is_too_large_is_downloaded_instead(
     world: Showcase, monkeypatch: pytest.MonkeyPatch, name: str, limit: int

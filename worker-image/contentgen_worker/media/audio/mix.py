@@ -79,8 +79,8 @@ def gains(window: Samples, weights: Samples, before: Samples, *, loud: bool = Fa
 def _powers(window: Samples, weights: Samples) -> Samples:
     """Power of each channel's part of the mix, without its offset, and what two of them have in common."""
     sums = window.sum(axis=1)
-    common: Samples = window @ window.T - np.outer(sums, sums) / np.float32(window.shape[1])
-    return common * np.outer(weights, weights)
+    common = window @ window.T - np.outer(sums, sums) / window.shape[1]
+    return np.asarray(common * np.outer(weights, weights), np.float32)
 
 
 def _polarity(power: Samples) -> Samples:
