@@ -123,7 +123,7 @@ test-hostile: .venv/.ready ### every hostile and broken file, both ways: about 1
 	@CONTENTGEN_HOSTILE=all $(PYTEST) tests/hostile
 
 .PHONY: test-media
-test-media: .venv/.ready ### the whole corpus of real footage, both speeds: three minutes (make test takes a sample)
+test-media: .venv/.ready ### the whole corpus of footage, sound and answers: four minutes (make test takes a sample)
 	@CONTENTGEN_MEDIA=all $(PYTEST) -n auto tests/media
 
 .PHONY: fuzz

@@ -135,7 +135,7 @@ ALONE = (
                 programs=(PROMTOOL,),
             ),
             suite("hostile", "a sample of hostile and broken files, in confined children", "hostile"),
-            suite("media", "a sample of the footage that people record, with known pictures", "media"),
+            suite("media", "a sample of footage and sound that people record, with known results", "media"),
             command(
                 "sample of mutants", "a test fails without a defence of each policy", "tools/mutants.py", "--sample"
             ),
