@@ -106,7 +106,7 @@ def _stated() -> list[RecordingCase]:
         _case("cut off: MP3", cut("mp3", "libmp3lame"), notes=("the sound ends at 10 s of 20 s",)),
         _case("cut off: FLAC", cut("flac", "flac"), notes=("1 damaged packet of its sound is left out", "the sound ends at 10 s of 20 s",)),
         _case("cut off: WAV", cut("wav", "pcm_s16le"), seconds=10),
-        _case("cut off: MP4 with its index at the end", cut("m4a", "aac"), refused="it may be damaged or cut off"),
+        _case("cut off: MP4 with its index at the end", cut("m4a", "aac"), refused="its index (moov) is missing: the recording was not finished, or the file is cut off; provide the whole file"),
         _case(
             "sound that ends before the pictures",
             lambda folder: record(folder / "a.mkv", [beeps([1], 4)], layout="mono", pictures=20),
