@@ -21,6 +21,7 @@ _NEAR = 8  # difference in luma of a bar's pixels
 _LINE, _OTHER_LINE = 0.7, 0.95  # share of such pixels in a bar's line: subtitles and logos are in black ones
 _OUTSIDE, _BESIDE = 0.9, 0.5  # share right before a visible edge, and largest share right after it
 _OTHER_BESIDE = 0.25  # likewise beside other bars: a picture on a page is not as long as the page
+_CROSSING = 0.8  # likewise, before the bars that cross the line are known
 _PICTURE = 12.0  # minimum difference in luma across the edge; what fades has none
 _MIN_SHARE, _MAX_SHARE = 0.008, 0.4  # share of the side
 _MIN_VOTES = 3
@@ -185,10 +186,10 @@ _SeenBar = tuple[Bar, Plane]
 def _seen_bars(y: Plane) -> list[_SeenBar | None]:
     """Bars at the left, top, right and bottom of a frame; None where no edge is visible.
 
-    Lines also cross the bars of the other direction, so they are looked at twice, then without those.
+    Lines also cross the bars of the other direction, so they are looked at again without those.
     """
     sides: list[_SeenBar | None] = [None] * 4
-    for beside in (_BESIDE, _OTHER_BESIDE):
+    for beside in ((_CROSSING, _CROSSING), (_BESIDE, _OTHER_BESIDE), (_BESIDE, _OTHER_BESIDE)):
         for first, lines in ((0, y.T), (1, y)):
             across = lines[:, _between(sides[1 - first], sides[3 - first], lines.shape[1])]
             sampled = across[:, :: max(1, across.shape[1] // _SAMPLES)]
@@ -203,10 +204,10 @@ def _between(first: _SeenBar | None, last: _SeenBar | None, length: int) -> slic
     return slice(before, length - after)
 
 
-def _seen_bar(lines: Plane, beside_other: float) -> _SeenBar | None:
-    """Bar in the first lines, from the outside inwards."""
+def _seen_bar(lines: Plane, largest: tuple[float, float]) -> _SeenBar | None:
+    """Bar in the first lines, from the outside inwards. `largest`: share beside a black bar, and beside others."""
     level = int(np.median(lines[0]))
-    uniform, most = (_LINE, _BESIDE) if level <= _BLACK else (_OTHER_LINE, beside_other)
+    uniform, most = (_LINE, largest[0]) if level <= _BLACK else (_OTHER_LINE, largest[1])
     if float(_near(lines[0], level).mean()) < uniform:  # most pictures have no bar: check one line first
         return Bar(0.0, level), _profile(lines[0])
     near = _near(lines[: int(len(lines) * _MAX_SHARE) + 3], level).mean(axis=1)
