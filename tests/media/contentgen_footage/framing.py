@@ -172,8 +172,8 @@ def _of_two_sizes(path: Path) -> Path:
     half = len(pictures) // 2
     large = (np.asarray(cv2.resize(each, (640, 360)), np.uint8) for each in pictures[half:])
     parts = [
-        encode(path.with_suffix(f".{number}.ts"), part, stamps=lambda index, first=first: first + index)
-        for number, (part, first) in enumerate(((pictures[:half], 0), (large, half)))
+        encode(path.with_suffix(".0.ts"), pictures[:half]),
+        encode(path.with_suffix(".1.ts"), large, stamps=lambda index: half + index),
     ]
     whole = path.with_suffix(".ts")
     whole.write_bytes(b"".join(each.read_bytes() for each in parts))
@@ -235,31 +235,31 @@ def apertures() -> list[FootageCase]:
     """Clean apertures of containers, in a frame with padding of noise."""
     narrow = replace(_FILM, width=160)
     squeezed = replace(H264, tags={"sample_aspect_ratio": Fraction(2)})
-    shown = (40, 6, 20, 14)
 
-    def case(name: str, extension: str = ".mp4", framed: Framed = _padded, **changes: Any) -> FootageCase:
-        made = {"film": _FILM, "aspects": (_WHOLE,), "encoding": H264, "turned": 0, "crop": shown} | changes
-        film, turned = made["film"], made["turned"]
-
+    def case(
+        name: str, extension: str = ".mp4", framed: Framed = _padded, *, film: KnownFilm = _FILM,
+        encoding: FilmEncoding = H264, turned: int = 0, aspect: float = _WHOLE,
+        crop: tuple[int, int, int, int] = (40, 6, 20, 14),
+    ) -> FootageCase:  # fmt: skip
         def make(path: Path) -> Path:
             def turn(track: Any) -> None:
                 if turned:
                     track.set_display_rotation(turned)
 
             pictures = _shown(film, framed)
-            written = encode(path.with_suffix(".0.mp4"), pictures, made["encoding"], fps=film.fps, configure=turn)
-            with_aperture(written, *made["crop"])
+            written = encode(path.with_suffix(".0.mp4"), pictures, encoding, fps=film.fps, configure=turn)
+            with_aperture(written, *crop)
             return written.rename(path.with_suffix(".mp4")) if extension == ".mp4" else _copied(written, extension)
 
-        return FootageCase(name, make, "aperture", film=film, shots=8, pictures=7, aspects=made["aspects"])
+        return FootageCase(name, make, "aperture", film=film, shots=8, pictures=7, aspects=(aspect,))
 
     return [
         case("clean-aperture"),
         case("clean-aperture-quicktime", ".mov"),
         case("clean-aperture-matroska", ".mkv"),
-        case("clean-aperture-turned", turned=90, aspects=(1 / _WHOLE,)),
+        case("clean-aperture-turned", turned=90, aspect=1 / _WHOLE),
         case("clean-aperture-anamorphic", film=narrow, encoding=squeezed),
-        case("clean-aperture-with-bars", framed=_padded_bars, film=_FLAT, aspects=(320 / 136,)),
+        case("clean-aperture-with-bars", framed=_padded_bars, film=_FLAT, aspect=320 / 136),
         case("clean-aperture-of-10-bits", encoding=FilmEncoding("libx265", _HEVC, pixels="yuv420p10le")),
         case("clean-aperture-too-large", framed=_barred(0, 0, 0, 0), crop=(-40, 0, -40, 0)),
     ]
@@ -320,7 +320,7 @@ def interlaced() -> list[FootageCase]:
     """Fields of two times in each frame."""
     flags = {"flags": "+ildct+ilme"}
     h264 = FilmEncoding(options=X264 | flags | {"x264-params": "tff=1"}, converted=_woven_frame)
-    bottom = replace(h264, options=h264.options | {"x264-params": "bff=1"})
+    bottom = replace(h264, options={**h264.options, "x264-params": "bff=1"})
     mpeg2 = FilmEncoding("mpeg2video", flags | {"b": "8M", "g": "12"}, converted=_woven_frame)
     telecined = replace(_FILM, seconds=1.5, fps=Fraction(30))
     table: dict[str, tuple[str, FilmEncoding, KnownFilm, Callable[[int], Iterator[Picture]]]] = {
