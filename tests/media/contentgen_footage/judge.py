@@ -52,6 +52,7 @@ def analyse(case: FootageCase, speed: Speed, folder: Path) -> FootageResult:
         made = training_set(spec, path, _BOUNDS, Steps(lambda _: None), scratch)
     except BadMedia as error:
         return FootageResult(refused=f"{error.reason}: {error}")
+    made.bundle()
     index = next(
         json.loads(each.content)
         for each in made.outputs

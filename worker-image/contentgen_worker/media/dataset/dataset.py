@@ -26,20 +26,6 @@ from contentgen_worker.media.shots.shots import Shot
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # constant, so that equal pictures give an equal zip
 _REJECTED_ON_SHEET = 48  # rejected pictures on the sheet
 _REJECTED_WIDTH = 128  # pixels
-_LABELS = {
-    Rejection.TOO_DARK: "too dark",
-    Rejection.TOO_BRIGHT: "too bright",
-    Rejection.LOW_CONTRAST: "low contrast",
-    Rejection.BLURRED: "blurred",
-    Rejection.BLACK_BORDERS: "black borders",
-    Rejection.TEXT_CARD: "text card",
-    Rejection.IN_TRANSITION: "in a transition",
-    Rejection.NO_FACE: "no face",
-    Rejection.SEVERAL_FACES: "several faces",
-    Rejection.BETTER_IN_SHOT: "better in shot",
-    Rejection.DUPLICATE: "duplicate",
-    Rejection.OVER_MAXIMUM: "over maximum",
-}
 _FIGURE_NAMES = {
     Rejection.TOO_DARK: "luma",
     Rejection.TOO_BRIGHT: "luma",
@@ -174,7 +160,7 @@ def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Seq
             picture,
             f"{format_time(candidate.seconds)} · shot {candidate.shot}",
             caption if captions_differ else "",
-            _LABELS[verdict.reason] if verdict.reason else "",
+            verdict.reason.label if verdict.reason else "",
         )
         for (candidate, verdict), caption, picture in zip(kept, captions, thumbnails, strict=True)
     ]
@@ -186,10 +172,10 @@ def _left_out(judged: Judged) -> LeftOut | None:
     if not rejected:
         return None
     some = sample_evenly(rejected, _REJECTED_ON_SHEET)
-    counts = " · ".join(f"{_LABELS[Rejection(reason)]} {count}" for reason, count in _by_count(judged.rejected))
+    counts = " · ".join(f"{Rejection(reason).label} {count}" for reason, count in _by_count(judged.rejected))
     shown_count = f", {len(some)} of them here" if len(some) < len(rejected) else ""
     cells = [
-        Cell(picture, _LABELS[verdict.reason], _rejected_caption(judged, each, verdict))
+        Cell(picture, verdict.reason.label, _rejected_caption(judged, each, verdict))
         for (each, verdict), picture in zip(
             some, _thumbnails([each.path for each, _ in some], _REJECTED_WIDTH), strict=True
         )

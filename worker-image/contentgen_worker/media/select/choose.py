@@ -6,6 +6,7 @@ Above the maximum, repeated set-ups are dropped first, then the rest is thinned 
 the best rejected ones are restored as a last resort.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,11 @@ class Rejection(StrEnum):
     DUPLICATE = "Duplicate"
     OVER_MAXIMUM = "OverMaximum"
     DAMAGED = "Damaged"
+
+    @property
+    def label(self) -> str:
+        """Words of the reason, such as `too dark`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", self).lower()
 
 
 @dataclass(frozen=True, slots=True)
