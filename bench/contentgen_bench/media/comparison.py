@@ -28,7 +28,7 @@ from contentgen_contract.resources.spec import Speed
 from contentgen_sandbox.stores import minimal_environment
 
 _BASE_MB, _CORE_MB = 150, 100
-_EXACT, _FAST = 1.12, 0.5  # goals, times pure decode
+_EXACT, _EXACT_HD, _FAST = 1.65, 1.4, 0.9  # goals, times pure decode; docs/benchmarks.md derives these floors
 _DATASET = {"minImages": 4}
 _SPEC: dict[str, Any] = {
     "loraName": "bench",
@@ -277,7 +277,7 @@ class MediaBench:
                 figure=f"1080p, exact, store → store ÷ pure decode ({_length(self._hd)})",
                 value=_round(rounds.ratio("hd stored", "hd limit")),
                 unit="times",
-                goal=_EXACT,
+                goal=_EXACT_HD,
                 note=f"{rounds.text('hd stored')}, {rounds.text('hd limit')}",
             ),
             Row(

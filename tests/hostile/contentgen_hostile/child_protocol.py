@@ -29,7 +29,7 @@ from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.picture import EncodedPicture, PictureSettings
 from contentgen_worker.media.select.quality import Scores
 from contentgen_worker.media.select.similarity import Thumbnail
-from contentgen_worker.media.shots.analysis import ChosenFrame, SegmentProgress, SegmentResult, Task
+from contentgen_worker.media.shots.analysis import ChosenFrame, PictureLength, SegmentProgress, SegmentResult, Task
 from contentgen_worker.media.shots.best import FramePlan
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 from contentgen_worker.media.worker_pool import WorkerPool
@@ -44,6 +44,7 @@ _CUT = Boundary(2.0, 2.04, BoundaryKind.CUT)
 
 MESSAGES: tuple[tuple[str, object], ...] = (
     ("Confined", Confinement(7, seccomp=True)),
+    ("Message", PictureLength(20.0)),
     ("Message", Segment(0, None, None, 250)),
     ("Message", Segment(1, 12, 250, None)),
     ("Message", Recording(10.0, 640, 360, "h264", "aac", 25.0)),

@@ -14,7 +14,7 @@ from contentgen_hostile import child_protocol
 from contentgen_worker.media.codec import MAX_DEPTH, MAX_VALUES, Malformed, decode, encode, transferable
 from contentgen_worker.media.decode.decode import Segment
 from contentgen_worker.media.select.quality import Scores
-from contentgen_worker.media.shots.analysis import SegmentResult
+from contentgen_worker.media.shots.analysis import PictureLength, SegmentResult
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, ThumbnailBuffer
 
 
@@ -138,6 +138,12 @@ def test_an_integer_stands_for_a_float() -> None:
 def test_an_end_without_frames_is_malformed() -> None:
     with pytest.raises(ValueError, match="0 frames"):
         SegmentResult(0, 0, 0.0, 1.0, 1.0, (), ThumbnailBuffer(), ThumbnailBuffer())
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.inf, math.nan])
+def test_a_length_of_pictures_is_positive_and_finite(seconds: float) -> None:
+    with pytest.raises(ValueError, match="pictures of"):
+        PictureLength(seconds)
 
 
 def test_damaged_answers_end_in_a_message_or_in_malformed() -> None:
