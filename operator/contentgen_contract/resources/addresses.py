@@ -47,7 +47,8 @@ _REFUSED_V6 = tuple(
     )
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # a DNS64 returns these for IPv4 hosts
-_ISATAP = (0x00005EFE, 0x02005EFE)
+_ISATAP = 0x00005EFE  # RFC 5214: upper half of an interface id that embeds an IPv4 address; obsolete as 6to4 is
+_ISATAP_BITS = 0xFCFFFFFF  # without the universal and the group bit
 # Suffixes of names that resolve only inside of a cluster, a machine or a private network.
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".home.arpa", ".lan", ".corp")
 
@@ -59,7 +60,7 @@ def refusal(address: IPAddress) -> str:
     inner = _embedded_ipv4(address)
     if inner is not None:
         return refusal(inner)
-    if address not in _GLOBAL_V6:
+    if address not in _GLOBAL_V6 or (int(address) >> 32) & _ISATAP_BITS == _ISATAP:
         return "not a global address"
     return next((f"in {network}" for network in _REFUSED_V6 if address in network), "")
 
@@ -67,7 +68,7 @@ def refusal(address: IPAddress) -> str:
 def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+    if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return None
 

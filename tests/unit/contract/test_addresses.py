@@ -14,6 +14,7 @@ REFUSED = [
     "http://169.254.169.254/latest", "http://2852039166/", "http://0xa9fea9fe/", "http://0xA9.0xFE.0xA9.0xFE/",
     "http://10.0.0.1:8080/", "https://192.168.1.1/", "http://[::1]/", "http://[::ffff:169.254.169.254]/",
     "http://[64:ff9b::a9fe:a9fe]/", "http://[fd00:ec2::254]/", "http://[2002:7f00:1::]/", "http://[fe80::1%25eth0]/",
+    "http://[fd00::5efe:808:808]/x", "http://[2a00:1450::200:5efe:8.8.8.8]/",
     "http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://kubernetes/", "http://desk.ns.svc/",
     "http://desk.ns.svc.cluster.local/", "http://metadata.google.internal/", "http://printer.local/", "http://",
     "http://user@example.com/", "http://user:secret@example.com/", "http://example.com:99999/", "http://[::1/",
