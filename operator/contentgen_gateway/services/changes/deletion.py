@@ -38,9 +38,9 @@ class JobDeletion:
     async def delete(self, caller: Caller, job_id: str, *, force: bool) -> Deleted:
         """Delete a job; a run under way is cancelled. `force` deletes it though other jobs use its outputs.
 
-        Raises Problem.
+        The files go through a change of the spec, so the caller needs the verb `patch` too. Raises Problem.
         """
-        job = await self.jobs.load(caller, job_id, Verb.DELETE)
+        job = await self.jobs.load(caller, job_id, Verb.DELETE, Verb.PATCH)
         tenant = await self.tenants.of(str(job.record.get("namespace") or "default"))
         if tenant.block_reason:  # another cluster has adopted the purchases, or may yet
             raise Problem(409, tenant.block_reason, usedInJobs=[])

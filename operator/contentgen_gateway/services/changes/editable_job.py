@@ -41,12 +41,18 @@ class EditableJobs:
     authorizer: Authorizer
     resources: JobResources
 
-    async def load(self, caller: Caller, job_id: str, verb: Verb) -> EditableJob:
-        """Raises NotFound if the caller may not see the job, Problem 403 if they may only see it."""
+    async def load(self, caller: Caller, job_id: str, *verbs: Verb) -> EditableJob:
+        """A job for which the caller has all verbs: those that the change would need in Kubernetes.
+
+        Raises NotFound if the caller may not see the job, Problem 403 if they may only see it.
+        """
         record = await self.visibility.job(caller, job_id)
         found = EditableJob(record, KINDS[str(record["type"])])
-        if not await self.authorizer.may(caller, verb, found.kind, await self.visibility.authority(record)):
-            raise Problem(403, f"you may see the job {job_id!r}, but not {verb.value} it")
+        namespace = await self.visibility.authority(record)
+        for verb in verbs:
+            if not await self.authorizer.may(caller, verb, found.kind, namespace):
+                needed = f" (needed: {' and '.join(verbs)})" if len(verbs) > 1 else ""
+                raise Problem(403, f"you may see the job {job_id!r}, but not {verb.value} it{needed}")
         return found
 
     async def namesake(self, job: EditableJob) -> Body | None:

@@ -207,6 +207,23 @@ async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: W
         assert (await ann.get("/api/jobs")).json()["total"] == 0
 
 
+@pytest.mark.parametrize(
+    ("verbs", "code", "missing"),
+    [(("delete",), 403, "not patch it"), (("patch",), 403, "not delete it"), (("delete", "patch"), 202, "")],
+)
+@pytest.mark.parametrize("made", [True, False], ids=["resource", "record alone"])
+async def test_a_deletion_of_files_needs_the_verbs_delete_and_patch(
+    verbs: tuple[str, ...], code: int, missing: str, made: bool
+) -> None:
+    """Files are kept by default: their deletion is a change of the spec, which the gateway's own account would allow."""
+    world = WritableWorld(*(("ann", verb, "*", "red") for verb in ("get", *verbs)))
+    job = there(world, status("Completed", "Completed")) if made else world.job(1)
+    answer = await delete(world, job)
+    assert (answer.status_code, missing in answer.text) == (code, True), answer.text
+    changed = bool(world.api.written) or "discard" in (world.database["jobs"].find_one({"jobId": job}) or {})
+    assert changed is (code == 202)
+
+
 async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: WritableWorld) -> None:
     job = there(world, status("Processing"))
     await delete(world, job)
