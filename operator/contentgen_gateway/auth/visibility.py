@@ -1,7 +1,10 @@
 """Visibility of jobs: by rights in Kubernetes, shares, or public. Unauthorized and missing jobs both return 404."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from contentgen_contract.names import Kind
@@ -17,11 +20,18 @@ from contentgen_gateway.stores.shares import MOST, MOST_NAMESPACES, Grantee, Sha
 
 LIVE = "_live"  # marks a record made from an existing resource, before the operator has stored one
 KINDS = {kind.record_type: kind for kind in Kind}
+_AT_A_TIME = 100  # jobs that are decided in one turn of the event loop; a collection list may have 10,000
 
 
 def _direct_grantees(caller: Caller) -> set[Grantee]:
     """Grantees whose shares are for this caller without a check in Kubernetes."""
     return {Grantee("user", caller.name), *([Grantee("namespace", caller.home)] if caller.home else ())}
+
+
+def _considered(shares: list[Share], direct: set[Grantee]) -> list[Share]:
+    """Shares of one job that may be for the caller: direct ones, and those of the first `MOST_NAMESPACES` by name."""
+    names = set(sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES])
+    return [each for each in shares if each.to in direct or (each.to.kind == "namespace" and each.to.name in names)]
 
 
 class Visibility:
@@ -49,7 +59,8 @@ class Visibility:
         namespace = await self.authority(record or {})
         allowed = await self._access.may(caller, verb, kind, namespace)
         if not allowed and verb is Verb.GET:
-            allowed = await self._is_shared(caller, await self._shares.of_job(job_id), record)
+            shares = await self._shares.of_job(job_id)
+            allowed = bool(await self._shared_of(caller, {job_id: record or {}}, shares))
         if record is None or not allowed:
             raise NotFound("job", job_id)
         return record
@@ -61,33 +72,42 @@ class Visibility:
         return await self._tenants.authority(record)
 
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
-        """Records of those jobs that the caller may see."""
+        """Records of those jobs that the caller may see. Other requests have a turn after each `_AT_A_TIME` jobs."""
         found = await self._records.visibility_fields(job_ids)
-        mine: dict[str, Record] = {}
-        others: dict[str, Record] = {}
-        for job_id, record in found.items():
-            kind = KINDS.get(str(record.get("type")))
-            if kind is None:
-                continue
-            allowed = await self._access.may(caller, Verb.GET, kind, await self.authority(record))
-            (mine if allowed else others)[job_id] = record
-        shares = await self._shares.of_jobs(others, _direct_grantees(caller)) if others else {}
-        shared = {
-            each for each, record in others.items() if await self._is_shared(caller, shares.get(each, ()), record)
-        }
-        return {job_id: record for job_id, record in found.items() if job_id in mine or job_id in shared}
+        ids = list(found)
+        seen = set[str]()
+        for start in range(0, len(ids), _AT_A_TIME):
+            seen |= await self._seen(caller, {each: found[each] for each in ids[start : start + _AT_A_TIME]})
+            await asyncio.sleep(0)  # caches may have had all answers
+        return {job_id: record for job_id, record in found.items() if job_id in seen}
 
-    async def _is_shared(self, caller: Caller, shares: Iterable[Share], record: Record | None) -> bool:
-        """True if the job is public, or shared with the caller."""
-        given, direct = list(shares), _direct_grantees(caller)
-        if await self._valid(each for each in given if each.to in direct):
-            return True
-        to = sorted({each.to.name for each in given if each.to.kind == "namespace"})[:MOST_NAMESPACES]
-        alive = await self._valid(each for each in given if each.to.kind == "namespace" and each.to.name in to)
-        kinds = frozenset(KINDS[each.type] for each in alive)
-        if await self._access.which_of(caller, Verb.GET, dict.fromkeys(sorted({e.to.name for e in alive}), kinds)):
-            return True
-        return ((record or {}).get("metadata") or {}).get("isPublic") is True
+    async def _seen(self, caller: Caller, records: Mapping[str, Record]) -> set[str]:
+        """Ids of those of these jobs that the caller may see."""
+        places: dict[str, tuple[str, Kind]] = {}
+        wanted: dict[str, set[Kind]] = {}
+        for job_id, record in records.items():
+            if (kind := KINDS.get(str(record.get("type")))) is not None:
+                places[job_id] = (await self.authority(record), kind)
+                wanted.setdefault(places[job_id][0], set()).add(kind)
+        allowed = await self._access.which_of(caller, Verb.GET, {each: frozenset(wanted[each]) for each in wanted})
+        mine = {each for each, (namespace, kind) in places.items() if kind in allowed.get(namespace, ())}
+        others = {each: records[each] for each in places if each not in mine}
+        shares = await self._shares.of_jobs(others, _direct_grantees(caller)) if others else ()
+        return mine | await self._shared_of(caller, others, shares)
+
+    async def _shared_of(self, caller: Caller, records: Mapping[str, Record], shares: Iterable[Share]) -> set[str]:
+        """Ids of those of these jobs that are public, or shared with the caller. `shares` are those of the jobs."""
+        direct = _direct_grantees(caller)
+        by_job = groupby(sorted(shares, key=attrgetter("job_id")), attrgetter("job_id"))
+        valid = await self._valid(each for _, given in by_job for each in _considered(list(given), direct))
+        seen = {job_id for job_id, record in records.items() if (record.get("metadata") or {}).get("isPublic") is True}
+        seen |= {each.job_id for each in valid if each.to in direct}
+        left = [each for each in valid if each.job_id not in seen]
+        kinds: dict[str, set[Kind]] = {}
+        for each in left:
+            kinds.setdefault(each.to.name, set()).add(KINDS[each.type])
+        there = await self._access.which_of(caller, Verb.GET, {each: frozenset(kinds[each]) for each in sorted(kinds)})
+        return seen | {each.job_id for each in left if KINDS[each.type] in there.get(each.to.name, ())}
 
     async def _valid(self, shares: Iterable[Share]) -> list[Share]:
         """Valid shares: those of or with a namespace end when it is created again."""
@@ -116,7 +136,9 @@ class Visibility:
         Shares with a namespace are for its service accounts, and for callers who may see such jobs there. Some may be
         missing if there are too many namespaces to check, or more than `MOST` shares.
         """
-        types, incomplete = bounded(each for each in await self._shares.grants(owner) if each.to != caller.home)
+        grants = await self._shares.grants(owner)
+        # In a thread: there may be 60 grants for each namespace of the installation.
+        types, incomplete = await asyncio.to_thread(lambda: bounded(each for each in grants if each.to != caller.home))
         kinds = {name: frozenset(map(KINDS.__getitem__, of)) for name, of in types.items()}
         there = await self._access.which_of(caller, Verb.LIST, kinds)
         direct = _direct_grantees(caller)

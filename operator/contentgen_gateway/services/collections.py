@@ -120,7 +120,8 @@ class CollectionEditor:
         """The collection with more jobs. Idempotent. Raises Problem."""
         there = await self._load(caller, collection_id, Verb.PATCH)
         given = await self._items(caller, body.assets)
-        fresh = [each for each in given if each not in there.assets]
+        present = frozenset(there.assets)
+        fresh = [each for each in given if each not in present]
         if fresh and not await self.collections.add_assets(collection_id, fresh, self._now()):
             raise Problem(422, f"assets: a collection can have at most {MOST_ASSETS} jobs")
         return await self.get(caller, collection_id)

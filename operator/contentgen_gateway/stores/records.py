@@ -136,8 +136,7 @@ class Records:
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
         fields = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
         fields |= {"tenant": True, "createdAt": True}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(wanted, fields)))
-        return {each["jobId"]: each for each in found}
+        return await asyncio.to_thread(lambda: {each["jobId"]: each for each in self._collection.find(wanted, fields)})
 
     async def update_metadata(self, record: Record) -> None:
         """Store changed metadata, and the search terms that follow from it."""

@@ -110,16 +110,13 @@ class Shares:
         """Shares of one job, latest first."""
         return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
 
-    async def of_jobs(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> dict[str, list[Share]]:
-        """Shares of these jobs by job id, with any of these grantees or with any namespace."""
+    async def of_jobs(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> list[Share]:
+        """Shares of these jobs with any of these grantees or with any namespace."""
         matching = {
             "jobId": {"$in": sorted(job_ids)},
             "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
         }
-        found: dict[str, list[Share]] = {}
-        for each in map(_parse, await asyncio.to_thread(lambda: list(self._collection.find(matching)))):
-            found.setdefault(each.job_id, []).append(each)
-        return found
+        return await asyncio.to_thread(lambda: [_parse(each) for each in self._collection.find(matching)])
 
     async def with_grantees(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
         """The latest `MOST` shares with any of these grantees; `owner` limits them to one namespace's jobs."""

@@ -215,7 +215,7 @@ async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: W
 async def test_a_deletion_of_files_needs_the_verbs_delete_and_patch(
     verbs: tuple[str, ...], code: int, missing: str, made: bool
 ) -> None:
-    """Files are kept by default: their deletion is a change of the spec, which the gateway's own account would allow."""
+    """Files are kept by default: their deletion is a change of the spec, which the gateway's account would allow."""
     world = WritableWorld(*(("ann", verb, "*", "red") for verb in ("get", *verbs)))
     job = there(world, status("Completed", "Completed")) if made else world.job(1)
     answer = await delete(world, job)

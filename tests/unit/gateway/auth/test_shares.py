@@ -1,15 +1,20 @@
 """Shared and public jobs: visibility, read-only access, revocation."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.auth import visibility
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import AT_ONCE_OF_ONE, MOST_REVIEWS, Verb
 from contentgen_gateway.problems import NotFound
-from contentgen_gateway.stores.shares import INDEXES, MOST, MOST_ASKED, MOST_NAMESPACES
+from contentgen_gateway.stores.shares import INDEXES, MOST, MOST_ASKED, MOST_NAMESPACES, Grant, Grantee, Share, bounded
 from contentgen_simulation.gateway.cluster import ClusterApi, WritableWorld
 from contentgen_simulation.gateway.server import START
 
@@ -307,3 +312,109 @@ async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namesp
         assert (await bob.get("/api/jobs?limit=1")).json()["incomplete"] is True
         answer = (await bob.get("/api/jobs?namespace=red")).json()
     assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)
+
+
+# The event loop, which serves all callers
+
+
+@pytest.fixture
+def caching() -> WritableWorld:
+    """World that asks about each right and tenant once."""
+    return WritableWorld(ANN, BOB, clock=lambda: 0.0, tenants_clock=lambda: 0.0)
+
+
+class Turns:
+    """Things that are handled between two turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.handled: set[object] = set()
+        self.most = self.total = 0
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
+        async def other_request() -> None:
+            while True:
+                self._end()
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other_request())
+        yield
+        task.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        self.most, self.total = max(self.most, len(self.handled)), self.total + len(self.handled)
+        self.handled.clear()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+@pytest.mark.parametrize("namespace", ["blue", "red"], ids=["own", "foreign"])
+async def test_many_jobs_of_one_request_leave_turns_to_other_requests(
+    caching: WritableWorld, monkeypatch: pytest.MonkeyPatch, namespace: str, *, shared: bool
+) -> None:
+    """A page of collections has up to 10,000 jobs, and the caches may have all answers about them."""
+    turns = Turns()
+
+    class Noted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            turns.handled.add(self["jobId"])
+            return super().get(key, default)
+
+    kind = Kind.LORA_TRAINING.record_type
+    found = {f"job-{n}": Noted(jobId=f"job-{n}", type=kind, namespace=namespace) for n in range(3000)}
+
+    async def fields(_: Iterable[str]) -> dict[str, Noted]:
+        return found
+
+    async def shares(ids: Iterable[str], _: object) -> list[Share]:
+        to = [Grantee("namespace", "blue"), *(Grantee("namespace", f"team-{n}") for n in range(MOST_NAMESPACES - 1))]
+        return [Share(job, namespace, kind, each, "ann", START) for job in ids for each in to if shared]
+
+    monkeypatch.setattr(caching.dependencies.records, "visibility_fields", fields)
+    monkeypatch.setattr(caching.dependencies.shares, "of_jobs", shares)
+    for _ in range(2):  # the caches have the answers of the second time
+        async with turns.counted():
+            seen = await caching.dependencies.visibility.jobs(Caller("bob"), list(found))
+    assert len(seen) == (len(found) if shared or namespace == "blue" else 0)
+    assert turns.total >= 2 * len(found), "the stub is read"
+    assert turns.most <= 100
+
+
+async def test_rights_in_many_namespaces_leave_turns_to_other_requests(
+    caching: WritableWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, may, of = Turns(), caching.dependencies.authorizer.may, caching.dependencies.tenants.of
+
+    async def noted_right(caller: Caller, verb: Verb, kind: Kind, namespace: str) -> bool:
+        turns.handled.add((kind, namespace))
+        return await may(caller, verb, kind, namespace)
+
+    async def noted_tenant(namespace: str) -> object:
+        turns.handled.add(namespace)
+        return await of(namespace)
+
+    monkeypatch.setattr(caching.dependencies.authorizer, "may", noted_right)
+    monkeypatch.setattr(caching.dependencies.tenants, "of", noted_tenant)
+    teams = [f"team-{number}" for number in range(250)]
+    for _ in range(2):
+        async with turns.counted():
+            await caching.dependencies.authorizer.which(Caller("bob"), Verb.LIST, teams)
+            await caching.dependencies.tenants.of_all(teams)
+    assert turns.total == 2 * len(teams) * (len(Kind) + 1)
+    assert turns.most <= 200, "the end of one batch and the next one"
+
+
+async def test_grants_of_all_namespaces_are_sorted_in_a_thread(
+    world: WritableWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be 60 of each namespace, and each list needs them."""
+    threads = set[int]()
+
+    def noted(grants: Iterable[Grant]) -> tuple[dict[str, frozenset[str]], bool]:
+        threads.add(threading.get_ident())
+        return bounded(grants)
+
+    monkeypatch.setattr(visibility, "bounded", noted)
+    await world.dependencies.visibility.scope(Caller("bob"), "blue", None)
+    assert threads
+    assert threading.get_ident() not in threads
