@@ -100,7 +100,7 @@ notification_attempts = Counter(
 )
 notifications_failed = Counter(
     "contentgen_notifications_failed",
-    "Notifications that could not be delivered for a day.",
+    "Notifications that could not be delivered for a day, or until newer ones of their namespace displaced them.",
     registry=REGISTRY,
 )
 

@@ -60,6 +60,7 @@ AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
 NOTIFICATIONS: dict[str, Keys] = {
     "state_next": (("state", 1), ("nextAt", 1)),
     "state_namespace_next": (("state", 1), ("namespace", 1), ("nextAt", 1)),
+    "namespace_class_created": (("namespace", 1), ("operatorClass", 1), ("createdAt", 1)),
     "job_id_created": (("jobId", 1), ("createdAt", -1)),
     "expires": (("expiresAt", 1),),
 }

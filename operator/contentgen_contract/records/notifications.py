@@ -8,6 +8,8 @@ from enum import StrEnum
 
 KEPT = timedelta(days=30)
 """Time after its end for which a notification stays in the log."""
+MOST_OF_A_NAMESPACE = 2000
+"""Notifications of one namespace and installation, of about 3 kB each. A new one displaces the oldest."""
 DELIVERIES = 20
 """Attempts in the log of one notification, the latest ones."""
 

@@ -9,6 +9,7 @@ granted headers and other allowed hosts.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +19,9 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
-from contentgen_contract.records.notifications import ENDED, NotificationState
+from contentgen_contract.records.notifications import ENDED, MOST_OF_A_NAMESPACE, NotificationState
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_operator import metrics
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, host_of, url_hash
 from contentgen_operator.state.observed import ResourceRef
@@ -27,6 +29,8 @@ from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _ENDED = [each.value for each in ENDED]
+_OPEN = [each.value for each in NotificationState if each not in ENDED]
+_log = logging.getLogger(__name__)
 
 
 class NotificationOutbox:
@@ -46,7 +50,10 @@ class NotificationOutbox:
         create_indexes(self._collection, indexes.NOTIFICATIONS)
 
     async def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Insert notifications of a status that is about to be written. Those that exist stay."""
+        """Insert notifications of a status that is about to be written. Those that exist stay.
+
+        Beyond `MOST_OF_A_NAMESPACE` they displace the namespace's oldest ones.
+        """
         await asyncio.to_thread(self._plan, notifications, now)
 
     def _plan(self, notifications: Sequence[Notification], now: datetime) -> None:
@@ -60,6 +67,25 @@ class NotificationOutbox:
             elif kept["state"] == NotificationState.PLANNED:  # of a status that was not written; its text may differ
                 changed = document | {"revision": kept["revision"] + 1}
                 self._collection.replace_one({"_id": each.id, "revision": kept["revision"]}, changed)
+        for namespace in {each.ref.namespace for each in notifications}:
+            self._displace(namespace)
+
+    def _displace(self, namespace: str) -> None:
+        """Delete the oldest notifications of a namespace beyond the limit: ended ones first, then those to deliver."""
+        where = self._class | {"namespace": namespace}
+        excess = self._collection.count_documents(where) - MOST_OF_A_NAMESPACE
+        for states in (_ENDED, _OPEN):
+            if excess <= 0:
+                return
+            these: Document = {"state": {"$in": states}}
+            oldest = self._collection.find(where | these, {"_id": True}).sort([("createdAt", 1)]).limit(excess)
+            chosen = these | {"_id": {"$in": [each["_id"] for each in oldest]}}
+            self._check()
+            deleted = self._collection.delete_many(chosen).deleted_count
+            excess -= deleted
+            if deleted and states is _OPEN:
+                metrics.notifications_failed.inc(deleted)
+                _log.warning("%d notifications were displaced by newer ones", deleted, extra={"namespace": namespace})
 
     def _insert(self, document: Document) -> None:
         try:

@@ -20,11 +20,13 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import Kind
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
+from contentgen_operator import metrics
 from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.policies.header_grants import HeaderGrant, headers_problem
+from contentgen_operator.stores import notifications
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks.granted_headers import GrantedHeaders
 from contentgen_operator.webhooks.guarded_post import AddressRefused, GuardedPost, NotSent, PostResponse, _retry_after
@@ -135,7 +137,7 @@ class Desk:
     """Notifier with its outbox, on simulated time."""
 
     def __init__(self, *hosts: str, seconds: float = 5.0, folder: Path = Path("/nonexistent")) -> None:
-        self.now = NOW
+        self.now, self.added = NOW, 0
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.outbox = NotificationOutbox(self.database["notifications"])
         self.secret = FakeSecret()
@@ -162,7 +164,7 @@ class Desk:
     async def add(self, url: str, count: int = 1, namespace: str = "ns", uid: str = "u", **more: Any) -> list[str]:
         """Notifications of one resource; their ids."""
         ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace=namespace, name="talk", uid=uid)
-        before = self.database["notifications"].count_documents({})
+        before, self.added = self.added, self.added + count
         made = [
             Notification(
                 id=f"msg_{before + number}", ref=ref, run=1, event=NotificationEvent.COMPLETED, url=url,
@@ -670,3 +672,34 @@ async def test_nothing_is_sent_without_a_key(receiver: Receiver) -> None:
     desk.now += timedelta(minutes=1)
     await desk.round()
     assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("ended", "left", "undelivered"),
+    [((), [2, 3, 4, 5, 6], 2), ((3, 4), [0, 1, 2, 5, 6], 0), ((4,), [1, 2, 3, 5, 6], 1)],
+    ids=["the oldest", "ended ones first", "ended ones do not suffice"],
+)
+async def test_a_namespace_has_a_bounded_number_of_notifications(
+    monkeypatch: pytest.MonkeyPatch, ended: tuple[int, ...], left: list[int], undelivered: int
+) -> None:
+    """Dry runs are free, and each message to a receiver that takes none is kept for a month."""
+    monkeypatch.setattr(notifications, "MOST_OF_A_NAMESPACE", 5)
+    desk, failed = Desk(), "contentgen_notifications_failed_total"
+    other = NotificationOutbox(desk.database["notifications"], operator_class="another-installation")
+    (foreign,) = await desk.add("http://hooks.example.com/", namespace="other")
+    elsewhere = Notification(
+        id="elsewhere", ref=ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="talk", uid="u"), run=1,
+        event=NotificationEvent.COMPLETED, url="http://hooks.example.com/", payload=PAYLOAD,
+    )  # fmt: skip
+    await other.plan([elsewhere], desk.now)
+    before = metrics.REGISTRY.get_sample_value(failed) or 0.0
+    made: list[str] = []
+    for number in range(7):
+        desk.now += timedelta(seconds=1)
+        if number == 5:
+            these = {"_id": {"$in": [made[each] for each in ended]}}
+            desk.database["notifications"].update_many(these, {"$set": {"state": "delivered"}})
+        made += await desk.add("http://hooks.example.com/")
+    stored = set(desk.database["notifications"].distinct("_id"))
+    assert stored == {foreign, "elsewhere", *(made[each] for each in left)}
+    assert (metrics.REGISTRY.get_sample_value(failed) or 0.0) - before == undelivered
