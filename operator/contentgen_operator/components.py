@@ -368,6 +368,7 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
 def build_providers(settings: Settings) -> ProviderAccounts:
     """Clients of all provider accounts."""
     tls = trusted_cas(settings.ca_file)
+    metrics.gauges.shows_tenants = settings.metrics_tenants
     metrics.add_accounts(settings.provider_accounts)
 
     def clients(keys: AccountKeys, account: str | None = None) -> dict[str, Provider]:
@@ -468,9 +469,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
 
 
 def _usage(base: Foundation) -> UsageMetrics:
-    settings = base.settings
-    plan = UsagePlan(settings.usage_labels, settings.usage_max_series, settings.operator_class)
-    return UsageMetrics(base.stores.charges, plan)
+    return UsageMetrics(base.stores.charges, UsagePlan.of(base.settings))
 
 
 def _notifier(base: Foundation) -> Notifier:

@@ -1,6 +1,7 @@
 """Prometheus metrics of the operator, all defined here.
 
 Labels have few values: no name of a user, a namespace or a resource, except for the usage, whose series are limited.
+Everybody may be able to read them: money by tenant is only there where `Gauges.shows_tenants`.
 Counters begin at zero with each process, as
 Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
 """
@@ -52,7 +53,8 @@ provider_seconds = Histogram(
 )
 estimated_dollars = Counter(
     "contentgen_estimated_dollars",
-    "Estimated cost of accepted requests; those without an estimate are in contentgen_unpriced_requests. A crash may "
+    "Estimated cost of accepted requests; those without an estimate are in contentgen_unpriced_requests. In amounts "
+    "`account` is other for all but the default one unless readers are named. A crash may "
     "lose a count but never doubles one; the ledger has the exact figure.",
     ("provider", "account", "model"),
     registry=REGISTRY,
@@ -129,6 +131,7 @@ class Gauges(Collector):
         self.audited_at: float | None = None
         self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
         self.usage: Sequence[UsageSample] = ()
+        self.shows_tenants = False  # money by budget and provider account, because the readers are named
         self.leader: Callable[[], bool] = lambda: True
         # To be delivered; seconds since the oldest was created, and since an attempt has been due.
         self.notifications: tuple[int, float, float] = (0, 0.0, 0.0)
@@ -257,16 +260,17 @@ class Gauges(Collector):
     def _budgets(self) -> Iterable[Metric]:
         dollars = GaugeMetricFamily(
             "contentgen_budget_dollars",
-            "Current window of each ContentBudget. `amount` is limit, reserved (upper bounds of runs under way), "
-            "settled (charges of ended runs) or overrun (above the upper bounds, or lost requests beyond the limit).",
+            "Current window of each ContentBudget, if readers are named. `amount` is limit, reserved (upper bounds of "
+            "runs under way), settled (charges of ended runs) or overrun (above the upper bounds, or lost requests "
+            "beyond the limit).",
             labels=("budget", "window", "amount"),
         )
         warning = GaugeMetricFamily(
             "contentgen_budget_warning",
-            "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0.",
+            "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0; if readers are named.",
             labels=("budget", "window"),
         )
-        for budget, window, limit, reserved, settled, overrun, share in self.budgets:
+        for budget, window, limit, reserved, settled, overrun, share in self.budgets if self.shows_tenants else ():
             amounts = {"limit": limit, "reserved": reserved, "settled": settled, "overrun": overrun}
             for amount, micros in amounts.items():
                 dollars.add_metric((budget, window, amount), micros / USD)
@@ -280,9 +284,9 @@ class Gauges(Collector):
         dollars = GaugeMetricFamily(
             "contentgen_usage_dollars",
             "Cost of the purchases that were planned in the current UTC day or month (`window`), by the labels of "
-            "monitoring.usage. `amount` is paid (billed by the provider), estimated (finished, not billed yet) or "
-            "expected (in progress). Purchases of unknown cost are not in it. `_other` is the rest beyond "
-            "monitoring.usage.maxSeries. Of the leader only.",
+            "monitoring.usage; of all namespaces and users together unless readers are named. `amount` is paid (billed "
+            "by the provider), estimated (finished, not billed yet) or expected (in progress). Purchases of unknown "
+            "cost are not in it. `_other` is the rest beyond monitoring.usage.maxSeries. Of the leader only.",
             labels=("window", "amount", *names),
         )
         purchases = GaugeMetricFamily(
@@ -331,7 +335,7 @@ _accounts: set[str] = set()
 def add_accounts(names: Iterable[str]) -> None:
     """Start the amounts of provider accounts at 0: Prometheus' increase() misses the event that creates a series."""
     _accounts.update(names)
-    for account in names:
+    for account in {money_account_label(each) for each in _accounts}:
         for model in (*PRICES, _OTHER):
             for dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
                 dollars.labels("assemblyai" if model.startswith("assemblyai/") else "fal", account, model)
@@ -341,6 +345,12 @@ def account_label(account: str | None) -> str:
     """Provider account as a label: a configured one, else "other", because the ledger may name earlier ones."""
     name = account or DEFAULT_ACCOUNT
     return name if name in _accounts else _OTHER
+
+
+def money_account_label(account: str | None) -> str:
+    """Provider account of an amount: an account may be one team's, so `other` unless `Gauges.shows_tenants`."""
+    name = account_label(account)
+    return name if gauges.shows_tenants or name == DEFAULT_ACCOUNT else _OTHER
 
 
 add_accounts((DEFAULT_ACCOUNT,))

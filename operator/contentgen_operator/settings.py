@@ -160,6 +160,9 @@ class Settings(BaseSettings):
         (UsageLabel.NAMESPACE, UsageLabel.KIND, UsageLabel.PROVIDER, UsageLabel.MODEL),
         description="Labels of the usage metrics.",
     )
+    metrics_tenants: bool = Field(
+        False, description="Whether metrics have money by namespace, user, budget and provider account."
+    )
     usage_max_series: int = Field(2000, ge=0, le=100_000, description="Number of their series; 0: no usage metrics.")
 
     allowed_hosts: tuple[str, ...] = ()

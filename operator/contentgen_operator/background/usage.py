@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pymongo.errors import PyMongoError
 
@@ -22,6 +22,7 @@ from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.models import full_name
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
+from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import AMOUNTS, Charges
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ OTHER, UNKNOWN = "_other", "_unknown"
 SERIES_EACH = len(_WINDOWS) * (len(AMOUNTS) + 1)
 """Series of one combination: its amounts and its number of purchases, in two windows."""
 _PROVIDERS = ("fal", "assemblyai")
+_TENANTS = (UsageLabel.NAMESPACE, UsageLabel.USER)
 _KINDS = {kind.record_type: kind.value for kind in Kind}
 
 
@@ -42,6 +44,14 @@ class UsagePlan:
     labels: Sequence[UsageLabel]
     most_series: int
     operator_class: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Plan of an installation. Without `metrics_tenants`, no label names a tenant, and sums are of all of them."""
+        labels = settings.usage_labels
+        if not settings.metrics_tenants:
+            labels = tuple(each for each in labels if each not in _TENANTS)
+        return cls(labels, settings.usage_max_series, settings.operator_class)
 
 
 class UsageMetrics:

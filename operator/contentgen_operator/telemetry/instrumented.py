@@ -86,7 +86,7 @@ class InstrumentedLedger(Ledger):
         """See Ledger."""
         moved = await super().move(move)
         if moved is not None:
-            labels = (moved.provider, metrics.account_label(moved.account), metrics.model_label(moved.model))
+            labels = (moved.provider, metrics.money_account_label(moved.account), metrics.model_label(moved.model))
             if move.target is PurchaseState.SUBMITTED and move.source is not move.target:
                 metrics.estimated_dollars.labels(*labels).inc((moved.estimated_micros or 0) / USD)
                 metrics.unpriced_requests.labels(*labels).inc(moved.estimated_micros is None)

@@ -361,7 +361,7 @@ async def test_many_jobs_of_one_request_leave_turns_to_other_requests(
             return super().get(key, default)
 
     kind = Kind.LORA_TRAINING.record_type
-    found = {f"job-{n}": Noted(jobId=f"job-{n}", type=kind, namespace=namespace) for n in range(3000)}
+    found = {f"job-{n}": Noted(jobId=f"job-{n}", type=kind, namespace=namespace) for n in range(1000)}
 
     async def fields(_: Iterable[str]) -> dict[str, Noted]:
         return found

@@ -337,6 +337,7 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
 
 
 async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.gauges, "shows_tenants", True)
     world = world_of(monkeypatch, budget_of(limits={"day": "0.14", "total": "10"}, warnAtPercent=50))
     image(world)
     await rounds(world, ["it"], 3)

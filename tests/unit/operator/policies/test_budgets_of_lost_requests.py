@@ -187,6 +187,7 @@ async def test_a_lost_request_that_a_person_replaces_counts_at_once(
 
 @pytest.mark.parametrize("since", ["missing", "planned", "refused"])
 async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pytest.MonkeyPatch, since: str) -> None:
+    monkeypatch.setattr(metrics.gauges, "shows_tenants", True)
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.10"}), count=0)
     await lost(world, since)
     await paid_by_another(world)

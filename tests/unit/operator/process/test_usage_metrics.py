@@ -13,6 +13,7 @@ from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator import metrics
 from contentgen_operator.background.usage import SERIES_EACH, UsageMetrics, UsagePlan
+from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import Charges
 
 NOW = datetime(2026, 11, 22, 1, tzinfo=UTC)
@@ -25,11 +26,12 @@ Series = dict[tuple[str, ...], float]
 class Stand:
     """Usage over a ledger in memory."""
 
-    def __init__(self, *labels: UsageLabel, most: int = 2000) -> None:
+    def __init__(self, *labels: UsageLabel, most: int = 2000, plan: UsagePlan | None = None) -> None:
         self.database: Any = mongomock.MongoClient(tz_aware=True)["t"]
         self.now = NOW
         self.charges = Charges(self.database["ledger"])
-        self.usage = UsageMetrics(self.charges, UsagePlan(labels, most, "default"), clock=lambda: self.now)
+        plan = plan or UsagePlan(labels, most, "default")
+        self.usage = UsageMetrics(self.charges, plan, clock=lambda: self.now)
         metrics.gauges.usage = ()
 
     def buy(self, namespace: str = "red", **changes: Any) -> None:
@@ -176,3 +178,25 @@ async def test_after_an_error_the_metrics_are_absent() -> None:
     assert await stand.dollars("resource_namespace") == {}
     stand.charges.usage = usage  # type: ignore[method-assign]
     assert await stand.dollars("resource_namespace")
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytest.MonkeyPatch, *, named: bool) -> None:
+    """Metrics need no token, so every pod of a tenant may be able to read them."""
+    settings = Settings(usage_labels=ALL, metrics_tenants=named)
+    monkeypatch.setattr(metrics.gauges, "shows_tenants", settings.metrics_tenants)
+    monkeypatch.setattr(metrics.gauges, "budgets", [("of-red", "day", 2_000_000, 0, 1_000_000, 0, 0.5)])
+    monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
+    stand = Stand(plan=UsagePlan.of(settings))
+    stand.buy("red", userId="rita")
+    stand.buy("blue", userId="bob")
+    by_tenant = {("red", "rita"): 1, ("blue", "bob"): 1}
+    assert await stand.dollars("resource_namespace", "user") == (by_tenant if named else {("", ""): 2})
+    for name in ("contentgen_budget_dollars", "contentgen_budget_warning"):
+        assert set(shown(name, "budget")) == ({("of-red",)} if named else set())
+    assert metrics.money_account_label("team-red") == ("team-red" if named else "other")
+    assert metrics.money_account_label(None) == "default"
+
+
+def test_readers_are_not_named_unless_the_installation_says_so() -> None:
+    assert (Settings().metrics_tenants, metrics.Gauges().shows_tenants) == (False, False)
