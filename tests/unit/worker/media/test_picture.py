@@ -21,7 +21,7 @@ from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Aperture, Plane, Shape
 from contentgen_worker.media.decode.probe import open_media
 from contentgen_worker.media.select import quality
-from contentgen_worker.media.select.borders import Bar, BorderFinder, Borders, picture_area
+from contentgen_worker.media.select.borders import BorderBar, BorderFinder, Borders, picture_area
 from contentgen_worker.media.select.faces import FaceBox, FaceSettings, HaarFaces
 from contentgen_worker.media.select.hashes import perceptual_hash
 from contentgen_worker.media.select.picture import Orientation, PictureSettings, encode_picture
@@ -362,7 +362,9 @@ def test_subtitles_in_a_border_do_not_keep_it() -> None:
 def test_a_frame_with_a_picture_in_the_border_keeps_it() -> None:
     """Film that changes its aspect ratio."""
     result = encode_picture(
-        frame(photo(1, (1280, 720))), Borders(top=Bar(0.125), bottom=Bar(0.125)), PictureSettings(longest_side=2048)
+        frame(photo(1, (1280, 720))),
+        Borders(top=BorderBar(0.125), bottom=BorderBar(0.125)),
+        PictureSettings(longest_side=2048),
     )
     assert (result.width, result.height) == (1280, 720)
 
@@ -376,7 +378,7 @@ def test_borders_of_a_turned_video(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4", boxed(np.full((120, 200, 3), 200, np.uint8), 20))
     with open_media(path) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = encode_picture(image, Borders(top=Bar(1 / 6), bottom=Bar(1 / 6)), PictureSettings())
+    result = encode_picture(image, Borders(top=BorderBar(1 / 6), bottom=BorderBar(1 / 6)), PictureSettings())
     assert result.height == 200
     assert 74 <= result.width <= 80
 
@@ -386,7 +388,7 @@ def test_a_border_on_one_side_of_a_video_upside_down(tmp_path: Path) -> None:
     rgb[:30] = 0
     with open_media(turned(tmp_path / "a.mp4", rgb, (-1, 0, 0, -1))) as container:
         image = next(frames(container, WHOLE, MediaLimits(10**7, 60))).image
-    result = encode_picture(image, Borders(top=Bar(1 / 6)), PictureSettings())
+    result = encode_picture(image, Borders(top=BorderBar(1 / 6)), PictureSettings())
     assert 146 <= result.height <= 150
     assert np.abs(shown(result.jpeg)[-5:]).mean() > 20, "what is left is picture"
     assert result.scores.border == 0
@@ -426,7 +428,7 @@ def test_what_an_aperture_leaves_out_is_in_no_picture() -> None:
     small = Shape.for_frame(360, 200, aperture).shrink(frame(rgb))
     alone = Shape.for_frame(320, 180).shrink(frame(rgb[10:190, 8:328]))
     assert np.abs(np.subtract(small.whole, alone.whole, dtype=int)).mean() < 1
-    borders = Borders(top=Bar(1 / 9), bottom=Bar(1 / 9))
+    borders = Borders(top=BorderBar(1 / 9), bottom=BorderBar(1 / 9))
     result = encode_picture(frame(rgb), borders, PictureSettings(), aperture=aperture)
     assert (result.width, result.height) == (320, 138)
     assert np.abs(shown(result.jpeg) - photo(2)[21:159]).mean() < 4

@@ -35,7 +35,7 @@ _PROFILE = 16  # values of the picture along an edge
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class BorderBar:
     """Uniform lines at one side: their share of the width or height, and their luma as decoded."""
 
     share: float = 0.0
@@ -47,17 +47,17 @@ class Bar:
         return self.level <= _BLACK
 
 
-_NONE = Bar()
+_NONE = BorderBar()
 
 
 @dataclass(frozen=True, slots=True)
 class Borders:
     """Bars of a decoded frame."""
 
-    left: Bar = _NONE
-    top: Bar = _NONE
-    right: Bar = _NONE
-    bottom: Bar = _NONE
+    left: BorderBar = _NONE
+    top: BorderBar = _NONE
+    right: BorderBar = _NONE
+    bottom: BorderBar = _NONE
 
     def area(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the picture in a frame of this size; right and bottom exclusive."""
@@ -66,7 +66,7 @@ class Borders:
         return left, top, width - right, height - bottom
 
 
-def _lines(bar: Bar, length: int) -> int:
+def _lines(bar: BorderBar, length: int) -> int:
     """Lines to crop; encoders blur the edge."""
     return round(bar.share * length) + max(1, length // 720) if bar.share else 0
 
@@ -75,31 +75,31 @@ def _lines(bar: Bar, length: int) -> int:
 class _Side:
     """Bars of the clear frames at one side, and their seconds. `changes`: of the picture beside them."""
 
-    bars: list[Bar] = field(default_factory=list)
+    bars: list[BorderBar] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     profile: Plane | None = None
     changes: int = 0
 
-    def add(self, seconds: float, bar: Bar, profile: Plane) -> None:
+    def add(self, seconds: float, bar: BorderBar, profile: Plane) -> None:
         self.bars.append(bar)
         self.seconds.append(seconds)
         if self.profile is None or len(profile) != len(self.profile) or _difference(profile, self.profile) > _PICTURE:
             self.profile, self.changes = profile, self.changes + 1
 
-    def black(self) -> Bar:
+    def black(self) -> BorderBar:
         """Black bar of all frames so far."""
         return _consensus([bar if bar.is_black else _NONE for bar in self.bars])
 
-    def black_near(self, seconds: float) -> Bar:
+    def black_near(self, seconds: float) -> BorderBar:
         """Black bar of the frames around a second."""
         nearest = sorted(zip(self.seconds, self.bars, strict=True), key=lambda each: abs(each[0] - seconds))
         return _consensus([bar if bar.is_black else _NONE for _, bar in nearest[:_MIN_VOTES]])
 
-    def other(self, frames: int) -> Bar:
+    def other(self, frames: int) -> BorderBar:
         """Bar that is not black, of all of this number of frames."""
         if self.changes < _CHANGES or len(self.bars) < _CLEAR_SHARE * frames:
             return _NONE
-        usual = Bar(0.0, int(np.median([bar.level for bar in self.bars])))
+        usual = BorderBar(0.0, int(np.median([bar.level for bar in self.bars])))
         return _NONE if usual.is_black else _consensus([bar if _alike(bar, usual) else usual for bar in self.bars])
 
 
@@ -124,7 +124,7 @@ class BorderFinder:
         found = Borders(left, top, right, bottom)
         return found if found != Borders() else None
 
-    def _opposite(self, one: _Side, other: _Side, seconds: float) -> tuple[Bar, Bar]:
+    def _opposite(self, one: _Side, other: _Side, seconds: float) -> tuple[BorderBar, BorderBar]:
         coloured = one.other(self._frames), other.other(self._frames)
         if all(bar.share for bar in coloured) and _alike(*coloured):
             return coloured
@@ -136,11 +136,11 @@ class BorderFinder:
         return near if is_part else (_NONE, _NONE)
 
 
-def _alike(one: Bar, other: Bar) -> bool:
+def _alike(one: BorderBar, other: BorderBar) -> bool:
     return abs(one.level - other.level) <= _NEAR
 
 
-def _consensus(bars: Sequence[Bar]) -> Bar:
+def _consensus(bars: Sequence[BorderBar]) -> BorderBar:
     """The usual bar among those that are about as wide as nine of ten are at least."""
     if len(bars) < _MIN_VOTES:
         return _NONE
@@ -165,7 +165,7 @@ def picture_area(y: Plane, borders: Borders | None) -> tuple[int, int, int, int]
     )
 
 
-def _is_bar(outside: Plane, bar: Bar) -> bool:
+def _is_bar(outside: Plane, bar: BorderBar) -> bool:
     near = outside <= _BLACK if bar.is_black else _near(outside, bar.level)
     return bool(outside.size) and float(near.mean()) >= _BAR_SHARE
 
@@ -179,7 +179,7 @@ def black_share(y: Plane, black: int = 24) -> float:
     return max(left + right, top + bottom)
 
 
-_SeenBar = tuple[Bar, Plane]
+_SeenBar = tuple[BorderBar, Plane]
 """Bar of a frame, of share 0 without one, and values of the picture along it."""
 
 
@@ -209,7 +209,7 @@ def _seen_bar(lines: Plane, largest: tuple[float, float]) -> _SeenBar | None:
     level = int(np.median(lines[0]))
     uniform, most = (_LINE, largest[0]) if level <= _BLACK else (_OTHER_LINE, largest[1])
     if float(_near(lines[0], level).mean()) < uniform:  # most pictures have no bar: check one line first
-        return Bar(0.0, level), _profile(lines[0])
+        return BorderBar(0.0, level), _profile(lines[0])
     near = _near(lines[: int(len(lines) * _MAX_SHARE) + 3], level).mean(axis=1)
     end = int(np.argmax(near < uniform))
     if near[end] >= uniform or end + 1 >= len(near):
@@ -217,7 +217,7 @@ def _seen_bar(lines: Plane, largest: tuple[float, float]) -> _SeenBar | None:
     outside, beside = lines[max(0, end - 2)], lines[end + 1]  # the line on the edge is partly bar
     is_edge = near[max(0, end - 2)] >= _OUTSIDE and near[end + 1] <= most
     is_edge = is_edge and _difference(beside, outside) >= _PICTURE
-    return (Bar(end / len(lines), level), _profile(beside)) if is_edge else None
+    return (BorderBar(end / len(lines), level), _profile(beside)) if is_edge else None
 
 
 def _near(pixels: Plane, level: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
