@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -14,6 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -133,15 +135,38 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     return f"there is no parameter {name!r}; {hint}"
 
 
-class Paging(Parameters):
+class Period(Parameters):
+    """Query by the time of creation. A day is one of UTC; as the last one it is included."""
+
+    since: Moment | None = Field(None, alias="from", description="Created at or after this time, or since this day.")
+    until: Moment | None = Field(None, alias="to", description="Created before this time, or on or before this day.")
+
+    @field_validator("until")
+    @classmethod
+    def _ordered(cls, until: datetime | date | None, info: ValidationInfo) -> datetime | date | None:
+        begin, end = _begin(info.data.get("since")), _end(until)
+        if begin is not None and end is not None and (begin > end if isinstance(until, datetime) else begin >= end):
+            raise ValueError("must not be before `from`")
+        return until
+
+    @property
+    def begin(self) -> datetime | None:
+        """First instant of the period, in UTC; None without one."""
+        return _begin(self.since)
+
+    @property
+    def end(self) -> datetime | None:
+        """First instant after the period, in UTC; None without one."""
+        return _end(self.until)
+
+
+class Paging(Period):
     """Query of every list: namespace, user, period, order and page."""
 
     list_name: ClassVar[str] = "jobs"
     namespace: Name | None = Field(None, description="Only jobs of this namespace.")
     user_id: UserId | None = Field(None, description="Only jobs of this user.")
     public: bool = Field(False, description="Include public jobs of others.")
-    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
-    until: Moment | None = Field(None, alias="to", description="Created before this time.")
     sort: Sorted = Sorted.CREATED
     order: Order = Order.NEWEST
     # Clients of the legacy API count the entries and do not paginate.
@@ -153,8 +178,8 @@ class Paging(Parameters):
         wanted = JobFilter(
             list_name=self.list_name,
             user_id=self.user_id,
-            since=instant(self.since),
-            until=instant(self.until),
+            since=self.begin,
+            until=self.end,
             sort=self.sort,
             order=self.order,
             limit=self.limit,
@@ -173,8 +198,13 @@ class Listing(Paging):
         return replace(super().job_filter(), type=self.type, status=self.status)
 
 
-def instant(given: datetime | date | None) -> datetime | None:
-    """Time in UTC; a day stands for its midnight. None stays None."""
+def _begin(given: datetime | date | None) -> datetime | None:
     if given is None or isinstance(given, datetime):
         return given
     return datetime(given.year, given.month, given.day, tzinfo=UTC)
+
+
+def _end(given: datetime | date | None) -> datetime | None:
+    if given == date.max:  # no time follows this day
+        return None
+    return _begin(given if given is None or isinstance(given, datetime) else given + timedelta(days=1))

@@ -4,12 +4,12 @@ from pydantic import Field
 
 from contentgen_contract.names import Kind
 from contentgen_gateway.schemas import assets
-from contentgen_gateway.schemas.bodies import Body, Incomplete, Moment, Name, Parameters, UserId, instant
+from contentgen_gateway.schemas.bodies import Body, Incomplete, Name, Period, UserId
 from contentgen_gateway.schemas.listings import query_terms
 from contentgen_gateway.stores.queries import JobFilter, with_cursor
 
 
-class TranscriptSearch(Parameters):
+class TranscriptSearch(Period):
     """Search query. One passage must contain all words, or the end of one and the beginning of the next; the last word
     may be a prefix.
     """
@@ -18,8 +18,6 @@ class TranscriptSearch(Parameters):
     namespace: Name | None = Field(None, description="Only jobs of this namespace.")
     user_id: UserId | None = Field(None, description="Only jobs of this user.")
     public: bool = Field(False, description="Include public jobs of others.")
-    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
-    until: Moment | None = Field(None, alias="to", description="Created before this time.")
     hits: int = Field(5, ge=1, le=50, description="Hits per transcript.")
     limit: int = Field(20, ge=1, le=100, description="Transcripts per page.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")
@@ -30,8 +28,8 @@ class TranscriptSearch(Parameters):
             list_name="passages",
             user_id=self.user_id,
             type=Kind.TRANSCRIPTION.record_type,
-            since=instant(self.since),
-            until=instant(self.until),
+            since=self.begin,
+            until=self.end,
             terms=query_terms(self.q),
             limit=self.limit,
         )

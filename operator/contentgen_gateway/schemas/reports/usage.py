@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from contentgen_gateway.schemas.bodies import Body, JobType, Moment, Name, Parameters, UserId, instant
+from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters, Period, UserId
 from contentgen_gateway.stores.aggregations import By
 from contentgen_gateway.stores.queries import JobFilter
 
@@ -23,17 +23,15 @@ class Stats(Body):
     estimated_monthly_cost: str = Field(description="Dollars per month for storage.", examples=["0.06"])
 
 
-class UsageOf(Whose):
+class UsageOf(Whose, Period):
     """Query of the usage report: jobs, period and key."""
 
     by: By = By.USER
     type: JobType | None = None
-    since: Moment | None = Field(None, alias="from", description="Created at or after this time.")
-    until: Moment | None = Field(None, alias="to", description="Created before this time.")
 
     def job_filter(self) -> JobFilter:
         """Filter of the records."""
-        return JobFilter(user_id=self.user_id, type=self.type, since=instant(self.since), until=instant(self.until))
+        return JobFilter(user_id=self.user_id, type=self.type, since=self.begin, until=self.end)
 
 
 class Usage(Body):

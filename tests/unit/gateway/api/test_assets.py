@@ -227,9 +227,10 @@ async def test_who_may_see_one_kind_sees_that_one(world: GatewayWorld) -> None:
 
 
 async def test_lists_take_a_period(world: GatewayWorld) -> None:
-    lora(world, 1, createdAt=datetime(2026, 10, 1, tzinfo=UTC))
-    found = lora(world, 2, createdAt=datetime(2026, 10, 2, tzinfo=UTC))
-    given = {"from": "2026-10-02", "to": "2026-10-03"}
+    lora(world, 1, createdAt=datetime(2026, 10, 1, 23, 59, tzinfo=UTC))
+    found = lora(world, 2, createdAt=datetime(2026, 10, 2, 23, 59, tzinfo=UTC))
+    lora(world, 3, createdAt=datetime(2026, 10, 3, tzinfo=UTC))
+    given = {"from": "2026-10-02", "to": "2026-10-02"}
     assert [each["loraId"] for each in (await get(world, "/api/assets/loras", **given))["loras"]] == [found]
 
 

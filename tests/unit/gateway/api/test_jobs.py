@@ -1,11 +1,18 @@
 """`/api/jobs`: lists, pages, single jobs, and visibility."""
 
 from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.schemas.bodies import Listing
+from contentgen_gateway.schemas.reports.usage import UsageOf
+from contentgen_gateway.schemas.transcript_search import TranscriptSearch
 from contentgen_gateway.stores.queries import Order, Sorted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
@@ -163,6 +170,43 @@ async def test_a_moment_is_a_day_or_a_time_with_its_zone(world: GatewayWorld, pa
         for good in ("2026-11-21", "2026-11-21T12:00:00Z", "2026-11-21T12:00:00.5+01:00"):
             assert (await ann.get(path, params={"from": good, "to": good})).status_code == 200
         assert (await ann.get(path, params={"from": moment})).status_code == 422
+
+
+DAY = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("query", [Listing, UsageOf, partial(TranscriptSearch, q="a")])
+@pytest.mark.parametrize(("since", "until", "period"), [
+    ("2026-11-21", "2026-11-21", (DAY, DAY + timedelta(days=1))),
+    ("2026-11-21T00:00:00Z", "2026-11-21", (DAY, DAY + timedelta(days=1))),
+    ("2026-11-21", "2026-11-20T23:59:59Z", None),
+    ("2026-11-21", "2026-11-20", None),
+    ("2026-11-21T00:00:00Z", "2026-11-20", None),
+    ("2026-11-21T01:00:00+01:00", "2026-11-21T00:00:00Z", (DAY, DAY)),
+    ("2026-11-21T12:00:00Z", "2026-11-21T11:59:59Z", None),
+    ("2026-11-21T12:00:00Z", "2026-11-21", (DAY + timedelta(hours=12), DAY + timedelta(days=1))),
+    ("2026-11-21", "9999-12-31", (DAY, None)),
+    (None, "2026-11-20", (None, DAY)),
+])  # fmt: skip
+def test_the_last_day_of_a_period_is_included(
+    query: Callable[..., Listing], since: str | None, until: str, period: tuple[datetime, datetime] | None
+) -> None:
+    given = {"to": until} | ({"from": since} if since else {})
+    if period is None:
+        with pytest.raises(ValidationError, match="must not be before `from`"):
+            query(**given)
+        return
+    wanted = query(**given).job_filter()
+    assert (wanted.since, wanted.until) == period
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/api/usage", "/api/assets/images", "/api/search/transcripts?q=a"])
+async def test_a_period_that_ends_before_it_begins_is_refused(world: GatewayWorld, path: str) -> None:
+    async with world.client("ann") as ann:
+        address = httpx.URL(path).copy_merge_params({"from": "2026-11-22", "to": "2026-11-21"})
+        answer = await ann.get(address)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"loc": ["query", "to"], "msg": "must not be before `from`"}]
 
 
 @pytest.mark.parametrize("path", [

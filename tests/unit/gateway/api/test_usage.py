@@ -208,7 +208,7 @@ async def test_the_page_says_what_is_unknown() -> None:
 
 async def test_usage_of_a_period_a_user_and_a_kind(world: World) -> None:
     assert (await usage(world, **{"from": "2026-11-02"}))["total"]["paid"] == "2.0000"
-    assert (await usage(world, to="2026-11-02"))["total"]["paid"] == "0.0700"
+    assert (await usage(world, to="2026-11-01"))["total"]["paid"] == "0.0700"
     assert (await usage(world, userId="eve"))["total"]["paid"] == "2.0000"
     assert (await usage(world, type="image-generation"))["total"]["paid"] == "0.0700"
 
