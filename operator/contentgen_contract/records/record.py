@@ -12,12 +12,12 @@ from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
 from contentgen_contract.records.searching import terms
 from contentgen_contract.resources.addresses import strip_credentials
-from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.models import full_name, given_model
 from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec, TranscriptionSpec
 
 Document = dict[str, Any]
 MAX_TERMS = 256  # of one record
-_SEARCHED_CONFIG = ("loraName", "trigger", "prompt", "model")
+_SEARCHED_CONFIG = ("loraName", "trigger", "prompt")
 
 
 def legacy_status(phase: str | None, reason: str | None = None) -> str:
@@ -43,25 +43,25 @@ def source_fields(spec: Spec, facts: Mapping[str, Any]) -> Document:
 
 
 def config_fields(spec: Spec) -> Document:
-    """`config`: the requested model and parameters."""
+    """`config`: the requested model, by the name that the user wrote, and the parameters."""
     match spec:
         case LoraTrainingSpec():
             return {
                 "loraName": spec.lora_name,
                 "trigger": spec.trigger_word,
-                "model": model_of(spec),
+                "model": given_model(spec),
                 "steps": spec.training.steps,
                 "learning_rate": spec.training.learning_rate,
                 "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
             }
         case ImageGenerationSpec():
             return {
-                "model": model_of(spec),
+                "model": given_model(spec),
                 "prompt": spec.prompt,
                 "loras": [_lora_fields(each) for each in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
-            return {"model": model_of(spec)} | spec.options.model_dump(mode="json", by_alias=True)
+            return {"model": given_model(spec)} | spec.options.model_dump(mode="json", by_alias=True)
 
 
 def _lora_fields(lora: Lora) -> Document:
@@ -79,6 +79,8 @@ def _texts(document: Mapping[str, Any]) -> Iterator[object]:
     config, metadata = document.get("config") or {}, document.get("metadata") or {}
     yield document.get("name")
     yield from (config.get(name) for name in _SEARCHED_CONFIG)
+    if isinstance(model := config.get("model"), str):
+        yield full_name(model)  # has the words of all its short names
     yield from metadata.get("tags") or ()
     yield metadata.get("description")
     yield (document.get("sourceVideo") or {}).get("filename")

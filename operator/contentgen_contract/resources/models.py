@@ -35,11 +35,16 @@ def names_of(model: str) -> tuple[str, ...]:
 
 def model_of(spec: Spec) -> str:
     """Full model id of a spec."""
+    return full_name(given_model(spec))
+
+
+def given_model(spec: Spec) -> str:
+    """Model of a spec by the name that the user wrote, which records and the API repeat."""
     match spec:
         case LoraTrainingSpec():
-            return full_name(spec.training.model)
+            return spec.training.model
         case ImageGenerationSpec():
-            return full_name(spec.model)
+            return spec.model
         case _:
             return TRANSCRIBER
 

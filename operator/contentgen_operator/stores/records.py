@@ -19,7 +19,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import indexes
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import config_fields, legacy_status, search_terms, source_fields, version_totals
-from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.models import given_model
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
@@ -375,7 +375,7 @@ def _training(spec: Spec, status: ResourceStatus) -> Document:
 
 
 def _drawn(spec: Spec) -> Document:
-    return {"model": model_of(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
+    return {"model": given_model(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
 
 
 def _image(fact: Document, by_name: Document, url: Any) -> Document:

@@ -187,7 +187,7 @@ def test_the_seeds_words(phase: Phase | None) -> None:
     ("kind", "words"),
     [
         (Kind.LORA_TRAINING, {"it", "jesse", "avatar", "jf", "talk", "one", "mp4", "d"}),
-        (Kind.IMAGE_GENERATION, {"it", "a", "cat", "flux", "pro"}),
+        (Kind.IMAGE_GENERATION, {"it", "a", "cat", "fal", "flux", "pro"}),
         (Kind.TRANSCRIPTION, {"it", "podcast", "mp3"}),
     ],
 )
@@ -195,12 +195,12 @@ async def test_the_words_that_a_record_is_found_by(kind: Kind, words: set[str]) 
     assert words <= set((await made(kind))["terms"])
 
 
-async def test_a_model_has_one_name_in_all_records() -> None:
-    """The provider's full id, as in the ledger, whichever name the spec has."""
+async def test_a_record_has_the_name_of_the_model_that_the_user_wrote() -> None:
+    """The legacy API's clients compare it with what they have sent."""
     document = await made(Kind.IMAGE_GENERATION)
     names = {document["config"]["model"], *(each["model"] for each in document["versions"])}
-    assert names == {"fal-ai/flux-pro/v1.1"}
-    assert (await made(Kind.LORA_TRAINING))["config"]["model"] == "fal-ai/flux-lora-fast-training"
+    assert names == {"flux-pro"}
+    assert (await made(Kind.LORA_TRAINING))["config"]["model"] == "flux-lora-fast-training"
 
 
 async def test_an_adoption_marks_no_record_of_another_namespace_or_kind() -> None:
