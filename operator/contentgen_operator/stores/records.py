@@ -18,7 +18,14 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records import indexes
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
-from contentgen_contract.records.record import config_fields, legacy_status, search_terms, source_fields, version_totals
+from contentgen_contract.records.record import (
+    config_fields,
+    learning_rate,
+    legacy_status,
+    search_terms,
+    source_fields,
+    version_totals,
+)
 from contentgen_contract.resources.models import given_model
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
@@ -369,7 +376,7 @@ def _training(spec: Spec, status: ResourceStatus) -> Document:
     return {
         "trigger": spec.trigger_word,
         "steps": spec.training.steps,
-        "learning_rate": spec.training.learning_rate,
+        "learning_rate": learning_rate(spec),
         "frame_count": facts.get("images"),
     }
 

@@ -138,7 +138,7 @@ def everything(bucket: str, shrink: int = 1) -> SampleData:
 
 def _record(number: int, kind: Kind, title: str, user: str, where: str, created: datetime, **fields: Any) -> Document:
     config: Document = {
-        Kind.LORA_TRAINING: {"loraName": title, "trigger": "xyz", "model": "fal-ai/flux-lora-fast-training", "steps": 1000, "learning_rate": "0.0004"},
+        Kind.LORA_TRAINING: {"loraName": title, "trigger": "xyz", "model": "fal-ai/flux-lora-fast-training", "steps": 1000, "learning_rate": 0.0004},
         Kind.IMAGE_GENERATION: {"model": "flux-lora", "prompt": title, "loras": [], "count": 1},
         Kind.TRANSCRIPTION: {"model": "universal", "speakerLabels": True, "language": "auto", "formats": ["json", "txt", "srt", "vtt"]},
     }[kind]  # fmt: skip
@@ -195,7 +195,7 @@ def _lora(made: SampleData, bucket: str, number: int, created: datetime, name: s
         record["versions"].append({
             "version": version, "createdAt": created + timedelta(days=version - 1), "modelUrl": model,
             "s3Key": f"{folder}model.safetensors", "sizeBytes": 124_800_000, "previewUrl": preview, "bytes": 131_000_000,
-            "config": {"trigger": trigger, "steps": 1000, "learning_rate": "0.0004", "frame_count": 24},
+            "config": {"trigger": trigger, "steps": 1000, "learning_rate": 0.0004, "frame_count": 24},
             "files": [{"name": "model.safetensors", "sizeBytes": 124_800_000}, {"name": "config.json", "sizeBytes": 2}],
             "loras": [], "cost": _cost("2.000000"),
         })  # fmt: skip

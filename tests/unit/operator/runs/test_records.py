@@ -138,7 +138,7 @@ async def test_the_version_of_a_lora() -> None:
     assert version["modelUrl"] == f"{BASE}/loras/user-456/abc/v1/model.safetensors"
     assert version["s3Key"] == "loras/user-456/abc/v1/model.safetensors"
     assert version["sizeBytes"] == 9
-    assert version["config"] == {"trigger": "jf", "steps": 1000, "learning_rate": "0.0004", "frame_count": 28}
+    assert version["config"] == {"trigger": "jf", "steps": 1000, "learning_rate": 0.0004, "frame_count": 28}
 
 
 async def test_a_picture_without_a_thumbnail_and_what_is_odd() -> None:
