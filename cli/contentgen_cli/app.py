@@ -387,7 +387,8 @@ def cost(
 ) -> None:
     """Sum the costs of the last runs.
 
-    The estimated and the actual cost of the last run of each existing resource.
+    The estimated and the actual cost of the last run of each existing resource. A run that ended unpaid, such as a dry
+    run, counts 0; a run in progress has no actual cost yet.
     """
     from contentgen_cli import tables
     from contentgen_cli.commands import show

@@ -10,7 +10,7 @@ from typing import Any
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_contract.names import Kind
+from contentgen_contract.names import FINAL_PHASES, Kind, Phase
 from contentgen_contract.resources.status import OutputFile, VersionStatus
 from contentgen_contract.worker.log import human_bytes
 
@@ -105,8 +105,8 @@ class CostRow:
     runs: int
     estimated: Decimal
     actual: Decimal
-    unestimated: int = 0  # runs without an estimate, not included in it
-    unknown: int = 0  # runs with an unknown actual cost, not included in it
+    unestimated: int = 0  # runs without an estimate that are or may be paid; not included in it
+    unknown: int = 0  # ended runs whose actual cost is unknown; not included in it
 
 
 def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
@@ -117,8 +117,13 @@ def costs(items: Iterable[Item]) -> tuple[CostRow, ...]:
         if cost is None:
             continue
         key = (item.namespace, item.kind, cost.currency or "USD")
-        amounts = Decimal(cost.estimated or 0), Decimal(cost.actual or 0)
-        amount = CostRow(*key, 1, *amounts, int(not cost.estimated), int(not cost.actual))
+        # A run that ended unpaid, such as a dry run, has an estimate of what it would have cost.
+        free = item.status.run is not None and item.status.run.billed is False
+        over = item.status.phase in (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN)
+        estimated = "0" if free else cost.estimated
+        actual = "0" if free or not over else cost.actual
+        amounts = Decimal(estimated or 0), Decimal(cost.actual or 0)
+        amount = CostRow(*key, 1, *amounts, int(not estimated), int(not actual))
         rows[key] = _sum(rows[key], amount) if key in rows else amount
     listed = sorted(rows.values(), key=lambda row: (row.currency, row.namespace, str(row.kind)))
     sums: dict[str, CostRow] = {}

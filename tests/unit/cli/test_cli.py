@@ -1100,6 +1100,25 @@ def test_a_cost_that_is_not_known_is_not_0(api: Api, cli: Callable[..., Said]) -
 
 
 @pytest.mark.parametrize(
+    ("state", "estimated", "actual"),
+    [
+        (status("Completed", "Estimated", cost=COST, run={"billed": False}), "0 USD", "0 USD"),
+        (status("Failed", "SourceUnreachable", cost=COST | {"estimated": ""}, run={"billed": False}), "0 USD", "0 USD"),
+        (status("AwaitingApproval", cost=COST), "2.00 USD", "0 USD"),
+        (status("Processing", cost=COST), "2.00 USD", "0 USD"),
+        (status("SubmissionUnknown", cost=COST), "2.00 USD", "1 unknown"),
+        (status("Failed", "Cancelled", cost=COST), "2.00 USD", "1 unknown"),
+        (status("Failed", "Cancelled", cost=COST, run={"billed": True}), "2.00 USD", "1 unknown"),
+    ],
+)
+def test_only_an_ended_run_that_may_be_paid_has_an_unknown_cost(
+    api: Api, cli: Callable[..., Said], state: Body, estimated: str, actual: str
+) -> None:
+    api.has(Kind.LORA_TRAINING, "a", state)
+    assert cli("cost").out.splitlines()[1].split()[3:] == [*estimated.split(), *actual.split()]
+
+
+@pytest.mark.parametrize(
     ("cost", "words"),
     [
         ({"actual": "2.00", "actualSource": "seconds × rate", "display": "$2.00"}, "2.00 USD paid (seconds × rate)"),
