@@ -62,7 +62,10 @@ class LoraReferences:
         except NotFound:
             raise given.is_not("of a LoRA that you may see") from None
         if record.get("namespace") != namespace:
-            raise given.is_not(f"of the namespace {namespace!r}: a LoRA can be used only where it was trained")
+            raise given.is_not(
+                f"of the namespace {namespace!r}: a LoRA can be used only where it was trained; elsewhere, download "
+                "the model and give the public address of your copy"
+            )
         name = str(record.get("name"))
         there = await self.resources.get(Kind.LORA_TRAINING, namespace, name)
         newest = _newest(there) if there is not None else _newest_of_expired(record)

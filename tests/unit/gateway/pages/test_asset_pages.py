@@ -104,6 +104,14 @@ async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(w
     assert "Too dark" in page
 
 
+@pytest.mark.parametrize(("job", "told"), [(LORA, True), (PICTURE, False)])
+async def test_the_form_that_shares_a_lora_says_where_it_can_be_used(world: Showcase, job: str, told: bool) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+    assert f'action="/jobs/{job}/share"' in page
+    assert ("Only ImageGenerations of the namespace" in page) is told
+
+
 async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/transcripts/{TRANSCRIPT}")).text
