@@ -73,6 +73,22 @@ def test_each_page_fits_and_the_browser_has_nothing_against_it(
     assert [each for each in found if not any(known in each for known in away)] == []
 
 
+@pytest.mark.parametrize("width", [390, 800])
+@pytest.mark.parametrize("name", ["usage", "picture", "transcripts", "jobs"])
+def test_on_a_narrow_screen_nothing_is_pushed_out(
+    seen_as: Callable[..., Page], gateway: str, name: str, width: int
+) -> None:
+    """Each link of a navigation lies within the screen, and the first column of a table has room for its words."""
+    page = seen_as("light", width)
+    page.goto(gateway + PAGES[name])
+    links = page.locator("nav a")
+    expect(links.first).to_be_visible()
+    boxes = [box for link in links.all() if (box := link.bounding_box())]
+    assert [box for box in boxes if box["x"] < 8 or box["x"] + box["width"] > width - 8] == []
+    names = [box for row in page.locator("tbody th:visible").all() if (box := row.bounding_box())]
+    assert [box for box in names if box["width"] < 120] == []
+
+
 @pytest.mark.parametrize(("text", "tries"), [("net::ERR_NETWORK_CHANGED at x", 3), ("net::ERR_CONNECTION_REFUSED", 1)])
 def test_a_page_is_loaded_again_where_the_network_changed(
     monkeypatch: pytest.MonkeyPatch, text: str, tries: int
