@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from contentgen_gateway.schemas.bodies import Body, Parameters
 from contentgen_gateway.stores.queries import MOST
@@ -11,7 +11,13 @@ _MOST = 20_000  # entries of each list; each needs about 1 kB
 _MOST_FIGURES = 64  # values of a face
 
 
-class Why(Body):
+class _Finite(Body):
+    """Body without NaN and infinities, which no JSON and no page can show."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Why(_Finite):
     """Reason for the rejection of a frame."""
 
     reason: str = Field(max_length=64)
@@ -32,7 +38,7 @@ def _limited(value: object) -> object:
 _Face = Annotated[dict[str, float], BeforeValidator(_limited)]
 
 
-class Frame(Body):
+class Frame(_Finite):
     """Picture of the training set."""
 
     file: str = Field(max_length=64)
@@ -54,7 +60,7 @@ class Rejected(Why):
     shot: int | None = None
 
 
-class Shot(Body):
+class Shot(_Finite):
     """Shot of the video; times in seconds."""
 
     number: int

@@ -117,6 +117,8 @@ async def test_a_dataset_comes_in_pages(world: World) -> None:
         {"images": [{"caption": "x"}]},
         {"images": "x"},
         {"rejected": [{"reason": {"a": 1}}]},
+        {"rejected": [{"reason": "Blurred", "seconds": float("nan")}]},
+        {"images": [{"file": "images/0001.jpg", "seconds": float("inf")}]},
     ],
 )
 async def test_a_dataset_that_is_none_of_ours_is_refused(world: World, document: object) -> None:

@@ -104,6 +104,21 @@ async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(w
     assert "Too dark" in page
 
 
+async def test_a_training_set_can_be_judged_on_its_page(world: Showcase) -> None:
+    """Whole pictures with their captions, the rejected frames, the archive, and the sets of older versions."""
+    async with browser(world) as ann:
+        page = (await ann.get(f"/loras/{LORA}")).text
+        older = (await ann.get(f"/loras/{LORA}?version=1")).text
+    (frames,) = re.findall(r'<ul class="strip frames">(.*?)</ul>', page, re.DOTALL)
+    assert frames.count("<li>") == len(re.findall(r'<li><a href="([^"]+)"><img src="\1"', frames)) > 0
+    (rejected,) = re.findall(r"<details[^>]*><summary>Rejected frames one by one.*?</details>", page, re.DOTALL)
+    assert rejected.count('<th scope="row">') == 9
+    assert f'href="/files/{LORA}?file=dataset.zip&amp;version=2"' in page
+    assert 'href="?version=1#dataset"' in page
+    assert "version 1: " in older
+    assert f"/files/{LORA}?file=dataset.zip&amp;version=1" in older
+
+
 @pytest.mark.parametrize(("job", "told"), [(LORA, True), (PICTURE, False)])
 async def test_the_form_that_shares_a_lora_says_where_it_can_be_used(world: Showcase, job: str, told: bool) -> None:
     async with browser(world) as ann:
