@@ -201,6 +201,21 @@ def test_words_are_marked_as_they_are_said_and_hits_are_walked(signed_in: Browse
     expect(page.locator(".w.chosen")).to_have_count(1)
 
 
+def test_the_space_key_pauses_after_a_click_on_a_time(signed_in: BrowserContext, gateway: str) -> None:
+    """A time that the keyboard has pressed keeps the key: it is a button."""
+    page = signed_in.new_page()
+    page.goto(f"{gateway}/transcripts/{TRANSCRIPT}")
+    seek, paused = page.locator(".seek").nth(1), "document.querySelector('audio').paused"
+    seek.click()
+    page.wait_for_function(f"!{paused}")
+    page.keyboard.press("Space")
+    page.wait_for_function(paused)
+    seek.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{paused}")
+    expect(seek).to_be_focused()
+
+
 def test_a_hit_of_the_search_leads_to_its_place(signed_in: BrowserContext, gateway: str) -> None:
     page = signed_in.new_page()
     page.goto(f"{gateway}/search?q=sound")

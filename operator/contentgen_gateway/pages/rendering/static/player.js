@@ -59,7 +59,10 @@ if (audio && words.length) {
 if (text) {
   text.addEventListener("click", (event) => {
     const target = event.target.closest("[data-start]");
-    if (target && !String(getSelection())) seek(Number(target.dataset.start), true);
+    if (!target || String(getSelection())) return;
+    seek(Number(target.dataset.start), true);
+    // A button that a pointer has pressed would take the space key, which plays and pauses.
+    if (event.detail) target.blur();
   });
 }
 
