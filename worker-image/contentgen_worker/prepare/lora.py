@@ -1,6 +1,6 @@
 """Prepare stage of a LoRA training: from a video to a training set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits
 from contentgen_worker.media.decode.probe import Recording, probe
 from contentgen_worker.media.decode.source import MediaSource, source_files
 from contentgen_worker.media.engine import Analysis
-from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
+from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose, count_restored
 from contentgen_worker.media.shots.segments import cores
 from contentgen_worker.media.shots.shots import Shot
 from contentgen_worker.progress import Steps
@@ -112,14 +112,19 @@ def _choose_pictures(steps: Steps, spec: LoraTrainingSpec, candidates: tuple[Pic
     judged = dataset.Judged(candidates, choose(candidates, Rules.from_dataset(spec.dataset)))
     steps.note(kept=len(judged.kept), left_out=judged.rejected, last_resort=judged.last_resort)
     if len(judged.kept) < spec.dataset.min_images:
-        left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(judged.rejected.items())) or "none"
+        restored = f" ({judged.last_resort} as a last resort: {_listed(count_restored(judged.verdicts))})"
         exact = "set spec.dataset.speed to Exact, " if spec.dataset.speed is Speed.FAST else ""
         raise TooFewFrames(
-            f"{len(judged.kept)} usable pictures of {len(candidates)} taken, spec.dataset.minImages is "
-            f"{spec.dataset.min_images}; left out: {left_out}. Give a longer or more varied video, {exact}raise "
-            f"spec.dataset.framesPerScene ({spec.dataset.frames_per_scene}) or lower spec.dataset.minImages"
+            f"{len(judged.kept)} usable pictures{restored if judged.last_resort else ''} of {len(candidates)} taken, "
+            f"spec.dataset.minImages is {spec.dataset.min_images}; left out: {_listed(judged.rejected)}. Give a longer "
+            f"or more varied video, {exact}raise spec.dataset.framesPerScene ({spec.dataset.frames_per_scene}) or "
+            "lower spec.dataset.minImages"
         )
     return judged
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items())) or "none"
 
 
 def _sheet_lines(

@@ -102,9 +102,16 @@ def spaced(name: object) -> str:
     return " ".join([words[0], *(_NAMES.get(word, word.lower()) for word in words[1:])])
 
 
+_SOURCE = "spec.source.url: "
+
+
 def sentence(text: object) -> str:
-    """Sentence with a capital, unless it begins with a field name, and a full stop."""
+    """Sentence with a capital, unless it begins with a field name, and a full stop.
+
+    The field of the source, which begins each message about its content, becomes a word.
+    """
     found = str(text or "").strip()
+    found = f"Source: {found.removeprefix(_SOURCE)}" if found.startswith(_SOURCE) else found
     begins_with_field = "." in found.partition(" ")[0]
     capitalized = found if begins_with_field else found[:1].upper() + found[1:]
     return capitalized + ("" if not found or found[-1] in ".!?:" else ".")

@@ -60,6 +60,7 @@ def test_names_and_sentences() -> None:
     assert filters.spaced("InsufficientFrames") == "Insufficient frames"
     assert filters.sentence("the provider has finished") == "The provider has finished."
     assert filters.sentence("spec.source.url is private") == "spec.source.url is private."
+    assert filters.sentence("spec.source.url: 9 usable pictures") == "Source: 9 usable pictures."
     assert (filters.clock(245), filters.clock(3727)) == ("4:05", "1:02:07")
     assert filters.plural(1, "job") == "1 job"
     assert filters.plural(1200, "job") == "1,200 jobs"

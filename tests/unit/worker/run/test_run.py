@@ -457,16 +457,21 @@ def test_too_few_frames_says_why(world: World, talk: bytes, speed: str, remedy: 
     assert outcome.files == ()
     assert list(world.stored) == ["outcome.json"]
     said = re.fullmatch(
-        r"spec\.source\.url: (\d+) usable pictures of (\d+) taken, spec\.dataset\.minImages is 50; "
+        r"spec\.source\.url: (\d+) usable pictures(?: \((\d+) as a last resort: (.*)\))? of (\d+) taken, "
+        r"spec\.dataset\.minImages is 50; "
         rf"left out: (.*)\. Give a longer or more varied video, {remedy}"
         r"raise spec\.dataset\.framesPerScene \(2\) or lower spec\.dataset\.minImages",
         outcome.message,
     )
     assert said, outcome.message
-    usable, taken, left_out = int(said[1]), int(said[2]), dict(each.split() for each in said[3].split(", "))
+    counts = (re.findall(r"(\w+) (\d+)", found or "") for found in (said[3], said[5]))
+    restored, left_out = ({reason: int(count) for reason, count in each} for each in counts)
+    usable, taken = int(said[1]), int(said[4])
     assert usable < 50
+    assert int(said[2] or 0) == sum(restored.values())
+    assert bool(restored) is (speed == "Exact"), "none of the few that Fast takes is rejected but as a duplicate"
     assert "Duplicate" in left_out
-    assert usable + sum(map(int, left_out.values())) == taken
+    assert usable + sum(left_out.values()) == taken
 
 
 def test_time_ranges_beyond_the_end_are_said_to_be(world: World, talk: bytes) -> None:

@@ -154,6 +154,11 @@ def count_rejections(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
     return dict(Counter(str(each.reason) for each in verdicts if not each.kept))
 
 
+def count_restored(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
+    """Number of pictures kept as a last resort, by the reason to reject them."""
+    return dict(Counter(str(each.reason) for each in verdicts if each.last_resort))
+
+
 @dataclass(frozen=True, slots=True)
 class _Limits:
     """Limits relative to this video."""
