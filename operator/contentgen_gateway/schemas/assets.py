@@ -51,7 +51,7 @@ class Picture(Body):
     model: str | None
     prompt: str | None
     image_url: str | None
-    thumbnail_url: str | None = Field(description="Thumbnail of at most 256 pixels.")
+    thumbnail_url: str | None = Field(description="256 pixels on the shorter side, at most 768 on the other.")
     width: int | None
     height: int | None
     created_at: datetime | None

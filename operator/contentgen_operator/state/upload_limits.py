@@ -23,7 +23,7 @@ _CAPTION = 16 << 10  # a template of 512 characters, facts, and a vision model's
 _INDEX = 256 * _MIB  # dataset.json: 1 kB per candidate picture, of some 100,000 in a long video
 _SHEET = 64 * _MIB  # a contact sheet of 1,000 pictures
 _CONFIG = 64 * _MIB  # a provider's config of 4 MiB, indented
-_THUMBNAIL = _MIB  # 256 by 256 pixels
+_THUMBNAIL = 2 * _MIB  # at most 256 by 768 pixels
 _SOUND_SECOND = 16_000 * 2 * 1.05  # bytes: samples of 16 bits at 16 kHz, uncompressed in frames
 _INDENTED = 8  # times the provider's answer: indented, or as cues with times
 

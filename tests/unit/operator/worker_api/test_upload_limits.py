@@ -30,8 +30,8 @@ OUTPUTS: dict[tuple[Kind, Stage], dict[str, int]] = {
     (Kind.IMAGE_GENERATION, Stage.COLLECT): {
         "image_1.png": 8 * 8192 * 8192,
         "image_32.jpg": 4 * 8192 * 8192,
-        "image_1_thumb.png": 256 * 256 * 8,
-        "image_32_thumb.png": 256 * 256 * 8,
+        "image_1_thumb.png": 256 * 768 * 8,
+        "image_32_thumb.png": 256 * 768 * 8,
     },
     (Kind.TRANSCRIPTION, Stage.PREPARE): {"audio.flac": 12 * 3600 * 16_000 * 2},
     (Kind.TRANSCRIPTION, Stage.COLLECT): {

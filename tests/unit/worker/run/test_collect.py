@@ -321,6 +321,17 @@ FILES: dict[str, tuple[bytes, Any]] = {  # file, colour of its first pixel as JP
 }  # fmt: skip
 
 
+def test_a_thumbnail_is_as_wide_for_a_portrait_as_for_a_square(host: Host) -> None:
+    """Of the longest side: that of a portrait was 110 pixels wide, and shown at 255."""
+    sizes = {
+        (1024, 1024): (256, 256), (576, 1344): (256, 597), (1344, 576): (597, 256), (256, 2048): (96, 768),
+        (300, 200): (300, 200),
+    }  # fmt: skip
+    left = collect(host, [file_of(Image.new("RGB", size, "red"), "PNG") for size in sizes])
+    thumbnails = [Image.open(io.BytesIO(left.stored[f"image_{n}_thumb.png"])).size for n in range(1, len(sizes) + 1)]
+    assert thumbnails == list(sizes.values())
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("form", ["png", "jpeg"])
 def test_what_a_viewer_opens_is_taken(host: Host, form: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ from contentgen_worker.media.sandbox.isolation import malformed_answer, spawn
 
 Pixels = npt.NDArray[np.uint8]  # height x width x RGB
 _LARGEST_SIDE = 65_500  # pixels; of a JPEG
-_THUMBNAIL = 256  # pixels; limit of both sides
+_THUMBNAIL = 256  # pixels of the shorter side: a list shows portraits as wide as landscapes
+_THUMBNAIL_MOST = 768  # pixels of the longer side
 _BLACK = 2  # of 255; JPEG does not preserve 0
 _BATCH_PICTURES = 32  # pictures decoded at once
 _MEMORY_BYTES, _CPU_SECONDS = 1 << 30, 600
@@ -294,7 +295,9 @@ def _save(
 
 def _save_thumbnail(image: Image.Image, path: Path) -> None:
     profile = _profile(image)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    scale = min(_THUMBNAIL / min(image.size), _THUMBNAIL_MOST / max(image.size))
+    width, height = (max(round(side * scale), 1) for side in image.size)
+    image.thumbnail((width, height), Image.Resampling.LANCZOS)
     image.save(path, "PNG", optimize=True, icc_profile=profile)
 
 
