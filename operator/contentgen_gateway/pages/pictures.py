@@ -5,16 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
+from contentgen_contract.records import keys
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model, redirect
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import card
+from contentgen_gateway.pages.rendering.views import Card, card
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.schemas.assets import pictures
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.downloads import DownloadQuery
 from contentgen_gateway.schemas.listings import PictureListing
-from contentgen_gateway.stores.outputs import versions_of
+from contentgen_gateway.stores.outputs import Version, version_of
+from contentgen_gateway.stores.records import Record
 
 _JOBS = 24
 _FIELDS = ("model", "namespace", "userId", "from", "to", "order", "cursor")
@@ -56,6 +58,7 @@ async def show_picture(
     made = pictures(record, files.signed_address)
     if record.get("type") != Kind.IMAGE_GENERATION.record_type or (made and n > len(made)):
         raise NotFound("job" if n == 1 else "picture", job_id)
+    version = (version_of(record, made[n - 1].version) if made else None) or {}
     return render(
         request,
         "picture.html",
@@ -65,9 +68,21 @@ async def show_picture(
         made=made,
         n=n,
         address=files.signed_address(made[n - 1].image_url) if made else "",
-        seeds={each.get("version"): each.get("seed") for each in versions_of(record)},
-        loras=[card(each) for each in await assets.loras_of(caller, record)],
+        version=version,
+        loras=_applied(record, version, [card(each) for each in await assets.loras_of(caller, record)]),
     )
+
+
+def _applied(record: Record, version: Version, loras: list[Card]) -> list[tuple[Card, int, str]]:
+    """LoRAs of a version of pictures, with their own versions, and scales; the scale is empty for an older version."""
+    used = {run.job_id: run.version for key in version.get("loras") or () if (run := keys.run_of(key)) is not None}
+    asked = (record.get("config") or {}).get("loras") if version == version_of(record, None) else None
+    scales = {
+        each["loraRef"].get("name"): str(each.get("scale") or "")
+        for each in (asked if isinstance(asked, list) else ())
+        if isinstance(each, dict) and isinstance(each.get("loraRef"), dict)
+    }
+    return [(each, used[each.job_id], scales.get(each.name, "")) for each in loras if each.job_id in used]
 
 
 @router.get("/files/{job_id}")

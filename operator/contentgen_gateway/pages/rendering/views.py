@@ -1,5 +1,6 @@
 """View models of jobs for the templates. Pure."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,6 +96,12 @@ class Card:
         return str(self.cost.get("display") or "")
 
     @property
+    def total(self) -> float | None:
+        """Known cost of all runs; None if it is that of the last run, or unknown."""
+        total, last = (_number(self.cost.get(name)) for name in ("total", "actual"))
+        return total if total is not None and total != (last or 0) else None
+
+    @property
     def seconds(self) -> float | None:
         """Duration of the run; None until it ends."""
         return (self.completed - self.started).total_seconds() if self.started and self.completed else None
@@ -129,6 +136,14 @@ def card(record: Record) -> Card:
         expected=record.get("estimatedCompletionTime"),
         thumbnail=_thumbnail(kind, record),
     )
+
+
+def _number(given: object) -> float | None:
+    try:
+        found = float(str(given))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _mapping(given: object) -> Mapping[str, Any]:

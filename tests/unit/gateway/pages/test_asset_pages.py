@@ -89,7 +89,8 @@ async def test_a_picture_names_its_prompt_its_lora_and_its_neighbours(world: Sho
         page = (await ann.get(f"/pictures/{PICTURE}?n=2")).text
         beyond = await ann.get(f"/pictures/{PICTURE}?n=9")
     assert "Professional headshot of jf" in page
-    assert f'href="/loras/{LORA}"' in page
+    assert re.search(rf'href="/loras/{LORA}">[^<]+</a> <span class="meta">version 1 × 0.8</span>', page)
+    assert '$0.14 <span class="meta">for 4 pictures</span>' in page, "the cost is that of the run"
     assert {'rel="prev"', 'rel="next"'} <= set(re.findall(r'rel="\w+"', page))
     assert beyond.status_code == 404
 
@@ -102,6 +103,13 @@ async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(w
     assert f'href="/pictures/{PICTURE}"' in page
     assert "a photo of jf" in page
     assert "Too dark" in page
+
+
+async def test_pictures_of_a_job_lead_to_their_pages(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{PICTURE}")).text
+    links = re.findall(rf'<a href="(/pictures/{PICTURE}\?n=\d+)"><img', page)
+    assert links == [f"/pictures/{PICTURE}?n={n}" for n in range(1, 5)]
 
 
 async def test_a_training_set_can_be_judged_on_its_page(world: Showcase) -> None:

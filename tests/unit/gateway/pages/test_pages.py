@@ -307,6 +307,26 @@ async def test_a_failure_says_what_it_means_and_what_to_do(world: GatewayWorld) 
             assert REASONS[reason].advice in seen.text
 
 
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [
+        ({"actual": "1.00", "total": "4.00", "unknown": 0}, "all runs: $4.00"),
+        ({"actual": "1.00", "total": "4.00", "unknown": 2}, "all runs: $4.00 + 2 unknown"),
+        ({"actual": "", "total": "4.00"}, "all runs: $4.00"),
+        ({"actual": "1.00", "total": "1.0"}, None),
+        ({"actual": "", "total": ""}, None),
+        ({"actual": [], "total": {"nan": 1}}, None),
+    ],
+)
+async def test_a_jobs_page_has_the_cost_of_all_runs(
+    world: GatewayWorld, cost: dict[str, Any], shown: str | None
+) -> None:
+    job = world.job(1, cost={"display": "$1.00", "currency": "USD"} | cost)
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+    assert re.findall(r"all runs: [^<]*", page) == ([shown] if shown else [])
+
+
 async def test_a_foreign_jobs_page_looks_like_a_missing_ones(world: GatewayWorld) -> None:
     job = world.job(1)
     async with browser(world, "bob") as bob, browser(world) as ann:
