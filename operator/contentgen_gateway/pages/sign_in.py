@@ -87,7 +87,7 @@ async def choose_theme(
 
 def _form(request: Request, following: str, wrong: str = "") -> Response:
     status = HTTPStatus.UNAUTHORIZED if wrong else HTTPStatus.OK
-    command = f"kubectl create token NAME --audience {GATEWAY_AUDIENCE}"
+    command = f"kubectl create token NAME --namespace NAMESPACE --audience {GATEWAY_AUDIENCE}"
     place = _own_path(following)
     return render(request, "sign_in.html", status=status, wrong=wrong, command=command, following=place)
 

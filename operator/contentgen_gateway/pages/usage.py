@@ -10,12 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, NowDep, UsageDep
 from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.pages.rendering.views import LABELS
 from contentgen_gateway.schemas.reports.usage import Usage, UsageOf, UsageReport
 from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.stores.aggregations import By
 
 _WIDTH, _HEIGHT = 1000.0, 160.0
 PERIODS = (7, 30, 90)
+_KINDS = {kind.record_type: label for kind, label in LABELS.items()}
 
 router = APIRouter()
 
@@ -39,7 +41,9 @@ async def show_usage(
     """Page with tables and chart."""
     reports = await asyncio.gather(*(_report(caller, usage, by, now, days) for by in (By.KIND, By.MODEL, By.USER)))
     chart = await spending(caller, usage, now, days)
-    return render(request, "usage.html", caller, reports=reports, chart=chart, days=days, periods=PERIODS)
+    return render(
+        request, "usage.html", caller, reports=reports, chart=chart, days=days, labels=_KINDS, periods=PERIODS
+    )
 
 
 async def _report(caller: Caller, usage: UsageReader, by: By, now: datetime, days: int) -> UsageReport:

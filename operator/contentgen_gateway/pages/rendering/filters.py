@@ -117,6 +117,12 @@ def sentence(text: object) -> str:
     return capitalized + ("" if not found or found[-1] in ".!?:" else ".")
 
 
+def account(name: str) -> str:
+    """Name of a user without its prefix: `marketing/default` for a service account."""
+    parts = name.split(":")
+    return "/".join(parts[-2:]) if parts[:2] == ["system", "serviceaccount"] else parts[-1]
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """Count with noun: `1 picture`, `3 pictures`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
@@ -129,5 +135,5 @@ def query(given: Mapping[str, str], **changed: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (ago, clock, day, machine, moment, money, number, plural, query, sentence, size, spaced, span)
+    for each in (account, ago, clock, day, machine, moment, money, number, plural, query, sentence, size, spaced, span)
 }

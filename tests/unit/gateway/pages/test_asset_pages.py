@@ -204,6 +204,18 @@ async def test_what_is_said_is_found_with_its_place(world: Showcase) -> None:
     assert re.search(rf'href="/transcripts/{TRANSCRIPT}\?q=sound#t=[\d.]+"', page)
 
 
+async def test_a_list_says_nothing_of_what_it_has_not_and_names_kinds_as_elsewhere(world: Showcase) -> None:
+    async with browser(world) as ann:
+        found = (await ann.get("/search?q=the+sound")).text
+        nothing = (await ann.get("/search?q=nowhere")).text
+        spent = (await ann.get("/usage")).text
+    assert "Said in recordings" in found
+    assert "0 jobs" not in found
+    assert "0 jobs" in nothing
+    assert '<th scope="row" class="break">LoRA training</th>' in spent
+    assert ">lora-training<" not in spent
+
+
 async def test_forms_change_a_job_and_a_collection(fresh: Showcase) -> None:
     job = f"/jobs/{PICTURE}"
     async with browser(fresh) as ann:

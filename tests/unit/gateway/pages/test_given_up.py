@@ -175,12 +175,14 @@ async def test_a_signed_url_in_a_message_is_not_shown(world: World) -> None:
 
 
 async def test_the_page_has_the_remedies_and_escapes(world: World) -> None:
-    world.failed(1, message="<script>alert(1)</script>")
+    job_id = world.failed(1, message="<script>alert(1)</script>")
     async with world.client("ann") as client:
         answer = await client.get("/given-up", headers={"Accept": "text/html"})
     assert answer.status_code == 200, answer.text
     shown = html.unescape(answer.text)
     assert "kubectl contentgen collect transcript/job-1 --namespace red" in shown
+    assert f'href="/jobs/{job_id}/retry"' in shown
+    assert f'method="post" action="/jobs/{job_id}/fetch"' in shown
     assert "<script>alert" not in answer.text
     async with world.client("bob") as client:
         answer = await client.get("/given-up", headers={"Accept": "text/html"})

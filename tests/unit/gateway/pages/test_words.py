@@ -56,6 +56,8 @@ def test_size(count: float | None, told: str) -> None:
 
 
 def test_names_and_sentences() -> None:
+    assert filters.account("system:serviceaccount:marketing:default") == "marketing/default"
+    assert [filters.account(each) for each in ("oidc:ann@example.com", "ann", "")] == ["ann@example.com", "ann", ""]
     assert filters.spaced("LoraNotReady") == "Lora not ready"
     assert filters.spaced("InsufficientFrames") == "Insufficient frames"
     assert filters.sentence("the provider has finished") == "The provider has finished."
