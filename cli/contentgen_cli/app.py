@@ -54,7 +54,14 @@ Context = Annotated[str | None, typer.Option("--context", help="Context of the k
 Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 AsUser = Annotated[str | None, typer.Option("--as", help="User to impersonate.")]
 GatewayUrl = Annotated[str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")]
-GatewayToken = Annotated[str | None, typer.Option("--token", envvar="CONTENTGEN_TOKEN", help="Token for the gateway.")]
+GatewayToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="CONTENTGEN_TOKEN",
+        help="Token for the gateway; a new one of the namespace's service account default if omitted.",
+    ),
+]
 GATEWAY_URL = "http://localhost:5000"
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 
@@ -186,6 +193,46 @@ def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, sever
             rows = [((each.item.reference,) if several else ()) + row for each in listed for row in each.rows]
             heads = (("NAME",) if several else ()) + ("VERSION", "SIZE", "SHA256", "URL")
             show.print_plain(printing.console(), show.table(heads, rows, right=("SIZE",)))
+
+
+@app.command()
+def download(
+    names: Names,
+    *,
+    to: Annotated[str | None, typer.Option("--to", help="Folder; NAME-vVERSION if omitted. It is created.")] = None,
+    version: Annotated[int | None, typer.Option("--version", help="This version; the newest if omitted.")] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--file", help="This file only, such as dataset.zip; may be given several times."),
+    ] = None,
+    gateway: GatewayUrl = GATEWAY_URL,
+    token: GatewayToken = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
+) -> None:
+    """Download the stored files of a resource.
+
+    Those of the newest version, or one. The gateway signs their URLs, so no credentials of the bucket are needed. The
+    checksums are verified, and nothing is overwritten.
+    """
+    from pathlib import Path
+
+    from contentgen_cli import gateway as api
+    from contentgen_cli import tables
+    from contentgen_cli.commands import downloading
+
+    with _cluster(namespace, context, kubeconfig, user) as cluster:
+        item = _find(cluster, names)
+        chosen = tables.versions(item, version)[-1]
+        token = token or cluster.gateway_token()
+    token = api.checked_access(gateway, token, item.namespace)
+    folder = Path(to or f"{item.name}-v{chosen.version}")
+    wanted = downloading.wanted_files(chosen, files or ())
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in wanted:
+        printing.say(str(downloading.download(gateway, token, item, each, folder)))
 
 
 @app.command()
@@ -436,6 +483,7 @@ def orphans(
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         place = None if everywhere else cluster.namespace
+        token = token or cluster.gateway_token()
     found = listing.list_orphans(gateway, token, place)
     if output is TableOutput.JSON:
         printing.say_json({"orphans": found})
@@ -456,6 +504,10 @@ def audit(
     timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
     gateway: GatewayUrl = GATEWAY_URL,
     token: GatewayToken = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    user: AsUser = None,
 ) -> None:
     """Compare the providers' requests and bills with the ledger.
 
@@ -464,6 +516,9 @@ def audit(
     """
     from contentgen_cli.commands import auditing, show
 
+    if not token:
+        with _cluster(namespace, context, kubeconfig, user) as cluster:
+            token = cluster.gateway_token()
     report = auditing.last_report(gateway, token) if last else auditing.new_report(gateway, token, timeout)
     if output is TableOutput.JSON:
         printing.say_json(report)
@@ -501,6 +556,7 @@ def notifications(
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
+        token = token or cluster.gateway_token()
     if again is not None:
         notifying.resend(gateway, token, item.namespace, item.uid, again)
         printing.say(f"notification {again} of {item.reference} is delivered again", err=True)

@@ -18,6 +18,7 @@ from contentgen_contract.api_paths import (
     OPERATOR_CLASSES,
     PODS,
     SELF_REVIEWS,
+    SERVICE_ACCOUNTS,
     ApiPath,
     ApiResource,
     InvalidName,
@@ -26,7 +27,7 @@ from contentgen_contract.api_paths import (
     equals,
     resource_of,
 )
-from contentgen_contract.names import UID_LABEL, Kind
+from contentgen_contract.names import GATEWAY_AUDIENCE, UID_LABEL, Kind
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -35,6 +36,7 @@ Body = dict[str, Any]
 _TIMEOUT = (10, 60)  # seconds to connect, and between two reads
 _BODY_TYPES = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
 _CONTAINER = "worker"
+_TOKEN_SECONDS = 600  # the shortest lifetime that Kubernetes gives
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,20 @@ class ClusterClient:
         review = {"apiVersion": SELF_REVIEWS.api_version, "kind": SELF_REVIEWS.kind}
         found = self._json("POST", _path(SELF_REVIEWS, None), "the name of the user", body=review)
         return str(((found.get("status") or {}).get("userInfo") or {}).get("username") or "")
+
+    def gateway_token(self) -> str:
+        """New token of the namespace's service account `default` for the gateway, as `kubectl create token` makes it.
+
+        Raises CliError.
+        """
+        path = _path(SERVICE_ACCOUNTS, self.namespace, "default", subresource="token")
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [GATEWAY_AUDIENCE], "expirationSeconds": _TOKEN_SECONDS},
+        }
+        found = self._json("POST", path, "a token of the service account default", body=body)
+        return str((found.get("status") or {}).get("token") or "")
 
     # --- related objects
 

@@ -11,15 +11,16 @@ from contentgen_cli import printing
 from contentgen_cli.errors import CliError
 
 _COMMANDS = (
-    "adopt", "approve", "cancel", "collect", "cost", "get", "logs", "move", "orphans", "reject", "resume", "retry",
-    "suspend", "version", "watch", "why",
+    "adopt", "approve", "cancel", "collect", "cost", "download", "get", "logs", "move", "orphans", "reject", "resume",
+    "retry", "suspend", "version", "watch", "why",
 )  # fmt: skip
 _NAMED = (
-    "adopt", "approve", "cancel", "collect", "logs", "move", "reject", "resume", "retry", "suspend", "watch", "why",
+    "adopt", "approve", "cancel", "collect", "download", "logs", "move", "reject", "resume", "retry", "suspend",
+    "watch", "why",
 )  # fmt: skip
 _NO_FILES = 4  # cobra's ShellCompDirectiveNoFileComp
 _VALUED = ("-n", "--namespace", "--context", "--kubeconfig", "--as", "--stage", "-o", "--output", "--to",
-           "--kind")  # fmt: skip
+           "--kind", "--version", "--file")  # fmt: skip
 
 
 def candidates(words: Sequence[str]) -> list[str]:

@@ -46,6 +46,7 @@ class ApiResource:
 
 PODS = ApiResource("v1", "pods", "Pod", subresources=frozenset({"log"}))
 EVENTS = ApiResource("v1", "events", "Event")
+SERVICE_ACCOUNTS = ApiResource("v1", "serviceaccounts", "ServiceAccount", subresources=frozenset({"token"}))
 SECRETS = ApiResource("v1", "secrets", "Secret")
 RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
@@ -68,7 +69,7 @@ _BY_KIND = {
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(ENDPOINT_SLICES, OPERATOR_CLASSES, CONTENT_BUDGETS, SELF_REVIEWS, *_BY_KIND.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, CONTENT_BUDGETS, SELF_REVIEWS, SERVICE_ACCOUNTS, *_BY_KIND.values()),
     }
 )
 """All collections that are requested; `api_path` rejects any other."""

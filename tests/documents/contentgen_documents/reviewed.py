@@ -108,8 +108,9 @@ NOT_RUN = (
         ),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; tests/unit/cli/test_orphans.py has it",
-        ("kubectl contentgen orphans",),
+        "it asks the gateway, at a port of this machine that may be taken; test_orphans.py and test_downloading.py of "
+        "tests/unit/cli have it",
+        ("kubectl contentgen orphans", "kubectl contentgen download avatar"),
     ),
     NotRun(
         "it asks the gateway, at a port of this machine that may be taken; test_audit.py and test_notifications.py of "

@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import urllib3
@@ -94,7 +95,12 @@ def test_malformed_attempts_are_no_error(gateway: Gateway, attempts: Any) -> Non
     assert run().exit_code == 0
 
 
-def test_without_a_token_nothing_is_sent(gateway: Gateway) -> None:
-    done = CliRunner().invoke(commands.app, ["notifications", "talk", "--gateway", "http://g"])
-    assert "kubectl create token" in str(done.exception)
-    assert gateway.asked == []
+@pytest.mark.parametrize(("made", "sent"), [("made", ["Bearer made"]), ("", [])])
+@pytest.mark.parametrize("words", [("notifications", "talk"), ("audit", "--last", "-n", "red")])
+def test_without_a_token_one_is_made(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], made: str, sent: list[str]
+) -> None:
+    monkeypatch.setattr(commands, "_cluster", lambda *_: nullcontext(Mock(gateway_token=lambda: made)))
+    done = CliRunner().invoke(commands.app, [*words, "--gateway", "http://g"])
+    assert [each[2] for each in gateway.asked] == sent
+    assert ("kubectl create token" in str(done.exception)) is not bool(sent)

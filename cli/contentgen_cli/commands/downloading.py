@@ -1,0 +1,91 @@
+"""Download of stored files, by URLs that the gateway signs."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlencode, urlsplit
+
+from contentgen_cli.errors import ApiUnreachable, CliError
+from contentgen_cli.gateway import request
+from contentgen_cli.item import Item
+from contentgen_contract.resources.status import VersionStatus
+
+_SECONDS = 60.0  # to connect, and between two reads
+_CHUNK = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """One file of a version. `sha256` None: unknown."""
+
+    version: int
+    name: str
+    sha256: str | None
+
+
+def wanted_files(version: VersionStatus, names: Iterable[str]) -> tuple[WantedFile, ...]:
+    """Files of a version: those of these names, which the gateway checks, or without names all of the status.
+
+    Raises CliError for what is no file name.
+    """
+    listed = {PurePosixPath(file.key).name: file.sha256 for file in version.files}
+    found = tuple(WantedFile(version.version, name, listed.get(name)) for name in tuple(names) or tuple(listed))
+    for each in found:
+        if not _NAME.fullmatch(each.name):
+            raise CliError(f"{each.name!r} is not the name of a file, such as dataset.zip")
+    return found
+
+
+def download(gateway: str, token: str, item: Item, file: WantedFile, folder: Path) -> Path:
+    """Path of the downloaded file. A file that is there with the same checksum stays.
+
+    Raises CliError for another one, for a missing file, and for bytes with another checksum, which are not kept.
+    """
+    path = folder / file.name
+    if path.exists():
+        if file.sha256 is not None and _sha256(path) == file.sha256:
+            return path
+        raise CliError(f"{path} exists, and may be another file: remove it, or give another folder with --to")
+    query = urlencode({"file": file.name, "version": file.version})
+    job = quote(item.uid, safe="")
+    answer = request("GET", f"{gateway.rstrip('/')}/api/assets/{job}/download?{query}", token)
+    part = folder / f".{file.name}.{os.getpid()}.part"
+    try:
+        _fetch(str(answer.get("url")), part)
+        if file.sha256 is not None and _sha256(part) != file.sha256:
+            raise CliError(f"{file.name}: the downloaded bytes do not have the checksum of the status; try again")
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Write the bytes of a signed URL. Raises CliError; no message contains the signature."""
+    import urllib3
+    from urllib3.exceptions import HTTPError
+
+    host = urlsplit(url).netloc
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise CliError("the gateway returned no URL; it may be older than this plugin")
+    try:
+        with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool, path.open("xb") as target:
+            response = pool.request("GET", url, redirect=False, preload_content=False)
+            if response.status != 200:
+                raise CliError(f"the store at {host} returned {response.status}")
+            shutil.copyfileobj(response, target, _CHUNK)
+    except (HTTPError, UnicodeError) as error:
+        raise ApiUnreachable(
+            f"the store at {host} does not respond: {type(error).__name__}; gateway.filesEndpoint of the chart is the "
+            "address of the store for users"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
