@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
+from contentgen_contract.resources.models import SHORT_NAMES
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model, redirect
 from contentgen_gateway.pages.rendering.render import render
@@ -19,6 +20,7 @@ from contentgen_gateway.stores.outputs import Version, version_of
 from contentgen_gateway.stores.records import Record
 
 _JOBS = 24
+_MODELS = SHORT_NAMES[Kind.IMAGE_GENERATION]
 _FIELDS = ("model", "namespace", "userId", "from", "to", "order", "cursor")
 
 router = APIRouter()
@@ -39,7 +41,7 @@ async def list_pictures(
     for each in found.images:
         numbers[each.job_id] = numbers.get(each.job_id, 0) + 1
         tiles.append((each, numbers[each.job_id]))
-    return render(request, "pictures.html", caller, tiles=tiles, found=found, chosen=chosen)
+    return render(request, "pictures.html", caller, tiles=tiles, found=found, chosen=chosen, models=_MODELS)
 
 
 @router.get("/pictures/{job_id}")

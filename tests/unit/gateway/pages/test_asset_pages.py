@@ -105,6 +105,17 @@ async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(w
     assert "Too dark" in page
 
 
+async def test_loras_are_searched_and_models_of_pictures_chosen(world: Showcase) -> None:
+    async with browser(world) as ann:
+        loras, pictures = (await ann.get("/loras")).text, (await ann.get("/pictures")).text
+        found = (await ann.get("/search?type=lora-training&q=jf")).text
+    assert 'name="type" value="lora-training"' in loras
+    assert f'href="/loras/{LORA}"' in found
+    models = re.findall(r'<option value="([^"]+)"></option>', pictures)
+    assert models == ["flux-lora", "flux-dev", "flux-schnell", "flux-pro"]
+    assert 'name="model" type="text" value="" placeholder="flux-lora" list="known-model"' in pictures
+
+
 async def test_pictures_of_a_job_lead_to_their_pages(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{PICTURE}")).text
