@@ -138,9 +138,13 @@ def _cost_of_attempt(case: DecisionInput, run_state: RunState, purchase: Purchas
     over = _is_over(run_state)
     if purchase is not None and (over or not purchase.unpaid):
         return (final_cost(purchase) if over else cost_of(purchase),)
-    if over:  # of a request that the ledger has lost the cost is unknown
-        return (PurchaseCost(source=CostSource.UNKNOWN),) if run_state.phase is Phase.SUBMISSION_UNKNOWN else ()
     micros = purchase.estimated_micros if purchase else case.estimated_micros
+    if over:  # of a request that the ledger has lost the cost is unknown
+        if run_state.phase is Phase.SUBMISSION_UNKNOWN:
+            return (PurchaseCost(source=CostSource.UNKNOWN),)
+        # The run cost nothing, and its estimate is the price of the next one.
+        unsent = run_state.phase is Phase.FAILED and case.run.paid_attempt == 1 and case.run.purchase_id is None
+        return (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),) if unsent and micros else ()
     if micros is None:  # for want of a price, or because the length of a recording is not known yet
         return (PurchaseCost(source=CostSource.UNKNOWN),) if case.price is None else ()
     return (PurchaseCost(source=CostSource.ESTIMATE, micros=micros),)

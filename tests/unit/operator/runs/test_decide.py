@@ -1424,6 +1424,16 @@ def test_no_signature_is_shown() -> None:
     assert "secret" not in str(at(TRANSCRIPT, Stage.PREPARE, finished(TRANSCRIPT, Stage.PREPARE, verdict)))
 
 
+@pytest.mark.parametrize(("kind", "price"), [(LORA, "2.00"), (TRANSCRIPT, None)])
+def test_a_run_that_failed_before_its_payment_names_the_price_of_the_next(kind: Kind, price: str | None) -> None:
+    """The page and the plugin ask for it before another run; that of a recording of unknown length is unknown."""
+    verdict = outcome(kind, Stage.PREPARE, reason="SourceUnreachable", message="404", files=[], facts=None)
+    ended = at(kind, Stage.PREPARE, finished(kind, Stage.PREPARE, verdict)).status
+    assert (ended.phase, ended.reason) == (Phase.FAILED, "SourceUnreachable")
+    cost = ended.cost and (ended.cost.estimated, ended.cost.actual, ended.cost.actual_source, ended.cost.display)
+    assert cost == (price and (price, "0.00", "not billed", "$0.00"))
+
+
 def test_a_long_message_is_cut() -> None:
     plan = bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="x" * 5000))
     assert len(plan.status.message or "") == 1024
