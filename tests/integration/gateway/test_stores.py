@@ -34,7 +34,7 @@ async def test_what_the_operator_wrote_is_listed_as_the_seeds_have_it(world: Sto
     assert urlsplit(lora["latestVersion"]["modelUrl"]).path.endswith(
         "/loras/user123/lora-training-1/v1/model.safetensors"
     )
-    assert (image["prompt"], image["model"], image["width"]) == ("jf in a suit", "fal-ai/flux-lora", 64)
+    assert (image["prompt"], image["model"], image["width"]) == ("jf in a suit", "flux-lora", 64)
     assert (transcript["fileName"], transcript["wordCount"], transcript["speakers"]) == ("podcast-ep-01.mp3", 861, 2)
     for thumbnail, name in ((lora["thumbnailUrl"], "preview.png"), (image["thumbnailUrl"], "image_1_thumb.png")):
         response = httpx.get(thumbnail)
