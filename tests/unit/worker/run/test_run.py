@@ -845,7 +845,7 @@ def test_collect_stores_pictures(world: World) -> None:
     ]  # fmt: skip
     assert world.stored["image_1.png"][0] == png  # untouched
     assert Image.open(io.BytesIO(world.stored["image_2.png"][0])).format == "PNG"
-    assert Image.open(io.BytesIO(world.stored["image_1_thumb.png"][0])).size == (256, 128)
+    assert Image.open(io.BytesIO(world.stored["image_1_thumb.png"][0])).size == (512, 256)
     assert Image.open(io.BytesIO(world.stored["image_2_thumb.png"][0])).size == (64, 128)
 
 
