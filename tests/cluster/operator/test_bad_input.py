@@ -78,11 +78,11 @@ HOSTILE = {
     "silent": hostile("silent", "SourceUnreachable", "Timeout"),
     "reset": hostile("reset", "SourceUnreachable", "broke off"),
     "short": hostile("short", "SourceUnreachable", "broke off after 65536 bytes"),
-    "long": hostile("long", "UnsupportedMedia", "damaged or cut off"),
+    "long": hostile("long", "UnsupportedMedia", "of no recording known here"),
     "html": hostile("html", "UnsupportedMedia", "it is a web page (HTML)"),
     "text": hostile("text", "UnsupportedMedia", "it is text"),
     "empty": hostile("empty", "SourceEmpty", "0 bytes"),
-    "compressed": hostile("compressed", "UnsupportedMedia", "damaged or cut off"),
+    "compressed": hostile("compressed", "UnsupportedMedia", "of no recording known here"),
     "no-host": Case(
         Kind.TRANSCRIPTION, transcription("http://nobody.invalid/a.mp3"), "SourceUnreachable", "no address"
     ),
@@ -146,7 +146,7 @@ def stuck(small: ClusterWorld) -> str:
 def of_files(files: dict[str, str]) -> dict[str, Case]:
     sound, video = Kind.TRANSCRIPTION, Kind.LORA_TRAINING
     return {
-        "cut": Case(video, lora(files["cut"]), "UnsupportedMedia", "damaged or cut off"),
+        "cut": Case(video, lora(files["cut"]), "UnsupportedMedia", "its index (moov) is missing"),
         "no-sound": Case(sound, transcription(files["silent"]), "NoAudio", "no sound track"),
         "no-video": Case(video, lora(files["sound"]), "NoVideo", "no video track"),
         "dark": Case(video, lora(files["dark"], framesPerScene=4, minImages=12), "InsufficientFrames", "TooDark"),
@@ -214,7 +214,7 @@ def test_too_few_frames_are_counted_by_reason(small: ClusterWorld) -> None:
     """Depends on the previous test's resources."""
     message = small.get("LoraTraining", "dark")["status"]["message"]
     assert "spec.dataset.minImages is 12" in message
-    counted = re.search(r"(\d+) usable pictures of (\d+) taken.*left out: ([^.]*)\.", message)
+    counted = re.search(r"(\d+) usable pictures(?: \(.*\))? of (\d+) taken.*left out: ([^.]*)\.", message)
     assert counted, message
     left_out = {reason: int(count) for reason, count in (each.split() for each in counted[3].split(", "))}
     assert int(counted[1]) + sum(left_out.values()) == int(counted[2]), message
