@@ -1,9 +1,8 @@
 """Prometheus metrics of the operator, all defined here.
 
 Labels have few values: no name of a user, a namespace or a resource, except for the usage, whose series are limited.
-Everybody may be able to read them: money by tenant is only there where `Gauges.shows_tenants`.
-Counters begin at zero with each process, as
-Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
+Everybody may be able to read them: money by tenant is only there where `Gauges.shows_tenants`. Counters begin at zero
+with each process, as Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
 """
 
 from collections import Counter as Tally

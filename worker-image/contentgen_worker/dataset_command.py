@@ -36,8 +36,9 @@ def make_dataset(video: Path, out: Path, trigger: str, speed: Speed, settings: s
             dataset = training_set(
                 spec, video.resolve(), _bounds(), Steps(_print_progress), Path(scratch), describer=describer
             )
+            bundle = dataset.bundle()  # reads the pictures, before they are moved
             _remove_earlier(out)
-            for output in (*dataset.bundle(), *dataset.outputs):  # moved, so `outputs` are read last
+            for output in (*bundle, *dataset.outputs):
                 _move_output(output, out / output.name)
     except NoVisionModel as error:
         _print_line(f"--settings: {error}")

@@ -15,7 +15,7 @@ from contentgen_footage.case import FootageCase
 from contentgen_footage.films import COLOURS, H264, X264, FilmEncoding, KnownFilm, Picture, encode, picture
 
 Framed = Callable[[Picture, int], Picture]
-"""What is shown of a film's frame in a shot."""
+"""Frame for a picture of a film, and the number of its shot: the picture with its surroundings."""
 
 _FILM = KnownFilm(shots=8)
 _TALL = replace(_FILM, width=180, height=320)

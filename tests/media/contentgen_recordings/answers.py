@@ -11,7 +11,7 @@ _EN, _DE = SCRIPTS["English"].split(), SCRIPTS["German"].split()
 
 
 def answers() -> list[AnswerCase]:
-    """What is made of each answer."""
+    """Answers of AssemblyAI, and the transcripts and subtitles of each."""
     return [*_sentences(), *_joined(), *_speakers(), *_times(), *_fields(), *_texts()]
 
 

@@ -12,10 +12,10 @@ from contentgen_contract.resources.spec import Subtitles
 class RecordingCase:
     """A recording and the sound that is taken from it.
 
-    `name`: words for the documents, `topic: variant`. `make` writes it into a folder. `heard`: amplitude of each speaker's
-    tone by its pitch in Hz, ± `within` of it; `seconds`: length ± 0.1; None: not stated. `begins`: seconds at which it
-    becomes loud. `notes`: all notes. `refused`: words of the refusal; empty: accepted. `known`: why it is known to
-    be wrong.
+    `name`: words for the documents, `topic: variant`. `make` writes it into a folder. `heard`: amplitude of each
+    speaker's tone by its pitch in Hz, ± `within` of it; `seconds`: length ± 0.1; None: not stated. `begins`: seconds at
+    which it becomes loud. `notes`: all notes. `refused`: words of the refusal; empty: accepted. `known`: why it is known
+    to be wrong.
     """
 
     name: str
@@ -38,9 +38,9 @@ class RecordingCase:
 class AnswerCase:
     """An answer of AssemblyAI and the files that are made of it.
 
-    `cues`: texts of the first subtitles, all lines; `begins`: milliseconds at which they begin; `count`: number of all. `text`: of transcript.txt.
-    `notes`: all notes. `facts`: of the outcome. `refused`: words of the refusal; empty: accepted. `known`: why it is known
-    to be wrong.
+    `cues`: texts of the first subtitles, all lines; `begins`: milliseconds at which they begin; `count`: number of all.
+    `text`: of transcript.txt. `notes`: all notes. `facts`: of the outcome. `refused`: words of the refusal; empty:
+    accepted. `known`: why it is known to be wrong.
     """
 
     name: str

@@ -75,7 +75,8 @@ def _columns(character: str) -> int:
 
 
 def faults_of_cues(shown: Sequence[ShownCue], limits: Subtitles, *, in_order: bool = True) -> list[str]:
-    """What is beyond the limits; `in_order`: the words are, so punctuation is at its place."""
+    """Violations of the limits; empty if there are none. `in_order`: whether the words are, so that punctuation is checked
+    too."""
     return [*_of_texts(shown, limits, in_order=in_order), *_of_times(shown, limits)]
 
 

@@ -125,7 +125,7 @@ _SECOND = RATE * 2  # bytes
 
 @dataclass(frozen=True)
 class StatedSize:
-    """Where a file has the length of its sound: the chunk, the offset in it, and the struct of the length."""
+    """Position of the length of a file's sound: the chunk, the offset in it, and the struct of the length."""
 
     name: str
     chunk: bytes

@@ -103,6 +103,7 @@ def test_what_is_shown(tmp_path: Path, content: bytes, expected: tuple[int, int,
         matroska(number("54cc", 400)),
         matroska(number("54cc", 720), number("54dd", 8)),
         matroska(number("54cc", 8))[:-30],
+        matroska(bytes.fromhex("54cc")),  # its size is outside the element around it
         bytes.fromhex("1a45dfa3") + bytes(40),
         bytes.fromhex("1a45dfa3ff"),
     ],

@@ -32,6 +32,7 @@ _CONVERT = "convert it, for example: ffmpeg -i FILE -c:v libx264"
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "an error message of an object store"),
         (b'{"error": "not found"}', "JSON"),
         (b"", "it is empty"),
+        (b"<!---->" * 140, "it is text"),  # once 2^139 ways to divide them
         (b"GIF89a" + bytes(13) + b"\x21\xff\x0bNETSCAPE2.0", "animated; convert it"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8X" + bytes(14) + b"ANIM", "animated; convert it"),
         (b"\x89PNG\r\n\x1a\n" + bytes(25) + b"acTL", "animated; convert it"),

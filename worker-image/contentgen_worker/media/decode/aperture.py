@@ -138,9 +138,9 @@ class _Header:
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.seek(offset)
-        content = self._file.read(length)
-        if len(content) < length:
-            raise struct.error("the file ends within an element")
+        content = self._file.read(max(length, 0))
+        if len(content) != length:
+            raise struct.error("the file or the element around it ends within an element")
         return content
 
 

@@ -8,7 +8,8 @@ _MAX_BOXES = 1000  # of an MP4 file
 CONVERT = "convert it, for example: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
 _NEW_SOUND = "convert it, for example: ffmpeg -i FILE new.flac"
 _RAW = "it is a video stream without times; wrap it, for example: ffmpeg -framerate 25 -i FILE -c copy new.mp4"
-_MARKUP = rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+# Possessive (*+): many comments could be divided in very many ways.
+_MARKUP = rb"(\xef\xbb\xbf)?(\s|<!--.*?-->|<\?xml[^>]*>)*+"
 _KNOWN = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), hint)
     for pattern, hint in (
@@ -22,10 +23,10 @@ _KNOWN = tuple(
             "it is an error message of an object store: its URL is wrong or expired, or grants no access",
         ),
         (
-            rb"(\xef\xbb\xbf)?\s*(#EXTM3U|\[playlist\]|ffconcat|<(\?xml[^>]*>\s*<)?(MPD|smil))",
+            _MARKUP + rb"(#EXTM3U|\[playlist\]|ffconcat|<(MPD|smil))",
             "it is a playlist; use the URL of the recording itself, in one file",
         ),
-        (rb"(\xef\xbb\xbf)?\s*[{\[]\s*[\"{\[\]}]", "it is JSON; use the URL of the recording itself"),
+        (_MARKUP + rb"[{\[]\s*[\"{\[\]}]", "it is JSON; use the URL of the recording itself"),
         (rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|BZh|.{257}ustar", "it is an archive; provide the recording in it"),
         (rb"GIF8.{0,900}NETSCAPE2\.0|\x89PNG.{0,900}acTL|RIFF....WEBP.{0,60}ANIM", f"it is animated; {CONVERT}"),
         (rb"\xff\xd8\xff|\x89PNG|GIF8|BM|II\*\x00|MM\x00\*|RIFF....WEBP", "it is a picture; provide a recording"),

@@ -116,7 +116,7 @@ def luma(image: av.VideoFrame) -> Plane:
 
 
 def shown(y: Plane, aperture: Aperture | None) -> Plane:
-    """What an aperture shows of a plane at full size; not copied."""
+    """Part of a full-size plane that an aperture shows, or all of it; a view."""
     height, width = y.shape
     left, top, right, bottom = aperture.area(width, height) if aperture else (0, 0, width, height)
     return y[top:bottom, left:right]
