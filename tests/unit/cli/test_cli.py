@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -94,7 +93,7 @@ class Api:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def api(serve: Callable[..., str], use_cluster: Callable[[str], None]) -> Api:
     made = Api()
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,32 +118,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
         do_PATCH = do_POST = do_GET  # noqa: N815 - http.server's name
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    # The client reads KUBECONFIG once, at its import.
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def write_kubeconfig(path: Path, server: str) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [
-            {"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "demo"}},
-            {"name": "there", "context": {"cluster": "c", "user": "u"}},
-        ],
-    }
-    path.write_text(json.dumps(config))
+    use_cluster(serve(Handler))
+    return made
 
 
 @pytest.fixture
@@ -563,7 +538,9 @@ def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
     assert [each["name"] for each in listed] == ["a"], "a script that asked for two gets a list"
 
 
-def test_a_cluster_that_does_not_answer_is_asked_once_for_several(cli: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_asked_once_for_several(
+    cli: Callable[..., Said], write_kubeconfig: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
     write_kubeconfig(tmp_path / "gone", "http://127.0.0.1:1")
     said = cli("get", "files", "lora/a", "lora/b", "--kubeconfig", str(tmp_path / "gone"))
     assert (said.code, said.err.count("does not respond")) == (1, 1)
@@ -1198,7 +1175,7 @@ def test_the_api_servers_refusals(api: Api, cli: Callable[..., Said], answer: tu
     assert "Traceback" not in said.err
 
 
-def test_no_cluster(cli: Callable[..., Said], tmp_path: Path) -> None:
+def test_no_cluster(cli: Callable[..., Said], write_kubeconfig: Callable[[Path, str], Path], tmp_path: Path) -> None:
     assert "no usable kubeconfig" in cli("why", "a", "--kubeconfig", str(tmp_path / "none")).err
     assert "no usable kubeconfig" in cli("why", "a", "--context", "nowhere").err
     write_kubeconfig(tmp_path / "dead", "http://127.0.0.1:9")

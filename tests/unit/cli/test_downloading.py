@@ -3,9 +3,8 @@
 import hashlib
 import json
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -66,7 +65,9 @@ class Servers:
 
 
 @pytest.fixture
-def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+def servers(
+    serve: Callable[..., str], use_cluster: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Servers:
     made = Servers()
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,26 +85,13 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers
 
         do_POST = do_GET  # noqa: N815 - http.server's name
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": made.url}}], "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "demo"}}],
-    }  # fmt: skip
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    made.url = serve(Handler)
+    use_cluster(made.url)
     monkeypatch.setenv("CONTENTGEN_GATEWAY", made.url)
     monkeypatch.delenv("CONTENTGEN_TOKEN", raising=False)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return made
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import json
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -38,7 +36,7 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+def gateway(serve: Callable[..., str], use_cluster: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Gateway:
     made = Gateway()
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,25 +50,11 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
-        "users": [{"name": "u", "user": {"token": "the cluster's, not for the gateway"}}],
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "demo"}}],
-    }  # fmt: skip
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    made.url = serve(Handler)
+    use_cluster("http://127.0.0.1:9")
     monkeypatch.setenv("CONTENTGEN_GATEWAY", made.url)
     monkeypatch.setenv("CONTENTGEN_TOKEN", "t")
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return made
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
