@@ -13,10 +13,10 @@ from contentgen_footage.films import KnownFilm
 class FootageCase:
     """A recording and what the engine makes of it.
 
-    `shots`: number, ± 1; None: not stated. `pictures`: least number of shots with a picture of their colour. `colour`:
-    largest error of a channel of the patches, 0-255. `seconds`: largest error of a cut; None: not stated. `refused`:
-    words of the refusal; empty: accepted. `note`: words of a note; empty: none. `known`: why it is known to be wrong,
-    at `known_speeds`.
+    `shots`: number, ± 1, unless not `counted`. `pictures`: least number of shots with a picture of their colour. Both
+    are those of the film if they are None. `colour`: largest error of a channel of the patches, 0-255. `seconds`:
+    largest error of a cut; None: not stated. `refused`: words of the refusal; empty: accepted. `note`: words of a note;
+    empty: none. `known`: why it is known to be wrong, at `known_speeds`.
     """
 
     name: str
@@ -24,8 +24,9 @@ class FootageCase:
     family: str
     film: KnownFilm = field(default_factory=KnownFilm)
     speeds: tuple[Speed, ...] = (Speed.EXACT, Speed.FAST)
-    shots: int | None = 14
-    pictures: int = 14
+    shots: int | None = None
+    counted: bool = True
+    pictures: int | None = None
     colour: float = 4.0
     seconds: float | None = 0.04
     aspects: tuple[float, ...] = ()  # width over height of the pictures, within 2 %: at most that many, exactly

@@ -1,6 +1,7 @@
 """Reference conversions by zimg, of each colour encoding that the engine accepts.
 
-`python -m contentgen_footage.colour_reference` needs an ffmpeg with zscale, and writes `colour_reference.npz`, which the test of colours reads.
+`python -m contentgen_footage.colour_reference` needs an ffmpeg with zscale, and writes `colour_reference.npz`, which
+the test of colours reads.
 """
 
 import ctypes

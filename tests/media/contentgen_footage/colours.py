@@ -114,19 +114,13 @@ def _standard() -> list[FootageCase]:
                     _written(".mp4", encoding),
                     "colour",
                     film=_FILM,
-                    shots=6,
-                    pictures=5,
                 )
             )
-    found.append(FootageCase("untagged-small", _written(".mp4", H264), "colour", film=_FILM, shots=6, pictures=5))
+    found.append(FootageCase("untagged-small", _written(".mp4", H264), "colour", film=_FILM))
     tall = replace(H264, matrix=Colorspace.ITU709)
-    found.append(
-        FootageCase(
-            "untagged-720", _written(".mp4", tall, _TALL), "colour", film=_TALL, shots=6, pictures=5, seconds=None
-        )
-    )
+    found.append(FootageCase("untagged-720", _written(".mp4", tall, _TALL), "colour", film=_TALL, seconds=None))
     rgb = FilmEncoding("libx264rgb", {"preset": "ultrafast", "crf": "8"}, pixels="rgb24")
-    found.append(FootageCase("rgb", _written(".mp4", rgb), "colour", film=_FILM, shots=6, pictures=5))
+    found.append(FootageCase("rgb", _written(".mp4", rgb), "colour", film=_FILM))
     return found
 
 
@@ -155,10 +149,7 @@ _WIDE = {
 
 
 def _wide() -> list[FootageCase]:
-    return [
-        FootageCase(name, _written(".mp4", _wide_encoding(name)), "colour", film=_FILM, shots=6, pictures=5)
-        for name in _WIDE
-    ]
+    return [FootageCase(name, _written(".mp4", _wide_encoding(name)), "colour", film=_FILM) for name in _WIDE]
 
 
 def _wide_encoding(name: str) -> FilmEncoding:
@@ -181,8 +172,6 @@ def _dolby_vision() -> list[FootageCase]:
             _with_record(encoding, profile, compatible),
             "colour",
             film=_FILM,
-            shots=6,
-            pictures=5,
             refused=refused,
         )
         for name, (encoding, profile, compatible, refused) in table.items()
@@ -214,7 +203,7 @@ def _transparent() -> list[FootageCase]:
     vp9 = {"deadline": "realtime", "cpu-used": "8", "b": "4M", "auto-alt-ref": "0"}
     unread = FilmEncoding("libvpx-vp9", vp9, converted=_on_glass("yuva420p", 255))
     return [
-        FootageCase(name, _written(extension, encoding), "colour", film=_FILM, shots=6, pictures=5, note=note)
+        FootageCase(name, _written(extension, encoding), "colour", film=_FILM, note=note)
         for name, extension, encoding, note in (
             ("prores-4444", ".mov", prores, "transparent parts of the video are black"),
             ("vp9-alpha", ".webm", unread, "transparent parts, which are not read"),

@@ -69,11 +69,10 @@ def _special_bars() -> list[FootageCase]:
         _case("bars-of-10-bits", letterbox, _FLAT, aspects=(flat,), encoding=ten_bits),
         _case("white-bars-of-10-bits", _barred(0, 22, 0, 22, value=_WHITE), _FLAT, aspects=(flat,), encoding=ten_bits),
         _case("bars-beside-a-dark-sky", _dark_sky, _FLAT, aspects=(flat,)),
-        _case("bars-at-first", _barred_shots(range(4)), _FILM, aspects=(flat, _WHOLE)),
-        _case("bars-at-last", _barred_shots(range(4, 8)), _FILM, aspects=(flat, _WHOLE)),
-        FootageCase(
-            "bars-of-two-sizes", _of_two_sizes, "borders", film=_FLAT, shots=8, pictures=7, aspects=(flat, flat)
-        ),
+        # Bars of a part of a film are known after some frames: a picture before that is left out as BlackBorders.
+        _case("bars-at-first", _barred_shots(range(4)), _FILM, aspects=(flat, _WHOLE), pictures=7),
+        _case("bars-at-last", _barred_shots(range(4, 8)), _FILM, aspects=(flat, _WHOLE), pictures=7),
+        FootageCase("bars-of-two-sizes", _of_two_sizes, "borders", film=_FLAT, aspects=(flat, flat), pictures=7),
     ]
 
 
@@ -88,7 +87,7 @@ def _no_bars() -> list[FootageCase]:
         "cartoon": (_cartoon, still),
     }
     return [
-        _case(f"no-bars-{name}", framed, film, aspects=(_WHOLE,), shots=None, pictures=1, colour=255.0, seconds=None)
+        _case(f"no-bars-{name}", framed, film, aspects=(_WHOLE,), counted=False, pictures=1, colour=255.0, seconds=None)
         for name, (framed, film) in table.items()
     ]
 
@@ -105,7 +104,7 @@ def _case(
     def make(path: Path) -> Path:
         return encode(path.with_suffix(".mp4"), _shown(film, framed), encoding, fps=film.fps)
 
-    return FootageCase(name, make, "borders", film=film, **{"shots": 8, "pictures": 7, "aspects": aspects, **numbers})
+    return FootageCase(name, make, "borders", film=film, aspects=aspects, **numbers)
 
 
 def _shown(film: KnownFilm, framed: Framed) -> Iterator[Picture]:
@@ -251,7 +250,7 @@ def apertures() -> list[FootageCase]:
             with_aperture(written, *crop)
             return written.rename(path.with_suffix(".mp4")) if extension == ".mp4" else _copied(written, extension)
 
-        return FootageCase(name, make, "aperture", film=film, shots=8, pictures=7, aspects=(aspect,))
+        return FootageCase(name, make, "aperture", film=film, aspects=(aspect,))
 
     return [
         case("clean-aperture"),
@@ -337,10 +336,7 @@ def interlaced() -> list[FootageCase]:
 
         return made
 
-    return [
-        FootageCase(name, make(*row), "interlaced", film=row[2], shots=8, pictures=7, aspects=(_WHOLE,))
-        for name, row in table.items()
-    ]
+    return [FootageCase(name, make(*row), "interlaced", film=row[2], aspects=(_WHOLE,)) for name, row in table.items()]
 
 
 def _moved(film: KnownFilm, shot: int, field: int) -> Picture:

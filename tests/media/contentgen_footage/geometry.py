@@ -26,8 +26,6 @@ def geometry() -> list[FootageCase]:
             _turned(angle),
             "geometry",
             film=_FILM,
-            shots=8,
-            pictures=7,
             aspects=(180 / 320 if angle % 180 else 320 / 180,),
         )
         for angle in (90, 180, 270)
@@ -39,8 +37,6 @@ def geometry() -> list[FootageCase]:
             _written(".mp4", squeezed, narrow),
             "geometry",
             film=narrow,
-            shots=8,
-            pictures=7,
             aspects=(320 / 180,),
         ),
     ]
@@ -49,13 +45,9 @@ def geometry() -> list[FootageCase]:
 def tracks() -> list[FootageCase]:
     """Files with several video tracks."""
     return [
-        FootageCase(
-            "preview-first", _with_first(_preview), "tracks", film=_FILM, shots=8, pictures=7, note="video track 2 of 2"
-        ),
-        FootageCase("cover-first", _with_first(_cover), "tracks", film=_FILM, shots=8, pictures=7),
-        FootageCase(
-            "motion-photo", _with_first(_still), "tracks", film=_FILM, shots=8, pictures=7, note="video track 2 of 2"
-        ),
+        FootageCase("preview-first", _with_first(_preview), "tracks", film=_FILM, note="video track 2 of 2"),
+        FootageCase("cover-first", _with_first(_cover), "tracks", film=_FILM),
+        FootageCase("motion-photo", _with_first(_still), "tracks", film=_FILM, note="video track 2 of 2"),
     ]
 
 
@@ -68,7 +60,7 @@ def damage() -> list[FootageCase]:
             _lossy(film, 300),
             "damage",
             film=film,
-            shots=None,  # smear ends at the next keyframe, by a cut
+            counted=False,  # smear ends at the next keyframe, by a cut
             seconds=None,
             clean=14.0,
             note="data is missing",

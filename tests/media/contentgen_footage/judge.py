@@ -82,11 +82,13 @@ def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
         right = bool(case.refused) and case.refused in found.refused
         return [] if right else [f"refused as {found.refused!r}, expected {case.refused!r}"]
     wrong = []
-    if case.shots is not None and abs(found.shots - case.shots) > 1:
-        wrong.append(f"{found.shots} shots of {case.shots}")
+    shots = case.film.shots if case.shots is None else case.shots
+    if case.counted and abs(found.shots - shots) > 1:
+        wrong.append(f"{found.shots} shots of {shots}")
     near = [_nearest(each) for each in found.patches]
-    if len({shot for shot, _ in near}) < case.pictures:
-        wrong.append(f"pictures of {len({shot for shot, _ in near})} shots, expected {case.pictures}")
+    pictured, expected = len({shot for shot, _ in near}), shots if case.pictures is None else case.pictures
+    if pictured < expected:
+        wrong.append(f"pictures of {pictured} shots, expected {expected}")
     if (off := max((error for _, error in near), default=0.0)) > case.colour:
         wrong.append(f"a colour {off:.1f} of 255 off")
     if case.aspects and not _are(found.aspects, case.aspects):

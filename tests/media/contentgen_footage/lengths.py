@@ -91,8 +91,6 @@ def rates() -> list[FootageCase]:
                 _written(".mp4", encoding, film),
                 "rates",
                 film=film,
-                shots=12,
-                pictures=11,
                 seconds=max(0.04, 0.6 / fps),
             )
         )
