@@ -47,6 +47,9 @@ _REFUSED = {
     "primaries": {10: "CIE XYZ (ST 428)"},
 }
 _IPT = 15
+# Of these, zscale makes BT.709 where the others are stated: tried with ffmpeg 5.1 of Debian 12.
+_CONVERTIBLE = {"matrix": {8, 10, 12, 13, 14}, "transfer": {9, 10}, "primaries": {10}}
+_CONVERT = "ffmpeg -i FILE -vf zscale=m=709:t=709:p=709:r=limited,format=yuv420p new.mp4"
 
 # Weights of red and blue in luma.
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
@@ -131,10 +134,10 @@ class Colour:
 def _accepted(what: str, accepted: Mapping[int, int], number: int) -> int:
     if number in accepted:
         return accepted[number]
+    command = f", for example: {_CONVERT}" if number in _CONVERTIBLE[what] else ""
     raise Unsupported(
         f"its colour encoding ({what}) is {_REFUSED[what].get(number, f'number {number}')}, which is not supported; "
-        "convert it to BT.709 (SDR), for example: ffmpeg -i FILE -vf "
-        "libplacebo=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=limited new.mp4"
+        f"convert it to BT.709 (SDR){command}"
     )
 
 
