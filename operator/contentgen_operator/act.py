@@ -3,7 +3,7 @@
 check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → pointer → response →
 cancellation → claims of budgets for a paid purchase → ledger transitions → other claims of budgets → purchase planned
 and marked → payment of one that was planned before → files deleted → run document (purchase, finished version) → Job →
-remove finalizer → label → record → notifications planned → status → notifications released → events → lost Job deleted.
+remove finalizer → label → record → notifications planned → status → notifications released → events → left Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
@@ -29,7 +29,7 @@ from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
-from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name
+from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -165,8 +165,8 @@ class Actor:
         await self.write_status(resource, plan.status)
         await self._release(notifications, now)
         await self._post_events(resource, plan.notices, now)
-        if plan.lost_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
-            await self._kube.delete_job(resource.ref.namespace, plan.lost_job.name, plan.lost_job.uid)
+        if plan.left_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
+            await self._kube.delete_job(resource.ref.namespace, plan.left_job.name, plan.left_job.uid)
         return admitted
 
     async def _expire(self, resource: Resource, status: ResourceStatus, now: datetime) -> None:
@@ -597,7 +597,7 @@ class Actor:
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
-            await self._recorded_or_deleted(_job_record(resource.ref, run.number, job, body))
+            await self._recorded_or_deleted(_job_record(resource.ref, run.number, job, body, template_hash(manifest)))
         view = JobView.parse(body)
         self._cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
@@ -612,11 +612,15 @@ class Actor:
             raise
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
-        """The recorded Job of this name. Raises Conflict if it is missing, or not recorded and therefore deleted."""
+        """The recorded Job of this name. Raises Conflict if it is missing or being deleted, or not recorded and
+        therefore deleted.
+        """
         found = await self._kube.get_job(ref.namespace, name)
         if found is None:
             raise Conflict(f"Job {name} was deleted")
         uid = found["metadata"]["uid"]
+        if "deletionTimestamp" in found["metadata"]:
+            raise Conflict(f"Job {name} is being deleted")
         recorded = await self._jobs.newest(ref.uid, uid)
         if recorded is not None and recorded.uid == uid:
             return found
@@ -743,7 +747,7 @@ def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
         raise RuntimeError("the CRDs are not those of this operator: apply the ones of its release")
 
 
-def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any]) -> RecordedJob:
+def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any], template: str) -> RecordedJob:
     view = JobView.parse(body)
     return RecordedJob(
         uid=view.uid,
@@ -753,4 +757,5 @@ def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any
         stage=job.stage,
         attempt=job.attempt,
         created_at=view.started_at,
+        template_hash=template,
     )

@@ -350,6 +350,7 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         limits=settings.limits,
         budgets=Budgets(base.kube, settings.operator_class),
         usage=stores.budgets,
+        template=partial(_template, settings, base.tls),
     )
 
 

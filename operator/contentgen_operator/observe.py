@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, template_hash
 from contentgen_operator.kube.namespace_policies import NamespacePolicies, NamespacePolicy
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -92,6 +93,7 @@ class Observer:
         prices: PriceSource = _NO_PRICES,
         budgets: Budgets,
         usage: BudgetStore,
+        template: Callable[[], JobTemplate],
         names: LoraNames | None = None,
     ) -> None:
         self._budgets = budgets
@@ -108,6 +110,7 @@ class Observer:
         self._reports = reports
         self._verifier = verifier
         self._limits = limits
+        self._template = template
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
@@ -379,7 +382,11 @@ class Observer:
         lost = await self._observe_termination(resource.ref.namespace, job, now)
         if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
             trouble = await self._pod_problem(resource.ref.namespace, job, now)
-            return {"job": job, "progress": self._reports.progress(job.uid), "trouble": trouble} | lost
+            outdated = (
+                trouble is not None and not trouble.queued and await self._is_outdated(case, stage, recorded, job)
+            )
+            progress = self._reports.progress(job.uid)
+            return {"job": job, "progress": progress, "trouble": trouble, "outdated_job": outdated} | lost
         # Not the uid in the status: it may be another tenant's Job. Without a record no Job may upload; then the
         # resource's uid is the lock's name, so that no other resource uses it.
         uid = recorded.uid if recorded is not None else resource.ref.uid
@@ -402,16 +409,23 @@ class Observer:
         files = outcome.files if outcome is not None and taken else ()
         if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
-        log, cause, gone = "", "", False
-        if job is not None and job.finished and outcome is None:  # killed before it stored an outcome
-            log = await self._kube.job_log(resource.ref.namespace, job.name, job.uid, MAX_LOG)
-            ended = await self._pods(resource.ref.namespace, job)
-            cause, gone = pods.end_cause(ended), pods.node_is_gone(ended)
+        killed = job is not None and job.finished and outcome is None  # before it stored an outcome
+        fields = await self._observe_end(resource.ref.namespace, job) if job is not None and killed else {}
         stored = await self._stored(case, stage, [file.name for file in files])
         part = {} if files else await self._earlier_part(case, stage)
         progress = self._reports.progress(job.uid) if job else None
-        fields = {"log": log, "cause": cause, "node_gone": gone, "progress": progress}
-        return {"job": job, "outcome": outcome, "stored": stored} | fields | part
+        return {"job": job, "outcome": outcome, "stored": stored, "progress": progress} | fields | part
+
+    async def _observe_end(self, namespace: str, job: JobView) -> dict[str, Any]:
+        """Fields of a Job that ended without an outcome: the log and the cause of its last pod."""
+        ended = await self._pods(namespace, job)
+        return {
+            "log": await self._kube.job_log(namespace, job.name, job.uid, MAX_LOG),
+            "cause": pods.end_cause(ended),
+            "node_gone": pods.node_is_gone(ended),
+            "timed_out": pods.timed_out(ended),
+            "never_ran": bool(ended) and not pods.ever_ran(ended),
+        }
 
     async def _earlier_part(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:
         """Fields of the outcome of an earlier collect attempt that stored a part of the outputs, and of its files."""
@@ -430,14 +444,23 @@ class Observer:
         return {"part": part, "stored": await self._stored(case, stage, [file.name for file in files])}
 
     async def _observe_termination(self, namespace: str, job: JobView | None, now: datetime) -> dict[str, Any]:
-        """Fields of a Job whose deleted pod has not ended, because its node does not answer."""
-        if job is None or job.finished or not job.terminating:
+        """Fields of a Job whose pod was deleted, or is past its deadline, and has not ended: its node is lost."""
+        if job is None or job.finished:
             return {}
+        if not job.terminating:
+            return await self._observe_overdue(namespace, job, now)
         mine = await self._pods(namespace, job)
         seconds = pods.lost_in(mine, now)
         if seconds is None or seconds > 0:
             return {"lost_in": seconds}
         return {"node_gone": True, "cause": pods.lost_cause(mine)}
+
+    async def _observe_overdue(self, namespace: str, job: JobView, now: datetime) -> dict[str, Any]:
+        """Fields of a Job whose pod should have ended by its deadline. Pods of younger Jobs are not read."""
+        if job.deadline_seconds is None or (now - job.started_at).total_seconds() <= job.deadline_seconds:
+            return {}
+        mine = await self._pods(namespace, job)
+        return {"node_gone": True, "cause": pods.lost_cause(mine)} if pods.overdue(mine, now) else {}
 
     async def _pod_problem(self, namespace: str, job: JobView, now: datetime) -> PodTrouble | None:
         """Cause for which the Job has no running pod; None: it runs, or may still be starting.
@@ -459,6 +482,22 @@ class Observer:
         if seconds < pods.SCHEDULING_SECONDS:
             return None
         return PodTrouble(refused=False, words="the Job has no pod, and no event says why")
+
+    async def _is_outdated(self, case: DecisionInput, stage: Stage, recorded: RecordedJob | None, job: JobView) -> bool:
+        """True if the Job would be made of another pod template now and no worker of it was ever started.
+
+        Reads the Job and its pods again: a queue that holds it, or a pod that has just started, keeps it.
+        """
+        ref, run = case.resource.ref, case.run
+        template, labels = self._template(), case.resource.queue_labels
+        manifest = job_manifest(ref, run.number, stage, run.stage_attempt, template, queue_labels=labels)
+        if recorded is None or recorded.template_hash == template_hash(manifest):
+            return False
+        body = await self._kube.get_job(ref.namespace, job.name)
+        now = JobView.parse(body) if body is not None else job
+        if now.uid != job.uid or now.finished or now.suspended or now.ready or now.terminating:
+            return False
+        return not pods.ever_ran(await self._pods(ref.namespace, job))
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
         return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)

@@ -50,7 +50,7 @@ class RetryPolicy:
 
 
 WORKER_API = RetryPolicy(seconds=600, tries=None, first_pause=0.5, longest_pause=15)  # the operator may be restarting
-# Share of the time left until the Job's deadline: at the deadline the run fails instead of being retried.
+# Share of the time left until the pod's deadline: at the deadline the run fails instead of being retried.
 DEADLINE_SHARE = 0.75
 REFUSAL_SECONDS = 30.0  # TokenReview may lag behind a new token
 STORE = RetryPolicy(seconds=300, tries=None, first_pause=0.5, longest_pause=15)

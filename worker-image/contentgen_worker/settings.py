@@ -23,5 +23,5 @@ class Settings(BaseSettings):
     )
     scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()), description="The only writable folder.")
     vision_model: Path = Field(VISION_MODEL, description="Folder of the captioning model.")
-    deadline_seconds: int = Field(0, ge=0, description="Seconds until the Job's deadline; 0 if it has none.")
+    deadline_seconds: int = Field(0, ge=0, description="Seconds until the pod's deadline; 0 if it has none.")
     patience_scale: float = Field(1.0, gt=0, description="Factor on all retry delays and timeouts; for tests.")

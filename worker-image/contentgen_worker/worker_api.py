@@ -38,7 +38,7 @@ class _WorkerApiUnavailable(Retryable):
 class WorkerApiClient:
     """HTTP client of the worker API. Use as a context manager.
 
-    `ends_at`: the Job's deadline by `clock`. Requests are retried until shortly before it, since a failed run loses
+    `ends_at`: the pod's deadline by `clock`. Requests are retried until shortly before it, since a failed run loses
     what it has downloaded and produced.
     """
 

@@ -81,6 +81,7 @@ class When(StrEnum):
     OPEN = "the request may still finish"
     WAITS = "the run has not ended"
     FAILED = "the run has failed"
+    TOO_SLOW = "the prepare stage's worker ran, and was ended"
 
 
 _AGAIN_BY = f"kubectl contentgen retry NAME, or a new value of the annotation {RERUN_ANNOTATION}"
@@ -346,7 +347,8 @@ REASONS: dict[Reason, Explanation] = {
         Kept.RUN,
         _resumes_itself(Action.REPAIR, "Make room in the quota, or allow the Job; work continues by itself"),
         "The message contains the API server's error: a ResourceQuota, a LimitRange, Pod Security, an admission "
-        "policy or a webhook. After the payment act soon: providers delete files after a while.",
+        "policy or a webhook. Changed worker.* values of the chart replace the Job. After the payment act soon: "
+        "providers delete files after a while.",
     ),
     Reason.POD_NOT_STARTED: Explanation(
         "The pod of the Job has not started: its image cannot be pulled, or no node has room for it.",
@@ -354,7 +356,8 @@ REASONS: dict[Reason, Explanation] = {
         Kept.RUN,
         _resumes_itself(Action.REPAIR, "Remove the cause in the message; work continues by itself when the pod starts"),
         "The message contains the cause: the image name or pull secrets (ErrImagePull, ImagePullBackOff), room on the "
-        "nodes (Unschedulable), or a queue that has suspended the Job.",
+        "nodes (Unschedulable), or a queue that has suspended the Job. The wait has no limit but spec.deadlineSeconds. "
+        "Changed worker.* values of the chart replace a Job whose pod has not started.",
     ),
     Reason.RETRYING: Explanation(
         "An attempt of a stage failed; the message contains the cause. The next attempt starts after a pause; after a "
@@ -546,7 +549,7 @@ REASONS: dict[Reason, Explanation] = {
         (
             *_OPEN,
             *_AGAIN,
-            Remedy(Action.EDIT, Costs.ONCE, "Use a shorter recording; the edit starts the next run", When.UNSENT),
+            Remedy(Action.EDIT, Costs.ONCE, "Use a shorter recording; the edit starts the next run", When.TOO_SLOW),
         ),
         "The message names the limit; spec.deadlineSeconds and spec.collectDeadlineSeconds apply to the next run too.",
     ),

@@ -18,6 +18,7 @@ from contentgen_contract.names import (
     RESUBMIT_ANNOTATION,
     Phase,
     Reason,
+    Stage,
     Step,
 )
 from contentgen_contract.resources.status import MAX_MESSAGE
@@ -42,6 +43,7 @@ class Facts:
     edit_refused: bool = False  # the reason is about an edit that started no run
     incomplete: bool = False  # a completed run misses outputs of the provider's answer
     asked: str | None = None  # value of contentgen.dev/collect that was executed last
+    too_slow: bool = False  # no preparation has succeeded, and the last attempt has the log of a worker that has ended
     token: str | None = None  # value of contentgen.dev/resubmit that allows another payment
 
     @classmethod
@@ -66,8 +68,14 @@ class Facts:
             and (made or not status.get("completionTime")),
             incomplete=collect_again.misses_outputs(status),
             asked=(run.get("collect") or {}).get("asked"),
+            too_slow=_is_unprepared_after_work(run),
             token=resubmit_token(phase, status.get("message")),
         )  # fmt: skip
+
+
+def _is_unprepared_after_work(run: Mapping[str, Any]) -> bool:
+    last = (Stage.PREPARE, run.get("stageAttempt") or 1)
+    return run.get("facts") is None and any((each.get("stage"), each.get("attempt")) == last for each in run.get("logs") or ())
 
 
 def resubmit_token(phase: str | None, message: str | None) -> str | None:
@@ -158,6 +166,7 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
         When.OPEN: facts.open and known,
         When.WAITS: facts.phase != Phase.FAILED,
         When.FAILED: facts.phase == Phase.FAILED,
+        When.TOO_SLOW: not sent and facts.too_slow,
     }[remedy.when]
 
 

@@ -63,7 +63,7 @@ from contentgen_operator.decide.planning import (
 from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.request_endings import has_result, stored_answer
-from contentgen_operator.decide.stages import lost_job, run_stage, with_log
+from contentgen_operator.decide.stages import left_job, run_stage, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
@@ -113,7 +113,7 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
     changes = {
         "adoption": adoption(case.resource, case.key, used),
         "pointer": same_request.pointer(case, used),
-        "lost_job": lost_job(case, plan.status),
+        "left_job": left_job(case, plan),
         "releases": plan.releases or _unused_claims(case, plan),
     }
     return plan.model_copy(update=changes)

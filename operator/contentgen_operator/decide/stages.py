@@ -10,7 +10,6 @@ from contentgen_contract.resources.status import (
     MAX_LOGS,
     MAX_MESSAGE,
     JobRef,
-    ResourceStatus,
     RunStatus,
     StageLog,
 )
@@ -28,7 +27,7 @@ _JOB_WAIT_SECONDS = 60.0  # fallback for a missed event of the Job
 _START_SECONDS = 4.0  # until the first check of a Job without a running pod; later checks are further apart
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 10.0, 300.0
 _MAX_LOST_ATTEMPTS = 5  # attempts that don't count, because their node was lost
-_DEADLINE_EXCEEDED = "DeadlineExceeded"  # Kubernetes' reason on a Job
+_DEADLINE_EXCEEDED = "DeadlineExceeded"  # Kubernetes' reason on a Job that an earlier release has created
 
 
 def run_stage(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | Outcome:
@@ -48,12 +47,29 @@ def run_stage(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | 
             or start_job(case, stage, run_state, attempt)
         )
     if job is not None and not job.finished and not observed.node_gone:
-        attempt = case.run.stage_attempt
-        ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
-        run = case.run.model_copy(update={"job": ref})
-        progress = _with_pod_problem(case, stage, _with_progress(case, run_state))
-        return new_plan(case, progress, run=run, again=_recheck_seconds(case, job))
+        plan = _replace_job if observed.outdated_job else _wait_for_job
+        return plan(case, stage, run_state, job)
     return _ended_without_outcome(case, stage, run_state)
+
+
+def _wait_for_job(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan:
+    """The plan while a Job is not finished, however long its pod waits for a node."""
+    attempt = case.run.stage_attempt
+    ref = JobRef(name=job.name, uid=job.uid, stage=stage, attempt=attempt, started_at=job.started_at)
+    run = case.run.model_copy(update={"job": ref})
+    progress = _with_pod_problem(case, stage, _with_progress(case, run_state))
+    return new_plan(case, progress, run=run, again=_recheck_seconds(case, job))
+
+
+def _replace_job(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan:
+    """The plan that deletes a Job whose worker never started; the same attempt is made again, as a Job of its name.
+
+    The status is written first: a Job that it names and that is missing counts as a failed attempt.
+    """
+    message = f"the settings of workers were changed before the pod of the {stage} stage started: its Job is replaced"
+    again = run_state.model_copy(update={"message": message})
+    plan = new_plan(case, again, run=case.run.model_copy(update={"job": None}), again=SOON)
+    return plan.model_copy(update={"left_job": job})
 
 
 def start_job(case: DecisionInput, stage: Stage, run_state: RunState, attempt: int) -> Plan:
@@ -77,8 +93,11 @@ def _log_text(text: str) -> str:
     return escape_controls(bare_urls(text), "\n\t")[-MAX_LOG:]
 
 
-def lost_job(case: DecisionInput, planned: ResourceStatus) -> JobView | None:
-    """The Job on a lost node that the planned status no longer names; None: there is none. It would never finish."""
+def left_job(case: DecisionInput, plan: Plan) -> JobView | None:
+    """The Job to delete once the status no longer names it; None: there is none. One on a lost node never finishes."""
+    planned = plan.status
+    if plan.left_job is not None:
+        return plan.left_job
     job, run = case.observed.job, planned.run
     if job is None or job.finished or not case.observed.node_gone:
         return None
@@ -167,7 +186,7 @@ def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunStat
     stores for long.
     """
     job, attempt = case.observed.job, case.run.stage_attempt
-    if job is not None and job.reason == _DEADLINE_EXCEEDED:
+    if job is not None and (case.observed.timed_out or job.reason == _DEADLINE_EXCEEDED):
         return _deadline_exceeded(case, stage, run_state, job)
     why = (case.observed.cause or job.message or "it left no outcome") if job else "its Job was deleted"
     if stage is Stage.COLLECT:
@@ -188,18 +207,16 @@ def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunStat
 
 
 def _deadline_exceeded(case: DecisionInput, stage: Stage, run_state: RunState, job: JobView) -> Plan | Outcome:
-    """The plan after a Job's deadline. A Job whose pod was refused until then does not count and is created again."""
-    last = case.resource.status
+    """The plan after a deadline. A Job whose worker was never started does not count and is created again."""
+    last, why = case.resource.status, case.observed.cause or job.message
+    waited = last.reason if last.reason in (Reason.JOB_REFUSED, Reason.POD_NOT_STARTED) else None
     in_time = stage is Stage.PREPARE or collect_retries.seconds_left(case) > 0
-    if in_time and (
-        last.reason == Reason.JOB_REFUSED or (stage is Stage.COLLECT and last.reason == Reason.POD_NOT_STARTED)
-    ):
-        run = case.run.model_copy(update={"job": None})
-        kept = run_state.model_copy(
-            update={"reason": Reason(last.reason), "message": last.message or run_state.message}
-        )
-        return new_plan(case, kept, run=run, again=SOON).model_copy(update={"stop_job": True})
-    message = f"the {stage} stage ran out of time ({job.message}); last state: {last.message or 'unknown'}"
+    if in_time and (case.observed.never_ran or waited is not None):
+        message = (last.message if waited else None) or f"the pod of the {stage} stage was not started: {why}"
+        kept = run_state.model_copy(update={"reason": Reason(waited or Reason.POD_NOT_STARTED), "message": message})
+        plan = new_plan(case, kept, run=case.run.model_copy(update={"job": None}), again=SOON)
+        return plan.model_copy(update={"left_job": job})
+    message = f"the {stage} stage ran out of time ({why}); last state: {last.message or 'unknown'}"
     return _failed(case, stage, run_state, Reason.DEADLINE_EXCEEDED, message)
 
 

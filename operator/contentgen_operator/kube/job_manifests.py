@@ -5,6 +5,7 @@ annotation or other label. None of the labels gets into its pod.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -86,7 +87,7 @@ class JobTemplate(Value):
     image_pull_policy: str
     service_account: str
     resources: dict[str, Any]
-    deadline_seconds: int
+    deadline_seconds: int  # from the start of the pod on its node
     desk_url: str
     desk_ca: str  # PEM; public
     pod: WorkerPod = WorkerPod()
@@ -97,6 +98,11 @@ def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
     """Name of a Job. The same work has the same name, so it cannot be started twice."""
     digest = hashlib.sha256(uid.encode()).hexdigest()[:12]
     return f"contentgen-{digest}-r{run}-{stage}-{attempt}"
+
+
+def template_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of the pod template of a Job's manifest, by which a later one is compared with it."""
+    return hashlib.sha256(json.dumps(manifest["spec"]["template"], sort_keys=True).encode()).hexdigest()
 
 
 _NO_LABELS: Mapping[str, str] = {}
@@ -138,7 +144,6 @@ def job_manifest(
         | {
             "backoffLimit": 0,  # the operator counts attempts, because it knows the outcome
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": template.deadline_seconds,
             "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,
             "template": {
                 "metadata": {"labels": template.pod.labels | labels, "annotations": dict(template.pod.annotations)},
@@ -150,6 +155,8 @@ def job_manifest(
 
 def _pod(stage: Stage, template: JobTemplate) -> dict[str, Any]:
     return {
+        # Of the pod: its kubelet counts from the start on the node. A Job's own would count the wait for a node.
+        "activeDeadlineSeconds": template.deadline_seconds,
         "restartPolicy": "Never",
         "serviceAccountName": template.service_account,
         "automountServiceAccountToken": False,

@@ -15,13 +15,16 @@ from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
 LOST_SECONDS = 20.0  # after a deleted pod's grace period; a working node has ended the pod by then
-SCHEDULING_SECONDS = 30.0  # grace for a pod without a node, or a Job without a pod
+SCHEDULING_SECONDS = 15.0  # grace for a pod without a node, or a Job without a pod
+_OVERDUE_SECONDS = 900.0  # after a pod's deadline; a working node has ended the pod by then
 _WORDS = 300  # characters of a cause
 _BAD_REQUEST = 400
 _INTERNAL = 500  # a validating webhook that cannot be called
 _UNDECIDED = (401, 404, 408, 409, 410, 429)  # credentials, deleted namespace, load: not about the Job
 _NO_DRY_RUN = "does not support dry run"
 _ENDED = ("Succeeded", "Failed")
+_WORKER = "worker"  # name of our container; injected ones may run while it waits for its image
+_DEADLINE_EXCEEDED = "DeadlineExceeded"  # the kubelet's reason on a pod
 _NODE_GONE = ("DeletionByTaintManager", "DeletionByPodGC")
 _STARTING = ("", "ContainerCreating", "PodInitializing")
 
@@ -82,6 +85,45 @@ def end_cause(pods: Sequence[Body]) -> str:
     return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
 
 
+def timed_out(pods: Sequence[Body]) -> bool:
+    """True if the kubelet ended the last pod of a Job at the pod's `activeDeadlineSeconds`."""
+    return bool(pods) and (pods[-1].get("status") or {}).get("reason") == _DEADLINE_EXCEEDED
+
+
+def ever_ran(pods: Sequence[Body]) -> bool:
+    """True if the worker's container was created in any of these pods, whether it still runs or not.
+
+    A container that never was has no id: a kubelet that ends such a pod reports it as terminated, without a start.
+    """
+    return any(_ran(pod.get("status") or {}) for pod in pods)
+
+
+def _ran(status: Body) -> bool:
+    mine = [each for each in status.get("containerStatuses") or () if each.get("name", _WORKER) == _WORKER]
+    return status.get("phase") in ("Running", "Succeeded") or any(map(_was_created, mine))
+
+
+def _was_created(container: Body) -> bool:
+    state = container.get("state") or {}
+    started = "running" in state or (state.get("terminated") or {}).get("startedAt")
+    return bool(container.get("containerID") or started)
+
+
+def overdue(pods: Sequence[Body], now: datetime) -> bool:
+    """True if the last pod of a Job has not ended a quarter of an hour after its deadline: its node does not answer."""
+    pod = pods[-1] if pods else {}
+    status, seconds = pod.get("status") or {}, (pod.get("spec") or {}).get("activeDeadlineSeconds")
+    started = started_at(pod)
+    if started is None or not isinstance(seconds, int) or status.get("phase") in _ENDED:
+        return False
+    return (now - started).total_seconds() > seconds + _OVERDUE_SECONDS
+
+
+def started_at(pod: Body) -> datetime | None:
+    """Time at which the kubelet took the pod; None before that. Its deadline counts from here."""
+    return _instant((pod.get("status") or {}).get("startTime"))
+
+
 def lost_in(pods: Sequence[Body], now: datetime) -> float | None:
     """Seconds until the pods of a Job count as lost; 0 or less if they do: deleted, past their grace period, and not
     ended by their nodes. None if one was not deleted, or if all have ended.
@@ -102,7 +144,8 @@ def lost_cause(pods: Sequence[Body]) -> str:
     pod = pods[-1]
     node = str((pod.get("spec") or {}).get("nodeName") or "its node")
     why = _disruption(pod.get("status") or {})
-    return f"its pod was deleted, and {node} has not ended it{f' ({why})' if why else ''}"[:_WORDS]
+    what = "was deleted" if pod["metadata"].get("deletionTimestamp") else "is past its deadline"
+    return f"its pod {what}, and {node} has not ended it{f' ({why})' if why else ''}"[:_WORDS]
 
 
 def node_is_gone(pods: Sequence[Body]) -> bool:
@@ -155,8 +198,13 @@ def _disruption(status: Body) -> str:
 
 def _deleted_at(pod: Body) -> datetime | None:
     """End of a deleted pod's grace period."""
+    return _instant(pod["metadata"].get("deletionTimestamp"))
+
+
+def _instant(text: object) -> datetime | None:
+    """A Kubernetes timestamp; None if it is none."""
     try:
-        at = datetime.fromisoformat(str(pod["metadata"].get("deletionTimestamp")))
+        at = datetime.fromisoformat(str(text))
     except ValueError:
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -19,7 +19,7 @@ class Assignment(Value):
 
     resource: Resource
     run: RunStatus
-    job: JobRef
+    job: JobRef  # started_at: of its pod
 
     @property
     def prefix(self) -> str:

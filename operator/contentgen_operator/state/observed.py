@@ -237,6 +237,7 @@ class JobView(Value):
     ready: bool = False  # its pod runs
     suspended: bool = False  # by a queue, such as Kueue
     terminating: bool = False  # its deleted pod has not ended yet, and no other pod runs
+    deadline_seconds: int | None = None  # of its pod, from the pod's start; None: its pods have no deadline
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> "JobView":
@@ -258,7 +259,13 @@ class JobView(Value):
             ready=bool(status.get("ready")),
             suspended=(body.get("spec") or {}).get("suspend") is True,
             terminating=not ends and bool(status.get("terminating")) and not status.get("active"),
+            deadline_seconds=_pod_deadline(body.get("spec") or {}),
         )
+
+
+def _pod_deadline(spec: dict[str, Any]) -> int | None:
+    seconds = ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds")
+    return seconds if isinstance(seconds, int) else None
 
 
 class PodTrouble(Value):
@@ -316,6 +323,7 @@ class Observation(Value):
     """Everything around one resource that the decision needs; other fields have their defaults."""
 
     job: JobView | None = None
+    outdated_job: bool = False  # its worker never started, and the pod template has changed since: it is replaced
     unrecorded_job: bool = False  # the status names a Job that MongoDB does not record: it is replaced
     outcome: Outcome | None = None
     outcome_problem: str = ""
@@ -344,6 +352,8 @@ class Observation(Value):
     approval_required: bool = False  # by the label of the namespace
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
+    timed_out: bool = False  # the kubelet ended the Job's pod at its deadline
+    never_ran: bool = False  # an ended Job's pods are there, and the worker was started in none of them
     node_gone: bool = False  # the Job's node is lost; its pod may still run there
     lost_in: float | None = None  # seconds until a deleted pod that does not end counts as lost
     log: str = ""  # last lines of the pod of a Job that ended without an outcome

@@ -107,7 +107,7 @@ class Plan(Value):
     notices: tuple[Event, ...] = ()
     finalizer: bool = False  # whether the resource should have our finalizer
     stop_job: bool = False  # delete the newest Job of the resource
-    lost_job: JobView | None = None  # Job on a lost node, deleted once the status no longer names it
+    left_job: JobView | None = None  # Job that no run needs, deleted once the status no longer names it
     cancel: Cancellation | None = None
     discard: DeletionTombstone | None = None
     expire: bool = False  # delete the resource, and none of its files: spec.ttlSecondsAfterFinished is over

@@ -38,6 +38,7 @@ class RecordedJob(Value):
     stage: Stage
     attempt: int  # from 1
     created_at: datetime
+    template_hash: str | None = None  # of its pod template as rendered; None: recorded by an earlier release
 
     @property
     def ref(self) -> JobRef:

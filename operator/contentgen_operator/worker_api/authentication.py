@@ -7,11 +7,13 @@ controller's uid is looked up among the Jobs that the operator recorded, and eve
 import hashlib
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from contentgen_contract.names import TOKEN_AUDIENCE
 from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator.clock import utc_now
+from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
@@ -66,7 +68,7 @@ class WorkerAuthenticator:
         self._selection = selection
         self._cache = cache
         self._jobs = jobs
-        self._known = TtlCache[str, tuple[str, RecordedJob]](_REMEMBERED_SECONDS, _REMEMBERED, clock)
+        self._known = TtlCache[str, tuple[str, RecordedJob, datetime]](_REMEMBERED_SECONDS, _REMEMBERED, clock)
 
     async def assignment(self, token: str) -> Assignment:
         """Assignment of the bearer of a token. Raises Unauthenticated, NotAWorker or NotYetRecorded."""
@@ -77,8 +79,8 @@ class WorkerAuthenticator:
             self._known.put(digest, known)
         return await self._current(*known)
 
-    async def _authenticated(self, token: str) -> tuple[str, RecordedJob]:
-        """Pod, as text for the log, and the recorded Job that controls it."""
+    async def _authenticated(self, token: str) -> tuple[str, RecordedJob, datetime]:
+        """Pod, as text for the log, the recorded Job that controls it, and the pod's start on its node."""
         namespace, name, uid = _bound_pod(await self._kube.review_token(token, TOKEN_AUDIENCE))
         who = f"pod {namespace}/{name} (uid {uid})"
         pod = await self._kube.get_pod(namespace, name)
@@ -87,13 +89,14 @@ class WorkerAuthenticator:
         job = await self._jobs.by_uid(_controlling_job(pod, who))
         if job is None or job.owner.namespace != namespace:
             raise NotAWorker("the pod's controller is no Job that the operator recorded", who)
-        return who, job
+        started, now = pods.started_at(pod) or utc_now(), utc_now()
+        return who, job, max(job.created_at, min(started, now))
 
-    async def _current(self, who: str, job: RecordedJob) -> Assignment:
+    async def _current(self, who: str, job: RecordedJob, started: datetime) -> Assignment:
         newest = await self._jobs.newest(job.owner.uid, job.uid)
         if newest is None or newest.uid != job.uid:
             raise NotAWorker(f"Job {job.name} is not the newest of its resource", who)
-        view = await self._running(who, job)
+        await self._require_running(who, job)
         resource = await self._resource(who, job)
         run = resource.status.run
         if run is None or run.number < job.run:
@@ -102,12 +105,10 @@ class WorkerAuthenticator:
             raise NotAWorker(f"run {job.run} is over", who)
         if run.job is None or run.job.uid != job.uid:
             raise NotYetRecorded("the status does not name this Job yet", who)
-        # A Job that a queue has held starts when it is resumed.
-        started = max(job.created_at, min(view.started_at, utc_now()))
         return Assignment(resource=resource, run=run, job=job.ref.model_copy(update={"started_at": started}))
 
-    async def _running(self, who: str, job: RecordedJob) -> JobView:
-        """The Job. Raises NotAWorker unless it runs: a token outlives its container, and may have been stolen."""
+    async def _require_running(self, who: str, job: RecordedJob) -> None:
+        """Raises NotAWorker unless the Job runs: a token outlives its container, and may have been stolen."""
         ref = job.owner
         view = self._cache.job(ref.namespace, job.name)
         if view is None or view.uid != job.uid:
@@ -119,7 +120,6 @@ class WorkerAuthenticator:
                 self._cache.note_job(ref, view)
         if view.finished:
             raise NotAWorker(f"Job {job.name} has ended", who)
-        return view
 
     async def _resource(self, who: str, job: RecordedJob) -> Resource:
         ref = job.owner

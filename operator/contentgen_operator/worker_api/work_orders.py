@@ -33,12 +33,12 @@ class OrderPolicy(Value):
     allowed_hosts: tuple[str, ...] = ()
     bucket: str = ""  # the operator's own
     sources: tuple[SourceGrant, ...] = ()
-    stage_deadline: timedelta = timedelta(hours=4)
+    stage_deadline: timedelta = timedelta(hours=4)  # from the start of a pod
 
 
 def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
-    """Lifetime of a work order's URLs: until the stage's deadline, so that the outcome can be stored while no operator
-    runs.
+    """Lifetime of a work order's URLs: until the deadline of the pod, which counts from its start, so that the outcome
+    can be stored while no operator runs.
     """
     started = assignment.job.started_at or now
     return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))

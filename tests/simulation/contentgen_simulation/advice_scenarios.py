@@ -158,8 +158,14 @@ def died(place: ScenarioPlace, job: Body) -> None:
 
 
 def too_slow(place: ScenarioPlace, job: Body) -> None:
-    """Worker that exceeded the Job's deadline."""
-    _end(place, job, "Failed", "DeadlineExceeded")
+    """Worker that ran until the deadline of its pod, at which the kubelet ended it."""
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": job["metadata"]["uid"], "controller": True}
+    status = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active longer than it may"}
+    container = {"name": "worker", "containerID": "containerd://1", "state": {"terminated": {"exitCode": 137}}}
+    place.world.kube.pods = [
+        {"metadata": {"name": "p", "ownerReferences": [owner]}, "status": status | {"containerStatuses": [container]}}
+    ]
+    _end(place, job, "Failed", "BackoffLimitExceeded")
 
 
 def leaves(**fields: Any) -> Breaking:
@@ -849,7 +855,7 @@ async def _(place: ScenarioPlace) -> None:
     await place.until_over()
 
 
-@scenario(Reason.DEADLINE_EXCEEDED, "before the payment", IMAGES, {RERUN: ONCE, EDIT: ONCE}, skipped=(EDIT,))
+@scenario(Reason.DEADLINE_EXCEEDED, "before the payment", IMAGES, {RERUN: ONCE})
 async def _(place: ScenarioPlace) -> None:
     place.world.provider.configured = False
     place.apply(place.spec | {"deadlineSeconds": 600})
@@ -1227,7 +1233,7 @@ async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"prompt": "a dog"}
 
 
-@_later(Reason.DEADLINE_EXCEEDED, "before the payment", RERUN, EDIT, ends=True, skipped=(EDIT,))
+@_later(Reason.DEADLINE_EXCEEDED, "before the payment", RERUN, ends=True)
 async def _(place: ScenarioPlace) -> None:
     place.world.now += timedelta(hours=1)
     spec = place.spec

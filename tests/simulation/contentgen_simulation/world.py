@@ -612,6 +612,7 @@ class World:
         self.names = LoraNames()
         self.leadership = Leadership.always()
         self.selection = DEFAULT
+        self.template = TEMPLATE  # of the Jobs, as the values of the chart have it
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch delivers changes
@@ -671,6 +672,7 @@ class World:
             limits=Limits(),
             budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
             usage=budgets,
+            template=lambda: self.template,
         )
         retention = Retention(provider_seconds=self.policy.provider_seconds)
         self.orphans.append(
@@ -695,7 +697,7 @@ class World:
             runs=runs,
             notifications=notifications,
             providers=providers,
-            template=lambda: TEMPLATE,
+            template=lambda: self.template,
             cache=cache,
             garbage_collector=GarbageCollector(
                 storage=storage,

@@ -14,7 +14,7 @@ from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
-from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy
+from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy, When
 from contentgen_contract.names import ACCOUNT_LABEL, APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan
@@ -287,7 +287,8 @@ def test_every_remedy_of_the_table_is_followed() -> None:
 
 def test_every_remedy_that_pays_for_the_run_is_followed_in_a_later_attempt() -> None:
     """After each end of the first attempt: the costs of the table are of a run whose first attempt was not sent."""
-    once = {(reason, each.action) for reason, row in REASONS.items() for each in row.remedies if each.costs is ONCE}
+    table = ((reason, each) for reason, row in REASONS.items() for each in row.remedies if each.costs is ONCE)
+    once = {(reason, each.action) for reason, each in table if each.when is not When.TOO_SLOW}  # a prepare stage
     tested = {(each.reason, action) for each in SCENARIOS if each.earlier for action in each.helps}
     assert tested == {(reason, action) for reason, action in once if reason not in NOT_IN_A_LATER_ATTEMPT}
 
@@ -476,6 +477,23 @@ async def test_the_refusal_of_a_key_asks_for_one_of_the_same_account(monkeypatch
 
 async def follow_after_refusal(place: ScenarioPlace) -> None:
     await place.until(lambda: "did nothing" in (place.world.status(place.kind).message or ""))
+
+
+@pytest.mark.parametrize(
+    ("run", "advised"),
+    [
+        ({"logs": [{"stage": "prepare", "attempt": 1}]}, True),
+        ({"logs": [{"stage": "prepare", "attempt": 2}], "stageAttempt": 2}, True),
+        ({"logs": [{"stage": "prepare", "attempt": 1}], "stageAttempt": 2}, False),  # the second one waits for a node
+        ({"logs": [{"stage": "prepare", "attempt": 1}], "facts": {}}, False),  # it waits for an approval
+        ({"logs": [{"stage": "prepare", "attempt": 1}], "sentAt": "2026-11-21T00:00:00Z"}, False),
+        ({"logs": [{"stage": "collect", "attempt": 1}]}, False),
+        ({}, False),
+    ],
+)
+def test_a_shorter_recording_is_advised_only_where_a_worker_ran(run: dict[str, Any], advised: bool) -> None:
+    facts = advice.Facts.parse({"phase": "Failed", "reason": "DeadlineExceeded", "run": {"number": 1} | run})
+    assert ("shorter recording" in " ".join(advice.advice_lines(facts))) is advised
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.CANCELLED])

@@ -116,6 +116,21 @@ def test_the_deadline_stops_the_process_and_fails_the_job() -> None:
     assert conditions(failed) == [("Failed", "True", "DeadlineExceeded")]
 
 
+def test_the_deadline_of_a_pod_counts_from_its_start_and_fails_it() -> None:
+    owner = job({"startTime": "2026-01-01T00:00:00Z"}, activeDeadlineSeconds=None)
+    owner["spec"]["template"]["spec"]["activeDeadlineSeconds"] = 60
+    made = pod(owner, "Running")
+    before = decided(owner, made, containers={"pod-1": RUNS}, after=59)
+    assert not any(isinstance(each, actions.StopContainer) for each in before)
+    stopped, said, *_ = decided(owner, made, containers={"pod-1": RUNS}, after=60)
+    assert stopped == actions.StopContainer(made)
+    assert isinstance(said, actions.PatchPod)
+    assert (said.status["phase"], said.status["reason"]) == ("Failed", "DeadlineExceeded")
+    made["status"] = said.status
+    [failed] = decided(owner, made, containers={"pod-1": ended(-9)}, after=61)
+    assert conditions(failed) == [("Failed", "True", "BackoffLimitExceeded")], "the Job's reason is not the pod's"
+
+
 def test_a_deleted_job_deletes_its_pods_and_starts_none() -> None:
     owner, made = job(deleted="2026-01-01T12:00:00Z"), pod(job(), "Running")
     assert decided(owner, made, containers={"pod-1": RUNS}) == (actions.DeletePod(made),)

@@ -87,6 +87,9 @@ def _process_actions(pod: Body, container: Container, now: datetime) -> list[Act
         return [PatchPod(pod, manifests.ended(pod, lost))]
     if container.ended is not None:
         return [PatchPod(pod, manifests.ended(pod, container))]
+    deadline = pod["spec"].get("activeDeadlineSeconds")
+    if deadline is not None and now >= container.started + timedelta(seconds=deadline):
+        return [StopContainer(pod), PatchPod(pod, manifests.timed_out(pod, container, now))]
     return [] if _phase(pod) == "Running" else [PatchPod(pod, manifests.running(pod, container))]
 
 

@@ -104,6 +104,13 @@ def ended(pod: Body, container: Container) -> Body:
     }
 
 
+def timed_out(pod: Body, container: Container, now: datetime) -> Body:
+    """Status of a pod whose process is killed at the pod's deadline."""
+    killed = Container(container.started, now, -9)
+    said = {"reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}
+    return ended(pod, killed) | said
+
+
 def _state(pod: Body, state: Body, *, ready: bool = False) -> Body:
     container = pod["spec"]["containers"][0]
     named = {"name": container.get("name", ""), "image": str(container.get("image")), "imageID": ""}

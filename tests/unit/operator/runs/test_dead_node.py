@@ -284,7 +284,7 @@ def test_the_words_of_a_pod_are_bounded() -> None:
     pod = times("2026-11-21T00:00:00Z")[0]
     pod["spec"]["nodeName"] = "n" * 5000
     assert len(pods.lost_cause([pod])) <= 300
-    assert pods.lost_cause([{"metadata": {}}]) == "its pod was deleted, and its node has not ended it"
+    assert pods.lost_cause([{"metadata": {}}]) == "its pod is past its deadline, and its node has not ended it"
 
 
 def test_a_status_with_a_negative_count_is_not_read() -> None:

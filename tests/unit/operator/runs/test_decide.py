@@ -561,12 +561,17 @@ def test_the_cause_of_an_end_is_told_and_not_only_the_jobs_word() -> None:
 
 
 def test_a_deadline_is_not_tried_again_and_names_what_it_waited_for() -> None:
-    seen = job(finished=True, reason="DeadlineExceeded", message="too slow")
-    status = running(LORA, Stage.PREPARE, prepared=False, reason=Reason.POD_NOT_STARTED)
-    status = status.model_copy(update={"message": "ImagePullBackOff: no such image"})
-    plan = decide(resource(LORA, status), Observation(job=seen), NOW, POLICY)
+    seen = job(finished=True, reason="BackoffLimitExceeded", message="backoff limit")
+    status = running(LORA, Stage.PREPARE, prepared=False).model_copy(update={"message": "97 % of it"})
+    late = Observation(job=seen, timed_out=True, cause="DeadlineExceeded: too slow")
+    plan = decide(resource(LORA, status), late, NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
-    assert "ImagePullBackOff: no such image" in (plan.status.message or "")
+    for words in ("the prepare stage ran out of time (DeadlineExceeded: too slow)", "last state: 97 % of it"):
+        assert words in (plan.status.message or "")
+    assert reason(decide(resource(LORA, status), late.model_copy(update={"timed_out": False}), NOW, POLICY)) == (
+        Phase.PREPARING,
+        Reason.RETRYING,
+    ), "the message decides nothing"
 
 
 def test_a_deadline_names_the_lora_that_it_waited_for() -> None:
@@ -614,13 +619,10 @@ def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stag
     paid_for = stage is Stage.COLLECT
     phase = Phase.COLLECTING if paid_for else Phase.PREPARING
     status = running(kind, stage, prepared=paid_for, phase=phase, reason=why, stage_attempt=3)
-    over = job(finished=True, reason="DeadlineExceeded", message="too slow")
+    over = job(finished=True, reason="DeadlineExceeded", message="too slow")  # of an earlier release's Job
     paid = purchase(kind, PurchaseState.SUCCEEDED) if paid_for else None
     plan = decide(resource(kind, status), Observation(job=over, purchase=paid), NOW, POLICY)
-    if stage is Stage.PREPARE and why is Reason.POD_NOT_STARTED:
-        assert plan.status.phase is Phase.FAILED
-        return
-    assert (plan.stop_job, plan.status.reason, plan.notices) == (True, why, ())
+    assert (plan.left_job, plan.status.reason, plan.notices) == (over, why, ())
     assert plan.status.run is not None
     assert (plan.status.run.job, plan.status.run.stage_attempt) == (None, 3)
 

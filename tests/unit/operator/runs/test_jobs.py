@@ -88,7 +88,8 @@ def test_the_job_is_the_operators_to_count() -> None:
     job = manifest()
     assert job["spec"]["backoffLimit"] == 0
     assert job["spec"]["podReplacementPolicy"] == "Failed"
-    assert job["spec"]["activeDeadlineSeconds"] == 600
+    assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 600
+    assert "activeDeadlineSeconds" not in job["spec"], "a Job's own deadline counts the wait for a node"
     (owner,) = job["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (UID, True, False)
 

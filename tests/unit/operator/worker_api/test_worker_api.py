@@ -712,3 +712,38 @@ def test_no_text_of_an_outcome_is_too_long_for_a_status(hostile: dict[str, Any])
     facts = body["facts"] | hostile.get("facts", {})
     with pytest.raises(ValidationError):
         Outcome.model_validate(body | hostile | {"facts": facts})
+
+
+# Lifetime of the signed URLs: the deadline of the pod, which counts from its start
+
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [
+        (0, HOUR + 900),  # the Job is days old: it has waited for a node
+        (1800, HOUR - 1800 + 900),
+        (HOUR + 1800, 60),
+        (-HOUR, HOUR + 900),  # a node whose clock is ahead
+        (None, HOUR + 900),
+    ],
+)
+async def test_urls_last_until_the_deadline_of_the_pod(age: int | None, seconds: int, setting: Setting) -> None:
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    began = datetime.now(UTC) - timedelta(seconds=age or 0)
+    if age is not None:
+        setting.cluster.pods["ns", "pod-it"]["status"] = {"startTime": began.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    url = (await setting.get(token)).json()["outcomeUrl"]
+    assert abs(int(parse_qs(urlsplit(url).query)["X-Amz-Expires"][0]) - seconds) <= 30
+
+
+async def test_a_pod_of_a_job_starts_after_its_job(setting: Setting) -> None:
+    """A start before the Job was recorded is of another node's clock, or forged."""
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    document = setting.jobs._collection.find_one({})
+    assert document is not None
+    setting.jobs._collection.update_one({}, {"$set": {"createdAt": datetime.now(UTC)}})
+    setting.cluster.pods["ns", "pod-it"]["status"] = {"startTime": "2020-01-01T00:00:00Z"}
+    url = (await setting.get(token)).json()["outcomeUrl"]
+    assert int(parse_qs(urlsplit(url).query)["X-Amz-Expires"][0]) >= HOUR + 800

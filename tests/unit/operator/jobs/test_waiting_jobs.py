@@ -1,0 +1,441 @@
+"""Jobs whose worker has not started: they wait without a limit, and follow a change of the workers' settings."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
+from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.kube import pods
+from contentgen_operator.state.observed import JobView
+from contentgen_operator.watch.event_handlers import owner_of
+from contentgen_simulation.world import SPECS, TEMPLATE, World, Writes
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+Body = dict[str, Any]
+STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != (Kind.IMAGE_GENERATION, Stage.PREPARE)]
+UNSCHEDULABLE = {
+    "phase": "Pending",
+    "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}],
+}
+PULLS = {
+    "phase": "Pending",
+    "startTime": "2026-11-21T00:00:00Z",
+    "containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such"}}}],
+}
+RUNS = {"phase": "Running", "containerStatuses": [{"name": "worker", "state": {"running": {}}}]}
+LATE = {
+    "phase": "Failed",
+    "reason": "DeadlineExceeded",
+    "message": "Pod was active on the node longer than the deadline",
+}
+# As a kubelet reports a container at the pod's end: without a start and an id if it never was.
+NEVER_STARTED = {
+    "containerStatuses": [
+        {"name": "worker", "state": {"terminated": {"reason": "ContainerStatusUnknown", "exitCode": 137}}}
+    ]
+}
+STARTED = {
+    "containerStatuses": [
+        {
+            "name": "worker",
+            "containerID": "containerd://1",
+            "state": {"terminated": {"exitCode": 137, "startedAt": "2026-11-21T00:00:09Z"}},
+        }
+    ]
+}
+
+
+def pod(status: Body, uid: str = "j1", seconds: int | None = 600) -> Body:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": uid, "controller": True}
+    spec = {} if seconds is None else {"activeDeadlineSeconds": seconds}
+    return {"metadata": {"name": "p", "ownerReferences": [owner]}, "spec": spec, "status": status}
+
+
+class Node:
+    """Kubelet and Job controller for the Jobs of one stage: their pods get a status; the others are worked on."""
+
+    def __init__(self, world: World, stage: Stage, status: Body) -> None:
+        self.world, self.stage, self.status = world, stage, status
+        self.seen: list[str] = []  # uids of the Jobs
+        self._work = world.work
+        world.work = self.work  # type: ignore[method-assign]
+
+    @property
+    def jobs(self) -> list[Body]:
+        return [each for each in self.world.kube.jobs.values() if each["metadata"]["labels"][STAGE_LABEL] == self.stage]
+
+    def work(self) -> None:
+        for job in self.jobs:
+            uid = job["metadata"]["uid"]
+            self.seen += [uid] if uid not in self.seen else []
+            self.world.kube.pods = [pod(self.status, uid)]
+            job.setdefault("status", {"active": 1, "ready": 0})
+        self._work()
+
+    def ends(self, status: Body) -> None:
+        """End the pod, and with it the Job, as `backoffLimit: 0` does."""
+        self.status = status
+        for job in self.jobs:
+            self.world.kube.pods = [pod(status, job["metadata"]["uid"])]
+            failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "backoff limit"}
+            job["status"] = {"conditions": [failed]}
+            self.note(job)
+
+    def note(self, job: Body) -> None:
+        """Deliver the watch event of a Job."""
+        for cache in self.world.caches:
+            if (owner := owner_of(job)) is not None and owner in cache:
+                cache.note_job(owner, JobView.parse(job))
+
+    def repaired(self) -> None:
+        """Let the workers start from now on."""
+        self.world.work = self._work  # type: ignore[method-assign]
+        for job in self.jobs:
+            job.pop("status", None)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch, Writes())
+
+
+async def waiting(world: World, kind: Kind, stage: Stage, status: Body) -> Node:
+    """A run whose Job of this stage waits for its pod."""
+    node = Node(world, stage, status)
+    world.kube.apply(kind, SPECS[kind])
+    while world.status(kind).reason != Reason.POD_NOT_STARTED:
+        await world.step(kind)
+    return node
+
+
+async def steps(world: World, kind: Kind, seconds: float) -> ResourceStatus:
+    until = world.now + timedelta(seconds=seconds)
+    while world.now < until:
+        await world.step(kind)
+    return world.status(kind)
+
+
+def restarted(world: World, **changes: Any) -> None:
+    """An upgrade of the chart: the operator starts with other settings of the workers."""
+    world.template = TEMPLATE.model_copy(update=changes)
+    world.restart()
+
+
+# The time of a stage counts from the start of its pod
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+async def test_a_job_that_waits_for_a_node_waits_without_a_limit(kind: Kind, stage: Stage, world: World) -> None:
+    node = await waiting(world, kind, stage, UNSCHEDULABLE)
+    status = await steps(world, kind, 20 * TEMPLATE.deadline_seconds)
+    assert (status.phase is Phase.FAILED, status.reason) == (False, Reason.POD_NOT_STARTED)
+    assert "Unschedulable: 0/3 nodes" in (status.message or "")
+    assert len(node.seen) == len(node.jobs) == 1, "the place in the autoscaler is kept"
+    assert "activeDeadlineSeconds" not in node.jobs[0]["spec"]
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_the_deadline_of_the_resource_ends_a_wait_for_a_node(world: World) -> None:
+    kind = Kind.TRANSCRIPTION
+    Node(world, Stage.PREPARE, UNSCHEDULABLE)
+    world.kube.apply(kind, SPECS[kind] | {"deadlineSeconds": 3600})
+    begun = world.now
+    status = await world.finish(kind)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert "Unschedulable: 0/3 nodes" in (status.message or "")
+    assert 3600 <= (world.now - begun).total_seconds() < 3700
+    assert (world.kube.jobs, world.provider.posts) == ({}, [])
+
+
+async def test_the_cause_of_a_wait_for_a_node_is_told_within_half_a_minute(world: World) -> None:
+    begun = told = world.now
+    Node(world, Stage.PREPARE, UNSCHEDULABLE)
+    world.kube.apply(Kind.LORA_TRAINING, SPECS[Kind.LORA_TRAINING])
+    while world.status(Kind.LORA_TRAINING).reason != Reason.POD_NOT_STARTED:
+        told = world.now
+        await world.step(Kind.LORA_TRAINING)
+    assert (told - begun).total_seconds() <= 30
+
+
+@pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
+async def test_a_worker_that_ran_out_of_time_fails_its_run(kind: Kind, world: World) -> None:
+    node = Node(world, Stage.PREPARE, RUNS)
+    world.kube.apply(kind, SPECS[kind])
+    await steps(world, kind, 30)
+    node.ends(LATE | STARTED)
+    status = await world.finish(kind)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert "DeadlineExceeded: Pod was active on the node longer" in (status.message or "")
+    assert world.provider.posts == []
+
+
+async def test_a_collect_stage_that_ran_out_of_time_is_tried_again(world: World) -> None:
+    kind = Kind.IMAGE_GENERATION
+    node = Node(world, Stage.COLLECT, RUNS)
+    world.kube.apply(kind, SPECS[kind])
+    while not node.seen:
+        await world.step(kind)
+    node.ends(LATE | STARTED)
+    status = await steps(world, kind, 1)
+    assert (status.phase, status.reason) == (Phase.COLLECTING, Reason.RETRYING)
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+async def test_a_pod_that_ended_without_a_start_counts_as_no_attempt(kind: Kind, stage: Stage, world: World) -> None:
+    """Its image cannot be pulled: the pod is on its node, so that the kubelet ends it at its deadline."""
+    node = await waiting(world, kind, stage, PULLS)
+    for _ in range(5):
+        before = len(node.seen)
+        node.ends(LATE | NEVER_STARTED)
+        while len(node.seen) == before:
+            await world.step(kind)
+        node.status = PULLS
+    status = world.status(kind)
+    assert status.phase in (Phase.PREPARING, Phase.COLLECTING)
+    assert status.run is not None
+    assert status.run.stage_attempt == 1
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_pod_that_nobody_ends_after_its_deadline_is_on_a_lost_node(world: World) -> None:
+    """A toleration without tolerationSeconds keeps it there, and only the kubelet ends it."""
+    kind = Kind.LORA_TRAINING
+    node = Node(world, Stage.PREPARE, RUNS | {"startTime": world.now.isoformat()})
+    world.kube.apply(kind, SPECS[kind])
+    begun = world.now
+    await steps(world, kind, 30)
+    (job,) = node.jobs
+    job["status"]["ready"] = 1
+    while world.status(kind).reason != Reason.RETRYING:
+        assert (world.now - begun).total_seconds() < TEMPLATE.deadline_seconds + 1000
+        await world.step(kind)
+    assert (world.now - begun).total_seconds() > TEMPLATE.deadline_seconds + 900
+    status = world.status(kind)
+    assert "its pod is past its deadline, and its node has not ended it" in (status.message or "")
+    assert status.run is not None
+    assert (status.run.stage_attempt, status.run.lost_attempts) == (2, 1)
+    assert job["metadata"]["name"] not in world.kube.jobs
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "late"),
+    [
+        ({"startTime": "2026-11-21T00:00:00Z"}, 600, False),
+        ({"startTime": "2026-11-20T23:34:00Z"}, 600, True),
+        ({"startTime": "2026-11-20T23:36:00Z"}, 600, False),
+        ({"startTime": "2026-11-20T23:34:00Z", "phase": "Failed"}, 600, False),
+        ({"startTime": "2026-11-20T23:34:00Z"}, None, False),
+        ({"startTime": "soon"}, 600, False),
+        ({}, 600, False),
+    ],
+)
+def test_which_pod_is_overdue(status: Body, seconds: int | None, late: bool, world: World) -> None:
+    assert pods.overdue([pod(status, seconds=seconds)], world.now) is late
+    assert pods.overdue([], world.now) is False
+
+
+@pytest.mark.parametrize(
+    ("status", "ran"),
+    [
+        ({}, False),
+        (UNSCHEDULABLE, False),
+        (PULLS, False),
+        (LATE | NEVER_STARTED, False),
+        (LATE, False),
+        (RUNS, True),
+        (LATE | STARTED, True),
+        ({"phase": "Succeeded"}, True),
+        ({"phase": "Pending", "containerStatuses": [{"name": "injected", "state": {"running": {}}}]}, False),
+        ({"phase": "Pending", "containerStatuses": [{"name": "worker", "containerID": "containerd://1"}]}, True),
+    ],
+)
+def test_which_worker_was_ever_started(status: Body, ran: bool) -> None:
+    assert pods.ever_ran([pod(status)]) is ran
+    assert pods.ever_ran([pod(RUNS), pod(status)]) is True
+
+
+# Settings that were repaired
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image": "worker:2"},
+        {"resources": {"limits": {"memory": "1Gi"}}},
+        {"pod": TEMPLATE.pod.model_copy(update={"node_selector": {"gpu": "no"}})},
+    ],
+)
+async def test_a_job_that_never_started_is_made_again_with_the_new_settings(
+    changes: Body, kind: Kind, stage: Stage, world: World
+) -> None:
+    node = await waiting(world, kind, stage, PULLS)
+    (old,) = node.jobs
+    restarted(world, **changes)
+    begun = world.now
+    while len(node.seen) < 2:
+        assert (world.now - begun).total_seconds() < 30
+        await world.step(kind)
+    (new,) = node.jobs
+    assert new["metadata"]["name"] == old["metadata"]["name"], "it is the same attempt"
+    assert new["spec"]["template"] != old["spec"]["template"]
+    await steps(world, kind, 300)
+    assert node.jobs == [new], "it is made once"
+    run = world.status(kind).run
+    assert run is not None
+    assert (run.stage_attempt, run.lost_attempts) == (1, 0)
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+async def test_a_refused_pod_is_made_again_with_the_new_settings(world: World) -> None:
+    kind = Kind.LORA_TRAINING
+    world.work = lambda: None  # type: ignore[method-assign]
+    world.kube.apply(kind, SPECS[kind])
+    world.kube.pod_refusals = [{"reason": "FailedCreate", "message": "maximum memory usage per Container is 1Gi"}]
+    await steps(world, kind, 20)
+    assert world.status(kind).reason == Reason.JOB_REFUSED
+    restarted(world, resources={"limits": {"memory": "1Gi"}})
+    await steps(world, kind, 20)
+    (job,) = world.kube.jobs.values()
+    assert job["spec"]["template"]["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
+
+
+def _running(node: Node, job: Body) -> None:
+    node.status = RUNS
+    node.world.kube.pods = [pod(RUNS, job["metadata"]["uid"])]
+
+
+def _resumed(node: Node, job: Body) -> None:
+    job["status"]["ready"] = 1
+
+
+def _held(node: Node, job: Body) -> None:
+    job["spec"]["suspend"] = True
+
+
+def _forged(node: Node, job: Body) -> None:
+    """Another template in the Job: the operator compares its own record."""
+    job["spec"]["template"]["spec"]["containers"][0]["image"] = "worker:2"
+
+
+@pytest.mark.parametrize("keeps", [_running, _resumed, _held])
+async def test_a_job_that_started_or_is_held_by_a_queue_is_kept(
+    keeps: Callable[[Node, Body], None], world: World
+) -> None:
+    """Also if the operator's cache does not know of it yet."""
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    (job,) = node.jobs
+    restarted(world, image="worker:2")
+    keeps(node, job)
+    await steps(world, kind, 50)
+    assert [each["metadata"]["uid"] for each in node.jobs] == node.seen == [job["metadata"]["uid"]]
+
+
+async def test_the_template_of_a_job_that_somebody_changed_is_not_compared(world: World) -> None:
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    (job,) = node.jobs
+    _forged(node, job)
+    await steps(world, kind, 300)
+    assert node.jobs == [job], "only the record counts"
+    restarted(world, image="worker:2")
+    await steps(world, kind, 30)
+    assert len(node.seen) == 2
+
+
+async def test_a_job_of_an_earlier_release_is_made_again(world: World) -> None:
+    """It has a deadline of its own, which would end its wait."""
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, UNSCHEDULABLE)
+    world.database["worker_jobs"].update_many({}, {"$unset": {"templateHash": ""}})
+    world.restart()
+    await steps(world, kind, 30)
+    assert len(node.seen) == 2
+    await steps(world, kind, 300)
+    assert len(node.seen) == 2
+
+
+@pytest.mark.parametrize("point", range(24))
+async def test_a_crash_at_any_write_makes_it_again_once(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.LORA_TRAINING
+    world = World(monkeypatch, Writes())
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    restarted(world, image="worker:2")
+    world.writes._points = (2 * len(world.writes.done) + point,)
+    await steps(world, kind, 60)
+    (job,) = node.jobs
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "worker:2"
+    run = world.status(kind).run
+    assert run is not None
+    assert (run.stage_attempt, run.job and run.job.uid) == (1, job["metadata"]["uid"])
+    assert len(node.seen) <= 3
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+
+
+async def test_a_crash_before_the_deletion_counts_no_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    restarted(world, image="worker:2")
+    delete = world.kube.delete_job
+
+    async def crashes(*_: Any) -> None:
+        monkeypatch.setattr(world.kube, "delete_job", delete)
+        world.restart()
+
+    monkeypatch.setattr(world.kube, "delete_job", crashes)
+    await steps(world, kind, 60)
+    run = world.status(kind).run
+    assert run is not None
+    assert (run.stage_attempt, len(node.seen)) == (1, 2)
+
+
+async def test_a_job_that_is_being_deleted_is_not_taken_for_the_new_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finalizer of others holds it; when it goes, the status must not name it."""
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    restarted(world, image="worker:2")
+    delete = world.kube.delete_job
+
+    async def marks(namespace: str, name: str, uid: str) -> None:
+        if world.kube.jobs[name]["metadata"]["uid"] == uid:
+            world.kube.jobs[name]["metadata"]["deletionTimestamp"] = world.now.isoformat()
+
+    monkeypatch.setattr(world.kube, "delete_job", marks)
+    await steps(world, kind, 60)
+    status = world.status(kind)
+    assert status.run is not None
+    assert (status.run.stage_attempt, status.run.job) == (1, None)
+    (job,) = node.jobs
+    await delete("ns", job["metadata"]["name"], job["metadata"]["uid"])
+    await steps(world, kind, 60)
+    run = world.status(kind).run
+    assert run is not None
+    assert (run.stage_attempt, len(node.seen)) == (1, 2)
+
+
+async def test_the_former_leader_does_not_delete_the_next_ones_job(world: World) -> None:
+    """Two versions of the settings, during an upgrade: the uid is a precondition."""
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    (old,) = node.jobs
+    restarted(world, image="worker:2")
+    await steps(world, kind, 30)
+    (new,) = node.jobs
+    await world.kube.delete_job("ns", old["metadata"]["name"], old["metadata"]["uid"])
+    assert node.jobs == [new]
