@@ -1,26 +1,33 @@
 """Progress reports, sent from a thread at most once a second. Lost reports do no harm."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
 from contentgen_contract.names import Step
-from contentgen_contract.worker.orders import Progress
+from contentgen_contract.worker.log import redact_secrets
+from contentgen_contract.worker.orders import MAX_CAUSE, Progress
 from contentgen_worker.errors import WorkerError
 from contentgen_worker.log import event
 
 Send = Callable[[Progress], None]
 Fraction = Callable[[float], None]
+_PATH = re.compile(r"(https?://[^/\s]+)/[^\s,;]*[^\s,;:]")  # of a URL, which is longer than the cause
 _FIRST_ETA = 0.05  # below this share done, the remaining time can't be estimated
 
 
 class Reporter:
-    """Thread that sends the newest Progress. Use as a context manager; `send` may fail or block."""
+    """Thread that sends the newest Progress. Use as a context manager; `send` may fail or block.
 
-    def __init__(self, send: Send, interval: float = 1.0) -> None:
+    `first`: step of a report before the first one, None: none is sent.
+    """
+
+    def __init__(self, send: Send, interval: float = 1.0, first: Step | None = None) -> None:
         self._send = send
         self._interval = interval
+        self._last = None if first is None else Progress(step=first, fraction=0)
         self._changed = threading.Condition()
         self._newest: Progress | None = None
         self._closed = False
@@ -39,8 +46,15 @@ class Reporter:
     def report(self, progress: Progress) -> None:
         """Replace the next report. Never blocks."""
         with self._changed:
-            self._newest = progress
+            self._newest = self._last = progress
             self._changed.notify()
+
+    def tell(self, what: str, error: Exception | None) -> None:
+        """Report why `what` is tried again; None: it has succeeded. The step stays. Never blocks."""
+        with self._changed:
+            if self._last is not None:
+                self._newest = self._last.model_copy(update={"message": _cause(what, error) if error else ""})
+                self._changed.notify()
 
     def _run(self) -> None:
         while (progress := self._wait_for_newest()) is not None:
@@ -85,6 +99,11 @@ class Steps:
             self.seconds[step] = round(self.seconds.get(step, 0) + seconds, 3)
             figures, self._figures = self._figures, {}
             event("step", step=step, **figures, seconds=seconds)
+
+
+def _cause(what: str, error: Exception) -> str:
+    text = _PATH.sub(r"\1/...", redact_secrets(str(error)))
+    return f"{what} failed and is tried again: {text}"[:MAX_CAUSE]
 
 
 def _progress(step: Step, done: float, elapsed: float) -> Progress:

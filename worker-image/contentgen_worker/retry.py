@@ -10,21 +10,35 @@ from stamina.instrumentation import RetryDetails
 from contentgen_worker.log import event
 
 T = TypeVar("T")
+Tell = Callable[[Exception | None], None]
+
+
+def _tell_nobody(_error: Exception | None) -> None:
+    """No report."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Retry with exponential backoff. Seconds; `seconds` or `tries` may be None (unlimited), not both."""
+    """Retry with exponential backoff. Seconds; `seconds` or `tries` may be None (unlimited), not both.
+
+    `tell`: called with the error of each try that is followed by another, and with None once one succeeds after it.
+    """
 
     seconds: float | None
     tries: int | None
     first_pause: float
     longest_pause: float
+    tell: Tell = _tell_nobody
 
     def scaled(self, factor: float) -> "RetryPolicy":
         """Policy with all times multiplied by `factor`."""
         seconds = None if self.seconds is None else self.seconds * factor
-        return RetryPolicy(seconds, self.tries, self.first_pause * factor, self.longest_pause * factor)
+        pauses = {"first_pause": self.first_pause * factor, "longest_pause": self.longest_pause * factor}
+        return replace(self, seconds=seconds, **pauses)
+
+    def telling(self, tell: Tell) -> "RetryPolicy":
+        """Policy that reports its failed tries."""
+        return replace(self, tell=tell)
 
     def at_least(self, seconds: float) -> "RetryPolicy":
         """Policy that retries for at least this long."""
@@ -36,8 +50,18 @@ class RetryPolicy:
 
         `should_retry` may return the seconds until the next try.
         """
+        told = False
+
+        def is_repeated(error: Exception) -> bool | float:
+            nonlocal told
+            again = should_retry(error)
+            if again:
+                told = True
+                self.tell(error)
+            return again
+
         for attempt in stamina.retry_context(
-            on=should_retry,
+            on=is_repeated,
             attempts=self.tries,
             timeout=self.seconds,
             wait_initial=self.first_pause,
@@ -45,7 +69,10 @@ class RetryPolicy:
             wait_jitter=self.first_pause,
         ):
             with attempt:
-                return action()
+                result = action()
+                if told:
+                    self.tell(None)
+                return result
         raise AssertionError("stamina ends with a result or an error")
 
 

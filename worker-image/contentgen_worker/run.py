@@ -4,10 +4,11 @@ import importlib
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from contentgen_contract.names import Kind, Reason, Stage
+from contentgen_contract.names import Kind, Reason, Stage, Step
 from contentgen_contract.records.presigned_urls import strip_signatures_from_text
 from contentgen_contract.worker.orders import Outcome, WorkOrder
 from contentgen_worker import log
@@ -29,6 +30,8 @@ _STAGES = {
     (Kind.IMAGE_GENERATION, Stage.COLLECT): "collect.images",
     (Kind.TRANSCRIPTION, Stage.COLLECT): "collect.transcription",
 }
+_FIRST_STEPS = {Stage.PREPARE: Step.DOWNLOADING, Stage.COLLECT: Step.STORING}
+_STORE_REQUEST = "a request to the object store"
 _REPORT_TIMEOUT = 5.0
 
 
@@ -43,13 +46,14 @@ def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic
         log.bind(jobId=order.job_id, kind=order.kind, stage=order.stage)
         log.event("order", version=order.version, attempt=order.attempt)
         progress_api = stack.enter_context(_worker_api(settings, _REPORT_TIMEOUT, clock))
-        reporter = stack.enter_context(Reporter(progress_api.report))
-        uploader = stack.enter_context(
-            Uploader(worker_api.request_grants, STORE.scaled(settings.patience_scale), clock)
-        )
+        reporter = stack.enter_context(Reporter(progress_api.report, first=_FIRST_STEPS[stage]))
+        store = STORE.scaled(settings.patience_scale).telling(partial(reporter.tell, _STORE_REQUEST))
+        uploader = stack.enter_context(Uploader(worker_api.request_grants, store, clock))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
-        context = StageContext(order, Path(scratch), _fetcher(order, settings), uploader, steps, settings.vision_model)
+        context = StageContext(
+            order, Path(scratch), _fetcher(order, settings, reporter), uploader, steps, settings.vision_model
+        )
         outcome = _run_stage(context, _stage_function(stage, order.kind))
         log.event("outcome", **_log_fields(outcome))
         outcome = outcome.model_copy(
@@ -83,9 +87,10 @@ def _fetch_order(worker_api: WorkerApiClient, stage: Stage) -> WorkOrder:
     return order
 
 
-def _fetcher(order: WorkOrder, settings: Settings) -> Fetcher:
-    scale = settings.patience_scale
-    return Fetcher(AddressGuard(order.allowed_hosts), source=SOURCE.scaled(scale), store=STORE.scaled(scale))
+def _fetcher(order: WorkOrder, settings: Settings, reporter: Reporter) -> Fetcher:
+    source = SOURCE.scaled(settings.patience_scale).telling(partial(reporter.tell, "a download"))
+    store = STORE.scaled(settings.patience_scale).telling(partial(reporter.tell, _STORE_REQUEST))
+    return Fetcher(AddressGuard(order.allowed_hosts), source=source, store=store)
 
 
 def _stage_function(stage: Stage, kind: Kind) -> Callable[[StageContext], StageResult]:

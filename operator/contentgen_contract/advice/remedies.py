@@ -75,7 +75,9 @@ class Facts:
 
 def _is_unprepared_after_work(run: Mapping[str, Any]) -> bool:
     last = (Stage.PREPARE, run.get("stageAttempt") or 1)
-    return run.get("facts") is None and any((each.get("stage"), each.get("attempt")) == last for each in run.get("logs") or ())
+    return run.get("facts") is None and any(
+        (each.get("stage"), each.get("attempt")) == last for each in run.get("logs") or ()
+    )
 
 
 def resubmit_token(phase: str | None, message: str | None) -> str | None:

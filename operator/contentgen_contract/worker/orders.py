@@ -94,11 +94,14 @@ class WorkOrder(Value):
 
 
 class Progress(Value):
-    """POST /v1/progress: the current step, its fraction (0-1), and the estimated remaining seconds."""
+    """POST /v1/progress: the current step, its fraction (0-1), and the estimated remaining seconds.
+
+    `message`: cause for which the worker repeats something, such as a store that does not answer. People read it.
+    """
 
     step: Step
     fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
-    message: _Sentence = Field("", max_length=256)
+    message: _Sentence = Field("", max_length=MAX_CAUSE)
     remaining_seconds: int | None = Field(None, ge=0, le=7 * 86400)
 
 

@@ -13,8 +13,9 @@ from contentgen_contract.resources.status import (
     RunStatus,
     StageLog,
 )
-from contentgen_contract.texts import bare_urls
-from contentgen_contract.worker.orders import Outcome, StoredFile
+from contentgen_contract.texts import bare_urls, foreign_text
+from contentgen_contract.worker.log import redact_secrets
+from contentgen_contract.worker.orders import MAX_CAUSE, Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, new_plan
 from contentgen_operator.decide.status import job_refused_status, transition_events
@@ -324,7 +325,7 @@ def _with_progress(case: DecisionInput, run_state: RunState) -> RunState:
         update={
             "step": report.step,
             "fraction": report.fraction,
-            "message": report.message or run_state.message,
+            "message": foreign_text(redact_secrets(report.message), MAX_CAUSE) or run_state.message,
             "remaining_seconds": None if remaining is None else remaining + run_state.after_seconds,
         }
     )

@@ -11,6 +11,9 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.resources.owner_references import controllers
+from contentgen_contract.texts import foreign_text
+from contentgen_contract.worker import log
+from contentgen_contract.worker.orders import MAX_CAUSE
 from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
@@ -18,6 +21,7 @@ LOST_SECONDS = 20.0  # after a deleted pod's grace period; a working node has en
 SCHEDULING_SECONDS = 15.0  # grace for a pod without a node, or a Job without a pod
 _OVERDUE_SECONDS = 900.0  # after a pod's deadline; a working node has ended the pod by then
 _WORDS = 300  # characters of a cause
+_TERMINATION_BYTES = 2000  # a longer message may be cut off: kubelets take up to 2048 bytes of a log
 _BAD_REQUEST = 400
 _INTERNAL = 500  # a validating webhook that cannot be called
 _UNDECIDED = (401, 404, 408, 409, 410, 429)  # credentials, deleted namespace, load: not about the Job
@@ -81,8 +85,26 @@ def end_cause(pods: Sequence[Body]) -> str:
     if why := _disruption(status):
         return why
     if ended is not None:
-        return f"{ended.get('reason') or 'Error'}: the worker ended with exit code {ended.get('exitCode', '?')}"
+        words = last_words(ended.get("message"))
+        end = f"{ended.get('reason') or 'Error'}: the worker ended with exit code {ended.get('exitCode', '?')}"
+        return f"{end}: {words}" if words else end
     return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
+
+
+def last_words(message: object) -> str:
+    """Last line of a container's termination message, for people: printable and without secrets. Any account that may
+    exec into the pod can write it.
+
+    It is the end of the container's log; the beginning of a line that is cut off there may be a part of a secret.
+    """
+    text = str(message or "").strip()
+    lines = text.splitlines()
+    if not lines:
+        return ""
+    cut = len(lines) == 1 and len(text.encode(errors="replace")) >= _TERMINATION_BYTES and not text.startswith("{")
+    line = text.partition(" ")[2] if cut else "".join(log.format_line(lines[-1]).splitlines()[-1:])
+    words = foreign_text(log.redact_secrets(line), len(text))
+    return words[-MAX_CAUSE:] if cut else words[:MAX_CAUSE]
 
 
 def timed_out(pods: Sequence[Body]) -> bool:
@@ -211,7 +233,9 @@ def _instant(text: object) -> datetime | None:
 
 
 def _states(status: Body) -> list[Body]:
-    return [each.get("state") or {} for each in status.get("containerStatuses") or ()]
+    """States of the containers, the worker's first."""
+    mine_first = sorted(status.get("containerStatuses") or (), key=lambda each: each.get("name", _WORKER) != _WORKER)
+    return [each.get("state") or {} for each in mine_first]
 
 
 def _words(reason: str, message: object) -> str:

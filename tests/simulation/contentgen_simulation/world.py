@@ -596,6 +596,7 @@ class World:
     """Persistent state, and the operator process."""
 
     limits = PlaceLimits()
+    template = TEMPLATE  # of the Jobs, as the values of the chart have it
     _ticks = itertools.count()  # of the lists of budgets: each read is fresh
     keeper: BudgetKeeper | None = None
 
@@ -612,7 +613,6 @@ class World:
         self.names = LoraNames()
         self.leadership = Leadership.always()
         self.selection = DEFAULT
-        self.template = TEMPLATE  # of the Jobs, as the values of the chart have it
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         self.delivers = True  # whether the watch delivers changes

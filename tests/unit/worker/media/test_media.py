@@ -1,5 +1,6 @@
 """Probing, and timing of steps."""
 
+import threading
 from pathlib import Path
 
 import av
@@ -85,6 +86,34 @@ def test_steps_are_timed_and_told() -> None:
         fraction(7)
     assert [progress.fraction for progress in told] == [0, 0.5, 1]
     assert set(steps.seconds) == {"Downloading"}
+
+
+def test_the_cause_of_a_retry_is_short_and_ends_with_it() -> None:
+    sent: list[Progress] = []
+    got = threading.Condition()
+
+    def send(progress: Progress) -> None:
+        with got:
+            sent.append(progress)
+            got.notify()
+
+    def told(number: int) -> Progress:
+        with got:
+            assert got.wait_for(lambda: len(sent) >= number, timeout=60)
+            return sent[number - 1]
+
+    with Reporter(send, interval=0) as reporter:
+        reporter.tell("a request", OSError("before any step"))
+        reporter.report(Progress(step=Step.STORING, fraction=0.5))
+        assert (told(1).step, told(1).message) == (Step.STORING, "")
+        url = "https://user:pass@s3.example.com:8443/bucket/" + "k" * 500 + "?X-Amz-Signature=abc"
+        reporter.tell("a request", OSError(f"PUT {url}: [SSL: CERTIFICATE_VERIFY_FAILED] no issuer; eyJhbGci.e30.sig"))
+        text = "PUT https://s3.example.com:8443/... [SSL: CERTIFICATE_VERIFY_FAILED] no issuer; ***"
+        assert (told(2).fraction, told(2).message) == (0.5, f"a request failed and is tried again: {text}")
+        reporter.tell("a request", OSError("x" * 9000))
+        assert len(told(3).message) == 400
+        reporter.tell("a request", None)
+        assert (told(4).fraction, told(4).message) == (0.5, "")
 
 
 def test_only_the_newest_progress_is_sent() -> None:

@@ -1133,6 +1133,43 @@ def test_progress_is_told(world: World, talk: bytes) -> None:
     assert world.progress[0].step == "Downloading"
 
 
+def _fails_until_told(world: World, then: bytes) -> Answer:
+    """Answer 503 at first; the next one when the progress says so."""
+    asked = list[bool]()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if not asked:
+            asked.append(True)
+            return reply(handler, 503)
+        ends = time.monotonic() + 60
+        while time.monotonic() < ends and not any(each.message for each in world.progress):
+            time.sleep(0.02)
+        return reply(handler, 200, then)
+
+    return answer
+
+
+def test_the_cause_of_a_retry_is_told_while_it_lasts(world: World) -> None:
+    collect_transcript(world, TRANSCRIPT)
+    world.pages["answer"] = _fails_until_told(world, world.files.pop("answer"))
+    assert world.run().reason is Reason.COMPLETED
+    (told,) = {each.message for each in world.progress if each.message}
+    host = f"http://{world.web.host}"
+    assert told.startswith(f"a request to the object store failed and is tried again: {host}/...: HTTP 503"), told
+    assert SIGNED not in str(world.progress)
+    assert {each.step for each in world.progress} == {Step.STORING}
+
+
+def test_the_cause_of_a_download_that_is_repeated_is_told(world: World, talk: bytes) -> None:
+    prepare_sound(world, world.url("talk.mp4", signed=True))
+    world.pages["talk.mp4"] = _fails_until_told(world, talk)
+    assert world.run().reason is Reason.COMPLETED
+    told = {each.message for each in world.progress if each.message}
+    assert all(each.startswith("a download failed and is tried again: http://") for each in told), told
+    assert told
+    assert SIGNED not in str(world.progress)
+
+
 def test_more_files_than_one_call_takes(world: World, silent: bytes, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     frames = [cv2.resize(random.integers(0, 255, (9, 16, 3), dtype=np.uint8), (64, 36)) for _ in range(150)]
