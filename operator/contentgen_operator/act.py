@@ -23,7 +23,7 @@ from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, St
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
-from contentgen_contract.resources.status import JobRef, ResourceStatus, dump_status
+from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStatus, dump_status
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
@@ -165,9 +165,15 @@ class Actor:
         await self.write_status(resource, plan.status)
         await self._release(notifications, now)
         await self._post_events(resource, plan.notices, now)
-        if plan.left_job is not None:  # after the status: a missing Job that it names counts as a failed attempt
-            await self._kube.delete_job(resource.ref.namespace, plan.left_job.name, plan.left_job.uid)
+        if plan.left_job is not None:
+            await self._delete_left(resource.ref, plan.left_job)
         return admitted
+
+    async def _delete_left(self, ref: ResourceRef, job: JobView) -> None:
+        """Delete a Job after the status: a missing Job that the status names counts as a failed attempt."""
+        self._leadership.check()
+        _log.info("Job %s (uid %s) is deleted: no run needs it", job.name, job.uid, extra=ref.about)
+        await self._kube.delete_job(ref.namespace, job.name, job.uid)
 
     async def _expire(self, resource: Resource, status: ResourceStatus, now: datetime) -> None:
         """Delete a resource whose time is over, and its Jobs. Raises Conflict if it was changed since it was observed.
@@ -597,7 +603,7 @@ class Actor:
         if body is None:
             body = await self._recorded_job(resource.ref, manifest["metadata"]["name"])
         else:
-            await self._recorded_or_deleted(_job_record(resource.ref, run.number, job, body, template_hash(manifest)))
+            await self._recorded_or_deleted(_job_record(resource.ref, run, job, body, template_hash(manifest)))
         view = JobView.parse(body)
         self._cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
@@ -747,15 +753,16 @@ def _check_crd(status: ResourceStatus, written: dict[str, Any]) -> None:
         raise RuntimeError("the CRDs are not those of this operator: apply the ones of its release")
 
 
-def _job_record(owner: ResourceRef, run: int, job: StageJob, body: dict[str, Any], template: str) -> RecordedJob:
+def _job_record(owner: ResourceRef, run: RunStatus, job: StageJob, body: dict[str, Any], template: str) -> RecordedJob:
     view = JobView.parse(body)
     return RecordedJob(
         uid=view.uid,
         name=view.name,
         owner=owner,
-        run=run,
+        run=run.number,
         stage=job.stage,
         attempt=job.attempt,
+        purchase_id=run.purchase_id if job.stage is Stage.COLLECT else None,
         created_at=view.started_at,
         template_hash=template,
     )

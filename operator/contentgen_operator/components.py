@@ -70,6 +70,7 @@ from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.expiries import Expiries
+from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
@@ -188,6 +189,7 @@ class BackgroundWork:
     audit: AccountAudit
     settled: SettledCheck
     expiries: Expiries
+    left_jobs: LeftJobs
     temporary_files: TemporaryFiles
     releases: NamespaceReleases
     notifier: Notifier
@@ -456,6 +458,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         audit=_audit(base),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
+        left_jobs=LeftJobs(base.shared.cache, core.reconciler.wake),
         temporary_files=TemporaryFiles(
             storage=stores.storage,
             records=stores.records,
@@ -506,6 +509,7 @@ def leader_loops(
         background.budgets.run,
         background.settled.run,
         background.expiries.run,
+        background.left_jobs.run,
         background.temporary_files.run,
         background.releases.run,
         partial(core.payment_queue.run, core.reconciler.wake),
@@ -653,6 +657,7 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         background.settled,
         selection=base.selection,
         expiries=background.expiries,
+        left_jobs=background.left_jobs,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,
     )

@@ -14,6 +14,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.operator_class import CLASS_LABEL
 from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
@@ -22,6 +23,7 @@ from contentgen_operator.decide import history_searches, lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup, same_request
+from contentgen_operator.decide.stages import has_passed
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
@@ -37,12 +39,14 @@ from contentgen_operator.state.canonical_request import content_of
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import (
     BucketFile,
+    JobRecord,
     JobView,
     LoraView,
     Observation,
     OpenRequest,
     PodTrouble,
     Resource,
+    ResourceRef,
     is_stored,
 )
 from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
@@ -72,6 +76,8 @@ _AFTER_SENT = timedelta(minutes=20)  # duration of a POST, and difference of a p
 _NO_PRICES = NoPrices()
 _AT_DELETION = "deletion"
 _MAX_POLL_TIMES = 10_000  # open requests whose last poll is remembered; others are polled more often
+_LEFT_SECONDS = 60.0  # until a Job is deleted that its run has moved past: most end by themselves, and keep their log
+_MAX_LEFT_JOBS = 10_000  # that are remembered; others are read again
 _STARTING_SECONDS = 3.0  # shortest time in which a pod is created, scheduled and started
 
 
@@ -112,6 +118,8 @@ class Observer:
         self._limits = limits
         self._template = template
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
+        # Jobs that their runs have moved past, by uid: the time at which one was first seen, None: it has ended.
+        self._left_since: OrderedDict[str, datetime | None] = OrderedDict()
         self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
 
     def note_settled(self, uid: str) -> None:
@@ -120,6 +128,10 @@ class Observer:
 
     async def observe(self, case: DecisionInput) -> Observation:
         """Observation for the decision about a resource that is not being deleted."""
+        observation, left = await self._observe(case), await self._observe_left(case)
+        return observation.model_copy(update=left) if left else observation
+
+    async def _observe(self, case: DecisionInput) -> Observation:
         if case.over and not case.collects_again:
             if case.run.request_open:
                 return await self._observe_ended(case)
@@ -143,6 +155,52 @@ class Observer:
         else:
             fields |= await self._observe_sent(case, purchase)
         return Observation(**fields)
+
+    async def _observe_left(self, case: DecisionInput) -> dict[str, Any]:
+        """Fields of a recorded Job that its run has moved past: one that a queue has suspended just as its outcome was
+        stored, say. One that is about to end is given a minute.
+        """
+        run, now = case.run, case.now
+        if not (case.over or run.number > 1 or run.stage_attempt > 1 or run.facts is not None):
+            return {}  # no Job was before the run's present one
+        newest = await self._jobs.newest(case.resource.ref.uid)
+        passed = [each for each in (newest, *newest.earlier) if has_passed(case, each)] if newest is not None else []
+        left_in: dict[str, Any] = {}
+        for job in [each for each in passed if await self._is_left(each)]:
+            seconds = _LEFT_SECONDS - max((now - self._note_left(job, now)).total_seconds(), 0.0)
+            if seconds > 0:
+                left_in = {"left_in": min(seconds, left_in.get("left_in", seconds))}
+            elif (view := await self._left_job(case.resource.ref, job)) is not None:
+                self._left_since[job.uid] = now  # the next try, if it is there then
+                return {"left_job": view, "left_in": _LEFT_SECONDS}
+        return left_in
+
+    async def _is_left(self, job: JobRecord) -> bool:
+        """True if a passed Job may not have ended and nothing is expected of it: the purchase of a collect Job is
+        collected or discarded.
+        """
+        if job.uid in self._left_since and self._left_since[job.uid] is None:
+            return False
+        bought = job.purchase_id if job.stage is Stage.COLLECT else None
+        return job.stage is Stage.PREPARE or (bought is not None and await self._ledger.is_stored_or_discarded(bought))
+
+    def _note_left(self, job: JobRecord, now: datetime) -> datetime:
+        """Time at which a passed Job was first seen."""
+        since = self._left_since.setdefault(job.uid, now) or now
+        while len(self._left_since) > _MAX_LEFT_JOBS:
+            self._left_since.popitem(last=False)
+        return since
+
+    async def _left_job(self, ref: ResourceRef, job: JobRecord) -> JobView | None:
+        """A recorded Job that has not ended. None, and not looked at again: it has, or is of another operator class."""
+        known = self._cache.job(ref.namespace, job.name)
+        body = None if known is not None and known.finished else await self._kube.get_job(ref.namespace, job.name)
+        if body is not None and body["metadata"]["uid"] == job.uid:
+            labels, view = body["metadata"].get("labels") or {}, JobView.parse(body)
+            if labels.get(CLASS_LABEL) == self._ledger.operator_class and not view.finished:
+                return view
+        self._left_since[job.uid] = None
+        return None
 
     async def _observe_sent(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         """Fields of a purchase that was sent, or may have been."""

@@ -33,8 +33,8 @@ class RetryPolicy:
     def scaled(self, factor: float) -> "RetryPolicy":
         """Policy with all times multiplied by `factor`."""
         seconds = None if self.seconds is None else self.seconds * factor
-        pauses = {"first_pause": self.first_pause * factor, "longest_pause": self.longest_pause * factor}
-        return replace(self, seconds=seconds, **pauses)
+        first, longest = self.first_pause * factor, self.longest_pause * factor
+        return replace(self, seconds=seconds, first_pause=first, longest_pause=longest)
 
     def telling(self, tell: Tell) -> "RetryPolicy":
         """Policy that reports its failed tries."""

@@ -63,7 +63,7 @@ from contentgen_operator.decide.planning import (
 from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.request_endings import has_result, stored_answer
-from contentgen_operator.decide.stages import left_job, run_stage, with_log
+from contentgen_operator.decide.stages import run_stage, with_left_job, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
@@ -79,6 +79,10 @@ _MAX_LORA_WAIT_SECONDS = 900.0  # fallback for a missed event of the LoRA, which
 
 def decide(case: DecisionInput) -> Plan:
     """The plan for a resource that is not being deleted (`decide_deletion` has that one)."""
+    return with_left_job(case, _plan(case))
+
+
+def _plan(case: DecisionInput) -> Plan:
     resource = case.resource
     if case.over and not case.collects_again:
         if case.run.request_open:
@@ -113,7 +117,6 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
     changes = {
         "adoption": adoption(case.resource, case.key, used),
         "pointer": same_request.pointer(case, used),
-        "left_job": left_job(case, plan),
         "releases": plan.releases or _unused_claims(case, plan),
     }
     return plan.model_copy(update=changes)

@@ -10,6 +10,7 @@ from contentgen_contract.resources.status import (
     MAX_LOGS,
     MAX_MESSAGE,
     JobRef,
+    ResourceStatus,
     RunStatus,
     StageLog,
 )
@@ -21,7 +22,7 @@ from contentgen_operator.decide.planning import SOON, fail, new_plan
 from contentgen_operator.decide.status import job_refused_status, transition_events
 from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
-from contentgen_operator.state.observed import JobView, Resource
+from contentgen_operator.state.observed import JobRecord, JobView, Resource
 from contentgen_operator.state.plan import Plan, StageJob
 
 _JOB_WAIT_SECONDS = 60.0  # fallback for a missed event of the Job
@@ -94,11 +95,25 @@ def _log_text(text: str) -> str:
     return escape_controls(bare_urls(text), "\n\t")[-MAX_LOG:]
 
 
-def left_job(case: DecisionInput, plan: Plan) -> JobView | None:
-    """The Job to delete once the status no longer names it; None: there is none. One on a lost node never finishes."""
-    planned = plan.status
-    if plan.left_job is not None:
-        return plan.left_job
+def has_passed(case: DecisionInput, job: JobRecord) -> bool:
+    """True if the run has moved past the work of a recorded Job: whatever this one still does is not used."""
+    run = case.run
+    if case.over or job.run != run.number:
+        return case.over or job.run < run.number
+    if job.stage is not Stage.PREPARE or (run.job is not None and run.job.uid == job.uid):
+        return False
+    return run.facts is not None or job.attempt < run.stage_attempt
+
+
+def with_left_job(case: DecisionInput, plan: Plan) -> Plan:
+    """The plan with a Job to delete after the status is written: replaced, on a lost node, or left behind."""
+    left = plan.left_job or _lost_job(case, plan.status) or case.observed.left_job
+    times = [each for each in (plan.again_seconds, case.observed.left_in) if each is not None]
+    return plan.model_copy(update={"left_job": left, "again_seconds": min(times, default=None)})
+
+
+def _lost_job(case: DecisionInput, planned: ResourceStatus) -> JobView | None:
+    """The Job on a lost node that the planned status no longer names; None: there is none. It would never finish."""
     job, run = case.observed.job, planned.run
     if job is None or job.finished or not case.observed.node_gone:
         return None

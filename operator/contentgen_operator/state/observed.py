@@ -23,6 +23,7 @@ from contentgen_contract.names import (
     Kind,
     Phase,
     Reason,
+    Stage,
 )
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.parsing import ResourceBody, strict_status
@@ -263,6 +264,17 @@ class JobView(Value):
         )
 
 
+class JobRecord(Value):
+    """Job that the operator has recorded, with its work."""
+
+    uid: str
+    name: str
+    run: int  # number, from 1
+    stage: Stage
+    attempt: int  # from 1
+    purchase_id: str | None = None  # of a collect stage; None: recorded by an earlier release
+
+
 def _pod_deadline(spec: dict[str, Any]) -> int | None:
     seconds = ((spec.get("template") or {}).get("spec") or {}).get("activeDeadlineSeconds")
     return seconds if isinstance(seconds, int) else None
@@ -324,6 +336,8 @@ class Observation(Value):
 
     job: JobView | None = None
     outdated_job: bool = False  # its worker never started, and the pod template has changed since: it is replaced
+    left_job: JobView | None = None  # recorded Job that its run has moved past long ago, and that has not ended
+    left_in: float | None = None  # seconds until a Job that the run has moved past is looked at again
     unrecorded_job: bool = False  # the status names a Job that MongoDB does not record: it is replaced
     outcome: Outcome | None = None
     outcome_problem: str = ""

@@ -35,7 +35,7 @@ _SLICE = 1000  # versions per slice
 _NEXT_SLICE_SECONDS = 0.5
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 1800.0  # after an error
 _OF_ONE_PREFIX = (ClientError, NotDeleted)
-_JOB_RECORDS_KEPT = timedelta(days=30)  # longer than any Job runs
+_JOB_RECORDS_KEPT = timedelta(days=180)  # longer than any Job waits for a node and runs
 
 
 class GarbageCollector:

@@ -221,6 +221,12 @@ class Ledger:
         found = [_purchase(each) for each in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
         return known - {each.purchase_id for each in found if not (each.unpaid and each.purchase_id in paid)}
 
+    async def is_stored_or_discarded(self, purchase_id: str) -> bool:
+        """True if the outputs of a purchase are stored, or were given up: no Job is needed for it any more."""
+        over = [PurchaseState.COLLECTED.value, PurchaseState.DISCARDED.value]
+        where = {"purchaseId": purchase_id, "state": {"$in": over}}
+        return await asyncio.to_thread(self._collection.find_one, where, {"_id": 1}) is not None
+
     async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """Collected purchases of the resources of this name, ordered by key."""
         where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}

@@ -4,7 +4,7 @@ A user who may create Jobs in a namespace can forge labels, names and owner refe
 forge `status.run.job`. Only the operator writes this collection, so only pods of a Job in it are workers.
 
 One document per resource, `_id` = the resource's uid, for its newest Job: an older Job loses its access when the next
-one is recorded.
+one is recorded. The document names the last ones before it, so that one that is left behind can be deleted.
 """
 
 import asyncio
@@ -15,30 +15,25 @@ from typing import Any
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from contentgen_contract.base import Value
-from contentgen_contract.names import Stage
 from contentgen_contract.records import indexes
 from contentgen_contract.resources.status import JobRef
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.observed import JobRecord, ResourceRef
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
 _REMEMBERED = 4096  # documents kept in memory
+_EARLIER = 4  # Jobs of a resource before its newest
 
 
-class RecordedJob(Value):
-    """Job that the operator created, with its attempt."""
+class RecordedJob(JobRecord):
+    """Job that the operator created, its resource's newest."""
 
-    uid: str
-    name: str
     owner: ResourceRef
-    run: int  # number, from 1
-    stage: Stage
-    attempt: int  # from 1
     created_at: datetime
     template_hash: str | None = None  # of its pod template as rendered; None: recorded by an earlier release
+    earlier: tuple[JobRecord, ...] = ()  # before it, the newest first
 
     @property
     def ref(self) -> JobRef:
@@ -68,8 +63,10 @@ class WorkerJobs:
         await asyncio.to_thread(self._record, job)
 
     def _record(self, job: RecordedJob) -> None:
-        document = {"_id": job.owner.uid, **job.model_dump(mode="python", by_alias=True)}
         before = self._collection.find_one({"_id": job.owner.uid})
+        if before is not None:
+            job = job.model_copy(update={"earlier": _with_earlier(before)})
+        document = {"_id": job.owner.uid, **job.model_dump(mode="python", by_alias=True)}
         self._check()
         if before is None:
             self._insert(document)
@@ -126,3 +123,9 @@ class WorkerJobs:
         self._known.move_to_end(job.owner.uid)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _with_earlier(document: Document) -> tuple[JobRecord, ...]:
+    """The Job of a document, and those before it."""
+    found = (document, *(document.get("earlier") or ()))
+    return tuple(JobRecord.model_validate(each) for each in found[:_EARLIER])

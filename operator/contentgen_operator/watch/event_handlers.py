@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from contentgen_contract.names import Kind
+from contentgen_contract.resources.operator_class import CLASS_LABEL
 from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator import metrics
 from contentgen_operator.kube.api import Kube
@@ -14,6 +15,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.watch.expiries import Expiries
+from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
@@ -66,6 +68,7 @@ class EventHandlers:
         *,
         selection: Selection = DEFAULT,
         expiries: Expiries | None = None,
+        left_jobs: LeftJobs | None = None,
         on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
         on_deleted: Wake | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class EventHandlers:
         self._on_deselected = on_deselected
         self._settled = settled
         self._expiries = expiries
+        self._left_jobs = left_jobs
         self._names = names or LoraNames()
         self._cache = cache
         self._wake = wake
@@ -171,8 +175,12 @@ class EventHandlers:
     async def job(self, body: Body, *, deleted: bool) -> None:
         """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""
         ref, job = owner_of(body), JobView.parse(body)
-        if deleted or job.finished:
+        ended = deleted or job.finished
+        if ended:
             self._reports.forget(job.uid)
+        if self._left_jobs is not None:
+            mine = (body["metadata"].get("labels") or {}).get(CLASS_LABEL) == self._selection.operator_class
+            self._left_jobs.note(job.uid, ref if mine and not ended else None)
         if ref is None or ref not in self._cache:
             return
         if deleted:

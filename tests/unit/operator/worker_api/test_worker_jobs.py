@@ -7,7 +7,7 @@ import mongomock
 import pytest
 
 from contentgen_contract.names import Kind, Phase, Stage
-from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.observed import JobRecord, ResourceRef
 from contentgen_operator.stores import worker_jobs
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -16,9 +16,11 @@ LORA = Kind.LORA_TRAINING
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def job(uid: str, resource: str = "r", created_at: datetime = NOW) -> RecordedJob:
+def job(uid: str, resource: str = "r", created_at: datetime = NOW, after: str | None = None) -> RecordedJob:
     owner = ResourceRef(kind=LORA, namespace="ns", name="it", uid=resource)
-    return RecordedJob(uid=uid, name="job", owner=owner, run=1, stage=Stage.COLLECT, attempt=2, created_at=created_at)
+    work: dict[str, Any] = {"name": "job", "run": 1, "stage": Stage.COLLECT, "attempt": 2}
+    earlier = () if after is None else (JobRecord(uid=after, **work),)
+    return RecordedJob(uid=uid, owner=owner, created_at=created_at, earlier=earlier, **work)
 
 
 def collection(*, aware: bool = True) -> Any:
@@ -41,9 +43,9 @@ async def test_the_record_of_another_process_is_seen() -> None:
     first, second = WorkerJobs(store), WorkerJobs(store)
     await first.record(job("a"))
     await second.record(job("b"))
-    assert await first.newest("r", "b") == job("b")
-    assert await first.newest("r") == job("b")
-    assert await first.newest("r", "forged") == job("b")
+    assert await first.newest("r", "b") == job("b", after="a")
+    assert await first.newest("r") == job("b", after="a")
+    assert await first.newest("r", "forged") == job("b", after="a")
 
 
 async def test_the_expected_job_costs_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +60,19 @@ async def test_only_the_newest_job_of_a_resource_is_listed() -> None:
     jobs = WorkerJobs(collection())
     await jobs.record(job("a"))
     await jobs.record(job("b"))
-    assert await jobs.newest("r") == job("b")
+    assert await jobs.newest("r") == job("b", after="a")
     assert await jobs.by_uid("a") is None
+
+
+async def test_the_jobs_before_the_newest_are_known_and_bounded() -> None:
+    store = collection()
+    for uid in "abcdefg":
+        await WorkerJobs(store).record(job(uid))
+    newest = await WorkerJobs(store).newest("r")
+    assert newest is not None
+    assert [each.uid for each in newest.earlier] == ["f", "e", "d", "c"]
+    assert newest.earlier[0] == JobRecord.model_validate(job("f").model_dump())
+    assert [await WorkerJobs(store).by_uid(uid) for uid in "abcdef"] == [None] * 6, "they are no workers any more"
 
 
 async def test_records_of_what_is_gone_are_deleted() -> None:
@@ -98,7 +111,7 @@ async def test_a_slow_read_does_not_bring_an_older_job_back(monkeypatch: pytest.
 
     monkeypatch.setattr(store, "find_one", meanwhile)
     assert await jobs.by_uid("a") == job("a")
-    assert await jobs.newest("r") == job("b")
+    assert await jobs.newest("r") == job("b", after="a")
 
 
 def only_job(world: World) -> dict[str, Any]:
