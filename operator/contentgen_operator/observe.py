@@ -160,25 +160,28 @@ class Observer:
         """Fields of a recorded Job that its run has moved past: one that a queue has suspended just as its outcome was
         stored, say. One that is about to end is given a minute.
         """
-        run, now = case.run, case.now
+        ref, run, now = case.resource.ref, case.run, case.now
         if not (case.over or run.number > 1 or run.stage_attempt > 1 or run.facts is not None):
             return {}  # no Job was before the run's present one
-        newest = await self._jobs.newest(case.resource.ref.uid)
+        newest = await self._jobs.newest(ref.uid)
         passed = [each for each in (newest, *newest.earlier) if has_passed(case, each)] if newest is not None else []
         left_in: dict[str, Any] = {}
-        for job in [each for each in passed if await self._is_left(each)]:
+        for job in [each for each in passed if await self._is_left(ref, each)]:
             seconds = _LEFT_SECONDS - max((now - self._note_left(job, now)).total_seconds(), 0.0)
             if seconds > 0:
                 left_in = {"left_in": min(seconds, left_in.get("left_in", seconds))}
-            elif (view := await self._left_job(case.resource.ref, job)) is not None:
+            elif (view := await self._left_job(ref, job)) is not None:
                 self._left_since[job.uid] = now  # the next try, if it is there then
                 return {"left_job": view, "left_in": _LEFT_SECONDS}
         return left_in
 
-    async def _is_left(self, job: JobRecord) -> bool:
+    async def _is_left(self, ref: ResourceRef, job: JobRecord) -> bool:
         """True if a passed Job may not have ended and nothing is expected of it: the purchase of a collect Job is
         collected or discarded.
         """
+        known = self._cache.job(ref.namespace, job.name)
+        if known is not None and known.finished:
+            self._left_since[job.uid] = None
         if job.uid in self._left_since and self._left_since[job.uid] is None:
             return False
         bought = job.purchase_id if job.stage is Stage.COLLECT else None
@@ -193,8 +196,7 @@ class Observer:
 
     async def _left_job(self, ref: ResourceRef, job: JobRecord) -> JobView | None:
         """A recorded Job that has not ended. None, and not looked at again: it has, or is of another operator class."""
-        known = self._cache.job(ref.namespace, job.name)
-        body = None if known is not None and known.finished else await self._kube.get_job(ref.namespace, job.name)
+        body = await self._kube.get_job(ref.namespace, job.name)
         if body is not None and body["metadata"]["uid"] == job.uid:
             labels, view = body["metadata"].get("labels") or {}, JobView.parse(body)
             if labels.get(CLASS_LABEL) == self._ledger.operator_class and not view.finished:

@@ -108,7 +108,9 @@ def has_passed(case: DecisionInput, job: JobRecord) -> bool:
 def with_left_job(case: DecisionInput, plan: Plan) -> Plan:
     """The plan with a Job to delete after the status is written: replaced, on a lost node, or left behind."""
     left = plan.left_job or _lost_job(case, plan.status) or case.observed.left_job
-    times = [each for each in (plan.again_seconds, case.observed.left_in) if each is not None]
+    over = plan.status.phase is not None and plan.status.phase.terminal  # then the watch of Jobs wakes it
+    left_in = None if over else case.observed.left_in
+    times = [each for each in (plan.again_seconds, left_in) if each is not None]
     return plan.model_copy(update={"left_job": left, "again_seconds": min(times, default=None)})
 
 

@@ -15,9 +15,18 @@ from typing import Any
 import pytest
 
 import contentgen_simulation.rehearsal
-from contentgen_contract.names import ADOPT_ANNOTATION, COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase
+from contentgen_contract.names import (
+    ADOPT_ANNOTATION,
+    COLLECT_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Kind,
+    Phase,
+    Reason,
+    Stage,
+)
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
+from contentgen_operator import act
 from contentgen_operator.audit import comparison
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background import notifier
@@ -25,6 +34,7 @@ from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.decide import decision, payment, planning, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.observe import Observer
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
@@ -419,6 +429,36 @@ def _edit_is_lost(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     patch.setattr(planning, "_after_end", lambda _case, _status, again: again)
     plan = plan_of(LORA, PlannedEvent("edit", 1.0, "phase:Preparing", args={"variant": 1}))
     return replace(plan, subjects=(replace(plan.subjects[0], options={"dryRun": "Estimate"}),))
+
+
+def _edit_of_a_cancelled_run_is_lost(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    patch.setattr(planning, "_after_end", lambda _case, _status, again: again)
+    on = "phase:Preparing"
+    return plan_of(LORA, PlannedEvent("edit", 1.0, on, args={"variant": 1}), PlannedEvent("cancel", 1.0, on))
+
+
+def _job_is_left(patch: pytest.MonkeyPatch, on: str = "") -> RehearsalPlan:
+    async def nothing(*_: Any) -> dict[str, Any]:
+        return {}
+
+    patch.setattr(Observer, "_observe_left", nothing)
+    return plan_of(LORA, PlannedEvent("preempt_at_outcome", 0.0, on))
+
+
+def _waits_end_runs(patch: pytest.MonkeyPatch) -> RehearsalPlan:
+    """Deadlines of Jobs, and a decision that does not ask whether the worker was started."""
+
+    def made(*given: Any, **more: Any) -> dict[str, Any]:
+        manifest = job_manifest(*given, **more)
+        manifest["spec"]["activeDeadlineSeconds"] = 600
+        return manifest
+
+    def ends(case: DecisionInput, stage: Stage, *_: Any) -> Plan:
+        return planning.fail(case, Reason.DEADLINE_EXCEEDED, f"the {stage} stage ran out of time")
+
+    patch.setattr(act, "job_manifest", made)
+    patch.setattr(stages, "_deadline_exceeded", ends)
+    return plan_of(LORA, PlannedEvent("no_node", args={"seconds": 2000.0}))
 
 
 def _answer_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -831,6 +871,19 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         _lost_response_is_not_read,
     ),
     "an edit that nobody looks at": ("an edit starts the next run: Completed, Estimated", _edit_is_lost),
+    "an edit of a cancelled run that nobody looks at": (
+        "an edit starts the next run: Failed, Cancelled",
+        _edit_of_a_cancelled_run_is_lost,
+    ),
+    "a Job that is left behind": ("a Job ends with its run: prepare is left", _job_is_left),
+    "a collect Job that is left behind": (
+        "a Job ends with its run: collect is left",
+        lambda patch: _job_is_left(patch, "phase:Collecting"),
+    ),
+    "a wait for a node that ends its run": (
+        "a Job ends with its run: a wait for a node ends its run",
+        _waits_end_runs,
+    ),
     "another bill": ("cost equals the bill", _other_bill),
     "another bill for an adopted attempt": ("cost equals the bill", _other_bill_of_the_adopted),
     "no pause": ("reconciled once a second at most", _no_pause),

@@ -33,7 +33,8 @@ Plan classes (functions of `generate.py`), with the plans of each in a run of 3,
                               manifest, with an edit; suspended, cancelled, deleted, applied again; crashes; a price
                               that changes, or can't be read
     expired 100               ttlSecondsAfterFinished ends while a request is open, at an edit, a rerun or a fault
-    held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does
+    held_jobs 100             Jobs created suspended, suspended again while they run, and resumed, as Kueue does; Jobs
+                              without a node, with changed settings, suspended just as their outcome is stored
     over_budget 100           a run waits with BudgetExceeded: suspended, resumed, cancelled, edited, deleted, applied
                               again, lost replies, crashes in the wait and at its end
     in_queue 100              the same with Queued
@@ -88,6 +89,7 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     reconciled once a second at most    no pause
     purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
-    an edit starts the next run         an edit that nobody looks at
+    an edit starts the next run         an edit that nobody looks at, at the end and in between
+    a Job ends with its run             a Job that is left behind; a wait for a node that ends its run
     a stopped resource has a reason     no message; timers that are lost; a queue that is not told
 """

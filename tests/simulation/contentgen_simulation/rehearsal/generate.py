@@ -900,7 +900,9 @@ def _finished(random: Random, plan: RehearsalPlan, what: str, cancel: PlannedEve
 
 @of_policy(1)
 def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
-    """Jobs that are created suspended, suspended again while they run and resumed, as Kueue does."""
+    """Jobs that are created suspended, suspended again while they run and resumed, as Kueue does; Jobs that wait for a
+    node, also while the workers' settings change; Jobs that are suspended just as their outcome is stored.
+    """
     number = _number(plan)
     if number % 3:
         plan = replace(plan, queue_seconds=random.choice((0.5, 60.0, 900.0, 2 * HOUR, DAY)))
@@ -908,7 +910,12 @@ def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
         on, at = random.choice(("phase:Preparing", "phase:Collecting")), random.choice((0.0, 0.06, 3.0, 5.99, 63.0))
         seconds = random.choice((0.01, 1.0, 700.0, 2 * HOUR))
         plan = _with(plan, PlannedEvent("hold_jobs", at, on, args={"seconds": seconds}))
-    match ("nothing", "restart", "evict", "people", "point", "zombie", "deadline")[number % 7]:
+    match ("nothing", "restart", "evict", "people", "point", "zombie", "deadline", "left", "node", "node")[number % 10]:
+        case "left":
+            made = PlannedEvent("preempt_at_outcome", 0.0, random.choice(("phase:Preparing", "phase:Collecting")))
+            return _with(plan, made, *([PlannedEvent("restart", 70.0)] * (random.random() < 0.5)))
+        case "node":
+            return _without_node(random, plan)
         case "restart" | "evict" as what:
             return _with(
                 plan, PlannedEvent(what, random.choice((0.1, 4.0, 70.0)), random.choice(("", "phase:Collecting")))
@@ -925,6 +932,19 @@ def held_jobs(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             return replace(plan, subjects=(replace(plan.subjects[0], options=options),))
         case _:
             return plan
+
+
+def _without_node(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
+    """Pods wait for a node, for longer than a pod may run or not, and the workers' settings change meanwhile."""
+    on, seconds = random.choice(("", "state:submitted")), random.choice((30.0, 700.0, 2 * HOUR))
+    plan = _with(plan, PlannedEvent("no_node", 0.0, on, args={"seconds": seconds}))
+    for number in range(random.choice((0, 1, 2))):
+        at = random.choice((5.0, 40.0, 650.0))
+        plan = _with(plan, PlannedEvent("change_workers", at + number, on, args={"image": f"worker:{number}"}))
+    if random.random() < 0.3:
+        options = plan.subjects[0].options | {"deadlineSeconds": random.choice((300, 3600))}
+        plan = replace(plan, subjects=(replace(plan.subjects[0], options=options),))
+    return plan
 
 
 WAITS = (

@@ -35,6 +35,7 @@ Body = dict[str, Any]
 _TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 _COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
 _OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
+_EDIT_SECONDS = 400.0  # after which an edit must be observed
 _LONG_SECONDS = 300.0  # wait after which a status must have the cause of the delay
 
 
@@ -239,6 +240,7 @@ class Actions:
         if body is not None and (run := body["status"].get("run")):
             self._world.oracles.annotated(body, spec, annotations, self._group_of(who, run["spec"]))
         self._world.cluster.put(ref, spec, annotations, labels)
+        self._world.later(_EDIT_SECONDS, lambda: self._world.oracles.check_edited(ref))
 
     def _group(self, who: int) -> tuple[str, ...]:
         subject = self._world.plan.subjects[who]
@@ -367,6 +369,19 @@ class Actions:
     def jobs_fail(self, who: int, seconds: float) -> None:
         """Kill all workers for some time."""
         self._world.workers.failing_until = self._world.seconds + seconds
+
+    def preempt_at_outcome(self, who: int) -> None:
+        """Suspend the next Job just as its outcome is stored, as a queue may."""
+        self._world.workers.preempts_at_outcome = True
+
+    def no_node(self, who: int, seconds: float) -> None:
+        """Let pods wait for a node for some time."""
+        self._world.workers.no_node_until = self._world.seconds + seconds
+
+    def change_workers(self, who: int, image: str) -> None:
+        """Change the settings of the workers by an upgrade of the chart, which restarts the operator."""
+        self._world.template = self._world.template.model_copy(update={"image": image})
+        self._world.restart()
 
     def zombie(self, who: int, seconds: float) -> None:
         """Let the cluster give up the next worker, which writes its files late."""

@@ -44,6 +44,7 @@ class RehearsalCluster(FakeKube):
         self._started = started
         self._status_changed = status_changed
         self._expired = expired
+        self.pods_of: Callable[[str], list[Body]] = lambda _job: []
         self.namespaces = {}  # uid and creation time by name, kube-system included
 
     def put(self, ref: ResourceRef, spec: Body, annotations: dict[str, str], labels: dict[str, str]) -> None:
@@ -139,6 +140,9 @@ class RehearsalCluster(FakeKube):
         created = self._jobs.create(name, manifest, lambda version: f"uid-{version}-of-{name}")
         self._started(self.jobs[name])
         return created
+
+    async def job_pods(self, namespace: str, job: str) -> list[Body]:
+        return copied(self.pods_of(job))
 
     async def check_job(self, namespace: str, manifest: Body) -> None:
         """Admit the Job; faults are injected around the call."""

@@ -12,9 +12,11 @@ from contentgen_contract.names import (
     APPROVED_BY_ANNOTATION,
     COLLECT_ANNOTATION,
     RESUBMIT_ANNOTATION,
+    STAGE_LABEL,
     Kind,
     Phase,
     Reason,
+    Stage,
 )
 from contentgen_contract.records.audits import AuditReport, FindingKind
 from contentgen_contract.records.notifications import NotificationState
@@ -35,6 +37,7 @@ from contentgen_simulation.rehearsal.lifecycle import (
     can_follow,
     purchase_node,
 )
+from contentgen_simulation.rehearsal.world.cluster import ref_of
 from contentgen_simulation.rehearsal.world.plan import PRIVATE, REBOUND
 from contentgen_simulation.rehearsal.world.provider import FOREIGN
 
@@ -520,6 +523,8 @@ class Oracles:
         old, new = ResourceStatus.model_validate(before), ResourceStatus.model_validate(after)
         self._forward(ref, old, new)
         self._expect_notifications(ref, old, new)
+        if new.reason == Reason.DEADLINE_EXCEEDED and old.reason != new.reason:
+            self._timed_out(ref, old, new)
         if new.reason == Reason.REJECTED and new.run is not None:
             self._rejected.add((ref.uid, new.run.number))
         if (
@@ -718,6 +723,7 @@ class Oracles:
         for kind, namespace, body in self.world.living():
             self._stopped(kind, namespace, body)
             self._expires(namespace, body)
+            self._jobs_of(ref_of(kind, body), body)
 
     def _kept(self, request: "Request") -> None:
         """Whether a paid result is stored, was given up by a user, or is still requested. One that a foreign account
@@ -783,9 +789,38 @@ class Oracles:
             self.report("an edit starts the next run", f"{phase}, {status['reason']}", text)
 
     def _is_edited(self, body: Body) -> bool:
-        """Whether a finished resource was edited since the generation that its status shows."""
-        observed = body["status"].get("observedGeneration") or 0
-        return body["status"].get("phase") in ("Completed", "Failed") and observed < body["metadata"]["generation"]
+        """Whether a resource was edited since the generation that its status shows."""
+        return (body["status"].get("observedGeneration") or 0) < body["metadata"]["generation"]
+
+    def check_edited(self, ref: ResourceRef) -> None:
+        """Check minutes after an edit that the resource does not rest on an older generation."""
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name)
+        if body is None or body["metadata"]["uid"] != ref.uid or "deletionTimestamp" in body["metadata"]:
+            return
+        if self._is_edited(body) and self.world.is_served() and not self.world.will_be_reconciled(ref.uid):
+            status, generation = body["status"], body["metadata"]["generation"]
+            text = f"{ref.name}: generation {generation}, {status.get('observedGeneration')} is observed"
+            self.report("an edit starts the next run", f"{status.get('phase')}, {status.get('reason')}", text)
+
+    # A Job ends with its run
+
+    def _jobs_of(self, ref: ResourceRef, body: Body) -> None:
+        """Check that no suspended Job is left whose work is done."""
+        status = ResourceStatus.model_validate(body["status"])
+        if status.phase is not Phase.COMPLETED or self.world.rewound or not self.world.confirmed:
+            return
+        for job in self.world.cluster.jobs.values():
+            if owner_of(job) == ref and not (job.get("status") or {}).get("conditions"):
+                name = job["metadata"]["name"]
+                self.report("a Job ends with its run", f"{job['metadata']['labels'][STAGE_LABEL]} is left", name)
+
+    def _timed_out(self, ref: ResourceRef, old: ResourceStatus, new: ResourceStatus) -> None:
+        """Check that no wait of a preparation for a node ends its run, unless the spec limits it."""
+        job = old.run.job if old.run is not None else None
+        body = self.world.cluster.find(ref.kind, ref.namespace, ref.name) or {"spec": {}}
+        limited, ran = "deadlineSeconds" in body["spec"], job is not None and job.uid in self.world.workers.started_jobs
+        if job is not None and job.stage is Stage.PREPARE and not limited and not ran:
+            self.report("a Job ends with its run", "a wait for a node ends its run", f"{ref.name}: {new.message}")
 
 
 def _difference(kind: Kind, spec: Body, given: Body) -> str:

@@ -13,6 +13,7 @@ from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.background import BackgroundTasks
@@ -41,6 +42,7 @@ class _Wiring(World):
         self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
         self.policy = world.policy
+        self.template = world.template
         self.limits = PlaceLimits(overall=world.plan.places)
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
@@ -78,6 +80,7 @@ class RehearsalProcess:
         self.reconciler: Reconciler = wiring.operator()
         self._keep_budgets = wiring.keep_budgets
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
+        self.left_jobs = LeftJobs(self.cache, self._wake, lambda: self.world.seconds)
         self.background = BackgroundTasks(self, self.reconciler._actor._notifications, wiring.kube)
 
     def now(self) -> datetime:
@@ -161,6 +164,7 @@ class RehearsalProcess:
         except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
             self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
         await self._keep_budgets()
+        await self.left_jobs.wake_due()
         if self.world.has_notifications:
             await self.background.deliver()
         if self.world.has_audits:

@@ -45,6 +45,10 @@ class Workers:
         self._world = world
         self.failing_until = -1.0
         self.zombie_seconds: float | None = None  # the next worker is lost by its node, and writes so much later
+        self.no_node_until = -1.0  # until then the pods wait for a node
+        self.preempts_at_outcome = False  # the next Job is suspended for ever just as its outcome is stored
+        self.started_jobs: set[str] = set()  # uids of Jobs of which a pod ran
+        self._pods: dict[str, Body] = {}  # by the Job's uid
         self.made: dict[str, str] = {}  # SHA-256 of a file -> what it was made of
         self._starts: Counter[str] = Counter()  # pods of a Job, and suspensions, by the Job's uid
 
@@ -56,17 +60,26 @@ class Workers:
         else:
             self._begin(job)
 
+    def pods_of(self, name: str) -> list[Body]:
+        """Pods of the Job of this name."""
+        job = self._world.cluster.jobs.get(name)
+        pod = self._pods.get(job["metadata"]["uid"]) if job is not None else None
+        return [pod] if pod is not None else []
+
     def hold(self, seconds: float) -> None:
         """Suspend all Jobs that run, which ends their pods, and resume them later."""
         for job in [each for each in self._world.cluster.jobs.values() if not is_over(each)]:
             name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-            if job["spec"].get("suspend"):
-                continue
-            job["spec"]["suspend"] = True
-            job.pop("status", None)  # the start time goes with the pod
-            self._starts[uid] += 1
-            self._changed(job)
-            self._resume_later(name, uid, seconds)
+            if not job["spec"].get("suspend"):
+                self._suspend(job)
+                self._resume_later(name, uid, seconds)
+
+    def _suspend(self, job: Body) -> None:
+        job["spec"]["suspend"] = True
+        job.pop("status", None)  # the start time goes with the pod
+        self._pods.pop(job["metadata"]["uid"], None)
+        self._starts[job["metadata"]["uid"]] += 1
+        self._changed(job)
 
     def _resume_later(self, name: str, uid: str, seconds: float) -> None:
         self._world.later(seconds, lambda: self._resume(name, uid))
@@ -83,19 +96,52 @@ class Workers:
         self._begin(job)
 
     def _begin(self, job: Body) -> None:
-        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        """Create the pod, which waits for a node or starts."""
+        uid = job["metadata"]["uid"]
         self._starts[uid] += 1
-        start = self._starts[uid]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": uid, "controller": True}
+        meta = {"name": f"pod-{uid}", "ownerReferences": [owner]}
+        self._pods[uid] = {"metadata": meta, "spec": job["spec"]["template"]["spec"], "status": {"phase": "Pending"}}
+        self._schedule(job["metadata"]["name"], uid, self._starts[uid])
+
+    def _schedule(self, name: str, uid: str, start: int) -> None:
+        """Start the pod on a node; later if there is none."""
+        job = self._present(name, uid, start)
+        if job is None:
+            return
+        limit = job["spec"].get("activeDeadlineSeconds")  # of the Job: its controller counts the wait, too
+        since = (job.get("status") or {}).get("startTime") or job["metadata"]["creationTimestamp"]
+        if limit is not None and self._world.now() >= self._world.instant(since) + timedelta(seconds=limit):
+            self._end(job, "Failed", "DeadlineExceeded")
+            return
+        if self._world.seconds < self.no_node_until:
+            said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+            self._pods[uid]["status"] = {"phase": "Pending", "conditions": [said]}
+            self._world.later(_AGAIN_SECONDS, lambda: self._schedule(name, uid, start))
+            return
+        self.started_jobs.add(uid)
+        container = {"name": "worker", "containerID": "containerd://1", "state": {"running": {}}}
+        started = self._world.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._pods[uid]["status"] = {"phase": "Running", "startTime": started, "containerStatuses": [container]}
         self._world.later(_WORK_SECONDS, lambda: self._work(name, uid, start))
 
-    def _work(self, name: str, uid: str, start: int) -> None:
+    def _present(self, name: str, uid: str, start: int) -> Body | None:
+        """The Job, if it goes on with the pod of this start."""
         job = self._world.cluster.jobs.get(name)
-        if job is None or job["metadata"]["uid"] != uid or is_over(job) or self._starts[uid] != start:
+        there = job is not None and job["metadata"]["uid"] == uid and not is_over(job) and self._starts[uid] == start
+        return job if there else None
+
+    def _work(self, name: str, uid: str, start: int) -> None:
+        job = self._present(name, uid, start)
+        if job is None:
             return
-        began = (job.get("status") or {}).get("startTime") or job["metadata"]["creationTimestamp"]
-        deadline = self._world.instant(began) + timedelta(seconds=600)
+        pod = self._pods[uid]
+        # As the kubelet counts.
+        since = self._world.instant(pod["status"]["startTime"])
+        deadline = since + timedelta(seconds=pod["spec"]["activeDeadlineSeconds"])
         if self._world.now() >= deadline:
-            self._end(job, "Failed", "DeadlineExceeded")
+            pod["status"] |= {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active for long"}
+            self._end(job, "Failed", "BackoffLimitExceeded")
         elif self._world.seconds < self.failing_until:
             self._end(job, "Failed", "BackoffLimitExceeded")
         else:
@@ -114,6 +160,11 @@ class Workers:
             write, self.zombie_seconds = self.zombie_seconds, None
             self._end(job, "Failed", "BackoffLimitExceeded")
             self._world.later(write, lambda: self._write(*outcome))
+        elif self.preempts_at_outcome:
+            self.preempts_at_outcome = False
+            self._write(*outcome)
+            self._world.outcome_reported(owner_of(job), uid)
+            self._suspend(job)
         else:
             self._write(*outcome)
             self._end(job, "Complete", "")
@@ -125,6 +176,9 @@ class Workers:
             self._end(job, "Failed", "BackoffLimitExceeded")
 
     def _end(self, job: Body, kind: str, reason: str) -> None:
+        pod = self._pods.get(job["metadata"]["uid"])
+        if pod is not None and pod["status"]["phase"] != "Failed":
+            pod["status"] |= {"phase": "Succeeded" if kind == "Complete" else "Failed"}
         job["status"] = {"conditions": [{"type": kind, "status": "True", "reason": reason, "message": reason}]}
         self._changed(job)
 

@@ -27,6 +27,7 @@ from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.state.run_document import status_digest
+from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.api_server import copied
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.actions import Actions
@@ -40,6 +41,7 @@ from contentgen_simulation.rehearsal.world.process import RehearsalProcess
 from contentgen_simulation.rehearsal.world.provider import ACCOUNTS, Adapters, ProviderWorld
 from contentgen_simulation.rehearsal.world.receiver import WebhookReceiver
 from contentgen_simulation.rehearsal.world.worker import Workers, is_over
+from contentgen_simulation.world import TEMPLATE
 
 Body = dict[str, Any]
 Group = tuple[str, ...]
@@ -106,6 +108,7 @@ class RehearsalWorld:
         self.skew = 0.0
         self.story: list[str] = []
         self.policy = Policy(poll_seconds=300)
+        self.template = TEMPLATE  # of the Jobs of a process that starts
         self.faults = FaultInjector(self)
         self.lines = LineTracer(self)
         self.oracles = Oracles(self)
@@ -121,6 +124,7 @@ class RehearsalWorld:
         self.cluster = RehearsalCluster(
             self.now, self.resource_changed, self.workers.started, self.status_written, self.oracles.expired
         )
+        self.cluster.pods_of = self.workers.pods_of
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
         self.lost_responses = False
@@ -279,7 +283,7 @@ class RehearsalWorld:
 
     def _sweep_soon(self) -> None:
         self._sweep, self._sweeps_go_on = True, False
-        left = self._marks() or self._unfinished() or self._undelivered() or self._unaudited()
+        left = self._marks() or self._unfinished() or self._undelivered() or self._unaudited() or self._left_jobs()
         if any(each.due for each in self._processes) or self._queue or left:
             self._keep_sweeping()
 
@@ -309,6 +313,10 @@ class RehearsalWorld:
     def _marks(self) -> bool:
         return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
 
+    def _left_jobs(self) -> bool:
+        """Whether a Job is unfinished that a finished resource owns."""
+        return self.seconds < 86400 and any(each.left_jobs._owners for each in self._processes)
+
     def _unfinished(self) -> bool:
         """Whether a purchase may still be found or its result downloaded without a resource."""
         lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
@@ -326,6 +334,8 @@ class RehearsalWorld:
 
     def _list(self, process: RehearsalProcess) -> None:
         self.deliver_soon(process)
+        for job in self.cluster.jobs.values():
+            process.left_jobs.note(job["metadata"]["uid"], None if is_over(job) else owner_of(job))
         for (kind, _), body in self.cluster.resources.items():
             self._deliver(process, ref_of(kind, body), body)
 
@@ -445,8 +455,15 @@ class RehearsalWorld:
     def job_changed(self, owner: ResourceRef, job: JobView) -> None:
         """Handle a Job that ended, was suspended or was resumed."""
         for process in self._processes:
+            process.left_jobs.note(job.uid, None if job.finished else owner)
             if owner in process.cache and process.cache.note_job(owner, job):
                 process.wake(owner)
+
+    def outcome_reported(self, owner: ResourceRef | None, job_uid: str) -> None:
+        """Handle the report of a worker that its outcome is stored."""
+        for process in [each for each in self._processes if owner is not None and each.leadership.is_leader]:
+            process.reconciler._observer._reports.note_finished(job_uid)
+            process.wake(owner)
 
     def status_written(self, ref: ResourceRef, before: Body, after: Body) -> None:
         """Handle a replaced status."""
@@ -573,6 +590,11 @@ class RehearsalWorld:
         return any(
             uid in str(job["metadata"].get("ownerReferences")) for job in self.cluster.jobs.values() if not is_over(job)
         )
+
+    def is_served(self) -> bool:
+        """Whether a process leads and works, and the API server answers."""
+        works = any(not each.frozen and not each.draining and each.leadership.is_leader for each in self._processes)
+        return works and not self.faults.is_unavailable("kube")
 
     def will_be_reconciled(self, uid: str) -> bool:
         """Whether a process has scheduled a reconcile of a resource."""
