@@ -21,7 +21,7 @@ from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
-from contentgen_operator.state.observed import Observation, Resource, ResourceRef
+from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
@@ -128,7 +128,10 @@ class Reconciler:
         if body is None or body["metadata"]["uid"] != ref.uid:
             self._cache.forget(ref)
             return None
-        self._cache.note(ref, body)
+        if is_settled(body):  # woken by a late report, say: it costs no memory
+            self._cache.forget(ref)
+        else:
+            self._cache.note(ref, body)
         return body
 
     async def _observe_decide_act(self, resource: Resource, now: datetime) -> float | None:

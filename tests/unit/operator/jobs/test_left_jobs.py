@@ -222,6 +222,15 @@ async def test_the_job_of_an_earlier_run_is_deleted(world: World) -> None:
     assert (run and run.number, left.there) == (2, [])
 
 
+async def test_a_finished_resource_that_is_woken_is_not_cached(world: World) -> None:
+    """A late report of its worker wakes it: the cache is of resources under way."""
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    await world.finish(IMAGES)
+    ref = ResourceRef(kind=IMAGES, namespace="ns", name="it", uid=UID)
+    await world.process._read_and_reconcile(ref)
+    assert ref not in world.caches[-1]
+
+
 # Wake-ups of finished resources
 
 

@@ -747,7 +747,7 @@ class Oracles:
             return
         if body and status.get("phase") not in ("Completed", "Failed"):
             return
-        if self.world.lost_responses and status.get("reason") == Reason.DEADLINE_EXCEEDED:
+        if self.world.lost_responses and status.get("reason") in (Reason.DEADLINE_EXCEEDED, Reason.JOB_FAILED):
             return  # the provider keeps it, and `collect` reads it again
         text = (
             f"{request.id} of {request.post.ref.name} succeeded and is billed; {status.get('message') or 'no resource'}"
