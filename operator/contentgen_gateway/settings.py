@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         description="Folder of access-key-id and secret-access-key, read again when they change; None: environment.",
     )
 
+    ca_file: Path | None = Field(
+        None, description="PEM file with CAs that S3 may have besides the public ones; read again on change."
+    )
+
     listen_address: str = Field(ANY_ADDRESS, description="Address of the servers; not set in a pod.")
     gateway_port: int = 8000
     gateway_metrics_port: int = Field(8001, description="Port for Prometheus and the kubelet.")

@@ -14,6 +14,7 @@ from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import site_prices
 from contentgen_contract.resources.spec import Approval
+from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
@@ -44,7 +45,7 @@ from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
-from contentgen_operator.providers.network import trusted_cas
+from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
@@ -606,8 +607,15 @@ def _order_policy(settings: Settings) -> OrderPolicy:
         allowed_hosts=settings.allowed_hosts,
         bucket=settings.s3_bucket,
         sources=settings.sources,
+        proxy=_worker_proxy(settings),
+        ca_file=settings.ca_file,
         stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
     )
+
+
+def _worker_proxy(settings: Settings) -> EgressProxy | None:
+    proxy = settings.worker_proxy
+    return proxy and proxy.model_copy(update={"exceptions": (*proxy.exceptions, *IN_THE_CLUSTER)})
 
 
 def worker_api_tls(settings: Settings, kube: Kube) -> WorkerApiTls:

@@ -13,7 +13,7 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import SPEECH_MODELS, Price
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
-from contentgen_contract.worker.orders import Limits
+from contentgen_contract.worker.orders import EgressProxy, Limits
 from contentgen_operator.kube.job_manifests import WorkerPod
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
@@ -123,7 +123,10 @@ class Settings(BaseSettings):
         "/etc/contentgen/providers/assemblyai-audit-key", description="Key of the audit, used instead of the other one."
     )
     assemblyai_url: str = "https://api.assemblyai.com"
-    ca_file: Path | None = Field(None, description="PEM file with additional CAs for the providers' certificates.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with CAs that are accepted besides the public ones, by workers too; read again.",
+    )
     poll_seconds: float = Field(5, gt=0)
     adoption_seconds: int = Field(7200, gt=0, description="Time for which a request with a lost reply is searched.")
     provider_deadline_seconds: int = Field(
@@ -179,6 +182,7 @@ class Settings(BaseSettings):
     worker_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     worker_resources: dict[str, Any] = Field(default_factory=dict)
     worker_service_account: str = "default"
+    worker_proxy: EgressProxy | None = Field(None, description="HTTP proxy of workers; None: they connect directly.")
     worker_pod: WorkerPod = WorkerPod()
     stage_deadline_seconds: int = Field(4 * 3600, gt=0)
     stage_attempts: int = Field(3, ge=1)

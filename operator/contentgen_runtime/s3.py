@@ -77,8 +77,11 @@ class MountedKey(Credentials):
     `refresh` uses a new key once it can list the bucket.
     """
 
-    def __init__(self, folder: Path, *, bucket: str, region: str, endpoint: str | None) -> None:
+    def __init__(
+        self, folder: Path, *, bucket: str, region: str, endpoint: str | None, ca_file: Path | None = None
+    ) -> None:
         super().__init__("", "", method=_METHOD)
+        self._ca_file = ca_file
         self._folder = folder
         self._bucket = bucket
         self._region = region
@@ -101,8 +104,9 @@ class MountedKey(Credentials):
         return ReadOnlyCredentials(found[0], found[1], None) if found else None
 
     def _use(self, key: ReadOnlyCredentials) -> None:
-        session = boto3.session.Session(aws_access_key_id=key.access_key, aws_secret_access_key=key.secret_key)
-        client = connect(session, self._region, self._endpoint)
+        trial = _inner_session(self._ca_file)
+        trial.set_credentials(key.access_key, key.secret_key)
+        client = connect(boto3.session.Session(botocore_session=trial), self._region, self._endpoint)
         try:
             client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
         except ClientError as error:
@@ -126,10 +130,19 @@ class _Provider(CredentialProvider):
         return self._key
 
 
-def session(key: MountedKey | None = None) -> boto3.session.Session:
-    """Session with a mounted key; None uses the environment: variables, or a workload identity."""
-    if key is None:
-        return boto3.session.Session()
-    inner = botocore.session.Session()
-    inner.get_component("credential_provider").insert_before("env", _Provider(key))
+def session(key: MountedKey | None = None, ca_file: Path | None = None) -> boto3.session.Session:
+    """Session with a mounted key; None uses the environment: variables, or a workload identity.
+
+    `ca_file`: PEM of all accepted CAs, read at each new connection; None: AWS_CA_BUNDLE, or the public CAs.
+    """
+    inner = _inner_session(ca_file)
+    if key is not None:
+        inner.get_component("credential_provider").insert_before("env", _Provider(key))
     return boto3.session.Session(botocore_session=inner)
+
+
+def _inner_session(ca_file: Path | None) -> botocore.session.Session:
+    inner = botocore.session.Session()
+    if ca_file is not None:
+        inner.set_config_variable("ca_bundle", str(ca_file))
+    return inner

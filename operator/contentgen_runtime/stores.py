@@ -9,6 +9,7 @@ import boto3
 from pymongo.database import Database
 
 from contentgen_runtime import mongo, s3
+from contentgen_runtime.ca_bundle import CombinedBundle
 from contentgen_runtime.rotation import Refreshed
 
 
@@ -29,6 +30,8 @@ class StoreSettings(Protocol):
     def s3_bucket(self) -> str: ...
     @property
     def s3_key_folder(self) -> Path | None: ...
+    @property
+    def ca_file(self) -> Path | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,16 @@ def _database(settings: StoreSettings) -> tuple[Database[dict[str, Any]], list[R
 
 
 def s3_session(settings: StoreSettings) -> tuple[boto3.session.Session, list[Refreshed]]:
-    """Session, and its key if that is in files."""
+    """Session, and what it reads from files: private CAs and its key. Raises ValueError for an unusable CA file."""
+    cas = CombinedBundle(settings.ca_file) if settings.ca_file is not None else None
+    ca_file, refreshed = (cas.path, [cas]) if cas is not None else (None, [])
     if settings.s3_key_folder is None:
-        return s3.session(), []
+        return s3.session(None, ca_file), [*refreshed]
     key = s3.MountedKey(
-        settings.s3_key_folder, bucket=settings.s3_bucket, region=settings.s3_region, endpoint=settings.s3_endpoint
+        settings.s3_key_folder,
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint=settings.s3_endpoint,
+        ca_file=ca_file,
     )
-    return s3.session(key), [key]
+    return s3.session(key, ca_file), [*refreshed, key]

@@ -15,6 +15,7 @@ from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import Fetcher
 from contentgen_worker.errors import MESSAGE_LIMIT, Retryable, StageFailed
+from contentgen_worker.network import WorkerNetwork
 from contentgen_worker.progress import Reporter, Steps
 from contentgen_worker.retry import REFUSAL_SECONDS, SOURCE, STORE, WORKER_API
 from contentgen_worker.settings import Settings
@@ -48,12 +49,12 @@ def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic
         progress_api = stack.enter_context(_worker_api(settings, _REPORT_TIMEOUT, clock))
         reporter = stack.enter_context(Reporter(progress_api.report, first=_FIRST_STEPS[stage]))
         store = STORE.scaled(settings.patience_scale).telling(partial(reporter.tell, _STORE_REQUEST))
-        uploader = stack.enter_context(Uploader(worker_api.request_grants, store, clock))
+        network = WorkerNetwork.of_order(order)
+        uploader = stack.enter_context(Uploader(worker_api.request_grants, store, clock, network))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="contentgen-", dir=settings.scratch))
         steps = Steps(reporter.report)
-        context = StageContext(
-            order, Path(scratch), _fetcher(order, settings, reporter), uploader, steps, settings.vision_model
-        )
+        fetcher = _fetcher(order, settings, reporter, network)
+        context = StageContext(order, Path(scratch), fetcher, uploader, steps, settings.vision_model)
         outcome = _run_stage(context, _stage_function(stage, order.kind))
         log.event("outcome", **_log_fields(outcome))
         outcome = outcome.model_copy(
@@ -87,10 +88,11 @@ def _fetch_order(worker_api: WorkerApiClient, stage: Stage) -> WorkOrder:
     return order
 
 
-def _fetcher(order: WorkOrder, settings: Settings, reporter: Reporter) -> Fetcher:
+def _fetcher(order: WorkOrder, settings: Settings, reporter: Reporter, network: WorkerNetwork) -> Fetcher:
     source = SOURCE.scaled(settings.patience_scale).telling(partial(reporter.tell, "a download"))
     store = STORE.scaled(settings.patience_scale).telling(partial(reporter.tell, _STORE_REQUEST))
-    return Fetcher(AddressGuard(order.allowed_hosts), source=source, store=store)
+    guard = AddressGuard(order.allowed_hosts, resolved_by_proxy=network.resolved_by_proxy)
+    return Fetcher(guard, source=source, store=store, network=network)
 
 
 def _stage_function(stage: Stage, kind: Kind) -> Callable[[StageContext], StageResult]:

@@ -17,9 +17,9 @@ from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, Up
 from contentgen_worker.errors import Retryable, redacted
 from contentgen_worker.files import JSON, Output
 from contentgen_worker.log import event
+from contentgen_worker.network import WorkerNetwork
 from contentgen_worker.progress import Fraction
 from contentgen_worker.retry import STORE, RetryPolicy
-from contentgen_worker.tls import system_tls
 
 BATCH = 256  # UploadRequest.files
 _PARALLEL = 16
@@ -54,13 +54,17 @@ class Uploader:
     """Uploads files with grants of the worker API. Use as a context manager."""
 
     def __init__(
-        self, request_grants: RequestGrants, retry_policy: RetryPolicy = STORE, clock: Callable[[], float] = monotonic
+        self,
+        request_grants: RequestGrants,
+        retry_policy: RetryPolicy = STORE,
+        clock: Callable[[], float] = monotonic,
+        network: WorkerNetwork | None = None,
     ) -> None:
         self._request_grants = request_grants
         self._clock = clock
         self._retry_policy = retry_policy
         limits = httpx.Limits(max_connections=_PARALLEL, max_keepalive_connections=_PARALLEL)
-        self._client = httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT, limits=limits)
+        self._client = (network or WorkerNetwork()).store_client(_TIMEOUT, limits)
 
     def __enter__(self) -> "Uploader":
         return self

@@ -236,6 +236,18 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- end }}
 
 {{/* Their Secrets as files. Whole folders: a file that is mounted by subPath never changes. */}}
+{{/* Proxy of workers as JSON; empty for none. Work orders have it, and others may read a work order. */}}
+{{- define "contentgen.workerProxy" -}}
+{{- $proxy := .Values.proxy -}}
+{{- $url := default $proxy.https $proxy.workers.https -}}
+{{- if not (or (eq $url "") (eq $url "none")) -}}
+{{- if or (contains "@" $url) (not (hasPrefix "http://" $url)) -}}
+{{- fail "proxy.https has a password or is not http://, which workers do not use: set proxy.workers.https to another proxy, or to none" -}}
+{{- end -}}
+{{- dict "url" $url "exceptions" $proxy.exceptions "stores" $proxy.workers.stores "resolvesNames" $proxy.workers.resolvesNames | toJson -}}
+{{- end -}}
+{{- end }}
+
 {{- define "contentgen.storeMounts" -}}
 {{- if include "contentgen.mongodbSecret" . }}
 - name: mongodb
@@ -245,6 +257,11 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- if include "contentgen.storageSecret" . }}
 - name: storage
   mountPath: /etc/contentgen/storage
+  readOnly: true
+{{- end }}
+{{- if .Values.caBundle.configMap }}
+- name: ca
+  mountPath: /etc/contentgen/ca
   readOnly: true
 {{- end }}
 {{- end }}
@@ -263,6 +280,14 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
     items:
       - {key: access-key-id, path: access-key-id}
       - {key: secret-access-key, path: secret-access-key}
+{{- end }}
+{{- with .Values.caBundle }}
+{{- if .configMap }}
+- name: ca
+  configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -73,6 +73,15 @@ class Download(Value):
     sha256: Sha256 | None = None
 
 
+class EgressProxy(Value):
+    """HTTP proxy of workers, without user and password. A worker asks it for checked addresses, for https only."""
+
+    url: str = Field(pattern=r"^http://[A-Za-z0-9.:\[\]-]+/?$", max_length=512)
+    exceptions: tuple[str, ...] = ()  # addresses, and names with their subdomains, that are reached directly
+    stores: bool = False  # S3 is reached through it, by name
+    resolves_names: bool = False  # it is asked for names, and refuses private addresses itself
+
+
 class WorkOrder(Value):
     """GET /v1/order: all inputs of a worker. Contains no credentials other than signed URLs."""
 
@@ -90,6 +99,8 @@ class WorkOrder(Value):
     dataset_previews: tuple[Download, ...] = ()  # some training pictures, for the contact sheet
     allowed_hosts: tuple[str, ...] = ()  # exact host:port pairs that the address guard allows
     limits: Limits = Limits()
+    ca_certificates: str = ""  # PEM of CAs that are accepted besides the public ones, for S3 and sources
+    proxy: EgressProxy | None = None
     outcome_url: str  # a presigned PUT, which works without the operator
 
 

@@ -1,7 +1,7 @@
 """Network settings of the operator: proxies and private CAs.
 
-HTTP clients, including the Kubernetes client, read the proxies from HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Workers have
-no such environment, because they fetch addresses that users give.
+HTTP clients, including the Kubernetes client, read the proxies from HTTPS_PROXY, HTTP_PROXY and NO_PROXY. Workers
+have the proxy from their work order, because they resolve and check the addresses that users give.
 """
 
 import logging
@@ -15,7 +15,7 @@ import httpx
 
 _log = logging.getLogger(__name__)
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-_IN_THE_CLUSTER = ("localhost", "127.0.0.1", ".svc", ".cluster.local")
+IN_THE_CLUSTER = ("localhost", "127.0.0.1", ".svc", ".cluster.local")
 
 
 def trusted_cas(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -82,5 +82,5 @@ def reach_cluster_directly(environ: MutableMapping[str, str] = os.environ) -> No
         return
     # Programs that find both spellings use the lower case, so both get the same value.
     given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    names = [*given.split(","), *_IN_THE_CLUSTER, environ.get("KUBERNETES_SERVICE_HOST", "")]
+    names = [*given.split(","), *IN_THE_CLUSTER, environ.get("KUBERNETES_SERVICE_HOST", "")]
     environ["no_proxy"] = environ["NO_PROXY"] = ",".join(dict.fromkeys(each.strip() for each in names if each.strip()))

@@ -1,17 +1,19 @@
 """Work order of a Job: instructions for its worker, with all URLs presigned."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import SourceGrant, parse_s3_url, refusal
 from contentgen_contract.resources.spec import ImageGenerationSpec
-from contentgen_contract.worker.orders import DatasetFacts, Download, Limits, WorkOrder
+from contentgen_contract.worker.orders import DatasetFacts, Download, EgressProxy, Limits, WorkOrder
 from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.runs import asset_user
 from contentgen_operator.stores.s3 import Storage
+from contentgen_runtime.ca_bundle import read_bundle
 
 _PREVIEWS = 12  # training images on a LoRA's contact sheet
 SLACK = timedelta(minutes=15)  # tolerance of deadlines
@@ -33,6 +35,8 @@ class OrderPolicy(Value):
     allowed_hosts: tuple[str, ...] = ()
     bucket: str = ""  # the operator's own
     sources: tuple[SourceGrant, ...] = ()
+    proxy: EgressProxy | None = None
+    ca_file: Path | None = None  # PEM of private CAs, read for each order
     stage_deadline: timedelta = timedelta(hours=4)  # from the start of a pod
 
 
@@ -89,6 +93,8 @@ def work_order(
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,
         limits=policy.limits,
+        ca_certificates=(read_bundle(policy.ca_file) or "") if policy.ca_file is not None else "",
+        proxy=policy.proxy,
         outcome_url=storage.worker_put(assignment.owner, assignment.outcome_key, good_for),
     )
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import httpx
 
-from contentgen_contract.resources.addresses import IPAddress, host_and_port, refusal
+from contentgen_contract.resources.addresses import IPAddress, host_and_port, literal_refusal, refusal
 from contentgen_worker.errors import NotAllowed, Unreachable, redacted
 
 Resolver = Callable[[str, int], Sequence[str]]
 
 _PORTS = {"http": 80, "https": 443}
+_ALLOWED = "only public addresses are fetched, or a host:port that the operator's administrator allows"
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,29 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 class AddressGuard:
-    """Checks URLs. `allowed_hosts`: exact host:port pairs that may have any address."""
+    """Checks URLs. `allowed_hosts`: exact host:port pairs that may have any address. `resolved_by_proxy`: hosts whose
+    names only the proxy resolves; of these, literal addresses and names of private networks are refused.
+    """
 
-    def __init__(self, allowed_hosts: Sequence[str] = (), resolve: Resolver = system_resolver) -> None:
+    def __init__(
+        self,
+        allowed_hosts: Sequence[str] = (),
+        resolve: Resolver = system_resolver,
+        resolved_by_proxy: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._resolve = resolve
+        self._resolved_by_proxy = resolved_by_proxy
 
     def check(self, address: str | httpx.URL) -> CheckedUrl:
         """Checked URL. Raises NotAllowed, or Unreachable if the name has no address."""
         url = _parse(address)
         host = url.raw_host.decode("ascii")
         port = url.port or _PORTS[url.scheme]
+        if self._resolved_by_proxy(host):
+            if reason := literal_refusal(str(url), tuple(self._allowed)):
+                raise NotAllowed(f"{redacted(url)}: {reason}; {_ALLOWED}")
+            return CheckedUrl(url, ())
         addresses = self._addresses(host, port, url)
         if host_and_port(host, port) not in self._allowed:
             _check_public(addresses, url)
@@ -86,7 +99,4 @@ def _check_public(addresses: Sequence[IPAddress], url: httpx.URL) -> None:
     # A private address among public ones is DNS rebinding or split-horizon DNS; both are refused.
     for address in addresses:
         if reason := refusal(address):
-            raise NotAllowed(
-                f"{redacted(url)}: {_describe(url, address)}, {reason}; only public addresses are fetched, or a "
-                "host:port that the operator's administrator allows"
-            )
+            raise NotAllowed(f"{redacted(url)}: {_describe(url, address)}, {reason}; {_ALLOWED}")

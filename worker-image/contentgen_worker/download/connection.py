@@ -16,7 +16,7 @@ import httpx
 from contentgen_worker.download.address_guard import AddressGuard, CheckedUrl
 from contentgen_worker.download.budget import DownloadBudget
 from contentgen_worker.errors import NotAllowed, Unreachable, redacted
-from contentgen_worker.tls import system_tls
+from contentgen_worker.network import WorkerNetwork
 
 REDIRECTS = 5
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
@@ -28,8 +28,9 @@ _HEADERS = {"User-Agent": "contentgen-worker", "Accept": "*/*", "Accept-Encoding
 class Connection:
     """Keep-alive connection to one URL. `guard` None: a URL of our own store, unchecked and without redirects."""
 
-    def __init__(self, url: str, guard: AddressGuard | None, budget: DownloadBudget) -> None:
+    def __init__(self, url: str, guard: AddressGuard | None, budget: DownloadBudget, network: WorkerNetwork) -> None:
         self._url = url
+        self._network = network
         self._guard = guard
         self._budget = budget
         self._client: httpx.Client | None = None
@@ -84,7 +85,7 @@ class Connection:
         """Response of the first address that answers; the next request uses that address."""
         if self._cancelled:
             raise Unreachable(f"{redacted(target.url)}: download cancelled")
-        self._client = self._client or httpx.Client(verify=system_tls(), trust_env=False, timeout=_TIMEOUT)
+        self._client = self._client or self._new_client(target.url)
         seconds = min(self._budget.bounds.answer_seconds, self._budget.seconds_left)
         error: Exception | None = None
         with _AnswerTimeout(self, seconds) as timeout:
@@ -98,6 +99,11 @@ class Connection:
                         raise Unreachable(text, transient=self._guard is None, advice="use a faster host") from None
                     error = caught
         raise unreachable(target.url, error)
+
+    def _new_client(self, url: httpx.URL) -> httpx.Client:
+        if self._guard is None:
+            return self._network.store_client(_TIMEOUT)
+        return self._network.source_client(url, _TIMEOUT)
 
     def _request(self, client: httpx.Client, target: CheckedUrl, headers: Mapping[str, str]) -> httpx.Request:
         """GET to the checked address; Host, SNI and certificate check use the URL's name."""
@@ -151,6 +157,7 @@ def _redirect_target(url: httpx.URL, response: httpx.Response) -> httpx.URL:
 def unreachable(url: object, error: Exception | None) -> Unreachable:
     """Error of a failed connection."""
     detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Unreachable(
-        f"{redacted(url)}: {detail}", transient=True, advice="check that the file can be fetched from the internet"
-    )
+    advice = "check that the file can be fetched from the internet"
+    if isinstance(error, httpx.ProxyError):
+        advice = "ask the administrator of the cluster whether its proxy allows this host"
+    return Unreachable(f"{redacted(url)}: {detail}", transient=True, advice=advice)

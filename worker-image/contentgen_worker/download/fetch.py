@@ -36,6 +36,7 @@ from contentgen_worker.download.incoming import (
 from contentgen_worker.download.ranges import ByteRange, parse_range
 from contentgen_worker.errors import Empty, FetchError, Unreachable, redacted
 from contentgen_worker.media.decode.source import CHUNK_BYTES
+from contentgen_worker.network import WorkerNetwork
 from contentgen_worker.retry import SOURCE, STORE, RetryPolicy
 
 __all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ignore_progress"]
@@ -44,8 +45,16 @@ __all__ = ["DownloadLimits", "Fetched", "Fetcher", "Incoming", "OnProgress", "ig
 class Fetcher:
     """Downloads files into the scratch folder."""
 
-    def __init__(self, guard: AddressGuard, *, source: RetryPolicy = SOURCE, store: RetryPolicy = STORE) -> None:
+    def __init__(
+        self,
+        guard: AddressGuard,
+        *,
+        source: RetryPolicy = SOURCE,
+        store: RetryPolicy = STORE,
+        network: WorkerNetwork | None = None,
+    ) -> None:
         self._guard = guard
+        self._network = network or WorkerNetwork()
         self._source = source
         self._store = store
 
@@ -66,7 +75,8 @@ class Fetcher:
         """
         retry_policy = self._store if download.trusted else self._source
         guard = None if download.trusted else self._guard
-        start = _FirstRequest(download, to, DownloadBudget(download.url, bounds), retry_policy, guard, on_progress)
+        budget = DownloadBudget(download.url, bounds)
+        start = _FirstRequest(download, to, budget, retry_policy, guard, on_progress, self._network)
         try:
             return retry_policy.run(start, is_transient)
         except FetchError as error:
@@ -83,11 +93,12 @@ class _FirstRequest:
     retry_policy: RetryPolicy
     guard: AddressGuard | None
     on_progress: OnProgress
+    network: WorkerNetwork
 
     def __call__(self) -> Incoming:
         self.budget.restart()
         with ExitStack() as stack:
-            connection = Connection(self.download.url, self.guard, self.budget)
+            connection = self._connect()
             stack.callback(connection.close)
             response = connection.get({"Range": f"bytes=0-{CHUNKS_PER_RANGE * CHUNK_BYTES - 1}"})
             if first := self._usable_range(response):
@@ -105,7 +116,7 @@ class _FirstRequest:
             return self._completed(self._plain_response(connection, response))
 
     def _connect(self) -> Connection:
-        return Connection(self.download.url, self.guard, self.budget)
+        return Connection(self.download.url, self.guard, self.budget, self.network)
 
     def _usable_range(self, response: httpx.Response) -> ByteRange | None:
         """Range of the response if it begins the file and has a validator for further ranges; else None."""

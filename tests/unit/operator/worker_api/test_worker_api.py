@@ -1,9 +1,11 @@
 """Worker API over HTTP: authentication of tokens, permissions, isolation of workers."""
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +18,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, 
 from contentgen_contract.records import keys
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
-from contentgen_contract.worker.orders import AudioFacts, FileClaim, Outcome, Progress, WorkOrder
+from contentgen_contract.worker.orders import AudioFacts, EgressProxy, FileClaim, Outcome, Progress, WorkOrder
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
@@ -27,6 +29,7 @@ from contentgen_operator.stores.s3 import Leftovers, Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
+from contentgen_operator.worker_api.certificate_authority import new_authority
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
@@ -50,6 +53,7 @@ DATASET = {
     "sourceBytes": 1,
 }
 SHA = "ab" * 32
+PROXY = EgressProxy(url="http://proxy:3128", exceptions=(".corp",))
 
 
 class WorkerCluster:
@@ -203,7 +207,12 @@ def bucket() -> Iterator[Storage]:
 
 
 @pytest.fixture
-async def setting(bucket: Storage) -> AsyncIterator[Setting]:
+def ca_file(tmp_path: Path) -> Path:
+    return tmp_path / "ca.crt"
+
+
+@pytest.fixture
+async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
     desk = WorkerApi(
@@ -214,6 +223,8 @@ async def setting(bucket: Storage) -> AsyncIterator[Setting]:
         policy=OrderPolicy(
             stage_deadline=timedelta(hours=1),
             allowed_hosts=("h:1",),
+            proxy=PROXY,
+            ca_file=ca_file,
             bucket="assets",
             sources=(
                 SourceGrant(bucket="recordings", namespaces=("ns", "other")),
@@ -252,6 +263,16 @@ async def test_an_order_of_a_prepare_stage(setting: Setting) -> None:
     assert urlsplit(order.outcome_url).path == "/assets/runs/uid-ns-it/1/prepare-2.json"
     assert (order.result, order.dataset, order.allowed_hosts) == (None, None, ("h:1",))
     assert "secret" not in (await setting.get(token)).text
+
+
+async def test_an_order_has_the_cas_and_the_proxy(setting: Setting, ca_file: Path) -> None:
+    """A full bundle is larger than an environment variable may be; a damaged one is no CA."""
+    token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
+    authority = new_authority(datetime.now(UTC)).certificate
+    for content, certificates in ((b"", 0), (authority, 1), (authority * 300, 300), (b"half of a bund", 0)):
+        await asyncio.to_thread(ca_file.write_bytes, content)
+        order = WorkOrder.model_validate_json((await setting.get(token)).content)
+        assert (order.ca_certificates.count("BEGIN"), order.proxy) == (certificates, PROXY)
 
 
 async def test_a_web_source_is_not_trusted(setting: Setting) -> None:

@@ -52,7 +52,6 @@ from contentgen_worker.errors import OwnFileMissing, Retryable, Unreachable, Wor
 from contentgen_worker.retry import SOURCE
 from contentgen_worker.run import run
 from contentgen_worker.settings import Settings
-from contentgen_worker.tls import system_tls
 from contentgen_worker.worker_api import WorkerApiClient
 
 TOKEN = "pod-token"
@@ -1068,7 +1067,6 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
     server = Server(lambda handler: reply(handler, 200, b"hi"), context)
     (tmp_path / "ca.pem").write_text(certificate[1])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    system_tls.cache_clear()
     port = server.host.rpartition(":")[2]
     guard = AddressGuard([f"localhost:{port}", f"files.example:{port}"], resolve=lambda *_: ["127.0.0.1"])
     fetcher = Fetcher(guard, source=SOURCE)
@@ -1079,7 +1077,6 @@ def test_the_certificate_is_checked_for_the_name_not_the_address(
             fetcher.fetch(Download(url=f"https://files.example:{port}/"), tmp_path / "f", DownloadLimits(100, 10))
     finally:
         server.close()
-        system_tls.cache_clear()
 
 
 def test_expired_grants_are_asked_for_again(world: World) -> None:
