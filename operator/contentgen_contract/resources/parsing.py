@@ -51,6 +51,7 @@ class ResourceRun:
     """`status.run`: the run under way, or the last one."""
 
     number: int  # 0 where absent
+    version: int  # 0 where absent
     rerun: str | None
     billed: bool | None  # None: unknown
     spec: dict[str, Any]  # frozen at the start of the run
@@ -63,6 +64,7 @@ class ResourceRun:
         billed = given.get("billed")
         return cls(
             number=_number(given.get("number")) or 0,
+            version=_number(given.get("version")) or 0,
             rerun=_text(given.get("rerun")),
             billed=billed if isinstance(billed, bool) else None,
             spec=_object(given.get("spec")),

@@ -1,0 +1,108 @@
+"""Fields of a job that decide its state, from its resource or from its record. Pure.
+
+The message is shown, and never read for a decision. Unknown phases and reasons, of a newer release, count as absent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from contentgen_contract.advice import remedies
+from contentgen_contract.names import Phase, Reason, Step
+from contentgen_contract.resources.parsing import ResourceBody
+
+_Name = TypeVar("_Name", bound=StrEnum)
+_UNPAID = remedies.Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Fields of a job. Those of the resource alone have the defaults in a record."""
+
+    phase: Phase | None = None
+    reason: Reason | None = None
+    message: str = ""
+    stage: Step | None = None
+    progress: int = 0
+    expected: datetime | None = None  # estimated completion time
+    cost: str = ""  # text of the COST column
+    estimate: str = ""  # such as "0.14 USD"; empty without a price
+    version: int = 0  # of the current or last run's outputs; 0 before the first run
+    ended: bool = False  # the run is over, or the job was deleted during it
+    paid: remedies.Facts = _UNPAID
+
+    has_resource: bool = False
+    deleting: bool = False
+    suspended: bool = False  # spec.suspend
+    estimates: bool = False  # spec.dryRun
+    requested: bool = False  # another run is requested, and has not begun
+    unread: bool = False  # a change of the spec that the operator has not read
+    amount: str | None = None  # that an approval of the run names
+
+    @classmethod
+    def of_resource(cls, body: Mapping[str, Any]) -> Self:
+        """Facts of a resource (JSON)."""
+        given = ResourceBody.parse(body)
+        status, run = given.status, given.run
+        observed = status.get("observedGeneration")
+        return replace(
+            cls._of(status, run.version if run else 0),
+            paid=remedies.Facts.parse(status),
+            has_resource=True,
+            deleting=given.metadata.deletion_timestamp is not None,
+            suspended=given.spec.get("suspend") is True,
+            estimates=given.spec.get("dryRun") is not None,
+            requested=given.ended and given.rerun_requested,
+            unread=isinstance(observed, int) and observed < given.metadata.generation,
+            amount=run.approval_amount if run else None,
+        )
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Facts of a record in MongoDB; `status` decides where it has no phase, and after a deletion."""
+        version = record.get("runVersion")
+        facts = cls._of(record, version if isinstance(version, int) else 0)
+        match record.get("status"):
+            case "completed" if facts.phase is None:
+                return replace(facts, phase=Phase.COMPLETED, ended=True)
+            case "failed" if facts.phase is None:
+                return replace(facts, phase=Phase.FAILED, ended=True)
+            case "processing" if facts.phase is None:  # a phase of another release
+                return replace(facts, phase=Phase.PROCESSING)
+            case "cancelled" if not facts.ended:  # imported, or deleted during its run
+                return replace(facts, phase=Phase.FAILED, reason=Reason.CANCELLED, ended=True)
+        return facts
+
+    @classmethod
+    def _of(cls, given: Mapping[str, Any], version: int) -> Self:
+        """Facts that a status and a record have under the same names."""
+        cost, phase = given.get("cost"), _named(Phase, given.get("phase"))
+        cost = cost if isinstance(cost, Mapping) else {}
+        progress, estimated = given.get("progress"), cost.get("estimated")
+        return cls(
+            phase=phase,
+            reason=_named(Reason, given.get("reason")),
+            message=str(given.get("message") or ""),
+            stage=_named(Step, given.get("stage")),
+            progress=min(max(progress, 0), 100) if isinstance(progress, int) else 0,
+            expected=_time(given.get("estimatedCompletionTime")),
+            cost=str(cost.get("display") or ""),
+            estimate=f"{estimated} {cost.get('currency') or 'USD'}" if estimated else "",
+            version=version,
+            ended=phase is not None and phase.terminal,
+        )
+
+
+def _named(names: type[_Name], given: object) -> _Name | None:
+    return next((each for each in names if each == given), None)
+
+
+def _time(given: object) -> datetime | None:
+    if isinstance(given, datetime):
+        return given
+    try:
+        return datetime.fromisoformat(given) if isinstance(given, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""Steps of a job, as far as its state proves them. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import State, job_state
+from contentgen_contract.names import MILESTONES, PROVIDER_STEP, Kind, Phase, Step
+
+
+class StepMark(StrEnum):
+    """State of a step."""
+
+    DONE = "done"
+    NOW = "now"
+    FAILED = "failed"
+    WAITING = "waiting"
+    SKIPPED = "skipped"  # the run ended before it, or never does it
+
+
+@dataclass(frozen=True, slots=True)
+class JobStep:
+    """Step of a job."""
+
+    step: Step
+    mark: StepMark
+    paid: bool  # the provider does it
+
+
+_PREPARED = (
+    Phase.AWAITING_APPROVAL,
+    Phase.SUBMITTING,
+    Phase.SUBMISSION_UNKNOWN,
+    Phase.PROCESSING,
+    Phase.COLLECTING,
+)
+"""Phases that follow the free stages."""
+
+
+def job_steps(kind: Kind, facts: JobFacts) -> tuple[JobStep, ...]:
+    """Steps of a kind in order. At most one is `now` or `failed`, and none is `now` while the job waits."""
+    state, paid, steps = job_state(facts).state, PROVIDER_STEP[kind], tuple(MILESTONES[kind])
+    prepared = state is State.ESTIMATED or facts.phase in _PREPARED or facts.paid.sent
+    reached = -1 if state is State.ESTIMATED else facts.progress  # which is 100 after an estimate
+    free = steps.index(paid)
+    done = [(prepared and place < free) or reached >= end for place, (_, end) in enumerate(MILESTONES[kind].values())]
+    return tuple(
+        JobStep(step, mark, step is paid) for step, mark in zip(steps, _marks(state, facts, done), strict=True)
+    )
+
+
+def _marks(state: State, facts: JobFacts, done: list[bool]) -> Iterator[StepMark]:
+    """Marks in order; the first step that is not done is the current one."""
+    if facts.requested:
+        yield from (StepMark.WAITING for _ in done)
+        return
+    current, later = _UNDONE.get(state, (StepMark.WAITING, StepMark.WAITING))
+    for index, is_done in enumerate(done):
+        if is_done or state is State.COMPLETED:
+            yield StepMark.DONE
+        else:
+            yield current if all(done[:index]) else later
+
+
+_UNDONE = {
+    State.RUNNING: (StepMark.NOW, StepMark.WAITING),
+    State.RUNNING_AGAIN: (StepMark.NOW, StepMark.WAITING),
+    State.FAILED: (StepMark.FAILED, StepMark.SKIPPED),
+    State.CANCELLED: (StepMark.SKIPPED, StepMark.SKIPPED),
+    State.ESTIMATED: (StepMark.SKIPPED, StepMark.SKIPPED),
+}
+"""Marks of the current step and of the later ones; in the other states they wait."""

@@ -1,0 +1,118 @@
+"""Actions that the state of a job permits, with the rights that they need and the payment that they cause. Pure.
+
+An action that is not listed here would be refused, or would not help. Rights are decided by Kubernetes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contentgen_contract.advice import remedies
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.reasons import Action, Costs
+from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
+from contentgen_contract.names import Phase, Reason
+
+
+class Does(StrEnum):
+    """Name of an action, as in the paths of the API and the commands of the plugin."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    COLLECT = "collect"  # fetch the paid result once more
+    PAY = "pay"  # start the run that was estimated
+    RETRY = "retry"  # another run of the same inputs
+    RESUBMIT = "resubmit"  # another payment for a request whose reply was lost
+    EDIT = "edit"
+    SHARE = "share"
+    DELETE = "delete"
+
+
+class Right(StrEnum):
+    """Verb of an RBAC rule on the resource."""
+
+    PATCH = "patch"
+    SPEND = "spend"
+    APPROVE = "approve"
+    DELETE = "delete"
+
+
+_RIGHTS = {
+    Does.APPROVE: (Right.PATCH, Right.APPROVE),
+    Does.REJECT: (Right.PATCH, Right.APPROVE),
+    Does.PAY: (Right.PATCH, Right.SPEND),
+    Does.RETRY: (Right.PATCH, Right.SPEND),
+    Does.RESUBMIT: (Right.PATCH, Right.SPEND),
+    Does.DELETE: (Right.PATCH, Right.DELETE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PermittedAction:
+    """Action, and the payment that it causes or lets happen."""
+
+    does: Does
+    costs: Costs = Costs.FREE
+
+    @property
+    def pays(self) -> bool:
+        """True if a payment follows."""
+        return self.costs is not Costs.FREE
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """Verbs that it needs, all of them."""
+        return _RIGHTS.get(self.does, (Right.PATCH,))
+
+
+def permitted_actions(facts: JobFacts) -> tuple[PermittedAction, ...]:
+    """Actions that the state permits; none for a resource that is being deleted."""
+    if facts.deleting:
+        return ()
+    on_runs = tuple(_on_runs(facts)) if facts.has_resource else ()
+    return (*on_runs, PermittedAction(Does.EDIT), PermittedAction(Does.SHARE), PermittedAction(Does.DELETE))
+
+
+def _on_runs(facts: JobFacts) -> Iterator[PermittedAction]:
+    if facts.suspended:
+        pays = facts.requested or not (facts.ended or facts.paid.sent)
+        yield PermittedAction(Does.RESUME, Costs.ONCE if pays else Costs.FREE)
+    elif facts.phase is Phase.AWAITING_APPROVAL and facts.amount is not None:
+        yield PermittedAction(Does.APPROVE, Costs.ONCE)
+        yield PermittedAction(Does.REJECT)
+    if not facts.requested and _has_result(facts.paid):
+        yield PermittedAction(Does.COLLECT)
+    if facts.paid.token is not None:
+        yield PermittedAction(Does.RESUBMIT, Costs.MAY_PAY_TWICE)
+    yield from _another_run(facts)
+    if _cancellable(facts):
+        yield PermittedAction(Does.CANCEL)
+
+
+def _another_run(facts: JobFacts) -> Iterator[PermittedAction]:
+    """Another run; none while one is requested, or an edit that may start one is unread."""
+    if not facts.ended or facts.suspended or facts.requested or facts.unread:
+        return
+    if facts.reason is Reason.ESTIMATED and facts.estimates:
+        yield PermittedAction(Does.PAY, Costs.ONCE)
+    again = remedies.find_remedy(facts.paid, Action.RERUN)
+    if facts.estimates and (again is not None or facts.phase is Phase.COMPLETED):
+        yield PermittedAction(Does.RETRY)
+    elif again is not None and facts.reason is not Reason.INVALID_SPEC:
+        yield PermittedAction(Does.RETRY, again.costs)
+
+
+def _has_result(paid: remedies.Facts) -> bool:
+    """True if collecting the paid result once more may help."""
+    helps = any(each.action in (Action.COLLECT, Action.RESTORE) for each in remedies.applicable_remedies(paid))
+    return (helps or paid.incomplete) and not remedies.collect_obstacle(paid)
+
+
+def _cancellable(facts: JobFacts) -> bool:
+    try:
+        run_to_cancel(facts.phase, facts.reason, facts.paid.number, asked_again=facts.requested)
+    except CannotCancel:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""Steps of a job: none is claimed that did not run, and none is at work while the job waits."""
+
+from typing import Any
+
+import pytest
+
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_steps import job_steps
+from contentgen_contract.names import Kind, Phase, Reason
+
+LORA, PICTURES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
+CASES: dict[str, tuple[Kind, dict[str, Any], str]] = {
+    "lora-new": (LORA, {}, "waiting waiting waiting waiting waiting waiting waiting"),
+    "lora-preparing": (
+        LORA, {"phase": "Preparing", "progress": 25}, "done done now waiting waiting waiting waiting"),
+    "lora-retrying": (
+        LORA, {"phase": "Preparing", "reason": "Retrying", "progress": 25},
+        "done done waiting waiting waiting waiting waiting"),
+    "lora-awaiting-approval": (
+        LORA, {"phase": "AwaitingApproval", "reason": "AwaitingApproval", "progress": 50},
+        "done done done done done waiting waiting"),
+    "lora-training": (
+        LORA, {"phase": "Processing", "progress": 70}, "done done done done done now waiting"),
+    "lora-estimated": (
+        LORA, {"phase": "Completed", "reason": "Estimated", "progress": 100},
+        "done done done done done skipped skipped"),
+    "lora-completed": (LORA, {"phase": "Completed", "progress": 100}, "done done done done done done done"),
+    "lora-failed": (
+        LORA, {"phase": "Failed", "reason": "InsufficientFrames", "progress": 35},
+        "done done done failed skipped skipped skipped"),
+    "lora-cancelled": (
+        LORA, {"phase": "Failed", "reason": "Cancelled", "progress": 35},
+        "done done done skipped skipped skipped skipped"),
+    "pictures-waiting-for-lora": (PICTURES, {"phase": "Pending", "reason": "WaitingForLora"}, "waiting waiting"),
+    "pictures-generating": (PICTURES, {"phase": "Processing", "progress": 10}, "now waiting"),
+    "pictures-estimated": (PICTURES, {"phase": "Completed", "reason": "Estimated", "progress": 100}, "skipped skipped"),
+    "pictures-storing": (PICTURES, {"phase": "Collecting", "progress": 85}, "done now"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps(name: str) -> None:
+    kind, record, expected = CASES[name]
+    assert " ".join(each.mark for each in job_steps(kind, JobFacts.of_record(record))) == expected
+
+
+def test_steps_of_a_requested_run() -> None:
+    facts = JobFacts(phase=Phase.COMPLETED, reason=Reason.COMPLETED, progress=100, ended=True, requested=True)
+    assert {each.mark for each in job_steps(LORA, facts)} == {"waiting"}
+
+
+def test_the_paid_step() -> None:
+    assert [each.step for each in job_steps(LORA, JobFacts()) if each.paid] == ["Training"]
