@@ -49,7 +49,7 @@ class JobFacts:
         observed = status.get("observedGeneration")
         return replace(
             cls._of(status, run.version if run else 0),
-            paid=remedies.Facts.parse(status),
+            paid=_paid(status),
             has_resource=True,
             deleting=given.metadata.deletion_timestamp is not None,
             suspended=given.spec.get("suspend") is True,
@@ -61,9 +61,12 @@ class JobFacts:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Facts of a record in MongoDB; `status` decides where it has no phase, and after a deletion."""
-        version = record.get("runVersion")
-        facts = cls._of(record, version if isinstance(version, int) else 0)
+        """Facts of a record in MongoDB; `status` decides where it has no phase, and after a deletion.
+
+        `requested` is no field of MongoDB: the gateway sets it by the resource.
+        """
+        version, asked = record.get("runVersion"), record.get("requested") is True
+        facts = replace(cls._of(record, version if isinstance(version, int) else 0), requested=asked)
         match record.get("status"):
             case "completed" if facts.phase is None:
                 return replace(facts, phase=Phase.COMPLETED, ended=True)
@@ -93,6 +96,13 @@ class JobFacts:
             version=version,
             ended=phase is not None and phase.terminal,
         )
+
+
+def _paid(status: Mapping[str, Any]) -> remedies.Facts:
+    try:
+        return remedies.Facts.parse(status)
+    except (AttributeError, TypeError):  # another user wrote the status
+        return _UNPAID
 
 
 def _named(names: type[_Name], given: object) -> _Name | None:

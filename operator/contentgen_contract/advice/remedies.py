@@ -57,8 +57,8 @@ class Facts:
         return cls(
             reason=known,
             phase=phase,
-            number=run.get("number") or 0,
-            attempt=run.get("paidAttempt") or 1,
+            number=_count(run.get("number"), 0),
+            attempt=_count(run.get("paidAttempt"), 1),
             request_id=run.get("requestId"),
             sent=bool(run.get("requestId") or run.get("sentAt")),
             open=run.get("requestOpen") is True,
@@ -78,6 +78,10 @@ def _is_unprepared_after_work(run: Mapping[str, Any]) -> bool:
     return run.get("facts") is None and any(
         (each.get("stage"), each.get("attempt")) == last for each in run.get("logs") or ()
     )
+
+
+def _count(given: object, absent: int) -> int:
+    return given if isinstance(given, int) and given > 0 else absent
 
 
 def resubmit_token(phase: str | None, message: str | None) -> str | None:

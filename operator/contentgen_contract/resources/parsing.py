@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from contentgen_contract.names import FINAL_PHASES, RERUN_ANNOTATION
+from contentgen_contract.names import FINAL_PHASES, RERUN_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 
 
@@ -107,8 +107,13 @@ class ResourceBody:
 
     @property
     def rerun_requested(self) -> bool:
-        """True if the annotation asks for another run, which has not begun."""
-        return self.run is not None and self.rerun != self.run.rerun
+        """True if another run is asked for by the annotation, or by the removal of spec.dryRun after an estimate, and
+        has not begun. The removal of the annotation asks for nothing.
+        """
+        if self.run is None:
+            return False
+        estimated = self.phase == Phase.COMPLETED and self.reason == Reason.ESTIMATED
+        return self.rerun not in (None, self.run.rerun) or (estimated and self.spec.get("dryRun") is None)
 
     @property
     def ended(self) -> bool:

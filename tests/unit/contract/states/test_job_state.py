@@ -1,6 +1,7 @@
 """State of a job: each phase and reason, its sentence, its actions, and what they pay."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -178,6 +179,14 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         resource("Completed", "Completed", rerun="x", status=MADE, suspend=True),
         "paused", "Paused", "", {"resume": ONCE, "cancel": FREE},
     ),
+    "annotation-removed": (
+        resource("Completed", "Completed", REQUEST | {"rerun": "x"}, status=MADE),
+        "completed", "Completed", "", {"retry": PAYS},
+    ),
+    "estimate-to-be-paid": (
+        resource("Completed", "Estimated", generation=2),
+        "running-again", "Running again (version 2)", "", {"cancel": FREE},
+    ),
     "edit-unread": (
         resource("Completed", "Completed", REQUEST, generation=2, status=MADE),
         "completed", "Completed", "", {},
@@ -188,7 +197,7 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         {"pay": ONCE, "retry": FREE},
     ),
     "estimated-edit-unread": (
-        resource("Completed", "Estimated", generation=2), "estimated", "Estimated", "", {},
+        resource("Completed", "Estimated", generation=2, dryRun="Estimate"), "estimated", "Estimated", "", {},
     ),
     "completed-then-dry": (
         resource("Completed", "Completed", REQUEST, status=MADE, dryRun="Estimate"),
@@ -289,6 +298,7 @@ RECORDS = {
                  "waiting-for-approval"),
     "version-3": ({"status": "processing", "phase": "Processing", "runVersion": 3}, "running-again"),
     "new": ({"status": "queued"}, "queued"),
+    "asked-again": ({"status": "completed", "phase": "Completed", "requested": True}, "running-again"),
 }  # fmt: skip
 
 
@@ -305,3 +315,22 @@ def test_hostile_fields_of_a_record() -> None:
     found = state_of_record({"phase": {"$ne": 1}, "reason": ["x"], "progress": "9", "cost": "free", "runVersion": "2"})
     assert (found.state, found.progress, found.cost) == (State.QUEUED, None, "")
     assert found.state not in ENDED
+
+
+HOSTILE = (None, True, 0, -1, 1.5, "", "x", [], [None], {}, {"$ne": 1})
+"""Values that another user may have written."""
+
+
+def variants(value: Any) -> Iterator[Any]:
+    """The value with a hostile one in each place."""
+    yield from HOSTILE
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from (value | {name: each} for each in variants(inner))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_hostile_fields_of_a_resource(name: str) -> None:
+    body = TABLE[name][0]
+    for part in ("metadata", "spec", "status"):
+        for value in variants(body[part]):
+            assert state_of_resource(body | {part: value}).badge
