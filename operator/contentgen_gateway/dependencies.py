@@ -41,6 +41,7 @@ from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
 from contentgen_gateway.services.uses import JobUses
+from contentgen_gateway.services.viewed_states import ViewedStates
 from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.collections import Collections
 from contentgen_gateway.stores.files import BucketFiles
@@ -104,13 +105,15 @@ class Services:
     streams: JobStreams
     transcript_search: TranscriptSearcher
     usage: UsageReader
+    viewed_states: ViewedStates
 
     @classmethod
     def build(cls, given: Dependencies) -> Self:
         """Services over these stores and clients."""
         visibility, authorizer, resources = given.visibility, given.authorizer, given.resources
         records, files, settings = given.records, given.files, given.settings
-        jobs = JobReader(visibility, records, files)
+        jobs = JobReader(visibility, authorizer, records, files, given.live)
+        queue = QueueReader(visibility, given.live)
         editable = EditableJobs(visibility, authorizer, resources)
         uses = JobUses(records, given.tenants, visibility, authorizer)
         loras = LoraReferences(visibility, resources, files)
@@ -118,7 +121,7 @@ class Services:
         most_streams = settings.gateway_streams_per_caller
         dollars_per_gb = settings.gateway_storage_dollars_per_gb
         return cls(
-            actions=JobActions(editable, authorizer, given.clock),
+            actions=JobActions(editable, authorizer, given.live, given.clock),
             assets=AssetReader(jobs, visibility, records, files),
             collections=CollectionEditor(
                 given.collections, visibility, authorizer, given.tenants, given.namespaces, given.clock
@@ -136,10 +139,11 @@ class Services:
                 editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
             ),
             orphans=OrphanReader(visibility, given.purchases, retention),
-            queue=QueueReader(visibility, given.live),
+            queue=queue,
             resources=ResourceReader(resources),
             sharing=JobSharing(editable, given.shares, given.clock),
             streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),
             transcript_search=TranscriptSearcher(visibility, given.transcripts, records, files),
             usage=UsageReader(visibility, records, given.purchases, uses, dollars_per_gb),
+            viewed_states=ViewedStates(jobs, visibility, authorizer, queue, ResourceReader(resources)),
         )

@@ -32,6 +32,7 @@ from contentgen_gateway.services.reports.given_up import GivenUpReader
 from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
 from contentgen_gateway.services.transcript_search import TranscriptSearcher
+from contentgen_gateway.services.viewed_states import ViewedStates
 
 
 def dependencies_of(request: Request) -> Dependencies:
@@ -108,3 +109,4 @@ SharingDep = Annotated[JobSharing, _service(lambda services: services.sharing)]
 StreamsDep = Annotated[JobStreams, _service(lambda services: services.streams)]
 TranscriptSearchDep = Annotated[TranscriptSearcher, _service(lambda services: services.transcript_search)]
 UsageDep = Annotated[UsageReader, _service(lambda services: services.usage)]
+ViewedStatesDep = Annotated[ViewedStates, _service(lambda services: services.viewed_states)]

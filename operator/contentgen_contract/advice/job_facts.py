@@ -10,11 +10,22 @@ from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from contentgen_contract.advice import remedies
-from contentgen_contract.names import Phase, Reason, Step
+from contentgen_contract.annotations.approve_run import given_verdicts
+from contentgen_contract.annotations.collect_again import requests_collect
+from contentgen_contract.names import COLLECT_ANNOTATION, Phase, Reason, Step, Verdict
 from contentgen_contract.resources.parsing import ResourceBody
 
 _Name = TypeVar("_Name", bound=StrEnum)
 _UNPAID = remedies.Facts()
+
+
+class UserRequest(StrEnum):
+    """UserRequest of a user that the operator has not taken yet."""
+
+    RUN = "run"  # another run
+    COLLECT = "collect"
+    RESUME = "resume"
+    DECIDE = "decide"  # an approval or a rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class JobFacts:
     deleting: bool = False
     suspended: bool = False  # spec.suspend
     estimates: bool = False  # spec.dryRun
-    requested: bool = False  # another run is requested, and has not begun
+    request: UserRequest | None = None
     unread: bool = False  # a change of the spec that the operator has not read
     amount: str | None = None  # that an approval of the run names
 
@@ -46,36 +57,39 @@ class JobFacts:
         """Facts of a resource (JSON)."""
         given = ResourceBody.parse(body)
         status, run = given.status, given.run
-        observed = status.get("observedGeneration")
+        observed, paid = status.get("observedGeneration"), _paid(status)
         return replace(
             cls._of(status, run.version if run else 0),
-            paid=_paid(status),
+            paid=paid,
             has_resource=True,
             deleting=given.metadata.deletion_timestamp is not None,
             suspended=given.spec.get("suspend") is True,
             estimates=given.spec.get("dryRun") is not None,
-            requested=given.ended and given.rerun_requested,
+            request=_request(given, paid),
             unread=isinstance(observed, int) and observed < given.metadata.generation,
             amount=run.approval_amount if run else None,
         )
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Facts of a record in MongoDB; `status` decides where it has no phase, and after a deletion.
+        """Facts of a record in MongoDB. Its `status` decides what it can: imported records have no phase, and a record
+        of a resource that was deleted during its run keeps the phase.
 
         `requested` is no field of MongoDB: the gateway sets it by the resource.
         """
-        version, asked = record.get("runVersion"), record.get("requested") is True
-        facts = replace(cls._of(record, version if isinstance(version, int) else 0), requested=asked)
+        version, request = record.get("runVersion"), _named(UserRequest, record.get("requested"))
+        facts = replace(cls._of(record, version if isinstance(version, int) else 0), request=request)
         match record.get("status"):
-            case "completed" if facts.phase is None:
+            case "completed":
                 return replace(facts, phase=Phase.COMPLETED, ended=True)
-            case "failed" if facts.phase is None:
+            case "failed":
                 return replace(facts, phase=Phase.FAILED, ended=True)
-            case "processing" if facts.phase is None:  # a phase of another release
-                return replace(facts, phase=Phase.PROCESSING)
-            case "cancelled" if not facts.ended:  # imported, or deleted during its run
+            case "cancelled" if facts.reason is Reason.ESTIMATED:
+                return replace(facts, phase=Phase.COMPLETED, ended=True)
+            case "cancelled":
                 return replace(facts, phase=Phase.FAILED, reason=Reason.CANCELLED, ended=True)
+            case "processing" if facts.phase is None or facts.ended:  # a phase of another release
+                return replace(facts, phase=Phase.PROCESSING, ended=False)
         return facts
 
     @classmethod
@@ -96,6 +110,24 @@ class JobFacts:
             version=version,
             ended=phase is not None and phase.terminal,
         )
+
+
+def _request(given: ResourceBody, paid: remedies.Facts) -> UserRequest | None:
+    annotations, run = given.metadata.annotations, given.run
+    if given.ended and given.rerun_requested:
+        return UserRequest.RUN
+    asked = {"number": paid.number, "collect": {"asked": paid.asked}}
+    may_collect = given.phase == Phase.FAILED or paid.incomplete
+    if may_collect and requests_collect(annotations.get(COLLECT_ANNOTATION), asked):
+        return UserRequest.COLLECT
+    if given.phase == Phase.SUSPENDED and given.spec.get("suspend") is not True:
+        return UserRequest.RESUME
+    if given.phase == Phase.AWAITING_APPROVAL and run is not None:
+        for each in given_verdicts(annotations):
+            counts = each.verdict is Verdict.REJECTED or each.amount == run.approval_amount
+            if counts and each.run == run.number and each.digest not in run.lapsed_verdicts:
+                return UserRequest.DECIDE
+    return None
 
 
 def _paid(status: Mapping[str, Any]) -> remedies.Facts:

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.permitted_actions import PermittedAction, permitted_actions
 from contentgen_contract.advice.reasons import PHASES, REASONS
 from contentgen_contract.names import Phase, Reason
@@ -136,26 +136,27 @@ def state_of_record(record: Mapping[str, Any], position: QueuePosition | None = 
 def job_state(facts: JobFacts, position: QueuePosition | None = None) -> JobState:
     """State of a job."""
     state, badge, needs_person = _state(facts)
-    waits = state not in (*ENDED, State.RUNNING, State.RUNNING_AGAIN)
     return JobState(
         state=state,
         badge=badge,
         needs_person=needs_person and not facts.deleting,
         sentence=_sentence(state, facts, position),
         progress=_progress(state, facts),
-        expected=None if state in ENDED or needs_person or facts.requested else facts.expected,
-        cost="" if facts.requested and not waits else facts.cost,
+        expected=None if state in ENDED or needs_person or facts.request is not None else facts.expected,
+        cost="" if facts.request is UserRequest.RUN else facts.cost,  # that of the run before
         actions=permitted_actions(facts),
     )
 
 
 def _state(facts: JobFacts) -> tuple[State, str, bool]:
     """State, badge, and whether it needs a person."""
-    if facts.requested and not facts.suspended:
-        return State.RUNNING_AGAIN, f"Running again (version {facts.version + 1})", False
-    if facts.ended and not facts.requested:
+    if facts.suspended and (facts.request is UserRequest.RUN or facts.phase in _PAUSABLE):
+        wait = _PAUSED
+    elif facts.request is not None:
+        return _requested(facts.request, facts.version)
+    elif facts.ended:
         return _end(facts)
-    if facts.phase is Phase.SUSPENDED or (facts.suspended and (facts.requested or facts.phase in _UNSTARTED)):
+    elif facts.phase is Phase.SUSPENDED:
         wait = _PAUSED
     elif facts.reason in WAITS:
         wait = WAITS[facts.reason]
@@ -168,12 +169,32 @@ def _state(facts: JobFacts) -> tuple[State, str, bool]:
     return wait.state, wait.badge, wait.needs_person
 
 
-_UNSTARTED = (None, Phase.PENDING, Phase.AWAITING_APPROVAL)  # spec.suspend pauses them as soon as it is read
+_PAUSABLE = (None, Phase.PENDING, Phase.AWAITING_APPROVAL, Phase.SUSPENDED)  # as soon as spec.suspend is read
 _BY_PHASE = {
     None: _QUEUED,
     Phase.PENDING: _QUEUED,
     Phase.AWAITING_APPROVAL: _APPROVAL,
     Phase.SUBMISSION_UNKNOWN: _UNKNOWN,
+}
+
+
+def _requested(request: UserRequest, version: int) -> tuple[State, str, bool]:
+    match request:
+        case UserRequest.RUN:
+            return State.RUNNING_AGAIN, f"Running again (version {version + 1})", False
+        case UserRequest.COLLECT:
+            return State.RUNNING, "Fetching again", False
+        case UserRequest.RESUME:
+            return State.QUEUED, "Resuming", False
+        case UserRequest.DECIDE:
+            return State.QUEUED, "Decided", False
+
+
+_REQUESTS = {
+    UserRequest.RUN: "Another run is requested and begins soon.",
+    UserRequest.COLLECT: "The paid result is fetched again soon; nothing is paid for it.",
+    UserRequest.RESUME: "It was resumed, and continues soon.",
+    UserRequest.DECIDE: "A person has decided on its approval; the run continues or ends soon.",
 }
 
 
@@ -193,15 +214,17 @@ def _end(facts: JobFacts) -> tuple[State, str, bool]:
 def _progress(state: State, facts: JobFacts) -> int | None:
     if state is State.COMPLETED:
         return 100
-    unstarted = facts.requested or (state is State.QUEUED and not facts.progress)
+    unstarted = facts.request in (UserRequest.RUN, UserRequest.COLLECT) or (
+        state is State.QUEUED and not facts.progress
+    )
     return None if state in ENDED or unstarted else facts.progress
 
 
 def _sentence(state: State, facts: JobFacts, position: QueuePosition | None) -> str:
     if facts.deleting:
         return "It is being deleted."
-    if facts.requested and state is State.RUNNING_AGAIN:
-        return f"Another run is requested and begins soon; it makes version {facts.version + 1}."
+    if facts.request is not None and state is not State.PAUSED:
+        return _REQUESTS[facts.request]
     if state is State.QUEUED and position is not None:
         return f"It waits for its turn: {position}."
     return _own_sentence(state, facts) or _with_full_stop(facts.message) or _general(facts)

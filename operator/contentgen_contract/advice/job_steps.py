@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.job_state import State, job_state
 from contentgen_contract.names import MILESTONES, PROVIDER_STEP, Kind, Phase, Step
 
@@ -52,7 +52,7 @@ def job_steps(kind: Kind, facts: JobFacts) -> tuple[JobStep, ...]:
 
 def _marks(state: State, facts: JobFacts, done: list[bool]) -> Iterator[StepMark]:
     """Marks in order; the first step that is not done is the current one."""
-    if facts.requested:
+    if facts.request is UserRequest.RUN:
         yield from (StepMark.WAITING for _ in done)
         return
     current, later = _UNDONE.get(state, (StepMark.WAITING, StepMark.WAITING))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contentgen_contract.advice import remedies
-from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.reasons import Action, Costs
 from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
 from contentgen_contract.names import Phase, Reason
@@ -77,12 +77,12 @@ def permitted_actions(facts: JobFacts) -> tuple[PermittedAction, ...]:
 
 def _on_runs(facts: JobFacts) -> Iterator[PermittedAction]:
     if facts.suspended:
-        pays = facts.requested or not (facts.ended or facts.paid.sent)
+        pays = facts.request is UserRequest.RUN or not (facts.ended or facts.paid.sent)
         yield PermittedAction(Does.RESUME, Costs.ONCE if pays else Costs.FREE)
-    elif facts.phase is Phase.AWAITING_APPROVAL and facts.amount is not None:
+    elif facts.phase is Phase.AWAITING_APPROVAL and facts.amount is not None and facts.request is None:
         yield PermittedAction(Does.APPROVE, Costs.ONCE)
         yield PermittedAction(Does.REJECT)
-    if not facts.requested and _has_result(facts.paid):
+    if facts.request is None and _has_result(facts.paid):
         yield PermittedAction(Does.COLLECT)
     if facts.paid.token is not None:
         yield PermittedAction(Does.RESUBMIT, Costs.MAY_PAY_TWICE)
@@ -92,8 +92,8 @@ def _on_runs(facts: JobFacts) -> Iterator[PermittedAction]:
 
 
 def _another_run(facts: JobFacts) -> Iterator[PermittedAction]:
-    """Another run; none while one is requested, or an edit that may start one is unread."""
-    if not facts.ended or facts.suspended or facts.requested or facts.unread:
+    """Another run; none while a request is open, or an edit that may start one is unread."""
+    if not facts.ended or facts.suspended or facts.request is not None or facts.unread:
         return
     if facts.reason is Reason.ESTIMATED and facts.estimates:
         yield PermittedAction(Does.PAY, Costs.ONCE)
@@ -112,7 +112,7 @@ def _has_result(paid: remedies.Facts) -> bool:
 
 def _cancellable(facts: JobFacts) -> bool:
     try:
-        run_to_cancel(facts.phase, facts.reason, facts.paid.number, asked_again=facts.requested)
+        run_to_cancel(facts.phase, facts.reason, facts.paid.number, asked_again=facts.request is UserRequest.RUN)
     except CannotCancel:
         return False
     return True

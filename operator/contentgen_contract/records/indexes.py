@@ -15,6 +15,7 @@ JOBS: dict[str, Keys] = {
     "namespace_user_created": (("namespace", 1), ("userId", 1), *NEWEST_FIRST),
     "namespace_type_created": (("namespace", 1), ("type", 1), *NEWEST_FIRST),
     "namespace_status_created": (("namespace", 1), ("status", 1), *NEWEST_FIRST),
+    "status_created": (("status", 1), *NEWEST_FIRST),
     "terms_created": (("terms", 1), *NEWEST_FIRST),
     "tags_created": (("metadata.tags", 1), *NEWEST_FIRST),
     "uses": (("uses", 1),),

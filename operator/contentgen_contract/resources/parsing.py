@@ -57,11 +57,13 @@ class ResourceRun:
     spec: dict[str, Any]  # frozen at the start of the run
     facts: dict[str, Any]
     approval_amount: str | None  # that an approval of the run names; None: the run has not waited
+    lapsed_verdicts: tuple[str, ...]  # digests of approvals and rejections that do not count
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
         """From `status.run` (JSON)."""
-        billed = given.get("billed")
+        billed, approval = given.get("billed"), _object(given.get("approval"))
+        lapsed = approval.get("lapsed")
         return cls(
             number=_number(given.get("number")) or 0,
             version=_number(given.get("version")) or 0,
@@ -69,7 +71,8 @@ class ResourceRun:
             billed=billed if isinstance(billed, bool) else None,
             spec=_object(given.get("spec")),
             facts=_object(given.get("facts")),
-            approval_amount=_text(_object(given.get("approval")).get("amount")),
+            approval_amount=_text(approval.get("amount")),
+            lapsed_verdicts=tuple(filter(_text, lapsed)) if isinstance(lapsed, list) else (),
         )
 
 

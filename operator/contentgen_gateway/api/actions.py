@@ -42,6 +42,7 @@ async def cancel(
 
 @router.post("/{job_id}/retry", status_code=202)
 async def retry(
+    *,
     caller: CallerDep,
     actions: ActionsDep,
     job_id: Name,
@@ -49,12 +50,19 @@ async def retry(
         str | None,
         Query(max_length=64, description="Allow another payment for a request whose reply was lost: its token."),
     ] = None,
+    run: Annotated[
+        int | None, Query(ge=1, description="Number of the run to start; 409 if another one begins.")
+    ] = None,
+    paid: Annotated[
+        bool, Query(description="Of a dry run that has ended with an estimate: start the paid run, and remove dryRun.")
+    ] = False,
 ) -> Asked:
-    """Start another, paid run with the same inputs, which makes a new version. Repeated requests start one run.
+    """Start another run with the same inputs, which makes a new version. Repeated requests start one run. It is paid,
+    except of a dry run (dryRun), which ends with another estimate.
 
     Needs the verb `spend` on the resource.
     """
-    return await actions.run_again(caller, job_id, resubmit)
+    return await actions.run_again(caller, job_id, resubmit, run, paid=paid)
 
 
 @router.post("/{job_id}/collect", status_code=202)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep, QueueDep
+from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep, QueueDep, ViewedStatesDep
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Job, JobList, JobQueue, Listing, Name
+from contentgen_gateway.schemas.changes import JobActionsBody
 from contentgen_gateway.schemas.reports.given_up import GivenUpList, GivenUpListing
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=RESPONSES)
@@ -32,6 +33,12 @@ async def list_given_up(
 ) -> GivenUpList:
     """Page of failed jobs that a person can retry, or whose paid result is kept, as far as the caller may list them."""
     return await given_up.list_given_up(caller, query)
+
+
+@router.get("/jobs/{job_id}/actions")
+async def get_actions(caller: CallerDep, states: ViewedStatesDep, job_id: Name) -> JobActionsBody:
+    """State of a job, and the actions that you may take: what the state permits and your rights allow."""
+    return await states.show(caller, job_id)
 
 
 @router.get("/jobs/{job_id}/queue")

@@ -11,6 +11,7 @@ from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Job, JobList, Name
 from contentgen_gateway.schemas.dataset import Dataset, Window
 from contentgen_gateway.schemas.listings import LoraStatus, TrainingListing
+from contentgen_gateway.services.jobs import state_fields
 
 router = APIRouter(prefix="/api/lora", tags=["lora"], responses=RESPONSES)
 dataset_router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSES)
@@ -19,14 +20,15 @@ dataset_router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=RESPONSE
 @router.get("/list")
 async def list_trainings(caller: CallerDep, jobs: JobsDep, query: Annotated[TrainingListing, Query()]) -> JobList:
     """Page of trainings in any state."""
-    wanted = replace(query.job_filter(), type=Kind.LORA_TRAINING.record_type, status=query.status)
+    wanted = replace(query.job_filter(), type=Kind.LORA_TRAINING.record_type, status=query.status, state=query.state)
     return await jobs.list_jobs(caller, query, wanted)
 
 
 @router.get("/status/{job_id}")
 async def get_status(caller: CallerDep, jobs: JobsDep, job_id: Name) -> LoraStatus:
     """State and progress of a training."""
-    return LoraStatus.model_validate(await jobs.training(caller, job_id))
+    record = await jobs.training(caller, job_id)
+    return LoraStatus.model_validate(record | state_fields(record))
 
 
 @router.get("/{job_id}")

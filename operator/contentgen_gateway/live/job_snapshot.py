@@ -5,6 +5,8 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, ValidationError
 
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import JobState, job_state
 from contentgen_contract.base import Value
 from contentgen_contract.names import FINAL_PHASES, Kind, Phase, Step
 from contentgen_contract.records import record
@@ -51,6 +53,7 @@ class JobSnapshot:
     meta: _Meta
     spec: dict[str, Any]  # the run's frozen spec, or the resource's if there is no run
     status: _Status
+    facts: JobFacts
     queue: QueueEntry | None = None  # None: it does not wait in the operator's queue
 
     @classmethod
@@ -63,14 +66,13 @@ class JobSnapshot:
         given = ResourceBody.parse(body)
         meta, run = _Meta.model_validate(given.metadata, from_attributes=True), given.run
         if given.ended and given.rerun_requested:
-            # A rerun was requested, and the operator has not started it yet.
             status = _Status(phase=Phase.PENDING, stage=Step.WAITING)
         else:
             status = _Status.model_validate(given.status | {"facts": run.facts if run else {}})
         # userId from the resource's spec, which admission has checked; the run's spec is part of the status.
         spec = {**((run.spec if run else None) or given.spec), "userId": given.spec.get("userId")}
         frozen = _trimmed({name: each for name, each in spec.items() if each is not None})
-        return cls(kind, meta, frozen, status, QueueEntry.parse(kind, body))
+        return cls(kind, meta, frozen, status, JobFacts.of_resource(body), QueueEntry.parse(kind, body))
 
     @property
     def job_id(self) -> str:
@@ -105,6 +107,18 @@ class JobSnapshot:
         """Job status as in the legacy API."""
         return record.legacy_status(self.status.phase, self.status.reason)
 
+    @property
+    def state(self) -> JobState:
+        """State for users."""
+        return job_state(self.facts)
+
+
+def with_request(stored: dict[str, Any], snapshot: JobSnapshot | None) -> dict[str, Any]:
+    """The record, with `requested` if the operator has not taken a request about the run that it describes."""
+    if snapshot is None or snapshot.facts.request is None or snapshot.facts.version != stored.get("runVersion"):
+        return stored
+    return stored | {"requested": snapshot.facts.request.value}
+
 
 def document(snapshot: JobSnapshot) -> dict[str, Any]:
     """The record that the operator is about to write for this state, with an empty list of versions."""
@@ -134,6 +148,8 @@ def document(snapshot: JobSnapshot) -> dict[str, Any]:
         "createdAt": snapshot.meta.creation_timestamp,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,
+        "runVersion": snapshot.facts.version,
+        "requested": snapshot.facts.request,
     } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
 
 

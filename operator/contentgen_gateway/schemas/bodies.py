@@ -22,8 +22,10 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from contentgen_contract import patterns
+from contentgen_contract.advice.job_state import State
 from contentgen_gateway.schemas.refusals import NAME, nearest
 from contentgen_gateway.stores.queries import MOST, JobFilter, JobStatus, Order, Sorted, with_cursor
+from contentgen_gateway.stores.state_filters import StateFilter
 
 JobType = Literal["lora-training", "image-generation", "transcription"]
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
@@ -78,7 +80,11 @@ class Job(Body):
     config: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
     versions: list[dict[str, Any]] = Field(default_factory=list)
-    status: str
+    status: str = Field(description="Status of the legacy API; `state` distinguishes more.")
+    state: State
+    badge: str = Field(description="State in two or three words.")
+    sentence: str = Field(description="State in a sentence.")
+    needs_person: bool = Field(description="Whether nothing happens until a person acts.")
     phase: str | None = None
     progress: int = 0
     stage: str | None = None
@@ -187,15 +193,23 @@ class Paging(Period):
         return with_cursor(wanted, self.cursor)
 
 
+STATE = Field(
+    None,
+    description="Only jobs in this state; `waiting` and `running` include the more specific ones. `needs-me`: jobs for "
+    "which nothing happens until a person acts, and runs whose approval you may give.",
+)
+
+
 class Listing(Paging):
     """Query of a list of jobs."""
 
     type: JobType | None = None
     status: JobStatus | None = None
+    state: StateFilter | None = STATE
 
     def job_filter(self) -> JobFilter:
         """Filter of the records. Raises BadRequest."""
-        return replace(super().job_filter(), type=self.type, status=self.status)
+        return replace(super().job_filter(), type=self.type, status=self.status, state=self.state)
 
 
 def _begin(given: datetime | date | None) -> datetime | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from contentgen_contract.advice.job_state import State
+from contentgen_contract.advice.permitted_actions import Does
 from contentgen_contract.resources.spec import Tag
 from contentgen_gateway.problems import ProblemDetails
 from contentgen_gateway.schemas.bodies import Body, JobType
@@ -18,14 +20,35 @@ class Made(Body):
     type: JobType
     namespace: str
     name: str
+    state: State
     status: str
     created_at: datetime
+
+
+class ViewedAction(Body):
+    """Action that the state of the job permits, and for which the caller has the rights."""
+
+    action: Does
+    pays: bool = Field(description="Whether a payment follows.")
+    costs: str = Field(description="The payment in words.")
+
+
+class JobActionsBody(Body):
+    """State of a job and the actions that the caller may take."""
+
+    job_id: str
+    state: State
+    badge: str
+    sentence: str
+    needs_person: bool
+    actions: list[ViewedAction]
 
 
 class Cancelled(Body):
     """Outcome of a cancellation."""
 
     job_id: str
+    state: State
     status: str = Field(description="`cancelled`; `processing` while the provider has not answered.")
     phase: str | None
     reason: str | None
@@ -37,6 +60,7 @@ class Asked(Body):
     """Accepted request for a run."""
 
     job_id: str
+    state: State
     status: str
     run: int = Field(description="Number of the run.")
 
@@ -45,6 +69,7 @@ class Decided(Body):
     """Approval or rejection that was written; the operator acts on it."""
 
     job_id: str
+    state: State
     status: str
     run: int = Field(description="Number of the run that was approved or rejected.")
 
@@ -53,6 +78,7 @@ class Resumed(Body):
     """State of a resumed job."""
 
     job_id: str
+    state: State
     status: str
     phase: str | None
 

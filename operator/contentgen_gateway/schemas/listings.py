@@ -7,10 +7,12 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from contentgen_contract import patterns
+from contentgen_contract.advice.job_state import State
 from contentgen_contract.records.searching import Condition, conditions
 from contentgen_gateway.problems import BadRequest
-from contentgen_gateway.schemas.bodies import Body, Listing, Paging
+from contentgen_gateway.schemas.bodies import STATE, Body, Listing, Paging
 from contentgen_gateway.stores.queries import JobFilter, JobStatus
+from contentgen_gateway.stores.state_filters import StateFilter
 
 Model = Annotated[str, StringConstraints(pattern=patterns.MODEL_NAME, max_length=128)]
 _WORDS = 16  # of a query
@@ -77,6 +79,7 @@ class TrainingListing(Paging):
 
     list_name = "trainings"
     status: JobStatus | None = None
+    state: StateFilter | None = STATE
 
 
 class LoraStatus(Body):
@@ -84,6 +87,10 @@ class LoraStatus(Body):
 
     job_id: str
     status: str
+    state: State
+    badge: str
+    sentence: str
+    needs_person: bool
     progress: int
     phase: str | None = None
     stage: str | None = None

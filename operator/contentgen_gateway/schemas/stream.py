@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from contentgen_contract.advice.job_state import State
 from contentgen_gateway.schemas.bodies import Body
 
 
@@ -10,6 +11,9 @@ class StreamProgress(Body):
 
     job_id: str
     status: str
+    state: State
+    badge: str
+    sentence: str
     phase: str | None
     progress: int
     stage: str | None
@@ -22,5 +26,8 @@ class End(Body):
 
     job_id: str
     status: str
+    state: State
+    badge: str
+    sentence: str
     reason: str | None = None
     message: str | None = None

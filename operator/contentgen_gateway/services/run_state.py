@@ -128,6 +128,17 @@ def is_suspended(body: Body) -> bool:
     return (body.get("spec") or {}).get("suspend") is True
 
 
+def is_dry_run(body: Body) -> bool:
+    """True if a run of the resource ends with its estimate, and pays nothing."""
+    return (body.get("spec") or {}).get("dryRun") is not None
+
+
+def require_estimated(state: JobRunState, body: Body) -> None:
+    """Raises Problem 409 if the job is no dry run that has ended with an estimate."""
+    if not is_dry_run(body) or state.reason != Reason.ESTIMATED:
+        raise Problem(409, "only an estimated dry run goes on to a paid run; for another run, retry without paid")
+
+
 def require_cancellable(state: JobRunState) -> int:
     """Number of the run to cancel. Raises Problem 409 if it is too late."""
     try:

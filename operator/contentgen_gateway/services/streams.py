@@ -23,6 +23,7 @@ from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Body
 from contentgen_gateway.schemas.stream import End, StreamProgress
+from contentgen_gateway.services.jobs import state_fields
 from contentgen_gateway.stores.queries import JobStatus
 from contentgen_gateway.stores.records import Record
 from contentgen_runtime.kube import API_ERRORS
@@ -158,10 +159,13 @@ class _JobStream:
 
 def progress_of(now: JobSnapshot) -> StreamProgress:
     """Data of a `progress` event."""
-    status = now.status
+    status, state = now.status, now.state
     return StreamProgress(
         job_id=now.job_id,
         status=now.legacy_status,
+        state=state.state,
+        badge=state.badge,
+        sentence=state.sentence,
         phase=status.phase,
         progress=status.progress,
         stage=status.stage,
@@ -172,17 +176,26 @@ def progress_of(now: JobSnapshot) -> StreamProgress:
 
 def end_of(now: JobSnapshot) -> StreamEvent:
     """The `end` event, from the resource."""
-    status = now.status
-    end = End(job_id=now.job_id, status=now.legacy_status, reason=status.reason, message=status.message)
+    status, state = now.status, now.state
+    end = End(
+        job_id=now.job_id,
+        status=now.legacy_status,
+        state=state.state,
+        badge=state.badge,
+        sentence=state.sentence,
+        reason=status.reason,
+        message=status.message,
+    )
     return StreamEvent("end", _end_id(status.completion_time), end)
 
 
 def end_of_record(record: Record) -> StreamEvent:
     """The `end` event, from the record, which outlives the resource."""
     if _ended(record):
-        end = End.model_validate(record)
+        end = End.model_validate(record | state_fields(record))
     else:  # the resource is gone, and the operator has not updated the record yet
-        end = End(job_id=record["jobId"], status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message="it was deleted")
+        gone = {"status": JobStatus.CANCELLED.value, "reason": Reason.CANCELLED.value, "message": "it was deleted"}
+        end = End.model_validate({"jobId": record["jobId"]} | gone | state_fields(gone))
     return StreamEvent("end", _end_id(record.get("completedAt")), end)
 
 

@@ -17,6 +17,7 @@ from contentgen_contract.records.searching import Condition
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.models import names_of
 from contentgen_gateway.problems import BadRequest
+from contentgen_gateway.stores.state_filters import StateFilter, state_filter
 
 Filter = dict[str, Any]
 Sort = tuple[tuple[str, int], ...]
@@ -118,6 +119,8 @@ class JobFilter:
     user_id: str | None = None
     type: str | None = None
     status: JobStatus | None = None
+    state: StateFilter | None = None
+    approvable: Mapping[str, frozenset[Kind]] | None = None  # by the caller, for `StateFilter.NEEDS_ME`; None: any
     model: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -181,6 +184,8 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
         found += [{"versions.0": {"$exists": True}}, {"adoptedBy": {"$exists": False}}]
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
+    if wanted.state is not None:
+        found.append(state_filter(wanted.state, wanted.approvable))
     if wanted.ended_without_result:
         found.append({"status": {"$in": [JobStatus.FAILED.value, JobStatus.CANCELLED.value]}})
     period = {"$gte": wanted.since, "$lt": wanted.until}
@@ -209,13 +214,14 @@ def _index(scope: Scope, wanted: JobFilter) -> str:
         return "terms_created"
     if wanted.tags:
         return "tags_created"
+    by_status = wanted.status is not None or wanted.state is not None
     if not scope.filter():
-        return "user_created" if wanted.user_id else "created"
+        return "user_created" if wanted.user_id else "status_created" if by_status else "created"
     if wanted.user_id:
         return "namespace_user_created"
     if wanted.type:
         return "namespace_type_created"
-    return "namespace_status_created" if wanted.status else "namespace_created"
+    return "namespace_status_created" if by_status else "namespace_created"
 
 
 # Cursors: base64 of the list, its sort order, and the last entry. Not secret; validated when decoded.

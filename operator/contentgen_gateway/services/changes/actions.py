@@ -7,10 +7,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from contentgen_contract.advice import remedies
+from contentgen_contract.advice.job_state import State, state_of_resource
 from contentgen_contract.annotations.approve_run import approval_of, rejection_of
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
@@ -25,6 +27,7 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Authorizer, Verb
+from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Resumed
 from contentgen_gateway.services.changes.editable_job import EditableJob, EditableJobs, annotated
@@ -33,9 +36,11 @@ from contentgen_gateway.services.run_state import (
     JobRunState,
     collect_annotation,
     estimate_of,
+    is_dry_run,
     is_suspended,
     require_amount,
     require_cancellable,
+    require_estimated,
     require_resubmit_token,
     require_retryable,
     require_waiting,
@@ -50,12 +55,13 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Price of another run, which a person confirms before it is paid."""
+    """Price of another run, which a person confirms before it is started."""
 
     run: int  # the number of the run that would begin, or that waits for another payment
     estimate: Estimate | None  # None: unknown
     resubmit: str | None  # the purchase whose reply was lost, and which may have been paid already
     free: tuple[str, ...] = ()  # free remedies, in sentences
+    pays: bool = True  # False: a dry run, which ends with its estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class JobActions:
 
     jobs: EditableJobs
     authorizer: Authorizer
+    live: LiveJobs
     clock: Clock
 
     async def cancel(self, caller: Caller, job_id: str, wait: float) -> Cancelled:
@@ -91,27 +98,39 @@ class JobActions:
                 return None
             return annotated(body, {CANCEL_ANNOTATION: str(number), CHANGED_BY_ANNOTATION: caller.name})
 
-        state = JobRunState.parse(await self._patched(job, make_patch))
-        until = time.monotonic() + wait
+        body = await self._patched(job, make_patch)
+        state, until = JobRunState.parse(body), time.monotonic() + wait
         while not (state.ended and state.number == number) and time.monotonic() < until:
             await asyncio.sleep(_POLL_SECONDS)
-            state = JobRunState.parse(_require_resource(job, await self.jobs.resource(job)))
-        return _outcome(job, state)
+            body = _require_resource(job, await self.jobs.resource(job))
+            state = JobRunState.parse(body)
+        return _outcome(job, state, _state(body))
 
     async def run_again(
-        self, caller: Caller, job_id: str, resubmit: str | None = None, run: int | None = None
+        self,
+        caller: Caller,
+        job_id: str,
+        resubmit: str | None = None,
+        run: int | None = None,
+        *,
+        paid: bool = False,
     ) -> Asked:
-        """Write the annotation that allows a payment. Refused if `run` is given and another run begins.
+        """Write the annotation that allows a payment, or with `paid` remove spec.dryRun after an estimate.
 
-        Raises Problem.
+        Refused if `run` is given and another run begins. Raises Problem.
         """
         job = await self._load_payable(caller, job_id)
-        make_patch = _resubmission(caller, resubmit) if resubmit is not None else _rerun(caller, run, self.clock)
+        if resubmit is not None:
+            make_patch = _resubmission(caller, resubmit)
+        else:
+            make_patch = _paid_run(caller, run) if paid else _rerun(caller, run, self.clock)
         body = await self._patched(job, make_patch)
-        return Asked(job_id=job_id, status="queued", run=JobRunState.parse(body).current)
+        return Asked(job_id=job_id, state=_state(body), status="queued", run=JobRunState.parse(body).current)
 
-    async def quote(self, caller: Caller, job_id: str) -> Quote:
-        """Run that `run_again` would begin, and its price; writes nothing. Raises Problem as `run_again` does."""
+    async def quote(self, caller: Caller, job_id: str, *, paid: bool = False) -> Quote:
+        """Run that `run_again` would begin, and its price; writes nothing. Raises Problem as `run_again` does, and 409
+        if another run is requested already.
+        """
         job = await self._load_payable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
         state = JobRunState.parse(body)
@@ -120,7 +139,11 @@ class JobActions:
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)
         require_retryable(state, body)
-        return Quote(state.number + 1, estimate_of(body), None, free)
+        if state.asked_again:
+            raise Problem(409, "another run is requested already, and begins soon")
+        if paid:
+            require_estimated(state, body)
+        return Quote(state.number + 1, estimate_of(body), None, free, pays=paid or not is_dry_run(body))
 
     async def _load_payable(self, caller: Caller, job_id: str) -> EditableJob:
         """Raises Problem 403, with the missing rule of a Role, if the caller lacks the verb `spend`."""
@@ -146,7 +169,7 @@ class JobActions:
             return annotated(body, {COLLECT_ANNOTATION: value, CHANGED_BY_ANNOTATION: caller.name})
 
         body = await self._patched(job, make_patch)
-        return Asked(job_id=job_id, status="processing", run=JobRunState.parse(body).number)
+        return Asked(job_id=job_id, state=_state(body), status="processing", run=JobRunState.parse(body).number)
 
     async def decide(
         self, caller: Caller, job_id: str, verdict: Verdict, run: int | None = None, amount: str | None = None
@@ -170,7 +193,7 @@ class JobActions:
             return annotated(body, verdicts | {CHANGED_BY_ANNOTATION: caller.name})
 
         body = await self._patched(job, make_patch)
-        return Decided(job_id=job_id, status=JobRunState.parse(body).legacy_status, run=number)
+        return Decided(job_id=job_id, state=_state(body), status=JobRunState.parse(body).legacy_status, run=number)
 
     async def waiting(self, caller: Caller, job_id: str) -> WaitingRun:
         """The run that `decide` would approve or reject; writes nothing. Raises Problem as `decide` does."""
@@ -207,11 +230,15 @@ class JobActions:
                 return None
             return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"suspend": False}}
 
-        state = JobRunState.parse(await self._patched(job, make_patch))
-        return Resumed(job_id=job_id, status=state.legacy_status, phase=state.phase)
+        body = await self._patched(job, make_patch)
+        state = JobRunState.parse(body)
+        return Resumed(job_id=job_id, state=_state(body), status=state.legacy_status, phase=state.phase)
 
     async def _patched(self, job: EditableJob, make_patch: Callable[[Body], Body | None]) -> Body:
-        return _require_resource(job, await self.jobs.patch(job, make_patch))
+        body = _require_resource(job, await self.jobs.patch(job, make_patch))
+        with suppress(ValueError):  # unreadable, as for the watch: the change is made nevertheless
+            self.live.add(job.kind, body)  # lists and pages of this replica show the request at once
+        return body
 
 
 def _require_resource(job: EditableJob, body: Body | None) -> Body:
@@ -223,9 +250,14 @@ def _require_resource(job: EditableJob, body: Body | None) -> Body:
     return body
 
 
-def _outcome(job: EditableJob, state: JobRunState) -> Cancelled:
+def _state(body: Body) -> State:
+    return state_of_resource(body).state
+
+
+def _outcome(job: EditableJob, state: JobRunState, now: State) -> Cancelled:
     return Cancelled(
         job_id=job.job_id,
+        state=now,
         status=state.legacy_status,
         phase=state.phase,
         reason=state.reason,
@@ -246,14 +278,31 @@ def _rerun(caller: Caller, run: int | None, clock: Clock) -> Callable[[Body], Bo
     def make_patch(body: Body) -> Body | None:
         state = JobRunState.parse(body)
         require_retryable(state, body)
-        if run is not None and run != state.number + 1:
-            raise Problem(409, f"run {state.number} has begun since the price was shown; open the job's page again")
+        _require_next(state, run)
         if state.asked_again:  # two simultaneous requests pay for one run
             return None
         token = f"{clock().isoformat(timespec='seconds')}-{secrets.token_hex(4)}"
         return annotated(body, {RERUN_ANNOTATION: token, CHANGED_BY_ANNOTATION: caller.name})
 
     return make_patch
+
+
+def _paid_run(caller: Caller, run: int | None) -> Callable[[Body], Body | None]:
+    def make_patch(body: Body) -> Body | None:
+        state = JobRunState.parse(body)
+        require_retryable(state, body)
+        _require_next(state, run)
+        if state.asked_again:
+            return None
+        require_estimated(state, body)
+        return annotated(body, {CHANGED_BY_ANNOTATION: caller.name}) | {"spec": {"dryRun": None}}
+
+    return make_patch
+
+
+def _require_next(state: JobRunState, run: int | None) -> None:
+    if run is not None and run != state.number + 1:
+        raise Problem(409, f"run {state.number} has begun since the price was shown; open the job's page again")
 
 
 def _resubmission(caller: Caller, given: str) -> Callable[[Body], Body | None]:

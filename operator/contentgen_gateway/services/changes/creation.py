@@ -17,6 +17,7 @@ from contentgen_gateway.problems import BadRequest, Problem
 from contentgen_gateway.schemas.changes import Made
 from contentgen_gateway.schemas.requests import GenerateOrder, JobOrder, checked
 from contentgen_gateway.services.changes.lora_references import LoraReferences
+from contentgen_gateway.services.jobs import state_fields
 from contentgen_gateway.services.ownership import namespace_of, require_may_name
 from contentgen_runtime.kube import Body
 from contentgen_runtime.namespaces import Namespaces
@@ -40,7 +41,8 @@ class JobCreation:
         Raises Problem if the caller may not create it, or the API server refuses it.
         """
         body = await self._resource(caller, order, key)
-        return Made.model_validate(document(await self.creations.announce(order.kind, body)))
+        made = document(await self.creations.announce(order.kind, body))
+        return Made.model_validate(made | state_fields(made))
 
     async def _resource(self, caller: Caller, order: JobOrder, key: str | None) -> Body:
         namespace = namespace_of(caller, order.namespace, self.namespaces)

@@ -6,6 +6,7 @@ from typing import Any
 from contentgen_contract.names import Kind
 from contentgen_contract.records.searching import conditions
 from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
+from contentgen_gateway.stores.state_filters import StateFilter
 
 ALL = frozenset(Kind)
 LORAS = frozenset({Kind.LORA_TRAINING})
@@ -32,6 +33,9 @@ WANTED = [
     for since in (None, NOW)
     for model, made in ((None, False), ("flux-pro", True))
 ]
+WANTED += [JobFilter(user_id=user, type=type_, state=state, approvable=may)
+           for user in (None, "ann") for type_ in (None, "lora-training") for state in StateFilter
+           for may in (None, {}, {"red": LORAS})]  # fmt: skip
 
 PATHS = (
     "/api/jobs/{}", "/api/lora/{}", "/api/lora/status/{}", "/api/jobs/{}/dataset", "/api/assets/{}/download",

@@ -20,6 +20,7 @@ from contentgen_contract.advice.job_state import (
 )
 from contentgen_contract.advice.permitted_actions import Does, Right
 from contentgen_contract.advice.reasons import REASONS, Costs
+from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.names import FINAL_PHASES, Phase, Reason
 from contentgen_contract.resources.queue_position import QueuePosition
 
@@ -34,6 +35,7 @@ def resource(
     reason: str | None = None,
     run: dict[str, Any] | None = None,
     *,
+    annotations: dict[str, str] | None = None,
     rerun: str | None = None,
     generation: int = 1,
     deleting: bool = False,
@@ -41,9 +43,10 @@ def resource(
     **spec: Any,
 ) -> dict[str, Any]:
     """A resource of which run 1 is the last, unless `run` says another one."""
-    metadata = {"uid": "u", "name": "a", "namespace": "n", "generation": generation}
+    metadata: dict[str, Any] = {"uid": "u", "name": "a", "namespace": "n", "generation": generation}
+    metadata["annotations"] = named(annotations or {})
     if rerun is not None:
-        metadata["annotations"] = {"contentgen.dev/rerun": rerun}
+        metadata["annotations"]["contentgen.dev/rerun"] = rerun
     if deleting:
         metadata["deletionTimestamp"] = "2026-11-21T00:00:00Z"
     own = {"phase": phase, "reason": reason, "observedGeneration": 1, "progress": 50, "cost": COST}
@@ -55,6 +58,11 @@ def actions(found: JobState) -> dict[str, Costs]:
     return {each.does.value: each.costs for each in found.actions if each.does not in ALWAYS}
 
 
+def named(annotations: dict[str, str]) -> dict[str, str]:
+    return {f"contentgen.dev/{name}": value for name, value in annotations.items()}
+
+
+APPROVED = {"approve": "1-0.28", "approved-by": "ann"}
 MADE = {"versions": [{"version": 1}]}
 WAITING = {"approval": {"amount": "0.28"}}
 TOKEN = {"message": "allow another payment with the annotation contentgen.dev/resubmit=ab12"}
@@ -84,6 +92,10 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         "paused", "Paused", "Nothing is started and nothing is paid until it is resumed.",
         {"resume": ONCE, "cancel": FREE},
     ),
+    "resumed": (
+        resource("Suspended", "Suspended"),
+        "queued", "Resuming", "It was resumed, and continues soon.", {"cancel": FREE},
+    ),
     "suspended-unread": (resource("Pending", suspend=True), "paused", "Paused", "", {"resume": ONCE, "cancel": FREE}),
     "suspended-with-store-fault": (
         resource("Suspended", "StoreUnavailable", suspend=True),
@@ -102,6 +114,26 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         "waiting-for-approval", "Waiting for approval",
         "A person with the right to approve must allow the payment of at most 0.28 USD; nothing is paid before.",
         {"approve": ONCE, "reject": FREE, "cancel": FREE},
+    ),
+    "approved": (
+        resource("AwaitingApproval", "AwaitingApproval", WAITING, annotations=APPROVED),
+        "queued", "Decided", "A person has decided on its approval; the run continues or ends soon.", {"cancel": FREE},
+    ),
+    "rejected-soon": (
+        resource("AwaitingApproval", "AwaitingApproval", WAITING, annotations={"reject": "1", "approved-by": "ann"}),
+        "queued", "Decided", "", {"cancel": FREE},
+    ),
+    "approved-another-price": (
+        resource("AwaitingApproval", "AwaitingApproval", {"approval": {"amount": "0.30"}}, annotations=APPROVED),
+        "waiting-for-approval", "Waiting for approval", "", {"approve": ONCE, "reject": FREE, "cancel": FREE},
+    ),
+    "approved-before-it-waited": (
+        resource(
+            "AwaitingApproval", "AwaitingApproval",
+            {"approval": {"amount": "0.28", "lapsed": [given_verdicts(named(APPROVED))[0].digest]}},
+            annotations=APPROVED,
+        ),
+        "waiting-for-approval", "Waiting for approval", "", {"approve": ONCE, "reject": FREE, "cancel": FREE},
     ),
     "approval-of-unknown-price": (
         resource("AwaitingApproval", "AwaitingApproval", {"approval": {"amount": "unknown"}}, status={"cost": None}),
@@ -169,7 +201,7 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
     "asked-again": (
         resource("Completed", "Completed", REQUEST, rerun="x", status=MADE),
         "running-again", "Running again (version 2)",
-        "Another run is requested and begins soon; it makes version 2.", {"cancel": FREE},
+        "Another run is requested and begins soon.", {"cancel": FREE},
     ),
     "asked-again-after-failure": (
         resource("Failed", "JobFailed", rerun="x"),
@@ -210,6 +242,19 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
     "failed-for-its-spec": (resource("Failed", "InsufficientFrames"), "failed", "Failed", "", {}),
     "failed-with-result": (
         resource("Failed", "OutputMissing", REQUEST, status={"stage": "Storing"}),
+        "failed", "Failed", "", {"collect": FREE, "retry": PAYS},
+    ),
+    "fetched-again": (
+        resource(
+            "Failed", "OutputMissing", REQUEST, status={"stage": "Storing"}, annotations={"collect": "1"}
+        ),
+        "running", "Fetching again", "The paid result is fetched again soon; nothing is paid for it.", {},
+    ),
+    "fetched-again-before": (
+        resource(
+            "Failed", "OutputMissing", REQUEST | {"collect": {"asked": "1"}}, status={"stage": "Storing"},
+            annotations={"collect": "1"},
+        ),
         "failed", "Failed", "", {"collect": FREE, "retry": PAYS},
     ),
     "refused-edit": (resource("Failed", "InvalidSpec", status=MADE), "failed", "Failed", "", {}),
@@ -298,7 +343,7 @@ RECORDS = {
                  "waiting-for-approval"),
     "version-3": ({"status": "processing", "phase": "Processing", "runVersion": 3}, "running-again"),
     "new": ({"status": "queued"}, "queued"),
-    "asked-again": ({"status": "completed", "phase": "Completed", "requested": True}, "running-again"),
+    "asked-again": ({"status": "completed", "phase": "Completed", "requested": "run"}, "running-again"),
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.job_steps import job_steps
 from contentgen_contract.names import Kind, Phase, Reason
 
@@ -45,7 +45,7 @@ def test_steps(name: str) -> None:
 
 
 def test_steps_of_a_requested_run() -> None:
-    facts = JobFacts(phase=Phase.COMPLETED, reason=Reason.COMPLETED, progress=100, ended=True, requested=True)
+    facts = JobFacts(phase=Phase.COMPLETED, reason=Reason.COMPLETED, progress=100, ended=True, request=UserRequest.RUN)
     assert {each.mark for each in job_steps(LORA, facts)} == {"waiting"}
 
 

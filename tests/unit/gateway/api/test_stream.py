@@ -98,6 +98,9 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     assert first["data"] == {
         "jobId": "a",
         "status": "processing",
+        "state": "running",
+        "badge": "Running",
+        "sentence": "A Job downloads the source and prepares the provider's input. Free.",
         "phase": "Preparing",
         "progress": 10,
         "stage": "Downloading",
@@ -106,7 +109,8 @@ async def test_a_job_is_followed_to_its_end(world: Served) -> None:
     }
     assert second is not None
     assert (second["id"], second["data"]["progress"], second["data"]["message"]) == ("2", 60, "at the provider")
-    end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None}
+    words = {"state": "completed", "badge": "Completed", "sentence": "The outputs are stored."}
+    end = {"jobId": "a", "status": "completed", "reason": "Completed", "message": None} | words
     assert last == {"id": "end 2026-11-01T12:30:00Z", "event": "end", "data": end}
     assert after is None
     assert world.dependencies.live._followers == {}
@@ -145,7 +149,8 @@ async def test_a_finished_job_answers_with_its_end_at_once(world: Served) -> Non
     async with world.events(job) as events:
         end, after = await events.next(), await events.next()
     assert end is not None
-    assert end["data"] == {"jobId": job, "status": "failed", "reason": "NoAudio", "message": "no sound in it"}
+    words = {"state": "failed", "badge": "Failed", "sentence": "no sound in it."}
+    assert end["data"] == {"jobId": job, "status": "failed", "reason": "NoAudio", "message": "no sound in it"} | words
     assert after is None
     async with world.events(job, last=end["id"]) as events:
         assert events.response.status_code == 204

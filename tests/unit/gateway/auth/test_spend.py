@@ -149,7 +149,7 @@ async def test_a_paid_result_is_fetched_again_without_the_verb_spend(world: Worl
     async with world.client("eve") as eve:
         answers = [await eve.post(f"/api/jobs/{job}/collect") for _ in range(2)]
     assert [each.status_code for each in answers] == [202, 202]
-    assert answers[0].json() == {"jobId": job, "status": "processing", "run": 2}
+    assert answers[0].json() == {"jobId": job, "state": "running", "status": "processing", "run": 2}
     assert world.api.written == [("PATCH", AT)], "asked for twice before it begins, it is one"
     assert annotations(world) == {COLLECT_ANNOTATION: "2", CHANGED_BY_ANNOTATION: "eve"}
 
@@ -347,7 +347,7 @@ async def test_a_suspended_job_is_resumed(world: World) -> None:
         answer = await ann.post(f"/api/jobs/{job}/resume")
         assert (answer.status_code, answer.json()) == (
             200,
-            {"jobId": job, "status": "processing", "phase": "Suspended"},
+            {"jobId": job, "state": "queued", "status": "processing", "phase": "Suspended"},
         )
         assert world.api.resources[AT]["spec"] == {"suspend": False}
         assert annotations(world) == {CHANGED_BY_ANNOTATION: "ann"}
