@@ -186,6 +186,7 @@ class Reason(StrEnum):
     COLLECTING = "Collecting"
     SUSPENDED = "Suspended"
     WAITING_FOR_LORA = "WaitingForLora"
+    LORA_MISSING = "LoraMissing"
     WAITING_FOR_LORA_NAME = "WaitingForLoraName"
     CLUSTER_NOT_CONFIRMED = "ClusterNotConfirmed"
     STORE_UNAVAILABLE = "StoreUnavailable"
@@ -232,6 +233,9 @@ class Reason(StrEnum):
     RESULT_UNREACHABLE = "ResultUnreachable"
     RESULT_INVALID = "ResultInvalid"
 
+
+LORA_WAITS = (Reason.WAITING_FOR_LORA, Reason.LORA_MISSING, Reason.LORA_FAILED)
+"""Reasons of an ImageGeneration that waits for a LoraTraining."""
 
 # Reasons with which a worker may end a run: about the source, the provider's result, or a spec that its image does not
 # support. The operator rejects an outcome with any other reason.

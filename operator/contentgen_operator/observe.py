@@ -9,6 +9,7 @@ from typing import Any
 from kubernetes.aio.client.exceptions import ApiException
 from pydantic import ValidationError
 
+from contentgen_contract.advice.job_state import State, state_of_resource
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
@@ -651,7 +652,16 @@ class Observer:
         key = _model_key(status.versions, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
-        return LoraView(name=name, phase=phase, model_key=key, message=message, trainings=trainings)
+        now = state_of_resource(body)
+        return LoraView(
+            name=name,
+            phase=phase,
+            model_key=key,
+            message=message,
+            state=now.badge.lower() + (f", {now.progress} %" if now.progress is not None and not now.ended else ""),
+            estimated=now.state is State.ESTIMATED,
+            trainings=trainings,
+        )
 
     async def _observe_expired_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         """A LoraTraining that is gone: usable if its spec.ttlSecondsAfterFinished was over, missing if a person

@@ -10,7 +10,7 @@ from contentgen_contract.advice import remedies as advice
 from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
 from contentgen_contract.annotations.approve_run import describe_ignored_verdict
 from contentgen_contract.annotations.cancel_run import describe_ignored
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import LORA_WAITS, Kind, Phase, Reason
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.queue_position import QueuePosition
 from contentgen_contract.worker.log import human_bytes
@@ -276,7 +276,7 @@ def _under_way(item: Item, context: ResourceContext) -> tuple[str, ...]:
     pending = [pod for pod in _current(item, context) if (pod["status"].get("phase") or "Pending") == "Pending"]
     if pending:
         return (f"describe pod {pending[-1]['metadata']['name']}",)
-    if item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED):
+    if item.status.reason in LORA_WAITS:
         missing = [name for name, lora in context.loras.items() if lora is None]
         unready = [name for name, lora in context.loras.items() if lora is not None and not lora.status.versions]
         return (*(f"contentgen why lora/{name}" for name in unready), *(("get loratrainings",) if missing else ()))
@@ -312,5 +312,5 @@ def _command(remedy: Remedy, item: Item) -> str:
 
 def needs_loras(item: Item) -> bool:
     """True if the state of its LoRAs belongs in the report."""
-    waits = item.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
+    waits = item.status.reason in LORA_WAITS
     return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)

@@ -65,6 +65,7 @@ WAITS: dict[Reason, NamedWait] = {
     Reason.SUSPENDED: _PAUSED,
     Reason.QUEUED: _QUEUED,
     Reason.WAITING_FOR_LORA: NamedWait(State.WAITING_FOR_LORA, "Waiting for LoRA"),
+    Reason.LORA_MISSING: NamedWait(State.WAITING_FOR_LORA, "LoRA missing", needs_person=True),
     Reason.LORA_FAILED: NamedWait(State.WAITING_FOR_LORA, "LoRA failed", needs_person=True),
     Reason.CIRCUIT_OPEN: NamedWait(State.WAITING, "Waiting for provider"),
     Reason.PROVIDER_UNAVAILABLE: NamedWait(State.WAITING, "Waiting for provider"),

@@ -245,14 +245,24 @@ REASONS: dict[Reason, Explanation] = {
         "The message has the price and the number of the run; a training set is shown by the gateway.",
     ),
     Reason.WAITING_FOR_LORA: Explanation(
-        "A LoraTraining named in spec.loras does not exist or is not finished.",
+        "A LoraTraining named in spec.loras is not finished.",
         Paid.NOTHING,
         Kept.RUN,
         (
-            Remedy(Action.REPAIR, Costs.ONCE, "Apply that LoraTraining, or wait for it; the generation starts then"),
+            Remedy(Action.WAIT, Costs.ONCE, "Wait for that LoraTraining; the generation starts then"),
             Remedy(Action.EDIT, Costs.ONCE, "Name another LoRA in spec.loras"),
         ),
-        "List the LoraTrainings of the namespace and check the name and phase: kubectl get loratrainings.",
+        "The message has the state of the LoraTraining; kubectl contentgen why of that one shows more.",
+    ),
+    Reason.LORA_MISSING: Explanation(
+        "A LoraTraining named in spec.loras does not exist in the namespace.",
+        Paid.NOTHING,
+        Kept.RUN,
+        (
+            Remedy(Action.REPAIR, Costs.ONCE, "Apply that LoraTraining; the generation starts once it is finished"),
+            Remedy(Action.EDIT, Costs.ONCE, "Correct the name in spec.loras"),
+        ),
+        "List the LoraTrainings of the namespace and compare the names: kubectl get loratrainings.",
     ),
     Reason.WAITING_FOR_LORA_NAME: Explanation(
         "An older LoraTraining of the same user and namespace has the same spec.loraName. Nothing is paid while "

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from contentgen_contract.api_paths import InvalidName, equals
 from contentgen_contract.base import Value
-from contentgen_contract.names import Reason
+from contentgen_contract.names import LORA_WAITS
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.prices import PRICES, Price
@@ -260,7 +260,7 @@ def _state_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> Fo
 
 def _waits_for_lora(resource: Resource) -> bool:
     """True if the trainings of its LoRAs, which determine the purchase, are not known yet."""
-    return resource.status.reason in (Reason.WAITING_FOR_LORA, Reason.LORA_FAILED)
+    return resource.status.reason in LORA_WAITS
 
 
 def _state_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:

@@ -325,34 +325,45 @@ def _audio_text(facts: AudioFacts) -> str:
 def _wait_for_lora(case: DecisionInput) -> Plan | None:
     if not isinstance(case.spec, ImageGenerationSpec):
         return None
-    unready = next((lora for lora in case.observed.loras if lora.model_key is None), None)
-    if unready is None:
+    unready = [lora for lora in case.observed.loras if lora.model_key is None]
+    if not unready:
         return None
     # Nothing was started or paid, so an edit, such as another LoRA's name, replaces this run at once.
     run = replacing_run(case.resource, case.run, case.now)
     if run is not None:
         run_state = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
         return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
-    return new_plan(case, _missing_lora_state(case, unready), again=recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
+    worst = min(unready, key=lambda lora: (lora.phase is not None, lora.phase is not Phase.FAILED))
+    return new_plan(case, _unready_lora_state(case, worst), again=recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
 
 
-def _missing_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
+def _unready_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
     """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
-    if lora.phase is Phase.FAILED:
-        paid = "nothing more is paid" if case.run.paid_attempt > 1 else "nothing was paid"
-        message = (
-            f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; {paid} here, and it goes on by "
-            "itself once that LoraTraining has a version, or with another LoRA in spec.loras"
-        )
-        return RunState(phase=before_submission(case), reason=Reason.LORA_FAILED, message=message)
-    state = lora.phase.value if lora.phase else "missing"
-    message = f"waiting for LoraTraining {lora.name}, which is {state}"
-    if lora.phase is Phase.COMPLETED:
-        message += (
-            ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
-            "class); train it in this class, or give its address as path in spec.loras"
-        )
-    return RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA, message=message)
+    paid = "nothing more is paid" if case.run.paid_attempt > 1 else "nothing was paid"
+    goes_on = f"{paid} here, and it goes on by itself once that LoraTraining has a version, or with another LoRA in"
+    match lora.phase:
+        case None:
+            reason = Reason.LORA_MISSING
+            message = f"LoraTraining {lora.name} does not exist in this namespace; {goes_on} spec.loras"
+        case Phase.FAILED:
+            reason = Reason.LORA_FAILED
+            message = f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; {goes_on} spec.loras"
+        case phase:
+            reason = Reason.WAITING_FOR_LORA
+            message = f"waiting for LoraTraining {lora.name}, which is {lora.state or phase.value}{_without_file(lora)}"
+    return RunState(phase=before_submission(case), reason=reason, message=message)
+
+
+def _without_file(lora: LoraView) -> str:
+    """Clause about a LoraTraining that has ended without a usable file; empty for one that has not ended."""
+    if lora.estimated:
+        return ": nothing was trained; remove spec.dryRun there, and the training is paid"
+    if lora.phase is not Phase.COMPLETED:
+        return ""
+    return (
+        ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
+        "class); train it in this class, or give its address as path in spec.loras"
+    )
 
 
 def _gate(case: DecisionInput) -> Plan:

@@ -24,6 +24,7 @@ _WARNINGS = (
     Reason.POD_NOT_STARTED,
     Reason.RETRYING,
     Reason.LORA_FAILED,
+    Reason.LORA_MISSING,
     Reason.WAITING_FOR_LORA_NAME,
     Reason.CLUSTER_NOT_CONFIRMED,
 )

@@ -295,6 +295,8 @@ class LoraView(Value):
     phase: Phase | None = None  # None: there is no such resource
     model_key: str | None = None  # key of the newest version's file; None: none is usable
     message: str = ""  # of its status
+    state: str = ""  # its state in words, such as "running, 63 %"
+    estimated: bool = False  # its last run was a dry run
     trainings: tuple[Purchase, ...] = ()  # collected purchases under its name
 
 

@@ -131,7 +131,8 @@ class EventHandlers:
         if kind is Kind.LORA_TRAINING:
             for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
                 await self._wake(waiting)
-        if kind is Kind.LORA_TRAINING and over:
+        new = not status.get("phase")  # created, so that it is no longer missing
+        if kind is Kind.LORA_TRAINING and (over or new):
             for user in self._dependents.of(ref):
                 await self._wake(user)
         if over or not served:

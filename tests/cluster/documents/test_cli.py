@@ -77,7 +77,7 @@ def test_a_failed_one(world: ClusterWorld) -> None:
 def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
     spec = PICTURE | {"model": "flux-lora", "loras": [{"loraRef": {"name": "not-there"}}]}
     world.apply("ImageGeneration", "plugin-waits", spec)
-    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
+    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "LoraMissing")
     story = world.plugin("why", "imagegen", "plugin-waits")
     assert "lora/not-there: does not exist in this namespace" in story
     assert "is under way" in world.plugin("retry", "plugin-waits", "--yes", code=1)
@@ -86,7 +86,7 @@ def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("phase") == "Suspended")
     assert "kubectl contentgen resume imagegen/plugin-waits" in world.plugin("why", "plugin-waits")
     assert "is resumed" in world.plugin("resume", "plugin-waits")
-    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "WaitingForLora")
+    world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "LoraMissing")
     assert "Nothing was paid for this run." in world.plugin("cancel", "plugin-waits")
     ended = world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "Cancelled")
     assert ended["status"]["run"]["billed"] is False

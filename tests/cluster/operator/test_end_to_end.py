@@ -44,7 +44,7 @@ def transcription(film: str) -> Spec:
 def test_three_kinds_complete(world: ClusterWorld, film: str) -> None:
     before = len(world.billed())
     world.apply("ImageGeneration", "three", pictures(model="flux-lora", loras=[{"loraRef": {"name": "three"}}]))
-    waiting = world.wait("ImageGeneration", "three", lambda s: s.get("reason") == "WaitingForLora")
+    waiting = world.wait("ImageGeneration", "three", lambda s: s.get("reason") == "LoraMissing")
     assert "LoraTraining three" in waiting["status"]["message"]
     world.apply("LoraTraining", "three", lora(film))
     world.apply("Transcription", "three", transcription(film))

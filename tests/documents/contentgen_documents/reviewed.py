@@ -228,7 +228,7 @@ _UNDER_WAY = "a run that is under way, whatever the machine's speed"
 _HEALTHY = "a healthy release says nothing of the kind: what it does say must be found"
 _UNCHANGED = "the release stays as it is: the server is asked, and does nothing"
 _CANCEL = (
-    "kubectl apply -f waiting.yaml && kubectl wait imagegen/waiting --for=jsonpath='{.status.reason}'=WaitingForLora"
+    "kubectl apply -f waiting.yaml && kubectl wait imagegen/waiting --for=jsonpath='{.status.reason}'=LoraMissing"
     " && kubectl contentgen cancel imagegen/waiting"
 )
 _RETRY = (

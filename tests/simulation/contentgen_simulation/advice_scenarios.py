@@ -307,8 +307,16 @@ async def _trained(place: ScenarioPlace) -> None:
     place.kind = kind
 
 
-@scenario(Reason.WAITING_FOR_LORA, "there is none", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
+@scenario(Reason.LORA_MISSING, "there is none", IMAGES, {REPAIR: ONCE, EDIT: ONCE})
 async def _(place: ScenarioPlace) -> None:
+    _draws(place)
+    place.repair = lambda: _trained(place)
+    await place.until_reason(Reason.LORA_MISSING)
+
+
+@scenario(Reason.WAITING_FOR_LORA, "it is in training", IMAGES, {WAIT: ONCE, EDIT: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    place.world.kube.apply(LORA, SPECS[LORA])
     _draws(place)
     place.repair = lambda: _trained(place)
     await place.until_reason(Reason.WAITING_FOR_LORA)
@@ -1298,7 +1306,7 @@ NOT_IN_A_LATER_ATTEMPT = frozenset(
         *(Reason.SOURCE_UNREACHABLE, Reason.SOURCE_TOO_LARGE, Reason.SOURCE_CHECKSUM_MISMATCH, Reason.SOURCE_EMPTY),
         *(Reason.UNSUPPORTED_MEDIA, Reason.NO_VIDEO, Reason.NO_AUDIO, Reason.INSUFFICIENT_FRAMES),
         # It uses the LoRA's files of the first attempt.
-        *(Reason.WAITING_FOR_LORA, Reason.LORA_FAILED),
+        *(Reason.WAITING_FOR_LORA, Reason.LORA_MISSING, Reason.LORA_FAILED),
     }
 )
 

@@ -126,7 +126,7 @@ def test_the_files_that_readers_write_are_in_the_documents() -> None:
         "helm install contentgen charts/contentgen --set gateway.replicas=many",
         "helm install contentgen charts/content",
         "helm template contentgen charts/contentgen --show-only templates/network.yaml",
-        'curl "http://localhost:5000/api/jobs?state=completed"',
+        'curl "http://localhost:5000/api/jobs?phase=completed"',
         "curl http://localhost:5000/api/job",
         "curl http://localhost:5000/api/jobs -d '{}'",
         "docker build --file worker/Dockerfile .",

@@ -208,7 +208,7 @@ async def test_an_image_waits_for_a_lora_of_another_class_and_says_where_its_fil
         await world.step(IMAGES)
     waiting = world.status(IMAGES)
     assert (waiting.reason, waiting.message) == (
-        Reason.WAITING_FOR_LORA, "waiting for LoraTraining jesse, which is Pending"
+        Reason.WAITING_FOR_LORA, "waiting for LoraTraining jesse, which is queued"
     )  # fmt: skip
     trained = world.kube.resources[LORA, "jesse"]
     trained["status"] = {"phase": "Completed"}

@@ -396,7 +396,7 @@ async def test_an_image_waits_for_a_lora_that_a_person_deleted(world: World) -> 
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     for _ in range(3):
         await world.step(IMAGES)
-    assert world.status(IMAGES).reason == Reason.WAITING_FOR_LORA
+    assert world.status(IMAGES).reason == Reason.LORA_MISSING
 
 
 async def test_the_last_resource_of_a_name_decides_whether_its_lora_is_used(world: World) -> None:
@@ -408,7 +408,7 @@ async def test_the_last_resource_of_a_name_decides_whether_its_lora_is_used(worl
     world.kube.apply(IMAGES, PICTURE, THIRD_UID)
     for _ in range(3):
         await world.step(IMAGES)
-    assert world.status(IMAGES).reason == Reason.WAITING_FOR_LORA
+    assert world.status(IMAGES).reason == Reason.LORA_MISSING
 
 
 async def test_the_lora_of_a_namespace_before_this_one_is_not_used(world: World) -> None:
@@ -420,7 +420,7 @@ async def test_the_lora_of_a_namespace_before_this_one_is_not_used(world: World)
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     for _ in range(3):
         await world.step(IMAGES)
-    assert world.status(IMAGES).reason == Reason.WAITING_FOR_LORA
+    assert world.status(IMAGES).reason == Reason.LORA_MISSING
     assert len(world.provider.posts) == 1
 
 

@@ -153,7 +153,7 @@ async def test_waiting_for_a_lora_that_never_comes_costs_less_and_less(monkeypat
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "none"}}]})
     for _ in range(3):
         await world.step(IMAGES)
-    assert world.status(IMAGES).reason == "WaitingForLora"
+    assert world.status(IMAGES).reason == "LoraMissing"
     assert await reconciles(world, timedelta(days=1)) < 200
 
 

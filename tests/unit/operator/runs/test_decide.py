@@ -654,7 +654,23 @@ def with_lora(**changes: Any) -> Resource:
     return resource(IMAGES, spec=spec, **changes)
 
 
-@pytest.mark.parametrize("phase", [None, Phase.PENDING, Phase.PREPARING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN])
+def test_a_missing_lora_is_named_before_one_in_training() -> None:
+    loras = (LoraView(name="jesse", phase=Phase.PROCESSING, state="running, 63 %"), LoraView(name="jese"))
+    plan = decide(with_lora(), Observation(loras=loras), NOW, POLICY)
+    assert reason(plan) == (Phase.PENDING, Reason.LORA_MISSING)
+    assert (plan.status.message or "").startswith("LoraTraining jese does not exist in this namespace; nothing was")
+    plan = decide(with_lora(), Observation(loras=loras[:1]), NOW, POLICY)
+    assert plan.status.message == "waiting for LoraTraining jesse, which is running, 63 %"
+    assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
+
+
+def test_an_estimated_lora_is_not_waited_for_in_silence() -> None:
+    lora = LoraView(name="jesse", phase=Phase.COMPLETED, state="estimated", estimated=True)
+    plan = decide(with_lora(), Observation(loras=(lora,)), NOW, POLICY)
+    assert "remove spec.dryRun there" in (plan.status.message or "")
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.PREPARING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN])
 def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
     plan = decide(with_lora(), Observation(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
     assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
@@ -767,7 +783,7 @@ def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> No
         resource(IMAGES, status, spec=spec), Observation(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
     )
     assert not buys(plan)
-    assert reason(plan) == (Phase.SUBMITTING, Reason.WAITING_FOR_LORA), "phases only go forward"
+    assert reason(plan) == (Phase.SUBMITTING, Reason.LORA_MISSING), "phases only go forward"
 
 
 @pytest.mark.parametrize("kind", Kind)
