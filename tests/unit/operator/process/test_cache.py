@@ -166,7 +166,7 @@ async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]
     assert len(woken.reports) == 1
 
 
-async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished() -> None:
+async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_created_and_finished() -> None:
     woken = Woken()
     loras = [{"loraRef": {"name": "face"}}, {"path": "https://x"}]
     user = body() | {"spec": {"loras": loras}, "status": {}}
@@ -175,7 +175,9 @@ async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_finished() -> Non
     def lora(name: str, given: dict[str, Any]) -> dict[str, Any]:
         return with_meta(given, name=name, uid=name)
 
-    assert await woken.sees(Kind.LORA_TRAINING, lora("face", body())) == ["face"]
+    assert await woken.sees(Kind.LORA_TRAINING, lora("face", body(phase=None))) == ["it", "face"], "no longer missing"
+    preparing = lora("face", body(phase="Preparing"))
+    assert await woken.sees(Kind.LORA_TRAINING, with_meta(preparing, resourceVersion="9")) == ["face"]
     assert await woken.sees(Kind.LORA_TRAINING, lora("other", done())) == []
     assert await woken.sees(Kind.LORA_TRAINING, lora("face", done())) == ["it"]
     await woken.sees(Kind.IMAGE_GENERATION, user, deleted=True)

@@ -346,3 +346,21 @@ async def test_a_result_that_was_not_stored_is_collected_by_the_next_resource(
     world.kube.apply(kind, SPECS[kind], uid="another-uid")
     status = await world.finish(kind)
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)
+
+
+async def test_a_missing_lora_is_told_from_one_in_training(world: World) -> None:
+    world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "it"}}]}, uid="images-uid")
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert (status.phase, status.reason) == (Phase.PENDING, "LoraMissing")
+    assert (status.message or "").startswith("LoraTraining it does not exist in this namespace; nothing was paid here")
+    world.kube.apply(LORA, SPECS[LORA])
+    await world.finish(LORA, Phase.PROCESSING)
+    await world.step(IMAGES)
+    status = world.status(IMAGES)
+    assert (status.reason, status.message) == (
+        "WaitingForLora", "waiting for LoraTraining it, which is running, 60 %"
+    )  # fmt: skip
+    await world.finish(LORA)
+    assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 2
