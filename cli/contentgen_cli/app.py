@@ -275,6 +275,9 @@ def retry(
     names: Names,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    paid: Annotated[
+        bool, typer.Option("--paid", help="After a dry run: remove spec.dryRun and start the paid run.")
+    ] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -282,17 +285,17 @@ def retry(
 ) -> None:
     """Run a resource once more with the same inputs.
 
-    Shows the expected cost, and asks for confirmation if the last run was paid.
+    Shows the expected cost, and asks for confirmation if the last run was paid. A dry run pays nothing again.
     """
     from contentgen_cli.commands import retrying
     from contentgen_cli.item import utc_now
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
-        plan = retrying.retry(item, utc_now())
+        plan = retrying.paid_run(item) if paid else retrying.retry(item, utc_now())
         printing.say(*plan.text.split("\n"))
         if plan.ask and not yes:
-            _confirm("Pay and run it again?")
+            _confirm("Pay and run it?" if paid else "Pay and run it again?")
         cluster.patch(item, plan.change)
         printing.say(f"{item.reference} runs again. Follow it: "
               f"{cluster.command(f'contentgen watch {item.reference}', item.namespace)}")  # fmt: skip

@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError
 
 from contentgen_cli import target
 from contentgen_cli.errors import CliError
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import JobState, job_state
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.base import Value
 from contentgen_contract.names import FINAL_PHASES, Kind, Phase
@@ -34,6 +36,7 @@ class Item(Value):
     annotations: dict[str, str] = Field(default_factory=dict)
     spec: Body
     status: ResourceStatus
+    job: JobFacts = Field(default_factory=JobFacts)
 
     @classmethod
     def parse(cls, kind: Kind, body: Body) -> "Item":
@@ -64,7 +67,13 @@ class Item(Value):
             annotations=meta.annotations,
             spec=given.spec,
             status=status,
+            job=JobFacts.of_resource(body),
         )
+
+    @property
+    def state(self) -> JobState:
+        """State in words, as in pages and API."""
+        return job_state(self.job)
 
     @property
     def reference(self) -> str:
@@ -90,10 +99,8 @@ class Item(Value):
     @property
     def settled(self) -> bool:
         """True if the operator has processed the spec and annotations, and nothing happens until a user acts."""
-        status = self.status
-        rerun = status.run.rerun if status.run else self.rerun
-        seen = status.observed_generation >= self.generation and rerun == self.rerun
-        return seen and status.phase in _SETTLED and not self.deleting
+        seen = self.status.observed_generation >= self.generation and self.job.request is None
+        return seen and self.status.phase in _SETTLED and not self.deleting
 
     @property
     def succeeded(self) -> bool:

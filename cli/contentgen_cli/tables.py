@@ -27,9 +27,9 @@ def versions(item: Item, only: int | None) -> tuple[VersionStatus, ...]:
             raise CliError(f"{item.reference} has no version {only}; existing versions: {known}")
         return chosen
     if not found:
-        phase = item.status.phase or "not started"
         raise CliError(
-            f"{item.reference} has no files yet: it is {phase}. See the cause: kubectl contentgen why {item.reference}"
+            f"{item.reference} has no files yet: it is {item.state.badge}. See the cause: kubectl contentgen why "
+            f"{item.reference}"
         )
     return tuple(found)
 

@@ -9,6 +9,7 @@ from typing import Any
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies
+from contentgen_contract.advice.job_state import State
 from contentgen_contract.advice.reasons import Action, Costs, Paid
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
 
@@ -25,6 +26,12 @@ class Retry:
 def retry(item: Item, now: datetime) -> Retry:
     """The next run, or the resubmission. Raises CliError if there is nothing to retry."""
     _refuse(item)
+    if item.job.estimates:
+        text = (
+            "It is a dry run (spec.dryRun): another run pays nothing and ends with an estimate. The paid run: kubectl "
+            f"contentgen retry {item.reference} --paid"
+        )
+        return Retry(_annotation(RERUN_ANNOTATION, now.isoformat(timespec="microseconds")), text, ask=False)
     token = item.facts.token
     if token is not None:
         return Retry(_annotation(RESUBMIT_ANNOTATION, token), f"{_resubmit_advice(item)}\n{_estimate(item)}", ask=True)
@@ -32,6 +39,18 @@ def retry(item: Item, now: datetime) -> Retry:
     if item.status.phase is Phase.COMPLETED:
         return Retry(change, f"It is Completed: another run makes another version.\n{_estimate(item)}", ask=True)
     return Retry(change, f"{_payment_state(item)}\n{_estimate(item)}", ask=was_paid(item))
+
+
+def paid_run(item: Item) -> Retry:
+    """The paid run after an estimate: spec.dryRun is removed. Raises CliError for another resource."""
+    _refuse(item)
+    if item.state.state is not State.ESTIMATED or not item.job.estimates:
+        raise CliError(
+            f"{item.reference} is no dry run that has ended with an estimate: it is {item.state.badge}. Run it once "
+            f"more: kubectl contentgen retry {item.reference}"
+        )
+    text = f"spec.dryRun is removed, and the paid run starts.\n{_estimate(item)}"
+    return Retry({"spec": {"dryRun": None}}, text, ask=True)
 
 
 def _payment_state(item: Item) -> str:
@@ -75,7 +94,7 @@ def _refuse(item: Item) -> None:
         )
     if not item.settled or phase is None:
         raise CliError(
-            f"{item.reference} is under way ({phase or 'not started'}, {item.status.progress} %): there is nothing to "
+            f"{item.reference} is under way ({item.state.badge}, {item.status.progress} %): there is nothing to "
             f"retry. See its state: kubectl contentgen why {item.reference}"
         )
     if phase is Phase.SUBMISSION_UNKNOWN and item.facts.token is None:

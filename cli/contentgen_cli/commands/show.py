@@ -8,11 +8,10 @@ from rich.text import Text
 
 from contentgen_cli import printing
 from contentgen_cli.commands.why import ResourceReport
+from contentgen_contract.advice.job_state import JobState, Tone
 from contentgen_contract.characters import escape_controls
-from contentgen_contract.names import Phase
 
-_STYLES = {Phase.COMPLETED: "green", Phase.FAILED: "red", Phase.SUBMISSION_UNKNOWN: "red", Phase.SUSPENDED: "yellow",
-           Phase.AWAITING_APPROVAL: "yellow"}  # fmt: skip
+_STYLES = {Tone.GOOD: "green", Tone.BAD: "red", Tone.ATTENTION: "yellow", Tone.ACTIVE: "cyan", Tone.INFO: "blue"}
 
 
 def print_plain(out: Console, what: RenderableType) -> None:
@@ -43,9 +42,9 @@ def cells(row: Sequence[RenderableType]) -> list[RenderableType]:
     return [escape_controls(cell) if isinstance(cell, str) else cell for cell in row]
 
 
-def phase(value: Phase | None) -> Text:
-    """A phase with its colour."""
-    return Text(value.value if value else "", style=_STYLES.get(value, "cyan") if value else "")
+def badge(state: JobState) -> Text:
+    """A state with its colour."""
+    return Text(state.badge, style=_STYLES.get(state.tone, ""))
 
 
 def print_report(out: Console, report: ResourceReport, commands: Sequence[str]) -> None:

@@ -63,13 +63,13 @@ def _poll(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[
 def _table(items: Sequence[Item], now: datetime, *, namespaces: bool, wide: bool) -> Table:
     place, price = (["NAMESPACE"] if namespaces else []), (["COST"] if wide else [])
     classes = ["CLASS"] if any(item.operator_class != DEFAULT_CLASS for item in items) else []
-    heads = (*place, "NAME", *classes, "PHASE", "", "%", "STAGE", "ETA", *price)
+    heads = (*place, "NAME", *classes, "STATE", "", "%", "STAGE", "ETA", *price)
     table = show.table(heads, [], right=("%", "COST"))
     table.padding = (0, 2, 0, 0)
     for item in items:
         status = item.status
         row = (
-            show.phase(status.phase),
+            show.badge(item.state),
             ProgressBar(completed=status.progress, width=10),
             str(status.progress),
             _activity(item),
@@ -93,6 +93,4 @@ def _line(item: Item, *, namespaces: bool) -> str:
     status = item.status
     place = f"{item.namespace}/" if namespaces else ""
     of_class = "" if item.operator_class == DEFAULT_CLASS else f" (class {item.operator_class})"
-    return (
-        f"{place}{item.reference}{of_class} {status.phase or 'Unseen'} {status.progress} % {_activity(item)}".rstrip()
-    )
+    return f"{place}{item.reference}{of_class} {item.state.badge} {status.progress} % {_activity(item)}".rstrip()

@@ -7,6 +7,7 @@ from typing import Any
 
 from contentgen_cli.item import Item, age
 from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice.job_state import State
 from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
 from contentgen_contract.annotations.approve_run import describe_ignored_verdict
 from contentgen_contract.annotations.cancel_run import describe_ignored
@@ -54,6 +55,7 @@ def explain(item: Item, context: ResourceContext, now: datetime) -> ResourceRepo
     """Report on a resource."""
     pods = _pods(item, context)
     parts = (
+        ("State", _state(item, now)),
         ("Message", _message(item)),
         ("Queue", (str(context.position),) if context.position is not None else ()),
         ("Ignored", _ignored(item)),
@@ -76,9 +78,18 @@ def _headline(item: Item) -> str:
         return f"{where} is being deleted"
     if status.phase is None:
         return f"{where} has not been processed by the operator"
-    why = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
-    done = "" if status.phase.terminal else f", {status.progress} %"
-    return f"{where} is {status.phase}{why}{done}"
+    state = item.state
+    known = item.job.request is not None or status.reason in (None, "", status.phase, state.badge)
+    why = "" if known else f" ({status.reason})"
+    done = f", {state.progress} %" if state.progress is not None and not state.ended else ""
+    return f"{where} is {state.badge}{why}{done}"
+
+
+def _state(item: Item, now: datetime) -> tuple[str, ...]:
+    """State in a sentence; empty where the message or the meaning is that sentence."""
+    said = item.state.sentence
+    known = [each.rstrip(".") for each in (*_message(item), *_meaning(item, now))]
+    return () if item.deleting or item.status.phase is None or said.rstrip(".") in known else (said,)
 
 
 def _message(item: Item) -> tuple[str, ...]:
@@ -128,7 +139,7 @@ def _lora(name: str, lora: Item | None) -> str:
     if lora is None:
         return f"lora/{name}: does not exist in this namespace"
     status = lora.status
-    state = f"{status.phase or 'not started'} {status.progress} %"
+    state = f"{lora.state.badge}, {status.progress} %"
     return f"lora/{name}: {state}{f', {status.message}' if status.message else ''}"
 
 
@@ -249,6 +260,8 @@ def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     match status.phase:
         case _ if not item.settled:
             return _under_way(item, context)
+        case Phase.COMPLETED if item.state.state is State.ESTIMATED:
+            return (f"contentgen retry {name} --paid",)
         case Phase.COMPLETED | Phase.SUSPENDED | Phase.AWAITING_APPROVAL as phase:
             return tuple(each.format(name) for each in _BY_PHASE[phase])
         case Phase.SUBMISSION_UNKNOWN:

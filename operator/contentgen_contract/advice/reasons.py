@@ -442,7 +442,11 @@ REASONS: dict[Reason, Explanation] = {
         "spec.dryRun is Estimate: the run executed its free stages and ended; status.cost.estimated has the price.",
         Paid.NOTHING,
         Kept.RUN,
-        _single(Action.EDIT, Costs.ONCE, "Remove spec.dryRun; the edit starts a run that is paid"),
+        _single(
+            Action.EDIT,
+            Costs.ONCE,
+            "Remove spec.dryRun: kubectl contentgen retry NAME --paid; the edit starts a run that is paid",
+        ),
     ),
     Reason.REJECTED: Explanation(
         "A user rejected the run, which waited for an approval.",

@@ -23,6 +23,8 @@ from contentgen_cli.commands import retrying, watching
 from contentgen_cli.commands.why import describe_pod
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item, age
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import job_state
 from contentgen_contract.names import Kind, Phase
 
 Body = dict[str, Any]
@@ -244,15 +246,18 @@ def test_a_name_of_none_is_told_with_its_neighbours(api: Api, cli: Callable[...,
 # --- why
 
 
-@pytest.mark.parametrize("why", ["WaitingForLora", "LoraFailed"])
-def test_why_it_waits_for_a_lora(why: str, api: Api, cli: Callable[..., Said]) -> None:
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [("WaitingForLora", "Waiting for LoRA"), ("LoraMissing", "LoRA missing"), ("LoraFailed", "LoRA failed")],
+)
+def test_why_it_waits_for_a_lora(why: str, words: str, api: Api, cli: Callable[..., Said]) -> None:
     waiting = status("Pending", why, message="LoraTraining one is Processing")
     spec = {"loras": [{"loraRef": {"name": "one"}}, {"loraRef": {"name": "none"}}, {"path": "https://h/x"}]}
     api.has(Kind.IMAGE_GENERATION, "pic", waiting, spec=spec)
     api.has(Kind.LORA_TRAINING, "one", status("Processing", message="running at fal"))
     said = cli("why", "pic")
-    assert f"ImageGeneration demo/pic is Pending ({why}), 40 %" in said.out
-    assert "lora/one: Processing 40 %, running at fal" in said.out
+    assert f"ImageGeneration demo/pic is {words} ({why}), 40 %" in said.out
+    assert "lora/one: Running, 40 %, running at fal" in said.out
     assert "lora/none: does not exist in this namespace" in said.out
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
 
@@ -578,17 +583,23 @@ def test_files_as_a_table_are_never_cut(api: Api, cli: Callable[..., Said]) -> N
 def test_no_files_yet(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Processing"))
     said = cli("get", "files", "a")
-    assert (said.code, "no files yet: it is Processing" in said.err) == (1, True)
+    assert (said.code, "no files yet: it is Running." in said.err) == (1, True)
 
 
 # --- watch
 
 
 @pytest.mark.parametrize(
-    ("ends", "code"), [("Completed", 0), ("Failed", 1), ("SubmissionUnknown", 1), ("Suspended", 1)]
+    ("ends", "words"),
+    [
+        ("Completed", "Completed"),
+        ("Failed", "Failed"),
+        ("SubmissionUnknown", "Payment unknown"),
+        ("Suspended", "Paused"),
+    ],
 )
 def test_watch_ends_with_the_verdict(
-    api: Api, cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, ends: str, code: int
+    api: Api, cli: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, ends: str, words: str
 ) -> None:
     monkeypatch.setattr("contentgen_cli.commands.watching.time.sleep", lambda _: None)
     api.has(Kind.LORA_TRAINING, "done", completed())
@@ -597,15 +608,15 @@ def test_watch_ends_with_the_verdict(
 
     def go_on() -> None:
         if next(reads) > 20:
-            api.has(Kind.TRANSCRIPTION, "talk", status(ends, progress=100))
+            api.has(Kind.TRANSCRIPTION, "talk", status(ends, progress=100), spec={"suspend": ends == "Suspended"})
 
     api.before_get = go_on
     said = cli("watch")
-    assert said.code == code, said.err
+    assert said.code == int(ends != "Completed"), said.err
     assert [line.split(" ", 1)[1] for line in said.out.splitlines()] == [
         "lora/done Completed 40 %",
-        "transcript/talk Processing 40 % Transcribing",
-        f"transcript/talk {ends} 100 %",
+        "transcript/talk Running 40 % Transcribing",
+        f"transcript/talk {words} 100 %",
     ]
 
 
@@ -661,6 +672,54 @@ def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]
     assert len(api.patches) == 1
 
 
+ESTIMATED: Body = status("Completed", "Estimated", cost=COST)
+DRY: Body = {"spec": {"dryRun": "Estimate"}}
+
+
+def test_an_estimate_leads_to_the_paid_run_and_has_no_files(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", ESTIMATED, **DRY)
+    said = cli("why", "a")
+    assert "LoraTraining demo/a is Estimated\n" in said.out
+    assert "The price of a run is about 2.00 USD; nothing was paid, and nothing was made." in said.out
+    assert said.commands == ["kubectl contentgen retry lora/a --paid"]
+    assert "no files yet: it is Estimated" in cli("get", "files", "a").err
+
+
+def test_retry_of_a_dry_run_pays_nothing_and_does_not_ask(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", ESTIMATED, **DRY)
+    said = cli("retry", "a")
+    assert (said.code, len(api.patches)) == (0, 1), said.err
+    assert "another run pays nothing and ends with an estimate" in said.out
+    assert "contentgen.dev/rerun" in api.patches[0]["metadata"]["annotations"]
+
+
+def test_the_paid_run_after_an_estimate_is_confirmed(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", ESTIMATED, **DRY)
+    said = cli("retry", "a", "--paid")
+    assert (said.code, api.patches) == (1, [])
+    assert "The estimated cost is 2.00 USD" in said.out
+    assert cli("retry", "a", "--paid", "--yes").code == 0
+    assert (api.patches[0]["spec"], "annotations" in api.patches[0]["metadata"]) == ({"dryRun": None}, False)
+    api.has(Kind.LORA_TRAINING, "a", ESTIMATED)  # the operator has not read the edit yet
+    assert "is under way (Running again (version 2)" in cli("retry", "a", "--yes").err
+    api.has(Kind.LORA_TRAINING, "b", completed())
+    assert "lora/b is no dry run that has ended with an estimate: it is Completed" in cli("retry", "b", "--paid").err
+
+
+def test_a_requested_run_is_shown(api: Api, cli: Callable[..., Said]) -> None:
+    api.has(Kind.LORA_TRAINING, "a", completed(), annotations={"contentgen.dev/rerun": "x"})
+    said = cli("why", "a")
+    assert "LoraTraining demo/a is Running again (version 2)" in said.out
+    assert "Another run is requested and begins soon." in said.out
+    assert "is under way" in cli("retry", "a", "--yes").err
+
+
+def test_a_removed_annotation_requests_nothing(api: Api, cli: Callable[..., Said]) -> None:
+    done = completed()
+    api.has(Kind.LORA_TRAINING, "a", done | {"run": done["run"] | {"rerun": "x"}})
+    assert cli("watch", "a", "--timeout", "0").code == 0
+
+
 @pytest.mark.parametrize(
     ("earlier", "text"),
     [
@@ -694,8 +753,8 @@ def test_a_run_whose_earlier_attempt_was_not_billed_is_retried_without_a_questio
 @pytest.mark.parametrize(
     ("state", "more", "text"),
     [
-        (status("Processing"), {}, "is under way (Processing, 40 %)"),
-        ({}, {}, "is under way (not started"),
+        (status("Processing"), {}, "is under way (Running, 40 %)"),
+        ({}, {}, "is under way (Queued, 0 %)"),
         (status("Suspended"), {}, "is suspended. Resume it: kubectl contentgen resume lora/a"),
         (status("Failed"), {"spec": {"suspend": True}}, "is suspended"),
         (status("Failed", "InvalidSpec", message="spec.x: wrong"), {}, "would fail again: spec.x: wrong. Correct it"),
@@ -1237,10 +1296,13 @@ def test_ages(seconds: int, text: str) -> None:
     assert age(NOW - timedelta(seconds=seconds), NOW) == text
 
 
-def test_every_phase_has_a_colour_or_the_common_one() -> None:
+def test_a_state_has_the_colour_of_its_tone() -> None:
     from contentgen_cli.commands import show  # noqa: PLC0415 - rich, for this test only
 
-    assert all(show.phase(phase).plain == phase for phase in Phase)
+    shown = [show.badge(job_state(JobFacts(phase=phase, ended=phase.terminal))) for phase in Phase]
+    assert {(each.plain, each.style) for each in shown} >= {
+        ("Completed", "green"), ("Failed", "red"), ("Paused", "yellow"), ("Running", "cyan"), ("Queued", "")
+    }  # fmt: skip
 
 
 # --- operator classes
