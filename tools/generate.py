@@ -258,7 +258,7 @@ def _documents() -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(ROOT)), with_blocks(text)
 
 
-_COMMAND = re.compile(r"kubectl contentgen [a-z]+(?: NAME(?: REQUEST_ID)?)?|curl -sI URL")
+_COMMAND = re.compile(r"kubectl contentgen [a-z]+(?: NAME(?: REQUEST_ID| --paid)?)?|curl -sI URL")
 
 
 def _marked(text: str) -> str:

@@ -10,6 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from contentgen_contract.advice.job_state import JobState, state_of_resource
+from contentgen_contract.names import Reason
+
 _COLOURS = {
     "Completed": "green",
     "Failed": "bold red",
@@ -35,6 +38,7 @@ class View:
     cost: str
     reason: str
     message: str
+    state: JobState
     started: datetime | None
     ended: datetime | None
 
@@ -45,8 +49,15 @@ class View:
 
     @property
     def stuck(self) -> bool:
-        """Whether it ended in another phase or waits for a user's decision."""
-        return self.phase in ("Failed", "SubmissionUnknown")
+        """Whether it ended in another phase or waits for a person."""
+        return self.waits_for_person or self.phase == "Failed"
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether nothing happens until a person acts, such as where its LoRA is missing. A cluster is confirmed by
+        this command itself.
+        """
+        return self.state.needs_person and self.reason != Reason.CLUSTER_NOT_CONFIRMED
 
     @property
     def took(self) -> timedelta | None:
@@ -69,6 +80,7 @@ def view(resource: dict[str, Any]) -> View:
         cost=status.get("cost", {}).get("display", ""),
         reason="" if reason == phase else reason,
         message=status.get("message") or "",
+        state=state_of_resource(resource),
         started=_time(status.get("startTime")),
         ended=_time(status.get("completionTime")),
     )
@@ -111,7 +123,10 @@ def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) 
             each.cost,
             Text(each.reason, "yellow"),
         )
-    return Group(made, Text(f"{duration(elapsed)} since apply", "dim"))
+    notes = [
+        Text(f"{each.kind} {each.name}: {each.state.sentence}", "yellow") for each in views if each.waits_for_person
+    ]
+    return Group(made, *notes, Text(f"{duration(elapsed)} since apply", "dim"))
 
 
 def _bar(each: View, width: int) -> RenderableType:
@@ -125,9 +140,16 @@ def _bar(each: View, width: int) -> RenderableType:
 
 
 def lines(before: Sequence[View], after: Sequence[View], elapsed: timedelta) -> list[str]:
-    """One line for each resource with a notable change since `before`, the views that were printed last."""
+    """A line for each resource with a notable change since `before`, the views that were printed last, and one for what
+    a person must do.
+    """
     known = {(each.kind, each.name): each for each in before}
-    return [_line(each, elapsed) for each in after if _differs(known.get((each.kind, each.name)), each)]
+    changed = [each for each in after if _differs(known.get((each.kind, each.name)), each)]
+    return [line for each in changed for line in (_line(each, elapsed), *_notes(each))]
+
+
+def _notes(each: View) -> list[str]:
+    return [f"{'':>7}  {each.state.sentence}"] if each.waits_for_person else []
 
 
 def printed_views(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:

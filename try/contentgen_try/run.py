@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from contentgen_contract.names import API_VERSION, GATEWAY_AUDIENCE, Kind, Phase, Reason
+from contentgen_contract.names import API_VERSION, GATEWAY_AUDIENCE, Kind, Phase
 from contentgen_try import apply, outputs, page, progress
 from contentgen_try.apply import Document
 from contentgen_try.cluster import Cluster, Refused
@@ -206,8 +206,8 @@ class Run:
 
 
 def _over(view: View) -> bool:
-    """Whether it has ended, or waits for a person: also pictures whose LoRA has failed."""
-    return view.completed or view.stuck or view.reason == Reason.LORA_FAILED
+    """Whether it has ended, or waits for a person."""
+    return view.completed or view.stuck
 
 
 def _path(resource: Body) -> str:

@@ -98,6 +98,30 @@ def test_small_steps_add_up_to_a_line() -> None:
     assert len(lines(said, later, timedelta(seconds=3))) == 1
 
 
-@pytest.mark.parametrize(("phase", "stuck"), [("Failed", True), ("SubmissionUnknown", True), ("Completed", False)])
-def test_what_waits_for_a_person_is_stuck(phase: str, stuck: bool) -> None:
-    assert view(resource(phase=phase)).stuck is stuck
+@pytest.mark.parametrize(
+    ("phase", "reason", "stuck"),
+    [
+        ("Failed", "NoVideo", True),
+        ("SubmissionUnknown", "SubmissionUnknown", True),
+        ("Completed", "Completed", False),
+        ("Pending", "LoraMissing", True),
+        ("Pending", "LoraFailed", True),
+        ("Pending", "WaitingForLora", False),
+        ("AwaitingApproval", "AwaitingApproval", True),
+        ("Pending", "ProviderNotConfigured", True),
+        ("Pending", "ClusterNotConfirmed", False),
+        ("Pending", "StoreUnavailable", False),
+    ],
+)
+def test_what_waits_for_a_person_is_stuck(phase: str, reason: str, stuck: bool) -> None:
+    assert view(resource(phase=phase, reason=reason)).stuck is stuck
+
+
+def test_a_missing_lora_is_said_at_once() -> None:
+    message = "LoraTraining heads does not exist in this namespace"
+    waits = view(resource("ImageGeneration", phase="Pending", reason="LoraMissing", message=message))
+    first, second = lines([], [waits], timedelta(seconds=1))
+    assert "LoraMissing" in first
+    assert second.strip() == f"{message}."
+    assert lines([waits], [waits], timedelta(seconds=2)) == []
+    assert any(message in line for line in shown([waits]))

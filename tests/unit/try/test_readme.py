@@ -4,6 +4,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import job_state
 from contentgen_contract.names import Kind, Phase, Reason, Step
 from contentgen_try.progress import View, lines
 
@@ -31,6 +33,7 @@ def test_the_progress_lines_of_the_example_are_as_printed() -> None:
             cost=next((each for each in rest if "$" in each), ""),
             reason=next((each for each in rest if each in {reason.value for reason in Reason}), ""),
             message="",
+            state=job_state(JobFacts()),
             started=None,
             ended=None,
         )
