@@ -132,7 +132,8 @@ class Run:
                 count = outputs.copy(files, self._stack.bucket, resource, folder)
                 took = f"Completed in {progress.duration(view.took)}, {view.cost}"
                 said = "finished earlier, nothing paid" if result.earlier else took
-                self._say(f"[green]✓[/] {view.kind} {view.name}: {said}: {count} files in {folder}")
+                made = f"{said}: {count} files in {folder}" if count else escape(view.state.sentence)  # of a dry run
+                self._say(f"[green]✓[/] {view.kind} {view.name}: {made}")
             else:
                 self._say(f"[bold red]✗[/] {view.kind} {view.name}: {view.phase or 'no status'}  {view.reason}")
                 self._say(f"  {escape(view.message)}")
