@@ -104,9 +104,9 @@ class MountedKey(Credentials):
         return ReadOnlyCredentials(found[0], found[1], None) if found else None
 
     def _use(self, key: ReadOnlyCredentials) -> None:
-        trial = _inner_session(self._ca_file)
-        trial.set_credentials(key.access_key, key.secret_key)
-        client = connect(boto3.session.Session(botocore_session=trial), self._region, self._endpoint)
+        inner = _inner_session(self._ca_file)
+        trial = boto3.session.Session(key.access_key, key.secret_key, botocore_session=inner)
+        client = connect(trial, self._region, self._endpoint)
         try:
             client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
         except ClientError as error:
