@@ -434,6 +434,7 @@ def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
         desk_url=settings.desk_url,
         desk_ca=tls.ca,
         pod=settings.worker_pod,
+        sizes=settings.worker_sizes,
         operator_class=settings.operator_class,
     )
 

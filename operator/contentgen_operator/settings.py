@@ -14,7 +14,7 @@ from contentgen_contract.resources.prices import SPEECH_MODELS, Price
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy, Limits
-from contentgen_operator.kube.job_manifests import WorkerPod
+from contentgen_operator.kube.job_manifests import WorkerPod, WorkerSizes
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
@@ -184,6 +184,7 @@ class Settings(BaseSettings):
     worker_service_account: str = "default"
     worker_proxy: EgressProxy | None = Field(None, description="HTTP proxy of workers; None: they connect directly.")
     worker_pod: WorkerPod = WorkerPod()
+    worker_sizes: WorkerSizes = WorkerSizes()
     stage_deadline_seconds: int = Field(4 * 3600, gt=0)
     stage_attempts: int = Field(3, ge=1)
 

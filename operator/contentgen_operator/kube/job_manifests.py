@@ -21,6 +21,7 @@ from contentgen_contract.names import (
     TOKEN_AUDIENCE,
     TOKEN_FOLDER,
     UID_LABEL,
+    Kind,
     Stage,
 )
 from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS
@@ -80,6 +81,39 @@ def _brief(taint: str) -> dict[str, Any]:
     return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_GONE_SECONDS}
 
 
+class WorkerSize(Manifest):
+    """Changes to the worker pods of one kind and stage, or of one namespace. None and empty fields change nothing."""
+
+    resources: dict[str, dict[str, str | int | float | None]] = Field(default_factory=dict)  # a quantity None: removed
+    node_selector: dict[str, str] = Field(default_factory=dict)  # added
+    tolerations: tuple[dict[str, Any], ...] | None = None
+    priority_class_name: str | None = None
+
+    def changed_pod(self, pod: WorkerPod) -> WorkerPod:
+        """The pod's settings with these changes."""
+        given = {"tolerations": self.tolerations, "priority_class_name": self.priority_class_name}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return pod.model_copy(update=changes | {"node_selector": pod.node_selector | self.node_selector})
+
+    def changed_resources(self, resources: dict[str, Any]) -> dict[str, Any]:
+        """Requests and limits with these changes."""
+        names = dict.fromkeys((*resources, *self.resources))
+        merged = {name: (resources.get(name) or {}) | self.resources.get(name, {}) for name in names}
+        return {name: {key: each for key, each in given.items() if each is not None} for name, given in merged.items()}
+
+
+class WorkerSizes(Manifest):
+    """Changes by kind and stage, and by namespace, which come last. Set by the chart's values alone."""
+
+    kinds: dict[Kind, dict[Stage, WorkerSize]] = Field(default_factory=dict)
+    namespaces: dict[str, WorkerSize] = Field(default_factory=dict)
+
+    def of(self, kind: Kind, stage: Stage, namespace: str) -> tuple[WorkerSize, ...]:
+        """The changes for a Job, in their order."""
+        found = self.kinds.get(kind, {}).get(stage), self.namespaces.get(namespace)
+        return tuple(size for size in found if size is not None)
+
+
 class JobTemplate(Value):
     """Properties common to all Jobs, from the operator's settings."""
 
@@ -91,7 +125,15 @@ class JobTemplate(Value):
     desk_url: str
     desk_ca: str  # PEM; public
     pod: WorkerPod = WorkerPod()
+    sizes: WorkerSizes = WorkerSizes()
     operator_class: str = DEFAULT_CLASS
+
+    def sized(self, kind: Kind, stage: Stage, namespace: str) -> "JobTemplate":
+        """The template for the Jobs of this kind and stage in this namespace."""
+        pod, resources = self.pod, self.resources
+        for size in self.sizes.of(kind, stage, namespace):
+            pod, resources = size.changed_pod(pod), size.changed_resources(resources)
+        return self.model_copy(update={"pod": pod, "resources": resources})
 
 
 def job_name(uid: str, run: int, stage: Stage, attempt: int) -> str:
@@ -120,6 +162,7 @@ def job_manifest(
     """Job for one attempt of one stage. `queue_labels` are the resource's; a Job with a queue is created suspended,
     and the queue resumes it.
     """
+    template = template.sized(ref.kind, stage, ref.namespace)
     queue = {name: value for name, value in queue_labels.items() if name in QUEUE_LABELS}
     job_labels = queue | template.pod.job_labels  # the administrator's queue is for all resources
     labels = {

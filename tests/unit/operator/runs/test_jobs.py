@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from contentgen_contract.names import UID_LABEL, Kind, Stage
-from contentgen_operator.kube.job_manifests import JobTemplate, WorkerPod, job_manifest, job_name
+from contentgen_operator.kube.job_manifests import JobTemplate, WorkerPod, WorkerSizes, job_manifest, job_name
 from contentgen_operator.state.observed import Resource, ResourceRef
 
 TEMPLATE = JobTemplate(
@@ -229,3 +229,52 @@ def test_manifests_share_nothing() -> None:
     assert "SYS_ADMIN" not in json.dumps(other)
     one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = "x"
     assert manifest() == other
+
+
+SIZES = WorkerSizes.model_validate(
+    {
+        "kinds": {
+            "LoraTraining": {
+                "prepare": {
+                    "resources": {"limits": {"memory": "8Gi"}, "requests": {"cpu": 2}},
+                    "nodeSelector": {"pool": "large"},
+                    "tolerations": [{"key": "large", "operator": "Exists"}],
+                },
+                "collect": {"priorityClassName": "paid"},
+            }
+        },
+        "namespaces": {
+            "team-a": {"resources": {"limits": {"cpu": "1", "memory": None}}, "priorityClassName": "team-a"},
+            "team-b": {"nodeSelector": {"pool": "b"}},
+        },
+    }
+)
+SIZED = TEMPLATE.model_copy(
+    update={
+        "sizes": SIZES,
+        "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "4Gi"}},
+        "pod": WorkerPod(node_selector={"disk": "fast"}, priority_class_name="low"),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "namespace", "expected"),
+    [
+        (Kind.TRANSCRIPTION, Stage.PREPARE, "ns", (("250m", {"memory": "4Gi"}), {"disk": "fast"}, "low")),
+        (Kind.LORA_TRAINING, Stage.PREPARE, "ns", ((2, {"memory": "8Gi"}), {"disk": "fast", "pool": "large"}, "low")),
+        (Kind.LORA_TRAINING, Stage.COLLECT, "ns", (("250m", {"memory": "4Gi"}), {"disk": "fast"}, "paid")),
+        (Kind.LORA_TRAINING, Stage.COLLECT, "team-a", (("250m", {"cpu": "1"}), {"disk": "fast"}, "team-a")),
+        (Kind.LORA_TRAINING, Stage.PREPARE, "team-b", ((2, {"memory": "8Gi"}), {"disk": "fast", "pool": "b"}, "low")),
+    ],
+)
+def test_sizes_by_kind_stage_and_namespace(
+    kind: Kind, stage: Stage, namespace: str, expected: tuple[object, ...]
+) -> None:
+    ref = ResourceRef(kind=kind, namespace=namespace, name="it", uid=UID)
+    spec = job_manifest(ref, 1, stage, 1, SIZED)["spec"]["template"]["spec"]
+    given = spec["containers"][0]["resources"]
+    resources = given["requests"]["cpu"], given["limits"]
+    assert (resources, spec["nodeSelector"], spec["priorityClassName"]) == expected
+    large = [each for each in spec["tolerations"] if each["key"] == "large"]
+    assert bool(large) is ((kind, stage) == (Kind.LORA_TRAINING, Stage.PREPARE))
