@@ -862,6 +862,16 @@ class World:
                 return status
         raise AssertionError(f"the run did not end: {self.status(kind)}")
 
+    async def until(self, kind: Kind, over: Callable[[], object]) -> datetime:
+        """Reconcile until a condition holds; returns the time of the last reconcile."""
+        last = self.now
+        for _ in range(500):
+            if over():
+                return last
+            last = self.now
+            await self.step(kind)
+        raise AssertionError(f"the condition was not reached: {self.status(kind)}")
+
     async def settle(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()

@@ -100,12 +100,9 @@ STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != 
 async def test_why_a_worker_ended_is_in_the_status_at_once(kind: Kind, stage: Stage, world: World) -> None:
     fails(world, stage, NO_OUTCOME)
     world.kube.apply(kind, SPECS[kind])
-    while world.status(kind).reason != Reason.RETRYING:
-        assert world.status(kind).phase not in (Phase.COMPLETED, Phase.FAILED)
-        before = world.now
-        await world.step(kind)
+    ended = await world.until(kind, lambda: world.status(kind).reason == Reason.RETRYING)
     status = world.status(kind)
-    assert (world.now - before).total_seconds() <= 30
+    assert (world.now - ended).total_seconds() <= 30
     expected = f"attempt 1 of the {stage} stage failed: Error: the worker ended with exit code 1: 00:00:09 error: no "
     assert (status.message or "").startswith(expected)
     assert ERROR in (status.message or "")
@@ -136,9 +133,14 @@ async def test_the_cause_of_a_workers_retries_is_in_the_status(kind: Kind, stage
         mine = [each for each in world.kube.jobs.values() if each["metadata"]["labels"][STAGE_LABEL] == stage]
         return mine[0] if mine else None
 
-    while (found := job()) is None:
-        work()
-        await world.step(kind)
+    def starts() -> bool:
+        if job() is None:
+            work()
+        return job() is not None
+
+    await world.until(kind, starts)
+    found = job()
+    assert found is not None
     hostile = "https://u:p@s3.example/k?X-Amz-Signature=abc: refused"
     for message, shown in (("the store is away", "the store is away"), (hostile, "https://s3.example/k refused")):
         report = Progress(

@@ -215,8 +215,7 @@ async def test_the_job_of_an_earlier_run_is_deleted(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA] | {"approval": "Manual"})
     await world.finish(LORA, Phase.AWAITING_APPROVAL)
     world.kube.apply(LORA, SPECS[LORA] | {"approval": "Manual", "triggerWord": "other"})
-    while len(left.there) < 2:
-        await world.step(LORA)
+    await world.until(LORA, lambda: len(left.there) == 2)
     await steps(world, LORA, 400)
     run = world.status(LORA).run
     assert (run and run.number, left.there) == (2, [])

@@ -107,8 +107,7 @@ async def waiting(world: World, kind: Kind, stage: Stage, status: Body) -> Node:
     """A run whose Job of this stage waits for its pod."""
     node = Node(world, stage, status)
     world.kube.apply(kind, SPECS[kind])
-    while world.status(kind).reason != Reason.POD_NOT_STARTED:
-        await world.step(kind)
+    await world.until(kind, lambda: world.status(kind).reason == Reason.POD_NOT_STARTED)
     return node
 
 
@@ -154,12 +153,10 @@ async def test_the_deadline_of_the_resource_ends_a_wait_for_a_node(world: World)
 
 
 async def test_the_cause_of_a_wait_for_a_node_is_told_within_half_a_minute(world: World) -> None:
-    begun = told = world.now
+    begun, kind = world.now, Kind.LORA_TRAINING
     Node(world, Stage.PREPARE, UNSCHEDULABLE)
-    world.kube.apply(Kind.LORA_TRAINING, SPECS[Kind.LORA_TRAINING])
-    while world.status(Kind.LORA_TRAINING).reason != Reason.POD_NOT_STARTED:
-        told = world.now
-        await world.step(Kind.LORA_TRAINING)
+    world.kube.apply(kind, SPECS[kind])
+    told = await world.until(kind, lambda: world.status(kind).reason == Reason.POD_NOT_STARTED)
     assert (told - begun).total_seconds() <= 30
 
 
@@ -179,8 +176,7 @@ async def test_a_collect_stage_that_ran_out_of_time_is_tried_again(world: World)
     kind = Kind.IMAGE_GENERATION
     node = Node(world, Stage.COLLECT, RUNS)
     world.kube.apply(kind, SPECS[kind])
-    while not node.seen:
-        await world.step(kind)
+    await world.until(kind, lambda: node.seen)
     node.ends(LATE | STARTED)
     status = await steps(world, kind, 1)
     assert (status.phase, status.reason) == (Phase.COLLECTING, Reason.RETRYING)
@@ -193,10 +189,9 @@ async def test_a_pod_that_ended_without_a_start_counts_as_no_attempt(kind: Kind,
     """Its image cannot be pulled: the pod is on its node, so that the kubelet ends it at its deadline."""
     node = await waiting(world, kind, stage, PULLS)
     for _ in range(5):
-        before = len(node.seen)
+        before = list(node.seen)
         node.ends(LATE | NEVER_STARTED)
-        while len(node.seen) == before:
-            await world.step(kind)
+        await world.until(kind, lambda before=before: node.seen != before)  # type: ignore[misc]  # the default binds it
         node.status = PULLS
     status = world.status(kind)
     assert status.phase in (Phase.PREPARING, Phase.COLLECTING)
@@ -216,10 +211,8 @@ async def test_a_pod_that_nobody_ends_after_its_deadline_is_on_a_lost_node(world
     await steps(world, kind, 30)
     (job,) = node.jobs
     job["status"]["ready"] = 1
-    while world.status(kind).reason != Reason.RETRYING:
-        assert (world.now - begun).total_seconds() < TEMPLATE.deadline_seconds + 1000
-        await world.step(kind)
-    assert (world.now - begun).total_seconds() > TEMPLATE.deadline_seconds + 900
+    told = await world.until(kind, lambda: world.status(kind).reason == Reason.RETRYING)
+    assert 900 < (told - begun).total_seconds() - TEMPLATE.deadline_seconds < 1000
     status = world.status(kind)
     assert "its pod is past its deadline, and its node has not ended it" in (status.message or "")
     assert status.run is not None
@@ -283,9 +276,7 @@ async def test_a_job_that_never_started_is_made_again_with_the_new_settings(
     (old,) = node.jobs
     restarted(world, **changes)
     begun = world.now
-    while len(node.seen) < 2:
-        assert (world.now - begun).total_seconds() < 30
-        await world.step(kind)
+    assert (await world.until(kind, lambda: len(node.seen) == 2) - begun).total_seconds() < 30
     (new,) = node.jobs
     assert new["metadata"]["name"] == old["metadata"]["name"], "it is the same attempt"
     assert new["spec"]["template"] != old["spec"]["template"]

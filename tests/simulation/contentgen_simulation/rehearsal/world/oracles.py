@@ -790,7 +790,9 @@ class Oracles:
 
     def _is_edited(self, body: Body) -> bool:
         """Whether a resource was edited since the generation that its status shows."""
-        return (body["status"].get("observedGeneration") or 0) < body["metadata"]["generation"]
+        observed: int = body["status"].get("observedGeneration") or 0
+        generation: int = body["metadata"]["generation"]
+        return observed < generation
 
     def check_edited(self, ref: ResourceRef) -> None:
         """Check minutes after an edit that the resource does not rest on an older generation."""

@@ -461,9 +461,10 @@ class RehearsalWorld:
 
     def outcome_reported(self, owner: ResourceRef | None, job_uid: str) -> None:
         """Handle the report of a worker that its outcome is stored."""
-        for process in [each for each in self._processes if owner is not None and each.leadership.is_leader]:
+        for process in [each for each in self._processes if each.leadership.is_leader]:
             process.reconciler._observer._reports.note_finished(job_uid)
-            process.wake(owner)
+            if owner is not None:
+                process.wake(owner)
 
     def status_written(self, ref: ResourceRef, before: Body, after: Body) -> None:
         """Handle a replaced status."""
