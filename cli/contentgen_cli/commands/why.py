@@ -88,8 +88,8 @@ def _headline(item: Item) -> str:
 def _state(item: Item, now: datetime) -> tuple[str, ...]:
     """State in a sentence; empty where the message or the meaning is that sentence."""
     said = item.state.sentence
-    known = [each.rstrip(".") for each in (*_message(item), *_meaning(item, now))]
-    return () if item.deleting or item.status.phase is None or said.rstrip(".") in known else (said,)
+    known = [each.rstrip(".").casefold() for each in (*_message(item), *_meaning(item, now))]
+    return () if item.deleting or item.status.phase is None or said.rstrip(".").casefold() in known else (said,)
 
 
 def _message(item: Item) -> tuple[str, ...]:

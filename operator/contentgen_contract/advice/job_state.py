@@ -228,7 +228,7 @@ def _sentence(state: State, facts: JobFacts, position: QueuePosition | None) -> 
         return _REQUESTS[facts.request]
     if state is State.QUEUED and position is not None:
         return f"It waits for its turn: {position}."
-    return _own_sentence(state, facts) or _with_full_stop(facts.message) or _general(facts)
+    return _own_sentence(state, facts) or _as_sentence(facts.message) or _general(facts)
 
 
 def _own_sentence(state: State, facts: JobFacts) -> str:
@@ -259,5 +259,8 @@ def _general(facts: JobFacts) -> str:
     return PHASES[facts.phase] if facts.phase is not None else "The operator has not processed it yet."
 
 
-def _with_full_stop(text: str) -> str:
+def _as_sentence(text: str) -> str:
+    """The message with a capital, unless it begins with a field or a number, and a full stop."""
+    word = text.partition(" ")[0]
+    text = text[:1].upper() + text[1:] if word.isalpha() else text
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."

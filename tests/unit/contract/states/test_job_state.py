@@ -80,12 +80,12 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
     ),
     "queued": (
         resource("Submitting", "Queued", status={"message": "all 4 places are taken"}),
-        "queued", "Queued", "all 4 places are taken.", {"cancel": FREE},
+        "queued", "Queued", "All 4 places are taken.", {"cancel": FREE},
     ),
     "queue-of-jobs": (resource("Preparing", "Queued"), "queued", "Queued", "", {"cancel": FREE}),
     "preparing": (
         resource("Preparing", "Preparing", status={"message": "the recording is being prepared"}),
-        "running", "Running", "the recording is being prepared.", {"cancel": FREE},
+        "running", "Running", "The recording is being prepared.", {"cancel": FREE},
     ),
     "suspended": (
         resource("Suspended", "Suspended", suspend=True),

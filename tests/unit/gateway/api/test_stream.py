@@ -149,7 +149,7 @@ async def test_a_finished_job_answers_with_its_end_at_once(world: Served) -> Non
     async with world.events(job) as events:
         end, after = await events.next(), await events.next()
     assert end is not None
-    words = {"state": "failed", "badge": "Failed", "sentence": "no sound in it."}
+    words = {"state": "failed", "badge": "Failed", "sentence": "No sound in it."}
     assert end["data"] == {"jobId": job, "status": "failed", "reason": "NoAudio", "message": "no sound in it"} | words
     assert after is None
     async with world.events(job, last=end["id"]) as events:
