@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from contentgen_contract.names import QUEUE_LABEL
 from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import site_prices
@@ -49,6 +50,7 @@ from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
@@ -177,6 +179,7 @@ class ReconcileLoop:
     actor: Actor
     reconciler: Reconciler
     payment_queue: PaymentQueue
+    preparation_queue: PreparationQueue
     garbage_collector: GarbageCollector
 
 
@@ -285,7 +288,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
     stores, providers = base.stores, build_providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
-    payment_queue = _payment_queue(base)
+    payment_queue, preparation_queue = _payment_queue(base), _preparation_queue(base)
     actor = Actor(
         kube=base.kube,
         storage=stores.storage,
@@ -310,6 +313,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         policy=_policy(base.settings),
         selection=base.selection,
         payment_queue=payment_queue,
+        preparation_queue=preparation_queue,
     )
     return ReconcileLoop(
         providers=providers,
@@ -317,8 +321,19 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         actor=actor,
         reconciler=reconciler,
         payment_queue=payment_queue,
+        preparation_queue=preparation_queue,
         garbage_collector=garbage_collector,
     )
+
+
+def _preparation_queue(base: Foundation) -> PreparationQueue:
+    settings = base.settings
+    if QUEUE_LABEL in settings.worker_pod.job_labels:  # all Jobs are of that queue
+        return PreparationQueue()
+    limits = PreparationLimits(
+        overall=settings.max_prepare_jobs_overall, per_namespace=settings.max_prepare_jobs_per_namespace
+    )
+    return PreparationQueue(limits, preparing=base.shared.cache.preparing)
 
 
 def _payment_queue(base: Foundation) -> PaymentQueue:
@@ -515,6 +530,7 @@ def leader_loops(
         background.temporary_files.run,
         background.releases.run,
         partial(core.payment_queue.run, core.reconciler.wake),
+        partial(core.preparation_queue.run, core.reconciler.wake),
         background.notifier.run,
         background.usage.run,
     ]

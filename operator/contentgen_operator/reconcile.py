@@ -19,10 +19,16 @@ from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.queues.preparation_queue import (
+    UNSTARTED_SECONDS,
+    PreparationQueue,
+    preparation_claimant,
+)
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS, store_of
@@ -48,7 +54,9 @@ class Reconciler:
         policy: Policy,
         selection: Selection = DEFAULT,
         payment_queue: PaymentQueue | None = None,
+        preparation_queue: PreparationQueue | None = None,
     ) -> None:
+        self._preparation_queue = preparation_queue or PreparationQueue()
         self._payment_queue = payment_queue or PaymentQueue()
         self._kube = kube
         self._selection = selection
@@ -63,6 +71,10 @@ class Reconciler:
     async def wake(self, ref: ResourceRef, delay: float = 0) -> None:
         """Queue a resource, after `delay` seconds."""
         await self.queue.wake(ref, delay)
+
+    def _leave_queues(self, uid: str) -> None:
+        self._payment_queue.leave(uid)
+        self._preparation_queue.leave(uid)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
         with metrics.reconcile_seconds.labels(ref.kind).time():
@@ -106,19 +118,19 @@ class Reconciler:
     async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._read_resource(ref)
         if body is None:
-            self._payment_queue.leave(ref.uid)
+            self._leave_queues(ref.uid)
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
         if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
-            self._payment_queue.leave(ref.uid)
+            self._leave_queues(ref.uid)
             self._failures.pop(ref, None)
             return None
         try:
             resource = Resource.parse(ref.kind, body)
         except ValidationError as error:  # somebody else wrote the status
-            self._payment_queue.leave(ref.uid)
+            self._leave_queues(ref.uid)
             _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
             return _MALFORMED_SECONDS
         return await self._observe_decide_act(resource, utc_now())
@@ -147,8 +159,8 @@ class Reconciler:
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
-        if not admitted:  # its Job is refused: others may have its place until the next try
-            self._payment_queue.leave(resource.ref.uid)
+        if not admitted:  # its Job is refused: others may have its places until the next try
+            self._leave_queues(resource.ref.uid)
             return self._pause(resource.ref)
         self._failures.pop(resource.ref, None)
         return plan.again_seconds
@@ -163,18 +175,22 @@ class Reconciler:
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
-            self._payment_queue.leave(resource.ref.uid)
+            self._leave_queues(resource.ref.uid)
             return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
             case = decision_input(resource, now, self._policy)
         except ValidationError as error:
-            self._payment_queue.leave(resource.ref.uid)
+            self._leave_queues(resource.ref.uid)
             return invalid_spec(resource, error, now)
         return await self._plan_in_turn(case.observing(await self._observer.observe(case)))
 
     async def _plan_in_turn(self, case: DecisionInput) -> Plan:
         """The plan; if it would plan or send a paid request and the run has no place, the plan of a run that waits."""
         plan = decide(case)
+        if (turn := self._preparation_turn(case, plan)) is not None and not turn.granted:
+            plan = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
+            if plan.status.phase is not None and plan.status.phase.terminal:  # its deadline is over
+                self._preparation_queue.leave(case.resource.ref.uid)
         if not queue.asks(plan):
             self._payment_queue.leave(case.resource.ref.uid)
             return plan
@@ -185,6 +201,18 @@ class Reconciler:
         if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
             self._payment_queue.leave(case.resource.ref.uid)
         return waits
+
+    def _preparation_turn(self, case: DecisionInput, plan: Plan) -> Turn | None:
+        """Turn of a run that would create its prepare Job; None: it creates none, or no limit applies."""
+        ref, job = case.resource.ref, case.observed.job
+        if queue.asks_to_prepare(case, plan):
+            return self._preparation_queue.ask(ref, preparation_claimant(ref, queue.claimant(case)))
+        if job is not None and queue.is_preparing(case, plan):
+            young = (case.now - job.started_at).total_seconds() < UNSTARTED_SECONDS
+            self._preparation_queue.keep(ref, counted=job.ready or young)
+        else:
+            self._preparation_queue.leave(ref.uid)
+        return None
 
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
         try:

@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     max_concurrent_per_namespace: int = Field(0, ge=0)
     max_concurrent_fal: int = Field(0, ge=0)
     max_concurrent_assemblyai: int = Field(0, ge=0)
+    max_prepare_jobs_overall: int = Field(
+        0, ge=0, description="Prepare Jobs that exist at a time; 0: no limit, as for the next one."
+    )
+    max_prepare_jobs_per_namespace: int = Field(0, ge=0)
     prices: dict[str, Price] = Field(default_factory=dict)
     speech_models: tuple[Annotated[str, Field(pattern=SPEECH_MODEL)], ...] = Field(
         SPEECH_MODELS, min_length=1, max_length=8, description="Models of AssemblyAI, the preferred one first."

@@ -381,13 +381,14 @@ REASONS: dict[Reason, Explanation] = {
         "result is kept.",
     ),
     Reason.QUEUED: Explanation(
-        "The run waits for its turn: in the operator's queue before the payment, or because a queue such as Kueue has "
-        "suspended its Job.",
+        "The run waits for its turn: in the operator's queue before the prepare stage or the payment, or because a "
+        "queue such as Kueue has suspended its Job.",
         Paid.BY_STAGE,
         Kept.RUN,
         _resumes_itself(text="Wait; the run continues when it has a place"),
-        "The message names the limit that the run waits for (queues.maxConcurrent in the chart's values), or the Job "
-        "that is suspended. `kubectl contentgen why NAME` has the position in the namespace; spec.priority changes it.",
+        "The message names the limit that the run waits for (queues.maxConcurrent or queues.maxPrepareJobs in the "
+        "chart's values), or the Job that is suspended. `kubectl contentgen why NAME` has the position in the "
+        "namespace; spec.priority changes it.",
     ),
     Reason.CIRCUIT_OPEN: Explanation(
         "Paid requests to the model's endpoint failed several times in a row, or the provider asked to wait, so none "

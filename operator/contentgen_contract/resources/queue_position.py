@@ -13,6 +13,8 @@ from typing import Any
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.parsing import ResourceBody
 
+PREPARATION = "preparation"
+"""Name of the queue before the prepare stage, in place of a provider's."""
 _PHASES = (Phase.PENDING, Phase.SUBMITTING)  # in another phase a queue such as Kueue has suspended the run's Job
 _REASONS = (Reason.QUEUED, Reason.CIRCUIT_OPEN)
 
@@ -21,7 +23,7 @@ _REASONS = (Reason.QUEUED, Reason.CIRCUIT_OPEN)
 class QueueEntry:
     """Waiting run. Entries sort by provider, then by their order in the queue."""
 
-    provider: str
+    provider: str  # or PREPARATION
     urgency: int  # negative priority
     since: datetime
     uid: str
@@ -39,8 +41,10 @@ class QueueEntry:
             return None
         if since.tzinfo is None:
             return None
+        provider = "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
+        prepared = kind is Kind.IMAGE_GENERATION or given.status["run"].get("facts") is not None
         return cls(
-            provider="assemblyai" if kind is Kind.TRANSCRIPTION else "fal",
+            provider=provider if prepared else PREPARATION,
             urgency=-priority if isinstance(priority, int) else 0,
             since=since,
             uid=given.metadata.uid,

@@ -256,7 +256,8 @@ def _prepare(case: DecisionInput) -> Plan:
     )
     ended = run_stage(case, Stage.PREPARE, run_state)
     if isinstance(ended, Plan):
-        return ended
+        held = queue.hold(case) if queue.asks_to_prepare(case, ended) else None
+        return held or ended
     facts = kinds.prepared_facts(case.kind, ended.facts, ended.files)
     run = case.run.model_copy(update={"facts": facts, "job": None, "stage_attempt": 1, "lost_attempts": 0})
     # Still Preparing: whether the payment follows, or a wait such as that for an approval, is decided next.

@@ -17,10 +17,12 @@ from contentgen_contract.names import (
     CANCEL_ANNOTATION,
     COLLECT_ANNOTATION,
     GIVEN_UP_LABEL,
+    QUEUE_LABEL,
     QUEUE_LABELS,
     REJECT_ANNOTATION,
     RERUN_ANNOTATION,
     RESUBMIT_ANNOTATION,
+    Stage,
 )
 from contentgen_operator.state.observed import JobView, ResourceRef
 
@@ -54,6 +56,10 @@ class Cache:
     def refs(self) -> tuple[ResourceRef, ...]:
         """Unfinished resources."""
         return tuple(self._resources)
+
+    def preparing(self) -> tuple[ResourceRef, ...]:
+        """Unfinished resources whose status names a Job of the prepare stage that no queue holds."""
+        return tuple(ref for ref, (_, body) in self._resources.items() if _is_preparing(body))
 
     def resource(self, ref: ResourceRef) -> Body | None:
         """Last known state of a resource; None if it is unknown or older than 5 minutes."""
@@ -103,6 +109,12 @@ class Cache:
         """Remove a deleted Job."""
         self._jobs.pop((owner.namespace, name), None)
         self._jobs_of[owner.uid].discard((owner.namespace, name))
+
+
+def _is_preparing(body: Body) -> bool:
+    run = (body.get("status") or {}).get("run") or {}
+    stage = (run.get("job") or {}).get("stage")
+    return stage == Stage.PREPARE and not (body["metadata"].get("labels") or {}).get(QUEUE_LABEL)
 
 
 def trimmed(body: Body) -> Body:

@@ -43,6 +43,7 @@ from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
+from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.notifications import Notification
@@ -596,6 +597,7 @@ class World:
     """Persistent state, and the operator process."""
 
     limits = PlaceLimits()
+    preparation_limits = PreparationLimits()
     template = TEMPLATE  # of the Jobs, as the values of the chart have it
     _ticks = itertools.count()  # of the lists of budgets: each read is fresh
     keeper: BudgetKeeper | None = None
@@ -658,6 +660,7 @@ class World:
             clock=self._seconds,
         )
         ledger.on_change = self.payment_queue.note_purchase
+        self.preparation_queue = PreparationQueue(self.preparation_limits, preparing=cache.preparing)
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -720,6 +723,7 @@ class World:
             policy=self.policy,
             selection=self.selection,
             payment_queue=self.payment_queue,
+            preparation_queue=self.preparation_queue,
         )
 
     def work(self) -> None:

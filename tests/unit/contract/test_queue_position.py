@@ -11,7 +11,9 @@ IMAGES, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 
 
 def body(uid: str, minute: int = 0, reason: str = "Queued", phase: str = "Pending", **spec: Any) -> dict[str, Any]:
-    run = {"startedAt": f"2026-11-21T00:{minute:02}:00Z"}
+    """A run whose prepare stage has ended, unless its uid begins with `raw`."""
+    facts = {} if uid.startswith("raw") else {"facts": {"type": "audio"}}
+    run = {"startedAt": f"2026-11-21T00:{minute:02}:00Z"} | facts
     return {"metadata": {"uid": uid}, "spec": spec, "status": {"phase": phase, "reason": reason, "run": run}}
 
 
@@ -26,6 +28,8 @@ def test_priority_then_age() -> None:
         (Kind.LORA_TRAINING, body("urgent", 9, phase="Submitting", priority=1)),
         (IMAGES, body("blocked", 7, reason="CircuitOpen")),
         (TRANSCRIPT, body("elsewhere")),
+        (TRANSCRIPT, body("raw-2", 2)),
+        (Kind.LORA_TRAINING, body("raw-1", 1)),
     )
     shown = {each.uid: str(position_of(each.uid, line)) for each in line}
     assert shown == {
@@ -34,6 +38,8 @@ def test_priority_then_age() -> None:
         "new": "position 3 of 4 in this namespace's queue for fal",
         "blocked": "position 4 of 4 in this namespace's queue for fal",
         "elsewhere": "position 1 of 1 in this namespace's queue for assemblyai",
+        "raw-1": "position 1 of 2 in this namespace's queue for preparation",
+        "raw-2": "position 2 of 2 in this namespace's queue for preparation",
     }
     assert position_of("unknown", line) is None
 

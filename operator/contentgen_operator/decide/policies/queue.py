@@ -1,8 +1,10 @@
-"""Queue: a run waits until there is a place for its request, and while the circuit of its endpoint is open."""
+"""Queue: a run waits until there is a place for its prepare Job, then until there is one for its request, and while the
+circuit of its endpoint is open.
+"""
 
 from datetime import datetime, timedelta
 
-from contentgen_contract.names import Reason
+from contentgen_contract.names import QUEUE_LABEL, Reason, Stage
 from contentgen_contract.resources.models import model_of
 from contentgen_operator.decide.cancellation import stop_before_payment
 from contentgen_operator.decide.planning import new_plan, replace_run, unpaid_text
@@ -20,6 +22,19 @@ _WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
 def asks(plan: Plan) -> bool:
     """True if the plan needs a place: it plans or sends a paid request."""
     return plan.reservation is not None or plan.payment is not None
+
+
+def asks_to_prepare(case: DecisionInput, plan: Plan) -> bool:
+    """True if the plan needs a place for a prepare Job: it creates one that no queue such as Kueue holds."""
+    created = plan.job is not None and plan.job.stage is Stage.PREPARE
+    return created and not case.resource.queue_labels.get(QUEUE_LABEL)
+
+
+def is_preparing(case: DecisionInput, plan: Plan) -> bool:
+    """True if the planned status names a prepare Job that no queue such as Kueue holds."""
+    run = plan.status.run
+    named = run is not None and run.job is not None and run.job.stage is Stage.PREPARE
+    return named and not case.resource.queue_labels.get(QUEUE_LABEL)
 
 
 def claimant(case: DecisionInput) -> Claimant:
@@ -91,6 +106,10 @@ def _text(case: DecisionInput) -> str:
         case Limit.PROVIDER:
             account = f" with the account {case.observed.account.name}" if case.observed.account.name else ""
             what = f"all {turn.most} places of {provider}{account} are in use (queues.maxConcurrent.{provider})"
+        case Limit.PREPARATION:
+            what = f"{turn.most} prepare Jobs exist, of all namespaces (queues.maxPrepareJobs.overall)"
+        case Limit.PREPARATION_PER_NAMESPACE:
+            what = f"{turn.most} prepare Jobs of this namespace exist (queues.maxPrepareJobs.perNamespace)"
         case Limit.PER_NAMESPACE:
             what = f"all {turn.most} places of this namespace are in use (queues.maxConcurrent.perNamespace)"
         case Limit.OVERALL:

@@ -12,6 +12,8 @@ class Limit(StrEnum):
     PER_NAMESPACE = "perNamespace"
     PROVIDER = "provider"
     CIRCUIT = "circuit"  # the circuit breaker of its endpoint is open
+    PREPARATION = "preparation"  # prepare Jobs of all namespaces
+    PREPARATION_PER_NAMESPACE = "preparationPerNamespace"
     OTHERS = "others"  # other runs come first
 
 

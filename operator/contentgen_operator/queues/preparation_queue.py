@@ -1,0 +1,132 @@
+"""Queue before the prepare stage: limits of the prepare Jobs that exist at once, with fair turns of namespaces.
+
+In memory of the leader. Places in use are those of runs whose status names a prepare Job, read from the cache at the
+first question, and corrected by each reconcile of their resources. Collect Jobs take no place, and neither do Jobs of a
+queue such as Kueue, which can only order Jobs that exist.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from contentgen_operator.queues.fair_turns import Account, Claimant, FairTurns, Place, PlaceLimits
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.policies.turns import Limit, Turn
+
+UNSTARTED_SECONDS = 300.0  # after which a Job without a running pod gives back its place of the overall limit
+_PREPARATION = "preparation"
+_COUNTED, _UNSTARTED = Account(_PREPARATION), Account("unstarted")
+_GRANTED = Turn(granted=True)
+_LIMITS = {Limit.PROVIDER: Limit.PREPARATION, Limit.PER_NAMESPACE: Limit.PREPARATION_PER_NAMESPACE}
+
+
+@dataclass(frozen=True)
+class PreparationLimits:
+    """Numbers of prepare Jobs that may exist at a time; 0: no limit."""
+
+    overall: int = 0
+    per_namespace: int = 0
+
+    @property
+    def any(self) -> bool:
+        """True if there is a limit."""
+        return bool(self.overall or self.per_namespace)
+
+
+def preparation_claimant(ref: ResourceRef, claimant: Claimant) -> Claimant:
+    """A run's claim of a place for its preparation."""
+    return Claimant(
+        uid=ref.uid,
+        namespace=ref.namespace,
+        provider=_PREPARATION,
+        model="",
+        priority=claimant.priority,
+        since=claimant.since,
+    )
+
+
+class PreparationQueue:
+    """Places of prepare Jobs, one per run."""
+
+    def __init__(
+        self,
+        limits: PreparationLimits = PreparationLimits(),
+        *,
+        preparing: Callable[[], Iterable[ResourceRef]] = tuple,
+    ) -> None:
+        """`preparing`: resources whose status names a prepare Job."""
+        self._limits = limits
+        # The overall limit is that of an account, so that an unstarted Job can count in its namespace alone.
+        self._turns = FairTurns(
+            PlaceLimits(per_namespace=limits.per_namespace, providers={_PREPARATION: limits.overall})
+        )
+        self._preparing = preparing
+        self._loaded = False
+        self._refs: dict[str, ResourceRef] = {}  # of waiting runs, by uid
+        self._holders: set[str] = set()  # uids of runs with a place
+        self._to_wake: list[ResourceRef] = []
+        self._changed = asyncio.Event()
+
+    def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
+        """Turn of a run that would create its prepare Job."""
+        if not self._limits.any:
+            return _GRANTED
+        self._load()
+        if ref.uid not in self._holders:
+            self._turns.put(claimant)
+            self._refs[ref.uid] = ref
+            self._start(asking=ref.uid)
+        if ref.uid in self._holders:
+            return _GRANTED
+        limit = _LIMITS.get(self._turns.limit_of(claimant), Limit.OTHERS)
+        most = {Limit.PREPARATION: self._limits.overall, Limit.PREPARATION_PER_NAMESPACE: self._limits.per_namespace}
+        return Turn(granted=False, limit=limit, most=most.get(limit, 0))
+
+    def keep(self, ref: ResourceRef, *, counted: bool) -> None:
+        """Count the prepare Job that a run has. `counted`: in the overall limit, as its pod runs or may start soon."""
+        if not self._limits.any:
+            return
+        self._load()
+        self._refs.pop(ref.uid, None)
+        self._turns.drop(ref.uid)
+        self._holders.add(ref.uid)
+        self._turns.occupy(ref.uid, Place(ref.namespace, _COUNTED if counted else _UNSTARTED))
+        if not counted:
+            self._changed.set()
+
+    def leave(self, uid: str) -> None:
+        """Remove a run that neither has a prepare Job nor asks for one."""
+        self._refs.pop(uid, None)
+        self._holders.discard(uid)
+        if self._turns.free(uid) | self._turns.drop(uid):
+            self._changed.set()
+
+    async def run(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
+        """Wake runs that have got a place, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.wake_started(wake)
+
+    async def wake_started(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
+        """Grant free places, and wake the runs that have got one."""
+        self._start()
+        started, self._to_wake = self._to_wake, []
+        for ref in started:
+            await wake(ref)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for ref in self._preparing():
+            self._holders.add(ref.uid)
+            self._turns.occupy(ref.uid, Place(ref.namespace, _COUNTED))
+
+    def _start(self, asking: str = "") -> None:
+        while (started := self._turns.start(str, lambda _: True)) is not None:
+            self._holders.add(started.uid)
+            ref = self._refs.pop(started.uid, None)
+            if ref is not None and started.uid != asking:
+                self._to_wake.append(ref)
+                self._changed.set()
