@@ -519,7 +519,12 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
 
 def test_every_setting_is_a_value() -> None:
     """Each setting of the operator can be set by a chart value, but those that are the same in every pod."""
-    given = ("desk.existingSecret=issued", "sentry.existingSecret=told", "caBundle.configMap=company-ca", "proxy.https=http://proxy:1")
+    given = (
+        "desk.existingSecret=issued",
+        "sentry.existingSecret=told",
+        "caBundle.configMap=company-ca",
+        "proxy.https=http://proxy:1",
+    )
     manifests = render("sandbox.enabled=true", *given, "providers.accounts.team.secret=team-keys")
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     only_try = {"s3_unreachable_for"}  # in a cluster, providers fetch files from the public endpoint
