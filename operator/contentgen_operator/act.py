@@ -27,6 +27,7 @@ from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStat
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
+from contentgen_operator.finished_jobs import FinishedJobs
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
@@ -114,6 +115,13 @@ class Actor:
         self._notifications = notifications
         self._providers = providers
         self._template = template
+        self._finished_jobs = FinishedJobs(
+            kube=kube,
+            jobs=jobs,
+            storage=storage,
+            operator_class=ledger.operator_class,
+            check=leadership.check,
+        )
         self._written_records: dict[str, ResourceStatus] = {}
         self._stopping = False  # the process ends: no POST is begun
         self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
@@ -251,7 +259,15 @@ class Actor:
         return plan.model_copy(update={"status": status}), True
 
     async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
-        """Cause for which the collect Job or its pod could not be created; empty: none is known."""
+        """Cause for which the collect Job or its pod could not be created, even after finished Jobs were deleted;
+        empty: none is known.
+        """
+        words = await self._collect_job_refusal_now(resource, plan)
+        if words and await self._finished_jobs.make_room(resource.ref.namespace):
+            return await self._collect_job_refusal_now(resource, plan)
+        return words
+
+    async def _collect_job_refusal_now(self, resource: Resource, plan: Plan) -> str:
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
         template, labels = self._template(), resource.queue_labels
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, template, queue_labels=labels)
@@ -598,6 +614,7 @@ class Actor:
             body = await self._kube.create_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if words := refusal_of(error):
+                await self._finished_jobs.make_room(resource.ref.namespace)  # for the next try, in a second
                 raise JobRefused(words) from error
             raise
         if body is None:

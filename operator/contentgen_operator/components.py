@@ -450,6 +450,7 @@ def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
         desk_ca=tls.ca,
         pod=settings.worker_pod,
         sizes=settings.worker_sizes,
+        finished_seconds=settings.worker_finished_seconds,
         operator_class=settings.operator_class,
     )
 

@@ -14,7 +14,7 @@ from contentgen_contract.resources.prices import SPEECH_MODELS, Price
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy, Limits
-from contentgen_operator.kube.job_manifests import WorkerPod, WorkerSizes
+from contentgen_operator.kube.job_manifests import FINISHED_JOB_SECONDS, WorkerPod, WorkerSizes
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
 from contentgen_operator.providers.sending import POST_SECONDS
@@ -189,6 +189,9 @@ class Settings(BaseSettings):
     worker_proxy: EgressProxy | None = Field(None, description="HTTP proxy of workers; None: they connect directly.")
     worker_pod: WorkerPod = WorkerPod()
     worker_sizes: WorkerSizes = WorkerSizes()
+    worker_finished_seconds: int = Field(
+        FINISHED_JOB_SECONDS, ge=60, description="Time after which finished worker Jobs are deleted."
+    )
     stage_deadline_seconds: int = Field(4 * 3600, gt=0)
     stage_attempts: int = Field(3, ge=1)
 

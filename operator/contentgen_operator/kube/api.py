@@ -25,6 +25,7 @@ from contentgen_contract.api_paths import (
     resource_of,
 )
 from contentgen_contract.names import GROUP, VERSION, Kind
+from contentgen_contract.resources.operator_class import CLASS_LABEL
 from contentgen_contract.worker import log
 from contentgen_operator import metrics
 from contentgen_operator.kube import pods
@@ -168,6 +169,10 @@ class Kube(KubeApi):
         return await self._first_objects(
             PODS, namespace, {"labelSelector": equals("batch.kubernetes.io/job-name", job)}
         )
+
+    async def jobs_of_class(self, namespace: str, operator_class: str) -> list[Body]:
+        """Jobs with an operator class's label, about 50 at most: any user of the namespace may set the label."""
+        return await self._first_objects(JOBS, namespace, {"labelSelector": equals(CLASS_LABEL, operator_class)})
 
     async def quotas(self, namespace: str) -> list[Body]:
         """ResourceQuotas of a namespace, about 50 at most."""

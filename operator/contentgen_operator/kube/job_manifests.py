@@ -28,12 +28,12 @@ from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CL
 from contentgen_contract.resources.owner_references import owner_reference
 from contentgen_operator.state.observed import ResourceRef
 
+FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is already in the bucket
 _SCRATCH = "/scratch"
 _USER = 65532
 _NOT_OF_THE_SPEC = {"job_labels", "job_annotations", "labels", "annotations", "container_security_context"}
 _NODE_GONE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")  # taints of a node
 _NODE_GONE_SECONDS = 30  # until a worker's pod is deleted from it; Kubernetes' default is 300
-_FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is already in the bucket
 
 
 def _pod_context() -> dict[str, Any]:
@@ -126,6 +126,7 @@ class JobTemplate(Value):
     desk_ca: str  # PEM; public
     pod: WorkerPod = WorkerPod()
     sizes: WorkerSizes = WorkerSizes()
+    finished_seconds: int = FINISHED_JOB_SECONDS
     operator_class: str = DEFAULT_CLASS
 
     def sized(self, kind: Kind, stage: Stage, namespace: str) -> "JobTemplate":
@@ -187,7 +188,7 @@ def job_manifest(
         | {
             "backoffLimit": 0,  # the operator counts attempts, because it knows the outcome
             "podReplacementPolicy": "Failed",
-            "ttlSecondsAfterFinished": _FINISHED_JOB_SECONDS,
+            "ttlSecondsAfterFinished": template.finished_seconds,
             "template": {
                 "metadata": {"labels": template.pod.labels | labels, "annotations": dict(template.pod.annotations)},
                 "spec": template.pod.spec() | _pod(stage, template),

@@ -160,6 +160,7 @@ class FakeKube:
         self._jobs = ObjectStore[str](self.server)
         self.events: list[tuple[str, str]] = []
         self.refuses_jobs: tuple[int, str] | None = None  # code and message with which Jobs are not admitted
+        self.most_jobs: int | None = None  # that a ResourceQuota of the namespace admits
         self.full: list[dict[str, Any]] = []  # ResourceQuotas
         self.budgets: list[dict[str, Any]] = []  # ContentBudgets
         self.pods: list[dict[str, Any]] = []
@@ -280,8 +281,14 @@ class FakeKube:
     async def job_pods(self, namespace: str, job: str) -> list[dict[str, Any]]:
         return copied(self.pods)
 
+    async def jobs_of_class(self, namespace: str, operator_class: str) -> list[dict[str, Any]]:
+        return copied([job for job in self.jobs.values() if job["metadata"]["namespace"] == namespace])
+
     async def quotas(self, namespace: str) -> list[dict[str, Any]]:
-        return copied(self.full)
+        if self.most_jobs is None:
+            return copied(self.full)
+        counted = {"hard": {"count/jobs.batch": str(self.most_jobs)}, "used": {"count/jobs.batch": str(len(self.jobs))}}
+        return [{"metadata": {"name": "jobs"}, "spec": {}, "status": counted}]
 
     async def job_events(self, namespace: str, uid: str) -> list[dict[str, Any]]:
         return copied(self.pod_refusals)
@@ -289,6 +296,8 @@ class FakeKube:
     async def check_job(self, namespace: str, manifest: dict[str, Any]) -> None:
         if self.refuses_jobs is not None:
             raise rejection(*self.refuses_jobs)
+        if self.most_jobs is not None and len(self.jobs) >= self.most_jobs:
+            raise rejection(403, "exceeded quota: jobs, requested: count/jobs.batch=1")
 
     async def create_job(self, namespace: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
         await self.check_job(namespace, manifest)
