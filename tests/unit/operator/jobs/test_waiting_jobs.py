@@ -9,9 +9,9 @@ import pytest
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.kube import pods
-from contentgen_operator.state.observed import JobView
+from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_simulation.world import SPECS, TEMPLATE, World, Writes
+from contentgen_simulation.world import SPECS, TEMPLATE, UID, World, Writes
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -333,6 +333,43 @@ async def test_a_job_that_started_or_is_held_by_a_queue_is_kept(
     keeps(node, job)
     await steps(world, kind, 50)
     assert [each["metadata"]["uid"] for each in node.jobs] == node.seen == [job["metadata"]["uid"]]
+
+
+def _suspended_meanwhile(job: Body) -> None:
+    job["spec"]["suspend"] = True
+
+
+def _ready_meanwhile(job: Body) -> None:
+    job["status"]["ready"] = 1
+
+
+@pytest.mark.parametrize("changes", [_suspended_meanwhile, _ready_meanwhile])
+async def test_a_stale_cache_replaces_no_job(changes: Callable[[Body], None], world: World) -> None:
+    """A queue preempts the Job, or its pod starts, just as the next leader looks at it."""
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    (job,) = node.jobs
+    restarted(world, image="worker:2")
+    world.watch(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
+    node.note(job)
+    changes(job)
+    await world.step(kind)
+    assert node.jobs == [job]
+
+
+async def test_a_pod_that_starts_just_now_keeps_its_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Kind.LORA_TRAINING
+    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    (job,) = node.jobs
+    restarted(world, image="worker:2")
+    reads = [PULLS]
+
+    async def listed(*_: Any) -> list[Body]:
+        return [pod(reads.pop() if reads else RUNS, job["metadata"]["uid"])]
+
+    monkeypatch.setattr(world.kube, "job_pods", listed)
+    await steps(world, kind, 50)
+    assert (reads, node.jobs) == ([], [job])
 
 
 async def test_the_template_of_a_job_that_somebody_changed_is_not_compared(world: World) -> None:
