@@ -85,6 +85,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, MountedFolder, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
+from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.stores import Stores
@@ -626,7 +627,7 @@ def _order_policy(settings: Settings) -> OrderPolicy:
         bucket=settings.s3_bucket,
         sources=settings.sources,
         proxy=_worker_proxy(settings),
-        ca_file=settings.ca_file,
+        ca_certificates=LastBundle(settings.ca_file).read if settings.ca_file is not None else str,
         stage_deadline=timedelta(seconds=settings.stage_deadline_seconds),
     )
 

@@ -4,6 +4,7 @@ The file has the public CAs and the private ones. A client reads it at each new 
 use without a new client.
 """
 
+import logging
 import re
 import ssl
 import tempfile
@@ -14,6 +15,7 @@ import certifi
 from contentgen_runtime.rotation import Rotated
 
 MAX_BYTES = 1 << 20  # of a bundle: a ConfigMap's maximum
+_log = logging.getLogger(__name__)
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 
@@ -28,6 +30,24 @@ def read_bundle(file: Path) -> str | None:
     except (OSError, UnicodeDecodeError):  # ssl.SSLError is an OSError
         return None
     return pem
+
+
+class LastBundle:
+    """Certificates of `file`. While it is missing or not PEM, those that were read last stay in use, as in the
+    operator's own clients.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._pem = read_bundle(file) or ""
+
+    def read(self) -> str:
+        """PEM certificates, with a changed file's; empty if none were ever read."""
+        pem = read_bundle(self._file)
+        if pem is None:
+            _log.warning("%s has no PEM certificate: workers get the CAs read before", self._file)
+        self._pem = pem or self._pem
+        return self._pem
 
 
 class CombinedBundle:

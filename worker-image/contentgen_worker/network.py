@@ -4,7 +4,6 @@ A source's name is resolved and checked here, and the proxy is asked for the che
 verifies the name. So a proxy changes nothing about which addresses are reached. httpx would ask the proxy for the name.
 """
 
-import ipaddress
 import os
 import ssl
 from collections.abc import Iterable
@@ -44,7 +43,8 @@ class WorkerNetwork:
 
     def source_client(self, url: httpx.URL, timeout: httpx.Timeout) -> httpx.Client:
         """Client for one host that a user or a provider named. Raises NotAllowed for plain http through the proxy."""
-        if self._proxy is None or _is_exempt(url.host, self._proxy.exceptions):
+        # raw_host as in the guard: httpx's `host` of an internationalized name is another text.
+        if self._proxy is None or _is_exempt(url.raw_host.decode("ascii"), self._proxy.exceptions):
             return httpx.Client(verify=self._tls, trust_env=False, timeout=timeout)
         if url.scheme != "https":
             raise NotAllowed(f"{redacted(url)}: plain http is not fetched through the proxy", advice="use https")
@@ -53,16 +53,13 @@ class WorkerNetwork:
 
     def store_client(self, timeout: httpx.Timeout, limits: httpx.Limits | None = None) -> httpx.Client:
         """Client for signed URLs of the installation's own S3: direct, unless the proxy is named for it."""
-        proxy = self._proxy.url if self._proxy is not None and self._proxy.stores else None
-        mounts = _direct(self._proxy.exceptions) if self._proxy is not None and proxy else {}
-        return httpx.Client(
-            verify=self._tls,
-            trust_env=False,
-            timeout=timeout,
-            limits=limits or httpx.Limits(),
-            proxy=proxy,
-            mounts=mounts,
-        )
+        limits = limits or httpx.Limits()
+        direct = httpx.HTTPTransport(verify=self._tls, trust_env=False, limits=limits)
+        if self._proxy is None or not self._proxy.stores:
+            return httpx.Client(transport=direct, trust_env=False, timeout=timeout)
+        proxied = httpx.HTTPTransport(verify=self._tls, trust_env=False, limits=limits, proxy=self._proxy.url)
+        transport = _UnlessExempt(direct, proxied, self._proxy.exceptions)
+        return httpx.Client(transport=transport, trust_env=False, timeout=timeout)
 
 
 def _is_exempt(host: str, exceptions: Iterable[str]) -> bool:
@@ -75,20 +72,23 @@ def _plain(exception: str) -> str:
     return exception.strip().strip("[]").strip(".").lower()
 
 
-def _direct(exceptions: Iterable[str]) -> dict[str, None]:
-    """Mounts of an httpx client for hosts that it reaches without its proxy."""
-    hosts = [each for each in map(_plain, exceptions) if each]
-    return {
-        f"all://{f'[{each}]' if ':' in each else each if _is_address(each) else f'*{each}'}": None for each in hosts
-    }
+class _UnlessExempt(httpx.BaseTransport):
+    """Requests through a proxy, except to exempt hosts. httpx's own mounts raise for an exception such as host:443."""
 
+    def __init__(self, direct: httpx.BaseTransport, proxied: httpx.BaseTransport, exceptions: Iterable[str]) -> None:
+        self._direct = direct
+        self._proxied = proxied
+        self._exceptions = tuple(exceptions)
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx's."""
+        exempt = _is_exempt(request.url.raw_host.decode("ascii"), self._exceptions)
+        return (self._direct if exempt else self._proxied).handle_request(request)
+
+    def close(self) -> None:
+        """See httpx's."""
+        self._direct.close()
+        self._proxied.close()
 
 
 class _TunnelTransport(httpx.HTTPTransport):

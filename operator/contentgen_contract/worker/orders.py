@@ -1,8 +1,9 @@
 """Messages between worker API and worker: JSON over HTTPS, and the outcome in S3. Pure."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from contentgen_contract.base import Sha256, Value
 from contentgen_contract.characters import escape_controls
@@ -76,10 +77,17 @@ class Download(Value):
 class EgressProxy(Value):
     """HTTP proxy of workers, without user and password. A worker asks it for checked addresses, for https only."""
 
-    url: str = Field(pattern=r"^http://[A-Za-z0-9.:\[\]-]+/?$", max_length=512)
+    url: str = Field(pattern=r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$", max_length=512)
     exceptions: tuple[str, ...] = ()  # addresses, and names with their subdomains, that are reached directly
     stores: bool = False  # S3 is reached through it, by name
     resolves_names: bool = False  # it is asked for names, and refuses private addresses itself
+
+    @field_validator("url")
+    @classmethod
+    def _usable(cls, url: str) -> str:
+        if urlsplit(url).port == 0:  # raises ValueError above 65535
+            raise ValueError("expected a port from 1 to 65535")
+        return url
 
 
 class WorkOrder(Value):

@@ -1,7 +1,7 @@
 """Work order of a Job: instructions for its worker, with all URLs presigned."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
@@ -13,7 +13,6 @@ from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.runs import asset_user
 from contentgen_operator.stores.s3 import Storage
-from contentgen_runtime.ca_bundle import read_bundle
 
 _PREVIEWS = 12  # training images on a LoRA's contact sheet
 SLACK = timedelta(minutes=15)  # tolerance of deadlines
@@ -36,7 +35,7 @@ class OrderPolicy(Value):
     bucket: str = ""  # the operator's own
     sources: tuple[SourceGrant, ...] = ()
     proxy: EgressProxy | None = None
-    ca_file: Path | None = None  # PEM of private CAs, read for each order
+    ca_certificates: Callable[[], str] = str  # PEM of private CAs, called for each order; none by default
     stage_deadline: timedelta = timedelta(hours=4)  # from the start of a pod
 
 
@@ -93,7 +92,7 @@ def work_order(
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
         allowed_hosts=policy.allowed_hosts,
         limits=policy.limits,
-        ca_certificates=(read_bundle(policy.ca_file) or "") if policy.ca_file is not None else "",
+        ca_certificates=policy.ca_certificates(),
         proxy=policy.proxy,
         outcome_url=storage.worker_put(assignment.owner, assignment.outcome_key, good_for),
     )

@@ -33,6 +33,7 @@ from contentgen_operator.worker_api.certificate_authority import new_authority
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.api_server import ApiServer
 from contentgen_simulation.object_storage import unreached_storage
@@ -224,7 +225,7 @@ async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
             stage_deadline=timedelta(hours=1),
             allowed_hosts=("h:1",),
             proxy=PROXY,
-            ca_file=ca_file,
+            ca_certificates=LastBundle(ca_file).read,
             bucket="assets",
             sources=(
                 SourceGrant(bucket="recordings", namespaces=("ns", "other")),
@@ -266,10 +267,16 @@ async def test_an_order_of_a_prepare_stage(setting: Setting) -> None:
 
 
 async def test_an_order_has_the_cas_and_the_proxy(setting: Setting, ca_file: Path) -> None:
-    """A full bundle is larger than an environment variable may be; a damaged one is no CA."""
+    """A full bundle is larger than an environment variable may be; a damaged one changes nothing."""
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     authority = new_authority(datetime.now(UTC)).certificate
-    for content, certificates in ((b"", 0), (authority, 1), (authority * 300, 300), (b"half of a bund", 0)):
+    for content, certificates in (
+        (b"", 0),
+        (authority, 1),
+        (authority * 300, 300),
+        (b"half of a bund", 300),
+        (authority, 1),
+    ):
         await asyncio.to_thread(ca_file.write_bytes, content)
         order = WorkOrder.model_validate_json((await setting.get(token)).content)
         assert (order.ca_certificates.count("BEGIN"), order.proxy) == (certificates, PROXY)

@@ -4,6 +4,7 @@ The proxy may be hostile: it can answer anything, and connect to another host th
 """
 
 import http.server
+import itertools
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from contentgen_contract.worker.orders import Download, EgressProxy
 from contentgen_operator.worker_api.certificate_authority import CertificateAuthority, issue, new_authority
@@ -222,8 +224,14 @@ def test_a_proxy_that_resolves_names_gets_no_private_one(company: Company, tmp_p
 
 @pytest.mark.parametrize(
     ("options", "connects"),
-    [({}, 0), ({"stores": True}, 1), ({"stores": True, "exceptions": ["localhost"]}, 0)],
-    ids=["direct", "through-the-proxy", "exempt"],
+    [
+        ({}, 0),
+        ({"stores": True}, 1),
+        ({"stores": True, "exceptions": ["localhost"]}, 0),
+        # Exceptions of other programs, of which httpx's mounts refuse the first three, match nothing.
+        ({"stores": True, "exceptions": ["localhost:443", "fd00::/8", "bücher.example", "%", ""]}, 1),
+    ],
+    ids=["direct", "through-the-proxy", "exempt", "no-hosts"],
 )
 def test_stores(
     authority: CertificateAuthority, tmp_path: Path, company: Company, options: dict[str, object], connects: int
@@ -233,3 +241,55 @@ def test_stores(
     with client, pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         client.put(company.url("localhost"), content=b"x")
     assert len(company.connects) == connects
+
+
+def test_a_name_is_resolved_once_for_each_connection(company: Company, tmp_path: Path) -> None:
+    """DNS rebinding: the next answer is private. The proxy is asked for the address that was checked."""
+    answers = iter([["203.0.114.7"], ["127.0.0.1"]])
+    company.answer = answering(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    network = company.network()
+    guard = AddressGuard((), lambda *_: next(answers))
+    with pytest.raises(NotAllowed, match=r"files\.example is 127\.0\.0\.1"):
+        Fetcher(guard, source=SOURCE.scaled(0.0001), network=network).fetch(
+            Download(url=company.url()), tmp_path / "film", DownloadLimits(100, 10)
+        )
+    assert company.connects == [f"203.0.114.7:{company.port}"]
+
+
+def test_an_exception_of_another_spelling_opens_no_unchecked_connection(company: Company, tmp_path: Path) -> None:
+    """The guard leaves a name to the proxy, so it must not be reached directly, where nobody has checked it."""
+    network = company.network(resolvesNames=True, exceptions=["bücher.example"])
+    company.answer = answering(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    with pytest.raises(Unreachable, match="the proxy answered 403"):
+        fetch(company, network, company.url("bücher.example"), tmp_path, allowed=())
+    assert set(company.connects) == {f"xn--bcher-kva.example:{company.port}"}
+
+
+def test_a_redirect_to_a_private_name_is_not_given_to_the_proxy(company: Company, tmp_path: Path) -> None:
+    company.redirect = "https://metadata.google.internal/computeMetadata/v1/"
+    with pytest.raises(NotAllowed, match="a name of a private network"):
+        fetch(company, company.network(resolvesNames=True), company.url(), tmp_path, allowed=())
+    assert company.connects == [f"{NAME}:{company.port}"]
+
+
+def test_a_proxy_that_sends_a_byte_at_a_time(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(client: socket.socket, _: str) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    company.answer = drip
+    ticks = itertools.count(0.0, 0.5)
+    monkeypatch.setattr("contentgen_worker.network.monotonic", lambda: next(ticks))
+    client = company.network().source_client(httpx.URL(company.url("127.0.0.1")), httpx.Timeout(10))
+    with client, pytest.raises(httpx.ConnectTimeout, match="the proxy has not answered in time"):
+        client.get(company.url("127.0.0.1"))
+    assert next(ticks) >= 10
+
+
+@pytest.mark.parametrize(
+    "url", ["http://p:99999", "http://p:0", "http://p:1:2", "http://u:x@p:1", "https://p", "http://p/x"]
+)
+def test_the_url_of_a_proxy_is_checked_before_a_worker_has_it(url: str) -> None:
+    with pytest.raises(ValidationError):
+        EgressProxy(url=url)
