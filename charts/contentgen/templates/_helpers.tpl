@@ -235,19 +235,32 @@ WARNING: {{ index $ 1 }} names the Secret {{ $secret }}, which lacks the key {{ 
 {{- end }}
 {{- end }}
 
-{{/* Their Secrets as files. Whole folders: a file that is mounted by subPath never changes. */}}
 {{/* Proxy of workers as JSON; empty for none. Work orders have it, and others may read a work order. */}}
 {{- define "contentgen.workerProxy" -}}
 {{- $proxy := .Values.proxy -}}
 {{- $url := default $proxy.https $proxy.workers.https -}}
 {{- if not (or (eq $url "") (eq $url "none")) -}}
-{{- if or (contains "@" $url) (not (hasPrefix "http://" $url)) -}}
-{{- fail "proxy.https has a password or is not http://, which workers do not use: set proxy.workers.https to another proxy, or to none" -}}
+{{- if not (regexMatch "^http://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$" $url) -}}
+{{- fail "proxy.https has a password, a path or is not http://, which workers do not use: set proxy.workers.https to another proxy, or to none" -}}
 {{- end -}}
 {{- dict "url" $url "exceptions" $proxy.exceptions "stores" $proxy.workers.stores "resolvesNames" $proxy.workers.resolvesNames | toJson -}}
 {{- end -}}
 {{- end }}
 
+{{/* Address and port of the workers' proxy, [CIDR, port] as JSON; empty if it is a name, which a NetworkPolicy cannot have. */}}
+{{- define "contentgen.workerProxyAddress" -}}
+{{- with include "contentgen.workerProxy" . -}}
+{{- $url := urlParse (fromJson .).url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default "80" | int -}}
+{{- if contains ":" $url.hostname -}}
+{{- list (printf "%s/128" $url.hostname) $port | toJson -}}
+{{- else if regexMatch "^[0-9]+(\\.[0-9]+){3}$" $url.hostname -}}
+{{- list (printf "%s/32" $url.hostname) $port | toJson -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Their Secrets as files. Whole folders: a file that is mounted by subPath never changes. */}}
 {{- define "contentgen.storeMounts" -}}
 {{- if include "contentgen.mongodbSecret" . }}
 - name: mongodb
