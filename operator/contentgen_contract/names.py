@@ -200,6 +200,8 @@ class Reason(StrEnum):
     AWAITING_APPROVAL = "AwaitingApproval"
     QUEUED = "Queued"
     CIRCUIT_OPEN = "CircuitOpen"
+    COLLECT_BACKLOG = "CollectBacklog"
+    BUYING_PAUSED = "BuyingPaused"
     # the end
     COMPLETED = "Completed"
     ADOPTED_FINISHED_RUN = "AdoptedFinishedRun"

@@ -11,6 +11,7 @@ The record is written before the status, because a resource with a finished stat
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import stamina
@@ -45,12 +46,14 @@ from contentgen_operator.providers.base import (
     Unavailable,
     endpoint_failure,
 )
+from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import Endpoint
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Pointer, Reservation, StageJob
+from contentgen_operator.state.policies.buying import scope_of
 from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
     LedgerTransition,
@@ -98,8 +101,10 @@ class Actor:
         garbage_collector: GarbageCollector,
         leadership: Leadership,
         budgets: BudgetStore,
+        buying: Buying,
         payment_queue: PaymentQueue | None = None,
     ) -> None:
+        self._buying = buying
         self._leadership = leadership
         self._budgets = budgets
         self._payment_queue = payment_queue or PaymentQueue()
@@ -296,6 +301,7 @@ class Actor:
         self._stopped_jobs.discard(ref.uid)
         await self._records.end(ref.uid)
         await self._jobs.forget(ref.uid)
+        await self._ledger.await_no_more(ref.uid)
 
     async def _finish_deletion(self, resource: Resource, plan: Plan, now: datetime) -> None:
         """Delete the next files of a deleted resource; remove the finalizer once none is left."""
@@ -492,6 +498,7 @@ class Actor:
             sends=self._sends,
             leadership=self._leadership,
             stopping=lambda: self._stopping,
+            permitted=partial(self._buying.require, scope_of(bought.namespace_uid, bought.namespace)),
         )
         move = await self._send(payment, call, sending)
         try:

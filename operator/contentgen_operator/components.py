@@ -21,6 +21,7 @@ from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
 from contentgen_operator.background.budgets import BudgetKeeper
+from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
@@ -48,6 +49,7 @@ from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
@@ -57,6 +59,7 @@ from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
+from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.budgets import BudgetStore
@@ -181,6 +184,7 @@ class ReconcileLoop:
     reconciler: Reconciler
     payment_queue: PaymentQueue
     preparation_queue: PreparationQueue
+    buying: Buying
     garbage_collector: GarbageCollector
 
 
@@ -199,6 +203,7 @@ class BackgroundWork:
     releases: NamespaceReleases
     notifier: Notifier
     usage: UsageMetrics
+    buying: BuyingMetrics
 
 
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
@@ -290,6 +295,8 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     stores, providers = base.stores, build_providers(base.settings)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
     payment_queue, preparation_queue = _payment_queue(base), _preparation_queue(base)
+    buying = _buying(base)
+    stores.ledger.on_change = partial(_note_purchase, payment_queue, buying)
     actor = Actor(
         kube=base.kube,
         storage=stores.storage,
@@ -303,6 +310,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         garbage_collector=garbage_collector,
         leadership=base.role.leadership,
+        buying=buying,
         payment_queue=payment_queue,
         budgets=stores.budgets,
     )
@@ -313,6 +321,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         actor=actor,
         policy=_policy(base.settings),
         selection=base.selection,
+        buying=buying,
         payment_queue=payment_queue,
         preparation_queue=preparation_queue,
     )
@@ -323,6 +332,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         reconciler=reconciler,
         payment_queue=payment_queue,
         preparation_queue=preparation_queue,
+        buying=buying,
         garbage_collector=garbage_collector,
     )
 
@@ -348,9 +358,18 @@ def _payment_queue(base: Foundation) -> PaymentQueue:
     def counts(purchase: Purchase) -> bool:
         return takes_place(purchase, utc_now(), settings.provider_deadline_seconds)
 
-    payment_queue = PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
-    ledger.on_change = payment_queue.note_purchase
-    return payment_queue
+    return PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
+
+
+def _buying(base: Foundation) -> Buying:
+    settings = base.settings
+    wait = timedelta(minutes=settings.collect_backlog_minutes)
+    return Buying(base.stores.ledger, BacklogLimit(results=settings.collect_backlog_results, wait=wait))
+
+
+def _note_purchase(payment_queue: PaymentQueue, buying: Buying, purchase: Purchase) -> None:
+    payment_queue.note_purchase(purchase)
+    buying.note_purchase(purchase)
 
 
 def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
@@ -435,6 +454,7 @@ def _policy(settings: Settings) -> Policy:
         prices=site_prices(settings.prices, settings.speech_models),
         own_prices=frozenset(settings.prices),
         models_allowed=settings.models_allowed,
+        buying_paused=settings.buying_paused,
         speech_models=settings.speech_models,
         approval_required=settings.approval is Approval.MANUAL,
     )
@@ -488,6 +508,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         releases=NamespaceReleases(base.kube, base.selection, base.check),
         notifier=_notifier(base),
         usage=_usage(base),
+        buying=BuyingMetrics(stores.ledger, core.buying),
     )
 
 
@@ -535,6 +556,7 @@ def leader_loops(
         partial(core.preparation_queue.run, core.reconciler.wake),
         background.notifier.run,
         background.usage.run,
+        background.buying.run,
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)
@@ -670,6 +692,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.leader = lambda: base.role.works
     metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
     metrics.gauges.circuits = lambda: tuple(core.payment_queue.circuits.items())
+    metrics.gauges.buying_paused = base.settings.buying_paused
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 
 

@@ -5,6 +5,7 @@ Everybody may be able to read them: money by tenant is only there where `Gauges.
 with each process, as Prometheus expects; permanent figures are in the ledger, whose states are counted at a scrape.
 """
 
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from contentgen_contract.names import DEFAULT_ACCOUNT, Phase, Reason
+from contentgen_contract.names import DEFAULT_ACCOUNT, FINAL_PHASES, Phase, Reason
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.prices import PRICES, USD
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
@@ -25,6 +26,14 @@ REGISTRY = new_registry()
 _OTHER = "other"
 _CIRCUIT_VALUES = {"open": 1.0, "half-open": 0.5}
 _PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
+# Reasons whose age is shown: the run waits, and none of its phases.
+_WAITS = frozenset(
+    {
+        *(Reason.JOB_REFUSED, Reason.POD_NOT_STARTED, Reason.RETRYING, Reason.QUEUED, Reason.CIRCUIT_OPEN),
+        *(Reason.CLUSTER_NOT_CONFIRMED, Reason.STORE_UNAVAILABLE, Reason.PROVIDER_UNAVAILABLE),
+        *(Reason.PROVIDER_NOT_CONFIGURED, Reason.BUDGET_EXCEEDED, Reason.COLLECT_BACKLOG, Reason.BUYING_PAUSED),
+    }
+)
 
 reconciles = Counter(
     "contentgen_reconciles",
@@ -116,6 +125,15 @@ class UsageSample:
     purchases: int
 
 
+@dataclass(frozen=True)
+class UncollectedSample:
+    """Paid results of a namespace that are not stored yet."""
+
+    namespace: str
+    count: int
+    oldest: float  # begin of the longest collection, in seconds since the epoch
+
+
 class Gauges(Collector):
     """Gauges, read at each scrape."""
 
@@ -130,28 +148,35 @@ class Gauges(Collector):
         self.audited_at: float | None = None
         self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
         self.usage: Sequence[UsageSample] = ()
+        self.uncollected: Sequence[UncollectedSample] = ()
+        self.stops: Mapping[tuple[str, str], int] = {}
+        self.buying_paused = False
+        self.clock: Callable[[], float] = time.time
         self.shows_tenants = False  # money by budget and provider account, because the readers are named
         self.leader: Callable[[], bool] = lambda: True
         # To be delivered; seconds since the oldest was created, and since an attempt has been due.
         self.notifications: tuple[int, float, float] = (0, 0.0, 0.0)
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
-        self._resources: dict[str, tuple[str, str, str]] = {}
+        self._resources: dict[str, tuple[tuple[str, str, str], float]] = {}  # labels, and since when
         self._tally: Tally[tuple[str, str, str]] = Tally()
 
     def note_resource(self, uid: str, kind: str, phase: str, reason: str) -> None:
         """Count a resource in its current phase, as delivered by the watch."""
-        self.forget_resource(uid)
         labels = (kind, _known(phase, _PHASES), _known(reason, _REASONS))
-        self._resources[uid] = labels
+        before, since = self._resources.get(uid, (("", "", ""), 0.0))
+        kept = since if (before[0], before[2]) == (kind, labels[2]) else self.clock()
+        self.forget_resource(uid)
+        self._resources[uid] = labels, kept
         self._tally[labels] += 1
 
     def forget_resource(self, uid: str) -> None:
         """Stop counting a deleted resource."""
         before = self._resources.pop(uid, None)
         if before is not None:
-            self._tally[before] -= 1
-            if not self._tally[before]:
-                del self._tally[before]
+            labels, _ = before
+            self._tally[labels] -= 1
+            if not self._tally[labels]:
+                del self._tally[labels]
 
     def collect(self) -> Iterable[Metric]:
         """Current values of the gauges."""
@@ -169,6 +194,8 @@ class Gauges(Collector):
         for labels, count in self._tally.items():
             resources.add_metric(labels, count)
         yield resources
+        yield self._waits()
+        yield from self._uncollected()
         ledger = GaugeMetricFamily(
             "contentgen_ledger_purchases", "Purchases in the ledger, by state.", labels=("state",)
         )
@@ -210,6 +237,52 @@ class Gauges(Collector):
             "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )
+
+    def _waits(self) -> Metric:
+        """Ages of waits. A run that is at work changes its reason by itself, and one that is over never."""
+        oldest: dict[tuple[str, str], float] = {}
+        for (kind, phase, reason), since in self._resources.values():
+            if reason in _WAITS and phase not in FINAL_PHASES:
+                oldest[kind, reason] = min(oldest.get((kind, reason), since), since)
+        ages = GaugeMetricFamily(
+            "contentgen_resource_wait_seconds",
+            "Longest time for which a resource has had the same reason of a wait, as seen by this process: a restart "
+            "begins it anew.",
+            labels=("kind", "reason"),
+        )
+        for labels, since in oldest.items():
+            ages.add_metric(labels, max(self.clock() - since, 0.0))
+        return ages
+
+    def _uncollected(self) -> Iterable[Metric]:
+        names = ("resource_namespace",)  # Prometheus' own label of the target is `namespace`
+        count = GaugeMetricFamily(
+            "contentgen_uncollected_results",
+            "Paid results that are not stored yet and whose collection is tried; by namespace if readers are named. "
+            "Of the leader only.",
+            labels=names,
+        )
+        age = GaugeMetricFamily(
+            "contentgen_uncollected_oldest_seconds",
+            "Seconds for which the collection of the oldest of them has been tried; by namespace if readers are named. "
+            "Of the leader only.",
+            labels=names,
+        )
+        for each in self.uncollected if self.shows_tenants else _together(self.uncollected):
+            count.add_metric((each.namespace,), each.count)
+            age.add_metric((each.namespace,), max(self.clock() - each.oldest, 0.0))
+        yield count
+        yield age
+        stops = GaugeMetricFamily(
+            "contentgen_buying_stops",
+            "Stops of buying, by `scope`: namespace, installation, or administrator (buying.paused). `state` is "
+            "stopped, or probing: one run is bought at a time. Of the leader only.",
+            labels=("scope", "state"),
+        )
+        paused = {("administrator", "stopped"): 1} if self.buying_paused and self.leader() else {}
+        for labels, number in {**self.stops, **paused}.items():
+            stops.add_metric(labels, number)
+        yield stops
 
     def _audit(self) -> Iterable[Metric]:
         findings = GaugeMetricFamily(
@@ -299,6 +372,13 @@ class Gauges(Collector):
             purchases.add_metric((each.window, *each.labels), each.purchases)
         yield dollars
         yield purchases
+
+
+def _together(found: Sequence[UncollectedSample]) -> tuple[UncollectedSample, ...]:
+    """One sample of all namespaces, without a name; empty: there is no result."""
+    if not found:
+        return ()
+    return (UncollectedSample("", sum(each.count for each in found), min(each.oldest for each in found)),)
 
 
 def _known(value: str, known: frozenset[str]) -> str:

@@ -18,6 +18,7 @@ from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import (
     UNSTARTED_SECONDS,
@@ -53,10 +54,12 @@ class Reconciler:
         actor: Actor,
         policy: Policy,
         selection: Selection = DEFAULT,
+        buying: Buying,
         payment_queue: PaymentQueue | None = None,
         preparation_queue: PreparationQueue | None = None,
     ) -> None:
         self._preparation_queue = preparation_queue or PreparationQueue()
+        self._buying = buying
         self._payment_queue = payment_queue or PaymentQueue()
         self._kube = kube
         self._selection = selection
@@ -73,7 +76,7 @@ class Reconciler:
         await self.queue.wake(ref, delay)
 
     def _leave_queues(self, uid: str) -> None:
-        self._payment_queue.leave(uid)
+        self._leave(uid)
         self._preparation_queue.leave(uid)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
@@ -185,21 +188,28 @@ class Reconciler:
         return await self._plan_in_turn(case.observing(await self._observer.observe(case)))
 
     async def _plan_in_turn(self, case: DecisionInput) -> Plan:
-        """The plan; if it would plan or send a paid request and the run has no place, the plan of a run that waits."""
-        plan = decide(case)
+        """The plan; if it would create a prepare Job, or plan or send a paid request, and has no place or buying is
+        stopped, the plan of a run that waits.
+        """
+        plan, uid = decide(case), case.resource.ref.uid
         if (turn := self._preparation_turn(case, plan)) is not None and not turn.granted:
             plan = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
             if plan.status.phase is not None and plan.status.phase.terminal:  # its deadline is over
-                self._preparation_queue.leave(case.resource.ref.uid)
+                self._preparation_queue.leave(uid)
         if not queue.asks(plan):
-            self._payment_queue.leave(case.resource.ref.uid)
+            self._leave(uid)
             return plan
+        stop = await self._buying.ask(uid, case.resource.buyer)
+        if stop is not None:
+            self._leave(uid)
+            return decide(case.observing(case.observed.model_copy(update={"stop": stop})))
         turn = await self._payment_queue.ask(case.resource.ref, queue.claimant(case))
         if turn.granted:
             return plan
+        self._buying.leave(uid)  # another run may be the probe
         waits = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
         if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
-            self._payment_queue.leave(case.resource.ref.uid)
+            self._payment_queue.leave(uid)
         return waits
 
     def _preparation_turn(self, case: DecisionInput, plan: Plan) -> Turn | None:
@@ -213,6 +223,11 @@ class Reconciler:
         else:
             self._preparation_queue.leave(ref.uid)
         return None
+
+    def _leave(self, uid: str) -> None:
+        """Give back the place of a run that does not ask for one, and its permission to buy."""
+        self._payment_queue.leave(uid)
+        self._buying.leave(uid)
 
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
         try:

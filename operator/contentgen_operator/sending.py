@@ -1,10 +1,11 @@
 """One try to send a paid request.
 
-Order: Lease → compare-and-set to `sending` → object of the try in the bucket → Lease → POST. Without the object there
-is no POST. Whatever fails before the first byte ends the try as unsent, and the purchase is planned again.
+Order: permission to buy → Lease → compare-and-set to `sending` → object of the try in the bucket → Lease → POST.
+Without the object there is no POST. Whatever fails before the first byte ends the try as unsent, and the purchase is
+planned again.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -36,8 +37,10 @@ class Sending:
         sends: SendObjects,
         leadership: Leadership,
         stopping: Callable[[], bool],
+        permitted: Callable[[], Awaitable[None]],
     ) -> None:
-        """`stopping`: whether the process ends."""
+        """`stopping`: whether the process ends. `permitted` raises Conflict if nothing may be bought any more."""
+        self._permitted = permitted
         self._stopping = stopping
         self._leadership = leadership
         self._ledger = ledger
@@ -50,11 +53,13 @@ class Sending:
 
     async def begin(self) -> None:
         """Move the purchase to `sending`, and create the object of the try. Raises Conflict if the purchase is no
-        longer planned for this resource, the process ends, or it does not lead for long enough; STORE_ERRORS.
+        longer planned for this resource, nothing may be bought, the process ends, or it does not lead for long enough;
+        STORE_ERRORS.
         """
         key, now = self._payment.key, utc_now()
         if self._stopping():
             raise Conflict(f"the operator ends: purchase {key} stays planned")
+        await self._permitted()
         self._require(_LEASE_TO_WRITE_SECONDS)
         sent_by = await self._ledger.send(key, self._purchase, now, self._payment.planned_at)
         if sent_by is None:

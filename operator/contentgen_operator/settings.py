@@ -148,6 +148,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Prepare Jobs that exist at a time; 0: no limit, as for the next one."
     )
     max_prepare_jobs_per_namespace: int = Field(0, ge=0)
+    buying_paused: bool = Field(False, description="Pause all buying; requests under way go on.")
+    collect_backlog_results: int = Field(
+        20, ge=0, description="Paid results of a namespace that may be late before nothing more is bought in it."
+    )
+    collect_backlog_minutes: int = Field(
+        15, ge=1, le=1440, description="Time after the provider's end after which a result that is not stored is late."
+    )
     prices: dict[str, Price] = Field(default_factory=dict)
     speech_models: tuple[Annotated[str, Field(pattern=SPEECH_MODEL)], ...] = Field(
         SPEECH_MODELS, min_length=1, max_length=8, description="Models of AssemblyAI, the preferred one first."

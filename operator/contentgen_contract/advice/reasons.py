@@ -399,6 +399,32 @@ REASONS: dict[Reason, Explanation] = {
         "Check the provider's status page and the limits and balance of the account. The metric "
         "contentgen_circuit_open names the endpoint.",
     ),
+    Reason.COLLECT_BACKLOG: Explanation(
+        "Many paid results of the namespace, or of several namespaces, could not be stored for a while. Nothing more "
+        "is bought until they are, then one run at a time until the result of one is stored. Requests under way go "
+        "on, and results are collected.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(
+            Action.REPAIR,
+            Costs.ONCE,
+            "Remove the cause for which results are not stored; they are stored, and this run continues, by themselves",
+        ),
+        "The resources in the phase Collecting name the cause: a refused Job, a pod that does not start, a store, an "
+        "unreachable result. Do not delete them: their results are paid. buying.collectBacklog in the chart's values "
+        "is the limit.",
+    ),
+    Reason.BUYING_PAUSED: Explanation(
+        "An administrator has paused buying in this installation. Requests under way go on, and results are collected.",
+        Paid.NOTHING,
+        Kept.RUN,
+        _single(
+            Action.REPAIR,
+            Costs.ONCE,
+            "Let an administrator set buying.paused to false in the chart's values; the run continues by itself",
+        ),
+        "Ask the administrator for the cause.",
+    ),
     Reason.COMPLETED: Explanation(
         "The outputs are stored; status.versions lists them.",
         Paid.PAID,

@@ -35,6 +35,7 @@ LEDGER: dict[str, Keys] = {
     "job_id": (("jobId", 1),),
     "former_owners": (("formerOwners", 1),),
     "state": (("state", 1), ("_id", 1)),
+    "awaited": (("awaitedSince", 1),),
     "orphaned": (("orphanedAt", -1), ("_id", 1)),
     "namespace_orphaned": (("namespace", 1), ("orphanedAt", -1), ("_id", 1)),
     "created": (("createdAt", -1),),
@@ -45,9 +46,9 @@ LEDGER: dict[str, Keys] = {
     "content": (("content", 1),),
     "also_under": (("alsoUnder", 1),),
 }
-"""The operator uses the first eight (durations of a model, lost requests, audited requests, purchases that a status
-names, owners, orphans) and the last three (the charges of a budget, purchases of the same request). `formerOwners`,
-`budgets`, `content` and `alsoUnder` are arrays.
+"""The operator uses the first nine (durations of a model, lost requests, audited requests, purchases that a status
+names, owners, results whose collection is tried, orphans) and the last three (the charges of a budget, purchases of the
+same request). `formerOwners`, `budgets`, `content` and `alsoUnder` are arrays.
 """
 
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}

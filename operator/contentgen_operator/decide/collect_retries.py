@@ -35,11 +35,11 @@ def state_of(run: RunStatus) -> CollectStatus:
 
 def seconds_left(case: DecisionInput) -> float:
     """Seconds until the deadline of the retries; negative after it."""
-    deadline = _started_at(case) + timedelta(seconds=case.resource.collect_deadline_seconds)
+    deadline = started_at(case) + timedelta(seconds=case.resource.collect_deadline_seconds)
     return (deadline - case.now).total_seconds()
 
 
-def _started_at(case: DecisionInput) -> datetime:
+def started_at(case: DecisionInput) -> datetime:
     """Start of the retries: the provider's end, or for an adopted older purchase the run's start."""
     purchase, asked_at = case.observed.purchase, state_of(case.run).asked_at
     finished = (purchase.finished_at or purchase.changed_at) if purchase is not None else case.now

@@ -60,7 +60,16 @@ from contentgen_operator.decide.planning import (
     unpaid_text,
     withdraw_planned,
 )
-from contentgen_operator.decide.policies import approval, budget, cleanup, estimate, gate, queue, same_request
+from contentgen_operator.decide.policies import (
+    approval,
+    awaited_results,
+    budget,
+    cleanup,
+    estimate,
+    gate,
+    queue,
+    same_request,
+)
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.request_endings import has_result, stored_answer
 from contentgen_operator.decide.stages import run_stage, with_left_job, with_log
@@ -115,6 +124,7 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
     plan = queue.without_wait(with_open_requests(case, _suspended(case, _plan_for_tenant(_with_stage_log(case)))))
     used = None if case.observed.superseded else case.observed.purchase
     changes = {
+        "moves": awaited_results.with_mark(case, plan),
         "adoption": adoption(case.resource, case.key, used),
         "pointer": same_request.pointer(case, used),
         "releases": plan.releases or _unused_claims(case, plan),

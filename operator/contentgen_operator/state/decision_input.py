@@ -35,6 +35,7 @@ class Policy(Value):
     speech_models: tuple[str, ...] = SPEECH_MODELS  # of AssemblyAI, the preferred one first
     approval_required: bool = False  # of every run
     models_allowed: tuple[str, ...] = ()  # empty: the built-in ones
+    buying_paused: bool = False  # an administrator lets nothing be bought
 
 
 class DecisionInput(Value):

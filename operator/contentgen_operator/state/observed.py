@@ -32,6 +32,7 @@ from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approva
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.policies.budgets import MatchingBudget
+from contentgen_operator.state.policies.buying import BuyingStop, scope_of
 from contentgen_operator.state.policies.provider_accounts import AccountGrant
 from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
@@ -118,6 +119,11 @@ class Resource(Value):
     def finalized(self) -> bool:
         """True if it has our finalizer."""
         return FINALIZER in self.finalizers
+
+    @property
+    def buyer(self) -> str:
+        """Scope of the namespace in the stops of buying."""
+        return scope_of(self.tenant.uid, self.ref.namespace)
 
     # Fields that do not affect the result are read from the current spec, also for a run in progress.
 
@@ -377,4 +383,5 @@ class Observation(Value):
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
     turn: Turn | None = None  # in the queue; None: the run has not asked for a place
+    stop: BuyingStop | None = None  # of buying; None: none, or the run has not asked
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model

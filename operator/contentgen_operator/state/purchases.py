@@ -160,6 +160,8 @@ class Purchase(Value):
     content: tuple[str, ...] = ()  # hashes of the canonical request, by any of which an equal request finds it
     also_under: tuple[str, ...] = ()  # keys of equal requests that used it (`SamePurchase`)
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
+    awaited_since: datetime | None = None  # begin of the collection that is tried; None: none is
+    awaited_until: datetime | None = None  # its deadline, after which it counts as given up
     orphaned_at: datetime | None = None  # when its resource was first found deleted; None: not an orphan
     orphan_seen_at: datetime | None = None  # when its resource was last found deleted, to the day
     discard_asked: bool = False  # its resource was deleted with deletionPolicy Delete before it was finished

@@ -27,6 +27,7 @@ from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.state.policies.buying import AwaitedResults, scope_of
 from contentgen_operator.state.purchases import (
     LedgerTransition,
     Purchase,
@@ -45,6 +46,8 @@ Document = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 _RATE_SECONDS = 60.0
+_WITH_RESULT = {"state": PurchaseState.SUCCEEDED.value}
+_NOT_AWAITED = {"awaitedSince": None, "awaitedUntil": None}
 _INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
 _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
@@ -58,7 +61,7 @@ _PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "uni
 
 
 class Ledger:
-    """Collections `ledger` and `request_claims`. pymongo is synchronous, so each call runs in a thread."""
+    """Collections `ledger`, `request_claims` and `buying_stops`. Each call runs in a thread: pymongo is synchronous."""
 
     def __init__(
         self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
@@ -69,6 +72,7 @@ class Ledger:
         self._collection = collection
         self._check = check
         self._claims: Collection[Document] = collection.database["request_claims"]
+        self._stops: Collection[Document] = collection.database["buying_stops"]
         self._unsent: set[str] = set()  # attempts whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
         self.on_change: Callable[[Purchase], None] = _ignore  # called with each purchase that was sent or moved
@@ -202,6 +206,8 @@ class Ledger:
         }
         if move.target is not PurchaseState.INTENT:
             update["sentInput"] = None  # user content, needed only to find a lost request
+        if move.target is not PurchaseState.SUCCEEDED:
+            update |= _NOT_AWAITED
         where = {"_id": str(move.key), "state": move.source.value} | ({"jobId": move.owner} if move.owner else {})
         where |= {_camel(name): value for name, value in move.expected.items()}
         moved = await asyncio.to_thread(
@@ -412,6 +418,51 @@ class Ledger:
         where = self._class | {"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
         return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
 
+    async def awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
+        """Results of this installation's class whose collection began at `since` or before and is still tried, by
+        namespace.
+        """
+        return await asyncio.to_thread(self._awaited, since, now)
+
+    def _awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
+        marked = {"awaitedSince": {"$gt": _EPOCH, "$lte": since}, "awaitedUntil": {"$gt": now}}
+        where = self._class | _WITH_RESULT | marked | {"orphanedAt": None}
+        each = {"uid": "$namespaceUid", "namespace": "$namespace"}
+        group = {"_id": each, "count": {"$sum": 1}, "oldest": {"$min": "$awaitedSince"}}
+        return [_awaited(found) for found in self._collection.aggregate([{"$match": where}, {"$group": group}])]
+
+    async def await_no_more(self, job_id: str) -> None:
+        """Remove the marks of a deleted resource's results, whose collection nobody tries."""
+        self._check()
+        where = {"jobId": job_id, "awaitedSince": {"$gt": _EPOCH}}
+        await asyncio.to_thread(self._collection.update_many, where, {"$set": _NOT_AWAITED})
+
+    async def sent_since(self, since: datetime) -> list[Purchase]:
+        """Purchases of this installation's class that were sent at `since` or later, and are under way or awaited."""
+        open_ones = [{"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}]
+        awaited = [_WITH_RESULT | {"awaitedSince": {"$gt": _EPOCH}}]
+        where = self._class | {"$or": [*open_ones, *awaited], "sentAt": {"$gte": since}}
+        return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+
+    async def stops(self) -> dict[str, datetime]:
+        """Begin of the stops of buying of this installation's class, by scope."""
+        found = await asyncio.to_thread(lambda: list(self._stops.find(self._class)))
+        return {str(each["scope"]): _utc(each["since"]) for each in found}
+
+    async def begin_stop(self, scope: str, since: datetime) -> None:
+        """Note a stop. An earlier one of the scope is replaced."""
+        self._check()
+        stop = self._class | {"scope": scope, "since": since}
+        await asyncio.to_thread(self._stops.update_one, {"_id": self._stop_id(scope)}, {"$set": stop}, upsert=True)
+
+    async def end_stop(self, scope: str) -> None:
+        """Delete a stop."""
+        self._check()
+        await asyncio.to_thread(self._stops.delete_one, {"_id": self._stop_id(scope)})
+
+    def _stop_id(self, scope: str) -> str:
+        return f"{self.operator_class}/{scope}"
+
     async def undeleted(self, most: int) -> list[tuple[StoredKey, Purchase]]:
         """Discarded orphans of this installation's class whose response is not deleted yet."""
         where = self._class | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
@@ -490,6 +541,16 @@ def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
     return read
 
 
+def _awaited(found: Document) -> AwaitedResults:
+    namespace = str(found["_id"].get("namespace") or "")
+    scope = scope_of(found["_id"].get("uid"), namespace)
+    return AwaitedResults(namespace=namespace, scope=scope, count=found["count"], oldest=_utc(found["oldest"]))
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
 def _same(found: Iterable[Document]) -> list[SamePurchase]:
     """The purchases that may be paid; malformed documents are skipped."""
     read = [(str(key), each) for key, each in _readable(found) if not each.unpaid]
@@ -506,9 +567,7 @@ def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Documen
 
 def _purchase(document: Document) -> Purchase:
     times = {
-        name: value.replace(tzinfo=UTC)
-        for name, value in document.items()
-        if isinstance(value, datetime) and value.tzinfo is None
+        name: _utc(value) for name, value in document.items() if isinstance(value, datetime) and value.tzinfo is None
     }
     return Purchase.model_validate({"purchaseId": None} | document | times)  # None: a stored purchase has an id
 

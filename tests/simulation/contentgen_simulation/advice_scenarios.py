@@ -22,6 +22,7 @@ from contentgen_contract.names import (
     Stage,
 )
 from contentgen_contract.records import keys
+from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.spec_checks import SpecProblem
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.decide import decision, purchasable
@@ -612,6 +613,49 @@ async def _(place: ScenarioPlace) -> None:
     place.world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "it was busy", 600)
     place.apply()
     await place.until_reason(Reason.CIRCUIT_OPEN)
+
+
+def _backlog(place: ScenarioPlace) -> None:
+    """Paid results of the namespace are not stored."""
+    world, ledger = place.world, place.world.database["ledger"]
+    uid, _ = world.kube.namespaces["ns"]
+    times = {"awaitedSince": world.now - timedelta(hours=1), "awaitedUntil": world.now + timedelta(days=365)}
+    late: Body = {"state": "succeeded", "operatorClass": DEFAULT_CLASS, "namespace": "ns", "namespaceUid": uid} | times
+    ledger.insert_many([{"_id": f"late-{number}"} | late for number in range(21)])
+
+    async def store() -> None:
+        ledger.update_many({"awaitedUntil": times["awaitedUntil"]}, {"$set": {"awaitedSince": None}})
+
+    place.repair = store
+
+
+def _paused(place: ScenarioPlace) -> None:
+    """An administrator has paused buying."""
+    world = place.world
+
+    def pause(paused: bool) -> None:
+        world.policy = world.policy.model_copy(update={"buying_paused": paused})
+        world.restart()
+
+    async def resume() -> None:
+        pause(False)
+
+    pause(True)
+    place.repair = resume
+
+
+@scenario(Reason.COLLECT_BACKLOG, "paid results are not stored", IMAGES, {REPAIR: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    _backlog(place)
+    place.apply()
+    await place.until_reason(Reason.COLLECT_BACKLOG)
+
+
+@scenario(Reason.BUYING_PAUSED, "an administrator has paused it", IMAGES, {REPAIR: ONCE})
+async def _(place: ScenarioPlace) -> None:
+    _paused(place)
+    place.apply()
+    await place.until_reason(Reason.BUYING_PAUSED)
 
 
 # Good ends
@@ -1291,6 +1335,16 @@ async def _(place: ScenarioPlace) -> None:
 @_later(Reason.CIRCUIT_OPEN, "the provider asks to wait", WAIT)
 async def _(place: ScenarioPlace) -> None:
     place.world.payment_queue.note_failure(Endpoint("fal", "fal-ai/flux-lora"), "it was busy", 600)
+
+
+@_later(Reason.COLLECT_BACKLOG, "paid results are not stored", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    _backlog(place)
+
+
+@_later(Reason.BUYING_PAUSED, "an administrator has paused it", REPAIR)
+async def _(place: ScenarioPlace) -> None:
+    _paused(place)
 
 
 @_later(Reason.WAITING_FOR_LORA_NAME, "an older one", EDIT, Action.DELETE_OTHER, kind=LORA)

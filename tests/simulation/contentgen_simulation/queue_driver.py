@@ -20,6 +20,7 @@ from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.world import INLINE, SPECS, World, Writes
 
+_WAITS = (Reason.QUEUED, Reason.CIRCUIT_OPEN, Reason.COLLECT_BACKLOG, Reason.BUYING_PAUSED)
 Starts = list[tuple[str, frozenset[str]]]
 """Namespace of each paid request, and the namespaces with waiting work before it."""
 
@@ -90,7 +91,7 @@ class QueueDriver:
             self._unsent[ref.namespace] -= 1
             self.most_under_way = max(self.most_under_way, sum(self.world.payment_queue.taken.values()))
         status = self.status(ref.name)
-        queued = status.reason in (Reason.QUEUED, Reason.CIRCUIT_OPEN)
+        queued = status.reason in _WAITS
         bought = status.phase in (Phase.COLLECTING, Phase.COMPLETED, Phase.FAILED)
         if again is not None and not queued and not bought:
             self._ready.put(ref, 0)

@@ -41,6 +41,7 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
@@ -51,6 +52,7 @@ from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef,
 from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.policies.budgets import WindowRef
+from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
     Call,
@@ -608,6 +610,7 @@ class World:
     limits = PlaceLimits()
     preparation_limits = PreparationLimits()
     template = TEMPLATE  # of the Jobs, as the values of the chart have it
+    backlog_limit = BacklogLimit()
     _ticks = itertools.count()  # of the lists of budgets: each read is fresh
     keeper: BudgetKeeper | None = None
 
@@ -668,8 +671,14 @@ class World:
             takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
             clock=self._seconds,
         )
-        ledger.on_change = self.payment_queue.note_purchase
         self.preparation_queue = PreparationQueue(self.preparation_limits, preparing=cache.preparing)
+        self.buying = Buying(ledger, self.backlog_limit, lambda: self.now)
+
+        def note_purchase(purchase: Purchase) -> None:
+            self.payment_queue.note_purchase(purchase)
+            self.buying.note_purchase(purchase)
+
+        ledger.on_change = note_purchase
         observer = Observer(
             kube=kube,
             cache=cache,
@@ -721,6 +730,7 @@ class World:
                 check=check,
             ),
             leadership=self.leadership,
+            buying=self.buying,
             payment_queue=self.payment_queue,
             budgets=budgets,
         )
@@ -731,6 +741,7 @@ class World:
             actor=actor,
             policy=self.policy,
             selection=self.selection,
+            buying=self.buying,
             payment_queue=self.payment_queue,
             preparation_queue=self.preparation_queue,
         )
@@ -745,7 +756,7 @@ class World:
             status = self.status(kind, named.name if named is not None else "it")
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
                 continue  # the worker API does not know it yet
-            self._leave_outcome(kind, stage, status)
+            self._leave_outcome(kind, stage, status, job["metadata"].get("namespace", "ns"))
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             owner = owner_of(job)
             for cache in self.caches:  # watch event
@@ -757,7 +768,7 @@ class World:
         body = self.kube.resources.get((owner.kind, owner.name)) if owner is not None else None
         return body is None or self.selection.serves(body)
 
-    def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus) -> None:
+    def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus, user: str = "ns") -> None:
         assert status.run is not None
         assert status.job_id is not None
         outcome = outcome_of(kind, stage, status.job_id, status.run.spec)
@@ -766,7 +777,7 @@ class World:
             outcome = outcome.model_copy(
                 update={"files": tuple(each.model_copy(update={"sha256": sha}) for each in outcome.files)}
             )
-        prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
+        prefix = keys.prefix(kind, stage, user, status.job_id, status.run.version)
         for file in outcome.files:
             self.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)

@@ -7,6 +7,7 @@ from contentgen_operator.decide.planning import replace_run
 from contentgen_operator.decide.policies import (
     approval,
     budget,
+    buying,
     provider_accounts,
     provider_key,
     queue,
@@ -19,17 +20,22 @@ Policy = Callable[[DecisionInput], Plan | None]
 """The plan of a run that the policy holds or ends; None: the run may go on."""
 
 GATE: tuple[Policy, ...] = (
+    buying.hold_paused,
     provider_accounts.hold,
     provider_key.hold,
     reachable_bucket.hold,
     approval.hold,  # before those that reserve something
     budget.hold,
+    buying.hold_stopped,
     queue.hold,  # last: only a run that may be paid otherwise takes a place
 )
 
 
 _WAITS = (Reason.AWAITING_APPROVAL, Reason.BUDGET_EXCEEDED)  # of which an edit replaces each run
-_UNPREPARED_WAITS = (*_WAITS, Reason.QUEUED, Reason.CIRCUIT_OPEN)
+_UNPREPARED_WAITS = (
+    *_WAITS,
+    *(Reason.QUEUED, Reason.CIRCUIT_OPEN, Reason.COLLECT_BACKLOG, Reason.BUYING_PAUSED),
+)
 
 
 def hold(case: DecisionInput) -> Plan | None:

@@ -262,6 +262,34 @@ def test_a_scrape_has_what_is_documented_and_nothing_else() -> None:
     assert sorted(names) == [each.name for each in metrics.described()]
 
 
+WAITS = ["JobRefused", "PodNotStarted", "Retrying", "Queued", "CircuitOpen", "ClusterNotConfirmed", "CollectBacklog"]
+
+
+@pytest.mark.parametrize("reason", WAITS)
+async def test_the_longest_wait_of_each_reason_is_a_gauge(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges, now = metrics.Gauges(), [1000.0]
+    monkeypatch.setattr(metrics, "gauges", gauges)
+    gauges.clock = lambda: now[0]
+    handlers, kind = EventHandlers(Cache(), ignore, Reports()), Kind.TRANSCRIPTION
+
+    def age() -> float | None:
+        family = next(each for each in gauges.collect() if each.name == "contentgen_resource_wait_seconds")
+        return {each.labels["reason"]: each.value for each in family.samples}.get(reason)
+
+    await handlers.resource(kind, body("w1", phase="Preparing", reason="Preparing"), deleted=False)
+    assert age() is None
+    await handlers.resource(kind, body("w1", phase="Pending", reason=reason), deleted=False)
+    now[0] += 600
+    await handlers.resource(kind, body("w1", phase="Submitting", reason=reason, message="changed"), deleted=False)
+    await handlers.resource(kind, body("w2", phase="Pending", reason=reason), deleted=False)
+    now[0] += 300
+    assert age() == 900
+    await handlers.resource(kind, body("w1", phase="Processing", reason="Processing"), deleted=False)
+    assert age() == 300
+    await handlers.resource(kind, body("w2", phase="Failed", reason=reason), deleted=False)
+    assert age() is None, "it waits no more"
+
+
 def test_places_and_circuits_are_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.gauges, "places", lambda: ({"fal": 7}, {"fal": 2, "assemblyai": 1}))
     circuits = {
