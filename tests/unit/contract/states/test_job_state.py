@@ -162,6 +162,11 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         resource("Pending", "BudgetExceeded"),
         "waiting", "Waiting for budget", REASONS[Reason.BUDGET_EXCEEDED].meaning, {"cancel": FREE},
     ),
+    "results-not-stored": (
+        resource("Pending", "CollectBacklog"),
+        "waiting", "Waiting for results", REASONS[Reason.COLLECT_BACKLOG].meaning, {"cancel": FREE},
+    ),
+    "buying-paused": (resource("Pending", "BuyingPaused"), "needs-person", "Buying paused", "", {"cancel": FREE}),
     "provider": (
         resource("Processing", "ProviderUnavailable", REQUEST),
         "waiting", "Waiting for provider", "", {"cancel": FREE},

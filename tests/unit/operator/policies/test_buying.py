@@ -8,12 +8,16 @@ import mongomock
 import pytest
 from pymongo.errors import PyMongoError
 
-from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason
+from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason, Stage
+from contentgen_contract.records import keys
+from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
 from contentgen_operator.background.buying import BuyingMetrics, samples
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.state.policies.buying import INSTALLATION, AwaitedResults, BacklogLimit, stopped_scopes
+from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.queue_driver import QueueDriver, limited_driver
+from contentgen_simulation.world import outcome_of
 
 IMAGES = Kind.IMAGE_GENERATION
 LIMIT = BacklogLimit(results=2)
@@ -130,6 +134,38 @@ async def test_results_that_were_given_up_end_no_stop(driver: QueueDriver) -> No
     assert await bought(driver, "w-0", "w-1") == []
     driver.world.now += timedelta(hours=1)
     await reconciled(driver, *names)
+    assert await bought(driver, "w-0", "w-1") == ["w-0"]
+
+
+async def test_results_that_cannot_be_stored_at_all_do_not_count(driver: QueueDriver) -> None:
+    """The run has failed: nobody tries the collection any more, until a person asks for it."""
+    names, world = await collecting(driver, "a"), driver.world
+
+    def leave_verdict(kind: Kind, stage: Stage, status: ResourceStatus, _: str) -> None:
+        assert status.run is not None
+        found = outcome_of(kind, stage, status.job_id or "")
+        verdict = {"reason": Reason.RESULT_INVALID, "message": "no picture", "files": (), "facts": None}
+        key = keys.outcome(status.job_id or "", status.run.number, stage, status.run.stage_attempt)
+        world.storage.objects[key] = found.model_copy(update=verdict).model_dump_json(by_alias=True)
+
+    world._leave_outcome = leave_verdict  # type: ignore[assignment]
+    world.work()
+    await reconciled(driver, *names)
+    assert [driver.status(each).reason for each in names] == [Reason.RESULT_INVALID] * MORE
+    world.now += LATE
+    assert await bought(driver, "next") == ["next"]
+
+
+async def test_a_result_that_is_stored_during_a_stop_does_not_end_it(driver: QueueDriver) -> None:
+    names = await collecting(driver, "a")
+    driver.world.now += LATE
+    assert await bought(driver, "w-0", "w-1") == []
+    ledger: Any = driver.world.process._actor._ledger
+    (purchase, *_) = await ledger.sent_since(driver.world.now - 2 * LATE)
+    late_post = {"state": PurchaseState.COLLECTED, "sent_at": driver.world.now}
+    driver.world.buying.note_purchase(purchase.model_copy(update=late_post))
+    assert await bought(driver, "w-0", "w-1") == []
+    await stored(driver, names)
     assert await bought(driver, "w-0", "w-1") == ["w-0"]
 
 
