@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from kubernetes.aio.client.exceptions import ApiException
+
 from contentgen_contract.names import UID_LABEL
 from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
@@ -14,7 +16,7 @@ from contentgen_operator.leader.leadership import Check
 from contentgen_operator.state.observed import JobRecord, JobView
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
-from contentgen_runtime.kube import ApiException, explain
+from contentgen_runtime.kube import explain
 
 Body = dict[str, Any]
 _log = logging.getLogger(__name__)
