@@ -355,6 +355,7 @@ FIGURES = (
     KnownFigure("docs/architecture.md", "flowchart TD", "a diagram"),
     KnownFigure("docs/concepts.md", "prepare (Job, free)", "a diagram"),
     KnownFigure("docs/install.md", "proxy:\n  https:", "the chart's values; its tests render them"),
+    KnownFigure("docs/install.md", "worker:\n  kinds:", "the chart's values; its tests render them"),
     KnownFigure("docs/lifecycle.md", "flowchart TD", "diagrams; `make verify` compares them"),
     KnownFigure("docs/media.md", "frames ──►", "a diagram"),
     KnownFigure("docs/try.md", "✗ 3 errors", "tests/unit/try/test_checks.py compares it"),
