@@ -160,5 +160,4 @@ def _status(connection: h11.Connection, stream: httpcore.NetworkStream, deadline
             connection.receive_data(received)
         elif not isinstance(event, h11.InformationalResponse):
             raise httpcore.ProxyError("the proxy has answered without a status")
-        _left(deadline)
     return event.status_code
