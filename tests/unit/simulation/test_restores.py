@@ -124,8 +124,8 @@ def meanwhile(nth: int) -> RehearsalPlan:
     return RehearsalPlan(0, "test", (Subject("ns", IMAGES, "it"),), (struck,), replies={"1": "429"}, takes=2.0)
 
 
-REPLANS = 36  # the compare-and-set in `_planned_again`
-STRUCK = (9, 15, 21, 31, REPLANS, 42)  # 31 and 42: between the reads of the purchase and of equal requests
+REPLANS = 44  # the compare-and-set in `_planned_again`
+STRUCK = (9, 17, 27, 37, REPLANS, 50)  # 37 and 50: between the reads of the purchase and of equal requests
 
 
 @pytest.mark.parametrize("nth", STRUCK)
