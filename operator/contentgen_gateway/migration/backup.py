@@ -110,7 +110,7 @@ BACKED_UP = (
 """In order of restoring; a backup reads them in reverse order."""
 
 NOT_BACKED_UP = frozenset(
-    {"audits", "budgets", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"}
+    {"audits", "budgets", "buying_stops", "recent-creations", "transcripts", "transcripts-indexed", "worker_jobs"}
 )
 """Collections that are derived from others, or that each run replaces. The audit after a restore reports all again."""
 
