@@ -19,6 +19,7 @@ PORT ?=
 PLANS ?= 3000
 MUTANTS ?= 16000
 SEED ?= 0
+TRAININGS ?= 60
 COUNT ?= 50
 EACH ?= 50
 REPLAY ?=
@@ -192,6 +193,10 @@ soak: cluster ### jobs of all kinds while the operator is killed every 30 s: bui
 .PHONY: takeovers
 takeovers: cluster ### leader takeovers: frozen, killed, cut off, rolled out, without an API server; COUNT=50 times, choices by SEED=0
 	@CONTENTGEN_TAKEOVERS=$(COUNT) CONTENTGEN_SEED=$(SEED) $(PYTEST) -q tests/cluster/installations/test_takeovers.py
+
+.PHONY: first-day
+first-day: cluster ### mistakes and limits of a first day, a company's network, and TRAININGS=60 in a pool for two
+	@CONTENTGEN_TRAININGS=$(TRAININGS) $(PYTEST) -q tests/cluster/operator/test_first_day.py
 
 .PHONY: installations
 installations: cluster ### two operator classes side by side, EACH=50 resources; moves between them, and an uninstall

@@ -226,6 +226,10 @@ OWN = (
         on_cluster("soak", "a minute of jobs and killed operators", "operator/test_soak.py"),
         on_cluster("takeovers", "the leader frozen, cut off and rolled out", "installations/test_takeovers.py"),
     ),
+    own_release(
+        "e",
+        on_cluster("first day", "mistakes, quotas, a private CA, a proxy, a small pool", "operator/test_first_day.py"),
+    ),
 )
 NAMESPACES_END = command(
     "namespaces end", "none stays Terminating", "-m", "contentgen_cluster", "wait-namespaces",
