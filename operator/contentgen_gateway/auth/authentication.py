@@ -104,7 +104,7 @@ class Authenticator:
             self._cached.popitem(last=False)
 
     def last_known(self, token: str) -> Caller | None:
-        """Caller of a token at its last review, None if unknown. For rate limits only: the review may be old."""
+        """Caller of a token at its last review, None if unknown. The review may be old: for rate limits and names."""
         known = self._cached.get(_digest(token))
         return known[1] if known is not None else None
 

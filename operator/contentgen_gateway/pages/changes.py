@@ -5,7 +5,7 @@ collection, delete.
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from contentgen_contract.names import Verdict
 from contentgen_gateway.injection import (
@@ -21,6 +21,7 @@ from contentgen_gateway.injection import (
     UsageDep,
 )
 from contentgen_gateway.pages.rendering.forms import redirect, validated
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import Problem
@@ -33,7 +34,7 @@ from contentgen_gateway.schemas.sharing import Grantees, Wish
 
 _WAIT_SECONDS = 3  # for the provider's answer; the cancellation continues without the page
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.post("/jobs/{job_id}/cancel")
@@ -44,26 +45,36 @@ async def cancel(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Respon
 
 
 @router.get("/jobs/{job_id}/retry")
-async def show_quote(request: Request, caller: CallerDep, actions: ActionsDep, jobs: JobsDep, job_id: Name) -> Response:
-    """Page with the price of another run, to confirm."""
+async def show_quote(
+    *,
+    request: Request,
+    caller: CallerDep,
+    actions: ActionsDep,
+    jobs: JobsDep,
+    job_id: Name,
+    paid: Annotated[bool, Query()] = False,
+) -> Response:
+    """Page with the price of another run, to confirm; with `paid`, of the paid run after an estimate."""
     record = await jobs.record(caller, job_id)
-    quote = await actions.quote(caller, job_id)
-    return render(request, "again.html", caller, job=card(record), quote=quote)
+    quote = await actions.quote(caller, job_id, paid=paid)
+    return render(request, "again.html", caller, job=card(record), quote=quote, paid=paid)
 
 
 @router.post("/jobs/{job_id}/retry")
 async def retry(
+    *,
     caller: CallerDep,
     actions: ActionsDep,
     job_id: Name,
     run: Annotated[int | None, Form()] = None,
     resubmit: Annotated[str | None, Form(max_length=64)] = None,
+    paid: Annotated[bool, Form()] = False,
 ) -> Response:
     """Start the confirmed run; without a run number, redirect to the confirmation."""
     if run is None:
         await actions.quote(caller, job_id)
         return redirect(f"/jobs/{job_id}/retry")
-    await actions.run_again(caller, job_id, resubmit, run)
+    await actions.run_again(caller, job_id, resubmit, run, paid=paid)
     return redirect(f"/jobs/{job_id}?said=again")
 
 

@@ -3,15 +3,20 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from pydantic import ValidationError
 
 from contentgen_gateway.injection import CallerDep, CollectionsDep, FilesDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model, redirect, validated
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
+from contentgen_gateway.problems import BadRequest
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.collections import AssetRef, CollectionListing, MoreAssets, NewCollection
 
-router = APIRouter()
+_JOB_ID = "the id of a job that you may see: the last part of the address of its page, and not its name"
+
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/collections")
@@ -69,8 +74,12 @@ async def add_job(
     caller: CallerDep, collections: CollectionsDep, collection_id: Name, job_id: Annotated[str, Form()] = ""
 ) -> Response:
     """Add a job."""
-    body = MoreAssets(assets=[validated(AssetRef, {"jobId": job_id.strip()})])
-    await collections.put(caller, collection_id, body)
+    given = job_id.strip()
+    try:
+        added = AssetRef(job_id=given.rstrip("/").rpartition("/")[2])  # the address of its page, too
+        await collections.put(caller, collection_id, MoreAssets(assets=[added]))
+    except (ValidationError, BadRequest):
+        raise BadRequest("job_id", given[:64], _JOB_ID) from None
     return redirect(f"/collections/{collection_id}?said=added")
 
 

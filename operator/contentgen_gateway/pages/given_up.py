@@ -6,13 +6,14 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_gateway.injection import CallerDep, GivenUpDep
 from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS
 from contentgen_gateway.schemas.reports.given_up import GivenUpListing
 
 _SHOWN = 24
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/given-up")

@@ -1,76 +1,86 @@
-"""Dashboard: running and queued jobs, recent failures with advice, recent results, spending."""
+"""Dashboard: jobs that have not ended, recent failures with advice, recent results, spending."""
 
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
+from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, NowDep, UsageDep
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import Card, card
+from contentgen_gateway.pages.rendering.views import Card, card, digest_of, minute
 from contentgen_gateway.pages.usage import spending
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
+from contentgen_gateway.stores.state_filters import StateFilter
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
 _CHART_DAYS = 14
+_QUEUED = (StateFilter.NEEDS_ME, StateFilter.RUNNING, StateFilter.WAITING)
 _LATELY = timedelta(days=14)
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Running and queued jobs, and how many there are."""
+    """Jobs that have not ended, and how many there are."""
 
-    running: tuple[Card, ...]
-    queued: tuple[Card, ...]
+    jobs: tuple[Card, ...]  # those that need the viewer first, then those at work, then the others
     running_in_all: int
-    queued_in_all: int
+    waiting_in_all: int
+    mine_in_all: int
 
 
 @router.get("/")
 async def show_dashboard(
-    *, request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, files: FilesDep, now: NowDep
+    *,
+    request: Request,
+    caller: CallerDep,
+    jobs: JobsDep,
+    usage: UsageDep,
+    files: FilesDep,
+    now: NowDep,
+    seen: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Page of the dashboard."""
+    """Page of the dashboard; 204 if it is as the browser has `seen` it."""
     scope = await jobs.scope(caller, None, None)
     lately = now - _LATELY
     queue, failed, made = await asyncio.gather(
-        _queue(jobs, scope),
+        _queue(jobs, caller, scope),
         jobs.page(scope, JobFilter(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
         jobs.page(scope, JobFilter(status=JobStatus.COMPLETED, limit=_MADE)),
     )
+    shown = [card(each) for each in failed.records], [card(each) for each in made.records]
+    if seen == (digest := digest_of(queue, *shown, failed.total, made.total, minute(now))):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
     return render(
         request,
         "home.html",
         caller,
+        seen=digest,
         queue=queue,
-        failed=[card(each) for each in failed.records],
+        failed=shown[0],
         failed_in_all=failed.total,
-        made=[card(each) for each in made.records],
+        made=shown[1],
         made_in_all=made.total,
         chart=await spending(caller, usage, now, _CHART_DAYS),
         picture=files.signed_address,
     )
 
 
-@router.get("/queue")
-async def show_queue(request: Request, caller: CallerDep, jobs: JobsDep) -> Response:
-    """Fragment of running and queued jobs, which the dashboard polls."""
-    scope = await jobs.scope(caller, None, None)
-    return render(request, "queue.html", caller, queue=await _queue(jobs, scope))
-
-
-async def _queue(jobs: JobReader, scope: Scope) -> Queue:
-    running, queued = await asyncio.gather(
-        jobs.page(scope, JobFilter(status=JobStatus.PROCESSING, limit=_RUNNING)),
-        jobs.page(scope, JobFilter(status=JobStatus.QUEUED, limit=_RUNNING)),
-    )
+async def _queue(jobs: JobReader, caller: Caller, scope: Scope) -> Queue:
+    wanted = [JobFilter(state=each, limit=_RUNNING) for each in _QUEUED]
+    wanted[0] = await jobs.for_viewer(caller, scope, wanted[0])
+    mine, running, waiting = await asyncio.gather(*(jobs.page(scope, each) for each in wanted))
+    found = {record["jobId"]: record for page in (mine, running, waiting) for record in page.records}
     return Queue(
-        running=tuple(card(each) for each in running.records),
-        queued=tuple(card(each) for each in queued.records),
+        jobs=tuple(card(each) for each in list(found.values())[:_RUNNING]),
         running_in_all=running.total,
-        queued_in_all=queued.total,
+        waiting_in_all=waiting.total,
+        mine_in_all=mine.total,
     )

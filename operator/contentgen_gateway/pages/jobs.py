@@ -1,11 +1,17 @@
 """Pages of all jobs and of one job: stages, conditions, events, versions and cost."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from contentgen_contract.advice.reasons import CONDITIONS, PHASES
-from contentgen_contract.advice.remedies import Facts, advice_lines, applicable_remedies
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.job_state import JobState
+from contentgen_contract.advice.job_steps import job_steps
+from contentgen_contract.advice.reasons import CONDITIONS
+from contentgen_contract.advice.remedies import Facts, advice_lines
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import (
@@ -14,13 +20,15 @@ from contentgen_gateway.injection import (
     FilesDep,
     JobsDep,
     NotificationsDep,
-    QueueDep,
+    NowDep,
     ResourcesDep,
     SharingDep,
+    ViewedStatesDep,
 )
 from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import LABELS, card, steps
+from contentgen_gateway.pages.rendering.views import LABELS, card, digest_of, minute, parsed_time
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.schemas.bodies import Listing, Name
 from contentgen_gateway.schemas.collections import CollectionListing
@@ -29,16 +37,29 @@ from contentgen_gateway.schemas.sharing import SharedWith
 from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.downloads import FileReader
-from contentgen_gateway.stores.queries import JobStatus, Order
+from contentgen_gateway.stores.queries import Order
 from contentgen_gateway.stores.records import Record
+from contentgen_gateway.stores.state_filters import StateFilter
+from contentgen_runtime.kube import Body
 
 _SHOWN = 30
+STATES = [
+    (StateFilter.NEEDS_ME.value, "Needs me"),
+    (StateFilter.WAITING.value, "Waiting"),
+    (StateFilter.RUNNING.value, "Running"),
+    (StateFilter.COMPLETED.value, "Completed"),
+    (StateFilter.FAILED.value, "Failed"),
+    (StateFilter.ESTIMATED.value, "Estimated"),
+    (StateFilter.CANCELLED.value, "Cancelled"),
+    (StateFilter.WAITING_FOR_APPROVAL.value, "Waiting for approval"),
+    (StateFilter.PAUSED.value, "Paused"),
+]
 _NOTIFICATIONS_SHOWN = 20
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
-_FIELDS = ("namespace", "userId", "type", "status", "from", "to", "order", "cursor")
+_FIELDS = ("namespace", "userId", "type", "state", "status", "from", "to", "order", "cursor")
 
 
 @router.get("/jobs")
@@ -50,7 +71,7 @@ async def list_jobs(
 ) -> Response:
     """Page of the list of jobs."""
     scope = await jobs.scope(caller, query.namespace, query.user_id)
-    page = await jobs.page(scope, query.job_filter())
+    page = await jobs.page(scope, await jobs.for_viewer(caller, scope, query.job_filter()))
     return render(
         request,
         "jobs.html",
@@ -61,7 +82,7 @@ async def list_jobs(
         incomplete=scope.incomplete,
         chosen={key: request.query_params.get(key, "") for key in _FIELDS},
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
-        statuses=[each.value for each in JobStatus],
+        states=STATES,
         orders=[(Order.NEWEST.value, "Newest first"), (Order.OLDEST.value, "Oldest first")],
     )
 
@@ -73,33 +94,42 @@ async def show_job(
     caller: CallerDep,
     jobs: JobsDep,
     resources: ResourcesDep,
-    queue: QueueDep,
+    states: ViewedStatesDep,
     files: FilesDep,
     sharing: SharingDep,
     collections: CollectionsDep,
     notifications: NotificationsDep,
+    now: NowDep,
     job_id: Name,
+    seen: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Page of one job."""
+    """Page of one job; 204 if it is as the browser has `seen` it."""
     record = await jobs.record(caller, job_id)
+    if seen:
+        resource = await resources.current(record)
+        if seen == _digest(record, resource, await states.of_job(caller, record, resource), now):
+            return Response(status_code=HTTPStatus.NO_CONTENT)
     job = card(record)
     details = await resources.details(record)
-    status = (details.resource or {}).get("status") or {}
-    facts = Facts.parse(status)
+    resource = details.resource
+    state = await states.of_job(caller, record, resource)
+    status = (resource or {}).get("status") or {}
+    facts = JobFacts.of_resource(resource) if resource is not None else JobFacts.of_record(record)
     return render(
         request,
         "job.html",
         caller,
         job=job,
         record=record,
-        steps=steps(job.kind, job.phase, job.progress),
-        resource=details.resource,
-        position=queue.position(job_id) if details.resource is not None else None,
-        actions={each.action.value for each in applicable_remedies(facts)},
-        todo=" ".join(advice_lines(facts, job.name)),
+        state=state,
+        seen=_digest(record, resource, state, now),
+        steps=job_steps(job.kind, facts),
+        resource=resource,
+        actions={each.does.value: each for each in state.actions},
+        commands=advice_lines(Facts.parse(status), job.name),
         ignored=details.notes,
-        conditions=[each | {"means": CONDITIONS.get(each.get("type"), "")} for each in status.get("conditions") or ()],
-        phase_means=PHASES.get(job.phase, ""),  # type: ignore[call-overload]  # a phase is its own name
+        conditions=_conditions(status, state),
+        parsed_time=parsed_time,
         sheet=await _contact_sheet(files, record),
         events=details.events,
         shares=await _shares(caller, sharing, job_id),
@@ -107,6 +137,24 @@ async def show_job(
         collections=(await collections.list_collections(caller, CollectionListing(limit=50))).collections,
         picture=files.signed_address,
     )
+
+
+def _digest(record: Record, resource: Body | None, state: JobState, now: datetime) -> str:
+    version = (resource or {}).get("metadata", {}).get("resourceVersion")
+    at = None if state.ended else minute(now)
+    return digest_of(state, version, record.get("updatedAt"), len(record.get("versions") or ()), at)
+
+
+def _conditions(status: Mapping[str, Any], state: JobState) -> list[dict[str, Any]]:
+    """Conditions with their meaning; a message that the page has already is left out."""
+    found, told = [], {str(status.get("message") or ""), state.sentence}
+    for each in status.get("conditions") or ():
+        message = str(each.get("message") or "")
+        found.append(
+            each | {"means": CONDITIONS.get(each.get("type"), ""), "message": "" if message in told else message}
+        )
+        told.add(message)
+    return found
 
 
 async def _shares(caller: Caller, sharing: JobSharing, job_id: str) -> list[SharedWith] | None:

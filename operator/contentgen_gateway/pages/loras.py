@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import AssetsDep, CallerDep, DatasetsDep, FilesDep, JobsDep, UsageDep
 from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import card
 from contentgen_gateway.problems import Problem
@@ -20,7 +21,7 @@ _SHOWN = 48
 _FRAMES = 24
 _MADE = 24
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/loras")

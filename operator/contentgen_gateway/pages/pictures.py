@@ -9,6 +9,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.resources.models import SHORT_NAMES
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model, redirect
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import Card, card
 from contentgen_gateway.problems import NotFound
@@ -23,7 +24,7 @@ _JOBS = 24
 _MODELS = SHORT_NAMES[Kind.IMAGE_GENERATION]
 _FIELDS = ("model", "namespace", "userId", "from", "to", "order", "cursor")
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/pictures")

@@ -1,16 +1,28 @@
 """Page of a Problem, for browsers."""
 
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from contentgen_gateway.pages.rendering.render import render
+from contentgen_gateway.auth import csrf
+from contentgen_gateway.auth.authentication import ANYBODY, Caller
+from contentgen_gateway.injection import dependencies_of
+from contentgen_gateway.pages.rendering.render import PLACES, render
 from contentgen_gateway.problems import Problem
 
+_TITLES = {
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not a page",
+    409: "Not possible now",
+    422: "Not understood",
+    503: "Not available",
+}
 _ADVICE = {
-    403: "Reload the page and try again. If it fails again, ask an administrator of this cluster for the permission.",
+    403: "Load the page again. If it fails again, ask an administrator of this cluster for the right.",
     404: "It may have been deleted, or be in a namespace that you may not see. Search for it, or open the job list.",
     429: "Wait a few seconds, then reload the page.",
     500: "Try again. If it fails again, tell an administrator of this cluster what you did and when.",
@@ -30,16 +42,30 @@ def page(request: Request, problem: Problem) -> Response | None:
         return None
     if problem.status == HTTPStatus.UNAUTHORIZED and request.url.path != "/sign-in":
         return _to_sign_in(request)
+    unknown = problem.status == HTTPStatus.NOT_FOUND and problem.detail == HTTPStatus.NOT_FOUND.phrase
     return render(
         request,
         "problem.html",
+        _viewer(request),
         status=problem.status,
         headers=problem.headers,
-        title=HTTPStatus(problem.status).phrase,
+        title=_TITLES.get(problem.status, HTTPStatus(problem.status).phrase),
         code=problem.status,
-        detail=problem.detail,
+        detail=f"there is no page {request.url.path}" if unknown else problem.detail,
+        above=next((each for each in PLACES[1:] if request.url.path.startswith(f"{each.path}/")), None),
         advice=_ADVICE.get(problem.status, "Correct the input and try again."),
     )
+
+
+def _viewer(request: Request) -> Caller | None:
+    """Caller for the navigation, which shows the name only; None if nobody has signed in."""
+    if (caller := getattr(request.state, "caller", None)) is not None:
+        return cast("Caller", caller)
+    dependencies = dependencies_of(request)
+    if dependencies.settings.gateway_sign_in == "None":
+        return ANYBODY
+    token = csrf.session(request)
+    return dependencies.authenticator.last_known(token) if token else None
 
 
 def _to_sign_in(request: Request) -> Response:

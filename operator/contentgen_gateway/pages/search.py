@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from contentgen_contract.names import Kind
 from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, TranscriptSearchDep
 from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS, card
 from contentgen_gateway.schemas.listings import SearchListing
@@ -16,7 +17,7 @@ from contentgen_gateway.services.jobs import JobPage
 _SHOWN = 24
 _FIELDS = ("q", "tags", "type", "namespace", "userId", "cursor")
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/search")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from contentgen_contract.names import Kind
 from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.turns import SpeakerTurn, turns
 from contentgen_gateway.pages.rendering.views import card
@@ -23,7 +24,7 @@ _COLOURS = 6  # colours of speakers in the style sheet
 _LARGEST_JSON, _LARGEST_TEXT = 8 * 2**20, 2**20
 _FORMS = ("txt", "srt", "vtt", "json")
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @router.get("/transcripts")

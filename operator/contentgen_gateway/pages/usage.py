@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, NowDep, UsageDep
+from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS
 from contentgen_gateway.schemas.reports.usage import Usage, UsageOf, UsageReport
@@ -19,7 +20,7 @@ _WIDTH, _HEIGHT = 1000.0, 160.0
 PERIODS = (7, 30, 90)
 _KINDS = {kind.record_type: label for kind, label in LABELS.items()}
 
-router = APIRouter()
+router = APIRouter(route_class=PageRoute)
 
 
 @dataclass(frozen=True, slots=True)

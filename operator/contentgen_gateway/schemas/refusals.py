@@ -42,10 +42,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return problems.answer(request.scope, _of_request(request, error))
+        return problems.answer(request.scope, of_request(request, error))
 
 
-def _of_request(request: Request, error: RequestValidationError) -> Problem:
+def of_request(request: Request, error: RequestValidationError) -> Problem:
+    """Problem 422 from the errors of a request."""
     errors: Sequence[Error] = error.errors()
     first = errors[0]
     place = str(first["loc"][0])

@@ -71,7 +71,6 @@ def environment() -> Environment:
     )
     made.filters |= filters.FILTERS
     made.globals |= {"icon": static_files.icon, "static": static_files.address, "places": PLACES, "themes": THEMES}
-    made.globals["ui"] = made.get_template("ui.html").module
     return made
 
 
@@ -87,7 +86,10 @@ def render(
 ) -> Response:
     """Rendered page; `caller` is None before sign-in. Raises TypeError if `context` has a common variable."""
     dependencies = dependencies_of(request)
+    refused = getattr(request.state, "refused", None)
     common = {
+        "refused": refused,
+        "ui": environment().get_template("ui.html").make_module({"refused": refused}),
         "caller": caller,
         "csrf": csrf.token(request),
         "here": request.url.path,

@@ -1,13 +1,15 @@
 """View models of jobs for the templates. Pure."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from contentgen_contract.advice.job_state import JobState, State, state_of_record
 from contentgen_contract.advice.reasons import REASONS, Explanation
-from contentgen_contract.names import MILESTONES, Kind, Phase, Reason, Step
+from contentgen_contract.names import Kind
 from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.stores.records import Record
 
@@ -19,12 +21,6 @@ LABELS = {
 ICONS = {Kind.LORA_TRAINING: "layers", Kind.IMAGE_GENERATION: "images", Kind.TRANSCRIPTION: "audio-lines"}
 PATHS = {Kind.LORA_TRAINING: "loras", Kind.IMAGE_GENERATION: "pictures", Kind.TRANSCRIPTION: "transcripts"}
 _EXPLANATIONS = {reason.value: each for reason, each in REASONS.items()}
-_NEEDS_A_PERSON = (
-    Reason.PROVIDER_NOT_CONFIGURED,
-    Reason.SUBMISSION_UNKNOWN,
-    Reason.STORES_DISAGREE,
-    Reason.STORE_UNAVAILABLE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +30,8 @@ class Card:
     job_id: str
     kind: Kind
     title: str
-    status: str
-    phase: str
-    progress: int
+    state: JobState  # of the record: without the actions on runs
+    made: bool  # at least one version is finished
     reason: str
     error: str
     explanation: Explanation | None
@@ -50,8 +45,6 @@ class Card:
     started: datetime | None
     completed: datetime | None
     stage: str
-    message: str
-    expected: datetime | None  # estimated completion
     thumbnail: str  # unsigned address; empty if there is none
 
     @property
@@ -71,29 +64,18 @@ class Card:
 
     @property
     def asset_path(self) -> str:
-        """Path of the asset's page; of the job's page before it is finished."""
-        return f"/{PATHS[self.kind]}/{self.job_id}" if self.done else self.path
+        """Path of the asset's page; of the job's page before a version is finished."""
+        return f"/{PATHS[self.kind]}/{self.job_id}" if self.made else self.path
 
     @property
-    def done(self) -> bool:
-        """True if the job is completed."""
-        return self.status == "completed"
-
-    @property
-    def needs_a_person(self) -> bool:
-        """True if the job waits for an action of a person."""
-        return self.status == "failed" or self.reason in _NEEDS_A_PERSON
-
-    @property
-    def step(self) -> str:
-        """Current stage; empty if the job is not running."""
-        active = [each for each in steps(self.kind, self.phase, self.progress) if each.state == "now"]
-        return self.stage or (active[0].step if active and self.status == "processing" else "")
+    def failed(self) -> bool:
+        """True if the last run has failed."""
+        return self.state.state is State.FAILED
 
     @property
     def spent(self) -> str:
         """Cost or estimate, formatted; empty if unknown."""
-        return str(self.cost.get("display") or "")
+        return self.state.cost
 
     @property
     def total(self) -> float | None:
@@ -116,9 +98,8 @@ def card(record: Record) -> Card:
         job_id=str(record["jobId"]),
         kind=kind,
         title=_title(kind, record, config),
-        status=str(record.get("status") or "queued"),
-        phase=str(record.get("phase") or ""),
-        progress=min(max(int(record.get("progress") or 0), 0), 100),
+        state=state_of_record(record),
+        made=bool(record.get("versions")),
         reason=reason,
         error=str(record.get("error") or ""),
         explanation=explanation(reason),
@@ -132,8 +113,6 @@ def card(record: Record) -> Card:
         started=record.get("startedAt"),
         completed=record.get("completedAt"),
         stage=str(record.get("stage") or ""),
-        message=str(record.get("message") or ""),
-        expected=record.get("estimatedCompletionTime"),
         thumbnail=_thumbnail(kind, record),
     )
 
@@ -179,30 +158,20 @@ def explanation(reason: str) -> Explanation | None:
     return _EXPLANATIONS.get(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """Step of a kind, with its state."""
-
-    step: Step
-    state: str  # done, now, failed, waiting
-
-    @property
-    def paid(self) -> bool:
-        """True for a step of a provider, which is paid."""
-        return self.step in (Step.TRAINING, Step.GENERATING, Step.TRANSCRIBING)
+def digest_of(*shown: object) -> str:
+    """Digest of frozen values that a page shows, which tells whether it has changed."""
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
 
-def steps(kind: Kind, phase: str, progress: int) -> tuple[StepView, ...]:
-    """Steps of a kind in order, with their states."""
-    found: list[StepView] = []
-    active = False
-    for step, (_, end) in MILESTONES[kind].items():
-        if phase == Phase.COMPLETED or progress >= end:
-            state = "done"
-        elif active:
-            state = "waiting"
-        else:
-            active = True
-            state = "failed" if phase == Phase.FAILED else "now"
-        found.append(StepView(step, state))
-    return tuple(found)
+def minute(now: datetime) -> datetime:
+    """Minute of a time: relative times are shown to the minute."""
+    return now.replace(second=0, microsecond=0)
+
+
+def parsed_time(text: object) -> datetime | None:
+    """Time of an RFC 3339 text; None for any other value."""
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None

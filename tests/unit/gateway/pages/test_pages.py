@@ -277,7 +277,7 @@ async def test_a_page_runs_no_script_but_ours_and_is_kept_by_nobody(world: Gatew
     assert {"main"} <= {tag for tag, _ in seen.tags}
 
 
-@pytest.mark.parametrize("path", ["/", "/queue", "/jobs", "/jobs/{}"])
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/{}"])
 async def test_a_hostile_name_is_text(world: GatewayWorld, path: str) -> None:
     for number, (kind, status) in enumerate(itertools.product(Kind, JobStatus)):
         job = hostile(world, number, kind, status)
@@ -300,7 +300,7 @@ def hostile(world: GatewayWorld, number: int, kind: Kind, status: JobStatus) -> 
 
 async def test_a_failure_says_what_it_means_and_what_to_do(world: GatewayWorld) -> None:
     async with browser(world) as ann:
-        for number, reason in enumerate(Reason):
+        for number, reason in enumerate(each for each in Reason if each is not Reason.CANCELLED):
             job = world.job(number, status="failed", phase="Failed", reason=reason.value, error=None)
             seen = Seen(await ann.get(f"/jobs/{job}"))
             assert REASONS[reason].meaning in seen.text
@@ -334,14 +334,17 @@ async def test_a_foreign_jobs_page_looks_like_a_missing_ones(world: GatewayWorld
         assert (await ann.get(f"/jobs/{job}")).status_code == 200
     assert foreign.status_code == missing.status_code == 404
     hide = re.compile(r'"X-CSRF-Token": "\w+"|value="\w{64}"')
-    assert hide.sub("", foreign.text.replace(job, "X")) == hide.sub("", missing.text.replace("none", "X"))
+    assert hide.sub("", foreign.text.replace(job, "X")) == hide.sub(
+        "", missing.text.replace("/none", "/X").replace("&#39;none&#39;", "&#39;X&#39;")
+    )
 
 
 async def test_the_queue_shows_what_runs_where_its_reader_may_list(world: GatewayWorld) -> None:
-    mine = world.job(1, status="processing", progress=40)
-    other = world.job(2, status="processing", progress=40, namespace="blue")
+    running = {"status": "processing", "phase": "Processing", "reason": "Processing", "progress": 40}
+    mine = world.job(1, **running)
+    other = world.job(2, namespace="blue", **running)
     async with browser(world) as ann, browser(world, "bob") as bob:
-        asked, foreign = await ann.get("/queue"), await bob.get("/queue")
+        asked, foreign = await ann.get("/"), await bob.get("/")
     assert mine in asked.text
     assert other not in asked.text
     assert mine not in foreign.text
@@ -354,7 +357,8 @@ async def test_a_program_gets_a_problem_and_a_person_a_page(world: GatewayWorld)
     assert page.status_code == problem.status_code == 422
     assert page.headers["content-type"].startswith("text/html")
     assert problem.headers["content-type"] == "application/problem+json"
-    assert "What to do" in page.text
+    assert "The filter is not used." in page.text
+    assert "<h1>Jobs</h1>" in page.text
 
 
 async def test_filters_that_are_left_empty_filter_nothing(world: GatewayWorld) -> None:
@@ -405,5 +409,137 @@ async def test_a_queued_jobs_page_shows_its_position(world: GatewayWorld, number
     async with browser(world) as ann:
         page = await ann.get(f"/jobs/00000000-0000-4000-8000-{number:012}")
     assert page.status_code == 200
-    shown = re.findall("Waiting for a place: ([^<]+)", page.text)
+    shown = re.findall("It waits for its turn: ([^<]+)", page.text)
     assert shown == ([] if text is None else [f"{text} in this namespace&#39;s queue for fal."])
+
+
+ESTIMATED = {"phase": "Completed", "reason": "Estimated", "progress": 100, "cost": {"display": "~$0.14"}}
+WAITING = {"phase": "AwaitingApproval", "reason": "AwaitingApproval", "progress": 50, "message": "it waits"}
+
+
+def with_resource(world: World, status: dict[str, Any], **spec: Any) -> str:
+    """Job with a resource of this status."""
+    ended = status["phase"] in ("Completed", "Failed")
+    job = world.job(1, Kind.IMAGE_GENERATION, status="cancelled" if ended else "processing", **status)
+    metadata = {
+        "name": "job-1", "namespace": "red", "uid": job, "resourceVersion": "1", "generation": 1,
+        "creationTimestamp": "2026-11-01T12:00:00Z",
+    }  # fmt: skip
+    run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "startedAt": "2026-11-01T12:00:00Z", "spec": {}}
+    body = {"metadata": metadata, "spec": spec, "status": status | {"observedGeneration": 1, "run": run}}
+    world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"] = body
+    return job
+
+
+async def test_an_estimate_ticks_no_paid_step_and_leads_to_the_paid_run(world: World) -> None:
+    job = with_resource(world, ESTIMATED, dryRun="Estimate")
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+        again, paid = (await ann.get(f"/jobs/{job}/retry")).text, (await ann.get(f"/jobs/{job}/retry?paid=true")).text
+        pressed = await ann.post(
+            f"/jobs/{job}/retry", data={"csrf": re.findall(r'value="(\w{64})"', paid)[0], "run": "2", "paid": "true"}
+        )
+    assert re.search(r'<span class="status status-info"><svg.*?</svg>Estimated</span>', page, re.DOTALL)
+    assert re.findall(r'<li class="step step-(\w+)"', page)[-2:] == ["skipped", "skipped"]
+    assert f'href="/jobs/{job}/retry?paid=true"' in page
+    assert "nothing is paid, and nothing is made" in again
+    assert "Pay and run" not in again
+    assert 'name="paid" value="true"' in paid
+    assert pressed.status_code == 303
+    assert not world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]["spec"].get("dryRun")
+
+
+async def test_a_run_that_waits_for_approval_spins_nowhere_and_is_filtered(world: World) -> None:
+    job = with_resource(world, WAITING)
+    async with browser(world) as ann:
+        pages = [(await ann.get(path)).text for path in (f"/jobs/{job}", "/jobs?state=needs-me", "/")]
+        others = (await ann.get("/jobs?state=running")).text
+    for page in pages:
+        assert "Waiting for approval" in page
+        assert job in page
+        assert "status-active" not in page
+        assert "step-now" not in page
+    assert job not in others
+    assert "1 job needs you" in pages[2]
+
+
+@pytest.mark.parametrize("path", ["/jobs/{}", "/"])
+async def test_a_page_that_has_not_changed_is_not_sent_again(world: World, path: str) -> None:
+    """The page of an ended job and the dashboard ask again, and show what has changed since."""
+    job = with_resource(world, ESTIMATED, dryRun="Estimate")
+    async with browser(world) as ann:
+        page = (await ann.get(path.format(job))).text
+        (again,) = re.findall(rf'hx-get="({re.escape(path.format(job))}\?seen=\w+)"', page)
+        unchanged = await ann.get(again)
+        world.database["jobs"].update_one({"jobId": job}, {"$set": {"status": "completed", "reason": "Completed"}})
+        body = world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]
+        body["status"]["reason"] = "Completed"
+        body["metadata"]["resourceVersion"] = "2"
+        changed = await ann.get(again)
+    assert (unchanged.status_code, changed.status_code) == (204, 200)
+    assert "Completed" in changed.text or "1 in total" in changed.text
+
+
+@pytest.mark.parametrize(("right", "shown"), [("get", False), ("*", True)])
+async def test_only_buttons_that_the_viewer_may_press_are_shown(right: str, shown: bool) -> None:
+    world = World(("ann", right, "*", "red"))
+    job = with_resource(world, ESTIMATED, dryRun="Estimate")
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+    for part in ("/retry", "/delete", "/edit", "/share"):
+        assert (f"{job}{part}" in page) is shown, part
+
+
+async def test_a_refused_form_keeps_its_page_and_the_typed_values(world: World) -> None:
+    job = with_resource(world, ESTIMATED, dryRun="Estimate")
+    async with browser(world) as ann:
+        token = form_token(await ann.get(f"/jobs/{job}"))
+        fields = {"csrf": token, "tags": "a, <new>!", "description": "kept <b>"}
+        refused = await ann.post(f"/jobs/{job}/edit", data=fields)
+        cancelled = await ann.post(f"/jobs/{job}/cancel", data={"csrf": token})
+        foreign = await ann.post(f"/jobs/{job}/edit", data=fields | {"csrf": "0" * 64})
+    assert refused.status_code == 422
+    assert 'value="a, &lt;new&gt;!" aria-invalid="true" aria-describedby="w-tags"' in refused.text
+    assert 'value="kept &lt;b&gt;"' in refused.text
+    assert "Nothing was changed." in refused.text
+    assert '<nav aria-label="Pages">' in refused.text
+    assert cancelled.status_code == 409
+    assert f'hx-get="/jobs/{job}?seen=' in cancelled.text
+    assert foreign.status_code == 403
+    assert "kept" not in foreign.text, "another site may have typed it"
+
+
+@pytest.mark.parametrize(("path", "way"), [("/nope", "/"), ("/jobs/none", "/jobs"), ("/jobs/Bad!", "/jobs")])
+async def test_a_page_that_is_not_there_has_navigation_and_a_way_back(world: World, path: str, way: str) -> None:
+    async with browser(world) as ann:
+        await ann.get("/")
+        page = await ann.get(path)
+    assert page.status_code == 404
+    assert '<nav aria-label="Pages">' in page.text
+    assert f'<a class="button primary" href="{way}">' in page.text
+    assert "Not Found" not in page.text
+
+
+async def test_a_wrong_filter_is_shown_with_its_error_and_the_others_hold(world: World) -> None:
+    world.job(1)
+    async with browser(world) as ann:
+        page = await ann.get("/jobs?type=transcription&namespace=Not+a+name")
+    assert page.status_code == 422
+    assert 'value="Not a name" aria-invalid="true"' in page.text
+    assert "No matching jobs" in page.text
+
+
+async def test_a_message_stands_once_and_times_are_relative(world: World) -> None:
+    told = "a long message of the operator"
+    condition = {"status": "True", "reason": "R", "message": told, "lastTransitionTime": "2026-11-01T12:00:00Z"}
+    status = {"phase": "Processing", "reason": "Processing", "message": told, "progress": 60}
+    job = with_resource(world, status)
+    body = world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]
+    body["status"]["conditions"] = [condition | {"type": each} for each in ("Ready", "Stalled", "Dataset")]
+    body["status"]["conditions"][2]["lastTransitionTime"] = "not a time"
+    async with browser(world) as ann:
+        page = (await ann.get(f"/jobs/{job}")).text
+    assert page.lower().count(told) == 1
+    assert '<time datetime="2026-11-01T12:00:00+00:00"' in page
+    assert "2026-11-01T12:00:00Z" not in page
+    assert "kubectl get" not in page
