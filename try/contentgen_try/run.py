@@ -137,7 +137,8 @@ class Run:
             else:
                 self._say(f"[bold red]✗[/] {view.kind} {view.name}: {view.phase or 'no status'}  {view.reason}")
                 self._say(f"  {escape(view.message)}")
-                self._say(f"  the worker's log: {self._stack.folders.pod_logs / meta['namespace']}", style="dim")
+                if (self._stack.folders.pod_logs / meta["namespace"]).exists():  # no worker ran for an invalid spec
+                    self._say(f"  the worker's log: {self._stack.folders.pod_logs / meta['namespace']}", style="dim")
         missing = len([each for each in self.documents if each.ours]) - len(resources)
         self.completed = missing == 0 and all(each.completed for each in views)
         self._page = page.write(self._options.folder, results, simulated=not self._options.pays)

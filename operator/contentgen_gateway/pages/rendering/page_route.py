@@ -126,7 +126,8 @@ def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> Re
         name = next((str(part) for part in error["loc"][1:] or error["loc"]), "")
         field = name if name in typed else names.get(name, name)
         errors.setdefault(field, str(error["msg"]))
-    return Refused(request.url.path, typed, errors, problem.detail, request.method != "GET")
+    detail = problem.detail.partition(": ")[2] if errors else ""  # the field has its error beside it
+    return Refused(request.url.path, typed, errors, detail or problem.detail, request.method != "GET")
 
 
 async def _page(scope: Scope, path: str, query: str) -> Response | None:

@@ -302,5 +302,5 @@ def _resource(made: SampleData, record: Document) -> None:
         "apiVersion": API_VERSION, "kind": kind.value,
         "metadata": {"name": record["name"], "namespace": record["namespace"], "uid": record["jobId"], "generation": 1, "resourceVersion": "1", "creationTimestamp": told},
         "spec": {},
-        "status": {"phase": record["phase"], "progress": record["progress"], "stage": record["stage"], "reason": record["reason"], "message": record["error"] or "", "conditions": conditions},
+        "status": {"phase": record["phase"], "progress": record["progress"], "stage": record["stage"], "reason": record["reason"], "message": record["error"] or "", "conditions": conditions, "cost": {"display": record["cost"]["display"]}},
     }  # fmt: skip
