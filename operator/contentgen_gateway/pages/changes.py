@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
+from contentgen_contract.advice.permitted_actions import Does
 from contentgen_contract.names import Verdict
 from contentgen_gateway.injection import (
     ActionsDep,
@@ -19,6 +20,7 @@ from contentgen_gateway.injection import (
     NotificationsDep,
     SharingDep,
     UsageDep,
+    ViewedStatesDep,
 )
 from contentgen_gateway.pages.rendering.forms import redirect, validated
 from contentgen_gateway.pages.rendering.page_route import PageRoute
@@ -199,10 +201,12 @@ async def add_to_collection(
 
 @router.get("/jobs/{job_id}/delete")
 async def confirm_deletion(
-    request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, job_id: Name
+    *, request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, states: ViewedStatesDep, job_id: Name
 ) -> Response:
-    """Page to confirm a deletion, with the jobs that use the outputs."""
+    """Page to confirm a deletion, with the jobs that use the outputs; for callers who may delete the job."""
     record = await jobs.record(caller, job_id)
+    if Does.DELETE not in {each.does for each in (await states.of_job(caller, record, None)).actions}:
+        raise Problem(403, f"you may see the job {job_id!r}, but not delete it")
     stats = await usage.asset(caller, record)
     users = await jobs.stored(stats.used_in_jobs[:20])
     return render(request, "delete.html", caller, job=card(record), record=record, using=[card(each) for each in users])

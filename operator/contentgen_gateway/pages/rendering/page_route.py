@@ -43,8 +43,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Refused form or query: its path, the values that were typed, the error of each field, and the whole text."""
+class RefusedForm:
+    """RefusedForm form or query: its path, the values that were typed, the error of each field, and the whole text."""
 
     action: str
     typed: Mapping[str, str]
@@ -119,7 +119,7 @@ async def _without_wrong_parameters(request: Request, problem: Problem) -> Respo
     return None
 
 
-def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> Refused:
+def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> RefusedForm:
     errors: dict[str, str] = {}
     names = {to_camel(each): each for each in typed}
     for error in problem.more.get("errors") or ():
@@ -127,7 +127,7 @@ def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> Re
         field = name if name in typed else names.get(name, name)
         errors.setdefault(field, str(error["msg"]))
     detail = problem.detail.partition(": ")[2] if errors else ""  # the field has its error beside it
-    return Refused(request.url.path, typed, errors, detail or problem.detail, request.method != "GET")
+    return RefusedForm(request.url.path, typed, errors, detail or problem.detail, request.method != "GET")
 
 
 async def _page(scope: Scope, path: str, query: str) -> Response | None:

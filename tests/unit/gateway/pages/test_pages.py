@@ -486,8 +486,10 @@ async def test_only_buttons_that_the_viewer_may_press_are_shown(right: str, show
     job = with_resource(world, ESTIMATED, dryRun="Estimate")
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}")).text
+        confirmation = await ann.get(f"/jobs/{job}/delete")
     for part in ("/retry", "/delete", "/edit", "/share"):
         assert (f"{job}{part}" in page) is shown, part
+    assert confirmation.status_code == (200 if shown else 403)
 
 
 async def test_a_refused_form_keeps_its_page_and_the_typed_values(world: World) -> None:
