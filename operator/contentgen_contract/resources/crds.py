@@ -276,6 +276,8 @@ _COLUMNS: list[Schema] = [
     {"name": "ETA", "type": "string", "jsonPath": ".status.estimatedCompletionTime"},
     {"name": "Cost", "type": "string", "jsonPath": ".status.cost.display"},
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    # With `kubectl get --output wide`; empty is the class default.
+    {"name": "Class", "type": "string", "jsonPath": ".spec.operatorClass", "priority": 1},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 

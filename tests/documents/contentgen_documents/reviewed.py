@@ -296,7 +296,7 @@ STAND_INS = (
     # Changes of the release, which other tests use
     StandIn("helm install", "helm template", "the name is in use; rendered with the same values"),
     StandIn(
-        "helm upgrade contentgen charts/contentgen --namespace $RELEASE_NAMESPACE --reuse-values",
+        "helm upgrade contentgen charts/contentgen --namespace $RELEASE_NAMESPACE --reset-then-reuse-values",
         "helm template contentgen charts/contentgen --set sandbox.enabled=true",
         "rendered: the Prometheus operator's kinds are not on this cluster",
         ("docs/reference/metrics.md",),

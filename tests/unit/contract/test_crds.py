@@ -204,7 +204,7 @@ def test_columns_and_selectable_fields() -> None:
     for kind in Kind:
         version = crd(kind)["spec"]["versions"][0]
         names = [column["name"] for column in version["additionalPrinterColumns"]]
-        assert names == ["Phase", "Progress", "Stage", "ETA", "Cost", "Reason", "Age"]
+        assert names == ["Phase", "Progress", "Stage", "ETA", "Cost", "Reason", "Class", "Age"]
         assert version["subresources"] == {"status": {}}
         assert [field["jsonPath"] for field in version["selectableFields"]] == [
             ".status.phase",

@@ -186,6 +186,13 @@ def test_every_module_of_the_operator_has_its_place() -> None:
     assert sorted(str(path.relative_to(ROOT)) for path in modules - placed) == []
 
 
+def test_no_upgrade_leaves_out_the_defaults_of_a_new_chart() -> None:
+    """`--reuse-values` does; install.md alone names it, to say so."""
+    charts = [path.read_text() for path in (ROOT / "charts/contentgen").rglob("*.md")]
+    lines = [line for page in (*PAGES.values(), *charts) for line in page.splitlines() if " --reuse-values" in line]
+    assert [line for line in lines if "helm upgrade" in line] == []
+
+
 def test_every_decision_is_listed() -> None:
     listed = PAGES["docs/decisions/README.md"]
     for path in sorted((ROOT / "docs/decisions").glob("0*.md")):
