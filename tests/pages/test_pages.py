@@ -141,11 +141,11 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
     expect(page.get_by_role("main")).to_contain_text("harbour_style")
 
 
-@pytest.mark.parametrize("path", [f"/jobs/{LORA}", "/"])
+@pytest.mark.parametrize(("path", "name"), [(f"/jobs/{LORA}", "jesse_avatar"), ("/", "studio_mug")])
 def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
-    signed_in: BrowserContext, gateway: str, path: str
+    signed_in: BrowserContext, gateway: str, path: str, name: str
 ) -> None:
-    """What is typed in a form of the page stays."""
+    """Typed values of a form of the page stay."""
     page, asked = signed_in.new_page(), list[str]()
 
     def answered(route: Route) -> None:
@@ -154,7 +154,7 @@ def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
             route.fulfill(status=503)
         else:
             body = route.fetch(url=f"{gateway}{path}").text()
-            route.fulfill(content_type="text/html", body=body.replace("jesse_avatar", "another_name"))
+            route.fulfill(content_type="text/html", body=body.replace(name, "another_name"))
 
     page.route("**/*seen=*", answered)
     page.clock.install()
@@ -165,7 +165,8 @@ def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
     deadline = time.monotonic() + 60
     while len(asked) < 2:  # the page handles the refusal a little later
         assert time.monotonic() < deadline
-        page.clock.fast_forward(11_000)
+        page.clock.run_for(11_000)
+        page.wait_for_load_state("networkidle")
     expect(page.get_by_role("main")).to_contain_text("another_name")
     if path != "/":
         expect(page.get_by_label("Description")).to_have_value("typed")
