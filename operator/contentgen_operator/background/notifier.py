@@ -157,6 +157,7 @@ class Notifier:
             await asyncio.wait(list(self._running.tasks.values()))
 
     async def _round(self, now: datetime) -> None:
+        keys = await self._keys.keys()  # also if nothing is due: the gateway publishes them before the first message
         if self._swept_at is None or not self._swept_at <= now < self._swept_at + _SWEEP:
             await self.confirm_left(now)
             await self._outbox.expire(now)
@@ -166,7 +167,6 @@ class Notifier:
         if not due:
             self._running.begun.clear()
             return
-        keys = await self._keys.keys()
         if not keys:  # an unsigned notification would be refused, or believed from anybody
             _log.info("%d notifications wait for a signing key", len(due))  # why is in the log of `KeySecret`
             return

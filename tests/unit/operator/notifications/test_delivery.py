@@ -659,6 +659,30 @@ async def test_a_deleted_key_is_replaced_and_concurrent_operators_agree() -> Non
     assert await one.keys() == await other.keys()
 
 
+async def test_the_key_is_created_and_replaced_without_a_notification() -> None:
+    """Regression: the published keys were 404 until the first notification, which preceded its key."""
+    desk = Desk()
+    assert await desk.notifier.round()
+    created = keys_of(desk.secret.data)
+    assert len(created) == 1
+    desk.secret.data = {}
+    desk.now += timedelta(minutes=1)
+    assert await desk.notifier.round()
+    assert len(keys_of(desk.secret.data)) == 1
+    assert keys_of(desk.secret.data) != created
+
+
+async def test_the_key_does_not_depend_on_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+
+    async def fails(_: datetime) -> None:
+        raise AutoReconnect("down")
+
+    monkeypatch.setattr(desk.outbox, "expire", fails)
+    assert not await desk.notifier.round()
+    assert len(keys_of(desk.secret.data)) == 1
+
+
 async def test_nothing_is_sent_without_a_key(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     desk.secret.conflicts = 99
