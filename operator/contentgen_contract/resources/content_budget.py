@@ -14,6 +14,7 @@ from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.prices import USD
+from contentgen_contract.resources.status import ConditionStatus
 
 VALUES_OF_TERMS = "In and NotIn must have values, Exists and DoesNotExist must have none"
 BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME = "ContentBudget", "contentbudgets", "cgbudget"
@@ -200,6 +201,9 @@ class BudgetStatus(Value):
     observed_generation: int | None = Field(None, description="Generation of the spec that the status is about.")
     display: str = Field("", description="Spent and reserved money of the limit, for the fullest window.")
     windows: tuple[WindowStatus, ...] = Field((), max_length=3, description="Usage of the current windows.")
+    conditions: tuple[ConditionStatus, ...] = Field(
+        (), max_length=8, description="Ready: runs are counted. Warning: from spec.warnAtPercent on. Exhausted: full."
+    )
 
 
 class ContentBudget(Value):

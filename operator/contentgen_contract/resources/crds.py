@@ -431,14 +431,20 @@ def _patterns_as_rules(schema: Schema) -> Schema:
 
 def _status_schema() -> Schema:
     schema = _lenient(model_schema(ResourceStatus))
-    for name, model in (("conditions", ConditionStatus), ("versions", VersionStatus)):
+    _listed_by_key(schema, conditions=ConditionStatus, versions=VersionStatus)
+    # For kstatus: a new resource must not count as reconciled.
+    schema["properties"]["observedGeneration"]["default"] = -1
+    schema["default"] = {"observedGeneration": -1}
+    return schema
+
+
+def _listed_by_key(schema: Schema, **models: type[BaseModel]) -> Schema:
+    """The schema, with its lists of these models as maps for server-side apply."""
+    for name, model in models.items():
         key = _LIST_KEYS[model]
         listed = schema["properties"][name]
         listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
         listed["items"]["required"] = [key]
-    # For kstatus: a new resource must not count as reconciled.
-    schema["properties"]["observedGeneration"]["default"] = -1
-    schema["default"] = {"observedGeneration": -1}
     return schema
 
 
@@ -534,7 +540,7 @@ def content_budget_schema() -> Schema:
         "properties": {
             **_STANDARD_FIELDS,
             "spec": {**spec, "description": "Limits, and the runs that count."},
-            "status": _lenient(model_schema(BudgetStatus)),
+            "status": _listed_by_key(_lenient(model_schema(BudgetStatus)), conditions=ConditionStatus),
         },
         "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
     }

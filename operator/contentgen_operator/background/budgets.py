@@ -6,7 +6,7 @@ again: charges become known up to 30 days after a purchase, and a store may have
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.api_paths import CONTENT_BUDGETS
 from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
+from contentgen_contract.resources.status import ConditionStatus
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.budgets import Budgets
@@ -23,6 +24,7 @@ from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 
 _log = logging.getLogger(__name__)
+_UNREADABLE = "this operator cannot read the spec, and counts no run; it may be of a newer release"
 _ROUND_SECONDS = 5.0
 _THOROUGH = timedelta(minutes=15)
 _LATEST_CHARGE = timedelta(days=33)  # after the end of a window
@@ -98,7 +100,7 @@ class BudgetKeeper:
             for ref in each
         ]
         for each in budgets:
-            await self._write(each, status_of(each, refs[each.uid], totals))
+            await self._write(each, status_of(each, refs[each.uid], totals, now))
 
     async def _write(self, budget: ContentBudget, status: BudgetStatus) -> None:
         wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -120,12 +122,54 @@ class BudgetKeeper:
             _log.warning("the status of ContentBudget %s was not written: %s", budget.name, explain(error))
 
 
-def status_of(budget: ContentBudget, refs: Iterable[WindowRef], totals: Mapping[str, WindowTotals]) -> BudgetStatus:
+def status_of(
+    budget: ContentBudget, refs: Iterable[WindowRef], totals: Mapping[str, WindowTotals], now: datetime
+) -> BudgetStatus:
     """Status of a budget, with the usage of its current windows."""
     windows = tuple(_window_status(ref, totals.get(ref.id)) for ref in refs)
     fullest = max(windows, key=_fullness, default=None)
     display = f"${fullest.settled}+{fullest.reserved} of ${fullest.limit}" if fullest is not None else ""
-    return BudgetStatus(observed_generation=budget.generation, display=display, windows=windows)
+    return BudgetStatus(
+        observed_generation=budget.generation,
+        display=display,
+        windows=windows,
+        conditions=_conditions(budget, windows, now),
+    )
+
+
+def _conditions(budget: ContentBudget, windows: Sequence[WindowStatus], now: datetime) -> tuple[ConditionStatus, ...]:
+    """Conditions; lastTransitionTime changes only with a condition's status."""
+    full = ", ".join(each.window for each in windows if float(each.remaining) == 0)
+    warned = ", ".join(each.window for each in windows if each.warning)
+    readable = budget.spec is not None
+    found = (
+        (
+            "Ready",
+            readable,
+            "Counting" if readable else "SpecUnreadable",
+            "runs are counted" if readable else _UNREADABLE,
+        ),
+        ("Warning", bool(warned), "AboveWarning" if warned else "BelowWarning", warned),
+        ("Exhausted", bool(full), "LimitReached" if full else "MoneyLeft", full),
+    )
+    before = {each.get("type"): each for each in budget.status.get("conditions") or ()}
+    return tuple(
+        ConditionStatus(
+            type=type_,
+            status=str(value),
+            reason=reason,
+            message=message,
+            last_transition_time=_last_transition(before.get(type_) or {}, str(value)) or now.replace(microsecond=0),
+            observed_generation=budget.generation,
+        )
+        for type_, value, reason, message in found
+    )
+
+
+def _last_transition(before: Mapping[str, Any], status: str) -> datetime | None:
+    """Time of the last change, if the status is the same still."""
+    given = before.get("lastTransitionTime")
+    return datetime.fromisoformat(str(given)) if given and before.get("status") == status else None
 
 
 def _window_status(ref: WindowRef, totals: WindowTotals | None) -> WindowStatus:

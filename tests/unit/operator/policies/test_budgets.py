@@ -347,9 +347,21 @@ async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.Mon
     day, total = status["windows"]
     assert (day["window"], day["reserved"], day["remaining"]) == ("day-2026-11-21", "0.07", "0.07")
     assert (day["warning"], day["resetsAt"], total["warning"]) == (True, "2026-11-22T00:00:00Z", False)
+    first = {each["type"]: each for each in status["conditions"]}
+    assert {name: (each["status"], each["message"]) for name, each in first.items()} == {
+        "Ready": ("True", "runs are counted"),
+        "Warning": ("True", "day-2026-11-21"),
+        "Exhausted": ("False", ""),
+    }
     await world.finish(IMAGES)
     await world.keep_budgets()
     assert world.kube.budgets[0]["status"]["display"] == "$0.07+0.00 of $0.14"
+    world.kube.budgets[0]["spec"]["limits"] = {"day": "0.07"}
+    await world.keep_budgets()
+    later = {each["type"]: each for each in world.kube.budgets[0]["status"]["conditions"]}
+    assert (later["Exhausted"]["status"], later["Exhausted"]["message"]) == ("True", "day-2026-11-21")
+    assert later["Exhausted"]["lastTransitionTime"] > first["Exhausted"]["lastTransitionTime"]
+    assert later["Warning"]["lastTransitionTime"] == first["Warning"]["lastTransitionTime"]
     text = metrics.exposition().decode()
     assert 'contentgen_budget_dollars{amount="settled",budget="all",window="day"} 0.07' in text
     assert 'contentgen_budget_warning{budget="all",window="day"} 1.0' in text
