@@ -150,10 +150,10 @@ def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) ->
 
 
 def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
-    """Message about a refused Job or pod, with what was paid."""
+    """Message about a refused Job or pod, with what is known to be paid for this run: the ledger may lack others."""
     text = f"the {stage} stage is refused {what}; it is tried again by itself"
     if stage is Stage.PREPARE:
-        return f"{text}, and {'nothing more is' if run.paid_attempt > 1 else 'nothing was'} paid"
+        return f"{text}, and nothing {'more ' if run.paid_attempt > 1 else ''}is paid for this run"
     since = run.submitted_at.strftime(" at %Y-%m-%d %H:%M UTC") if run.submitted_at else ""
     return (
         f"{text}. Request {run.request_id} of {provider} was paid{since}; its answer is kept in the bucket and nothing "

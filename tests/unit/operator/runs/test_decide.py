@@ -613,6 +613,15 @@ def test_a_pod_that_is_refused_is_told_and_waited_for(kind: Kind, stage: Stage) 
     assert at(kind, stage, older).again_seconds == 30, "ever less often"
 
 
+@pytest.mark.parametrize(("attempt", "end"), [(1, "and nothing is paid"), (2, "and nothing more is paid")])
+def test_a_refused_preparation_tells_only_of_its_run(attempt: int, end: str) -> None:
+    """Regression: after a loss of MongoDB run 2 said that nothing was paid, though run 1's request was."""
+    status = running(LORA, Stage.PREPARE, prepared=False, number=2, paid_attempt=attempt)
+    seen = Observation(job=job(), trouble=PodTrouble(refused=True, words="exceeded quota: q"))
+    message = decide(resource(LORA, status), seen, NOW, POLICY).status.message or ""
+    assert message.endswith(f"{end} for this run")
+
+
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 @pytest.mark.parametrize("why", [Reason.JOB_REFUSED, Reason.POD_NOT_STARTED])
 def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stage: Stage, why: Reason) -> None:
