@@ -117,9 +117,13 @@ class TrainOrder(JobOrder):
     source: Source | None = Field(None, description="Video; alternative to `videoUrl`.")
     lora_name: Annotated[str, StringConstraints(pattern=patterns.LORA_NAME, max_length=63)]
     trigger_word: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = Field(
-        None, description="Word that activates the LoRA in a prompt; alternative to `trigger`; `loraName` if left out."
+        None,
+        description="Word that activates the LoRA in a prompt; alternative to `trigger`. If both are left out, it is "
+        "`loraName`, with `_` for each dot, cut to 32 characters: the legacy API has no such field.",
     )
-    trigger: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = None
+    trigger: Annotated[str, StringConstraints(pattern=patterns.TRIGGER_WORD, max_length=32)] | None = Field(
+        None, description="Same as `triggerWord`."
+    )
     steps: int | None = Field(None, ge=1, le=10000, description="Same as `training.steps`.")
     learning_rate: Number | None = Field(None, description="Same as `training.learningRate`.")
     dataset: Dataset = Field(default_factory=Dataset, description="Options of the training set.")

@@ -105,6 +105,13 @@ async def test_a_lora_answers_to_its_name_where_no_other_word_is_given(world: Wr
     assert only(world)["spec"]["triggerWord"] == "jesse_avatar-" + "x" * 19
 
 
+def test_the_default_of_the_trigger_word_is_documented() -> None:
+    """The seeds' bodies have no trigger word, so it stays optional."""
+    fields = ORDERS[Kind.LORA_TRAINING].model_json_schema(by_alias=True)["properties"]
+    assert "If both are left out, it is `loraName`" in fields["triggerWord"]["description"]
+    assert fields["trigger"]["description"] == "Same as `triggerWord`."
+
+
 async def test_fals_words_for_pictures(world: WritableWorld) -> None:
     inputs = {"prompt": "a cat", "image_size": "portrait_4_3", "num_images": 2, "output_format": "jpeg", "seed": 7}
     assert (await sent(world, {"inputs": inputs}, "/api/images/generate")).status_code == 202
