@@ -44,7 +44,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 @dataclass(frozen=True, slots=True)
 class RefusedForm:
-    """RefusedForm form or query: its path, the values that were typed, the error of each field, and the whole text."""
+    """Refused form or query: its path, the values that were typed, the error of each field, and the whole text."""
 
     action: str
     typed: Mapping[str, str]
