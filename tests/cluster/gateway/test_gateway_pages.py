@@ -95,17 +95,17 @@ def test_progress_moves_on_the_open_page_to_the_end(
     more = {"dataset": {"minImages": 8}, "metadata": {"tags": ["watched"]}}
     job_id = ann.ask("/api/lora/train", body | more)["jobId"]
     page.goto(f"{gateway.url}/jobs/{job_id}")
-    bar = page.locator(f'[data-progress="{job_id}"]')
+    bar = page.locator("#job-main progress")
     seen: set[int] = set()
     for _ in range(1200):
-        with suppress(Error):  # the page reloads at the end of a step
+        with suppress(Error):  # the page replaces its parts
             seen |= {int(value) for value in bar.evaluate_all("all => all.map(each => each.value)")}
         if page.locator(".title-side", has_text="Completed").count():
             break
         page.wait_for_timeout(100)
     expect(page.get_by_role("heading", name="Contact sheet")).to_be_visible()
     expect(page.locator(".step-done")).to_have_count(page.locator(".step").count())
-    assert len(seen) > 2, seen  # more where the machine is idle
+    assert len(seen) > 1, seen  # the page asks every three seconds
 
 
 def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: Gateway, made: MadeJobs) -> None:
