@@ -91,6 +91,10 @@ class PaymentQueue:
         }
         return Turn(granted=False, limit=limit, most=most.get(limit, 0))
 
+    def has_permission(self, uid: str) -> bool:
+        """True if a run was granted a place and has not used it."""
+        return uid in self._grants
+
     def leave(self, uid: str) -> None:
         """Remove a run that does not ask for a place any more, and give back one that it was granted."""
         self._refs.pop(uid, None)

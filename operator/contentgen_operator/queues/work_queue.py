@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 class WorkQueue(Generic[K]):
     """Calls `work(key)` for each key that is due; a key that is woken while in progress is processed once more.
 
-    Keys of different groups (namespaces) take turns, see `fair_queue.py`.
+    Keys of different groups (namespaces) take turns, and within a group some go first, see `fair_queue.py`.
     """
 
     def __init__(
@@ -24,12 +24,13 @@ class WorkQueue(Generic[K]):
         work: Callable[[K], Awaitable[None]],
         workers: int = 24,
         group: Callable[[K], Hashable] = lambda _: None,
+        goes_first: Callable[[K], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._work = work
         self._workers = workers
-        self._queue: FairQueue[K] = FairQueue(workers, group)
+        self._queue: FairQueue[K] = FairQueue(workers, group, goes_first)
         self._changed = asyncio.Condition()
         self._draining = False
         self._finished_at = self._clock()

@@ -47,7 +47,7 @@ class QueueDriver:
         self.starts: Starts = []
         self.most_under_way = 0
         self._unsent = Counter[str]()
-        self._ready: FairQueue[ResourceRef] = FairQueue(1, group=lambda ref: ref.namespace)
+        self._ready: FairQueue[ResourceRef] = FairQueue(1, group=lambda ref: ref.namespace, goes_first=self._goes_first)
 
     def apply(self, namespace: str, name: str, **spec: Any) -> ResourceRef:
         """Apply a resource with its own prompt."""
@@ -63,6 +63,9 @@ class QueueDriver:
     def status(self, name: str) -> ResourceStatus:
         """Status of a resource."""
         return self.world.status(self.kind, name)
+
+    def _goes_first(self, ref: ResourceRef) -> bool:
+        return self.world.process._goes_first(ref)  # of the present process: a world restarts
 
     async def wake(self, ref: ResourceRef) -> None:
         """Reconcile a resource next."""

@@ -34,6 +34,16 @@ async def test_the_fairness_rule_holds_for_resources_in_three_namespaces(monkeyp
     assert len({call.purchase_id for call in driver.world.provider.posts}) == 135
 
 
+async def test_runs_with_places_are_sent_before_the_rest_of_a_burst_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = limited(monkeypatch, overall=4)
+    for number in range(100):
+        driver.apply("a", f"it-{number}")
+    await driver.run(steps=30)
+    posts, seen = driver.world.provider.posts, [driver.status(f"it-{number}").phase for number in range(100)]
+    assert len(posts) >= 4
+    assert seen.count(None) > 50, "most are not reconciled yet"
+
+
 async def test_each_waiting_resource_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for limits, text in (
         ({"overall": 1}, "waiting for a place: all 1 places of the operator are in use (queues.maxConcurrent.overall)"),

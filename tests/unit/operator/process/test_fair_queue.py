@@ -44,6 +44,52 @@ def test_keys_of_a_group_come_in_the_order_of_their_times() -> None:
     assert made.next_time == 3
 
 
+def with_first(first: set[Key], *keys: Key) -> FairQueue[Key]:
+    """Queue with one place, in which the keys of `first` go first."""
+    made = FairQueue[Key](1, group=lambda key: key[0], goes_first=lambda key: key in first)
+    for key in keys:
+        made.put(key, 0)
+    return made
+
+
+def in_order(made: FairQueue[Key], most: int = 10_000) -> list[Key]:
+    """Keys as they are taken one at a time."""
+    order = []
+    while len(order) < most and (key := made.take(1)) is not None:
+        order.append(key)
+        made.done(key)
+    return order
+
+
+def test_keys_that_go_first_precede_the_earlier_ones_of_their_group_only() -> None:
+    """Regression: in a burst of 305, the 10 runs with places stayed Submitting until the others were first seen."""
+    first = {("a", 9), ("a", 8)}
+    made = with_first(first, *(("a", number) for number in range(10)), ("b", 0), ("b", 1))
+    assert in_order(made, 4) == [("a", 8), ("b", 0), ("a", 9), ("b", 1)]
+    assert in_order(made) == [("a", number) for number in range(8)]
+
+
+def test_keys_that_go_first_starve_no_other() -> None:
+    first = {("a", number) for number in range(100, 200)}
+    made = with_first(first, *(("a", number) for number in range(200)))
+    numbers = [number for _, number in in_order(made)]
+    assert numbers[:8] == [100, 101, 102, 0, 103, 104, 105, 1]
+    assert sorted(numbers) == list(range(200))
+
+
+def test_a_waiting_key_that_is_put_again_may_go_first_by_then() -> None:
+    first = set[Key]()
+    made = with_first(first, *(("a", number) for number in range(5)))
+    assert made.take(1) == ("a", 0)
+    first |= {("a", 0), ("a", 4)}
+    assert not made.put(("a", 4), 1)
+    assert made.put(("a", 0), 1), "it is in progress, and comes due once more"
+    assert made.take(1) is None
+    assert not made.put(("a", 0), 1)
+    made.done(("a", 0))
+    assert in_order(made) == [("a", 4), ("a", 0), ("a", 1), ("a", 2), ("a", 3)]
+
+
 def test_one_group_holds_half_of_the_places_while_another_waits() -> None:
     made = filled(24, a=100)
     assert taken(made, 12) == "a" * 12
