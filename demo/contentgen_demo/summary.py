@@ -16,6 +16,11 @@ from contentgen_demo.run import LEDGER_PATH, Done
 from contentgen_try import progress
 
 _SETTINGS = "export KUBECONFIG=$PWD/.cluster/kubeconfig PATH=$PWD/.cluster/bin:$PATH"
+_OPEN_STORES = (
+    "For demonstrations alone: the sandbox's MongoDB has no password. Where the cluster's network enforces no "
+    "NetworkPolicy, every pod of the cluster reads and writes it; the cluster that "
+    "the demo builds without Docker enforces none."
+)
 
 
 def show(cluster: DemoCluster, console: Console, done: Done) -> int:
@@ -45,7 +50,7 @@ def _show(cluster: DemoCluster, console: Console, done: Done) -> int:
     results = report.checks(jobs, entries)
     _checks(console, results)
     _diagnose(cluster, console, done, jobs)
-    _next(console, jobs, copied, done.folder)
+    show_next(console, jobs, copied, done.folder)
     return 0 if all(check.passed for check in results) else 1
 
 
@@ -105,7 +110,8 @@ def _checks(console: Console, results: Sequence[report.DemoCheck]) -> None:
         console.print(f"{mark} {escape(check.description)}{found}", soft_wrap=True)
 
 
-def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], folder: Path) -> None:
+def show_next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], folder: Path) -> None:
+    """Print files to open, commands, and who else reads the sandbox."""
     if copied:
         count = f"{len(copied)} files copied to {folder}/, for example"
         console.print(f"\n[bold]Files to open[/]  [dim]{count}[/]", soft_wrap=True)
@@ -123,6 +129,7 @@ def _next(console: Console, jobs: Sequence[DemoJob], copied: Sequence[Path], fol
     console.print(
         "\nIn a browser: [bold]make ui[/] opens the gateway and prints a token for signing in.", soft_wrap=True
     )
+    console.print(f"\n{_OPEN_STORES}", soft_wrap=True)
     console.print("\nThe cluster keeps running; [bold]make cluster-down[/] removes it completely.", soft_wrap=True)
 
 

@@ -207,3 +207,10 @@ def test_no_example_trusts_every_pod() -> None:
     assert given.keys() >= {"docs/install.md", "charts/contentgen/README.md"}
     sizes = {name: max(ipaddress.ip_network(each).num_addresses for each in found) for name, found in given.items()}
     assert {name: size for name, size in sizes.items() if size > 256} == {}
+
+
+@pytest.mark.parametrize("page", ["docs/install.md", "docs/threat-model.md", "charts/contentgen/README.md"])
+def test_pages_say_who_reads_the_sandbox(page: str) -> None:
+    text = " ".join((ROOT / page).read_text().split())
+    assert "MongoDB has no password" in text
+    assert "every pod" in text.partition("MongoDB has no password")[2][:250]
