@@ -431,8 +431,11 @@ def _patterns_as_rules(schema: Schema) -> Schema:
 
 def _status_schema() -> Schema:
     schema = _lenient(model_schema(ResourceStatus))
-    _listed_by_key(schema, conditions=ConditionStatus, versions=VersionStatus)
-    # For kstatus: a new resource must not count as reconciled.
+    return _observed(_listed_by_key(schema, conditions=ConditionStatus, versions=VersionStatus))
+
+
+def _observed(schema: Schema) -> Schema:
+    """The schema, with a default for kstatus: a new resource must not count as reconciled."""
     schema["properties"]["observedGeneration"]["default"] = -1
     schema["default"] = {"observedGeneration": -1}
     return schema
@@ -540,7 +543,7 @@ def content_budget_schema() -> Schema:
         "properties": {
             **_STANDARD_FIELDS,
             "spec": {**spec, "description": "Limits, and the runs that count."},
-            "status": _listed_by_key(_lenient(model_schema(BudgetStatus)), conditions=ConditionStatus),
+            "status": _observed(_listed_by_key(_lenient(model_schema(BudgetStatus)), conditions=ConditionStatus)),
         },
         "x-kubernetes-validations": [_CLASS_NAME_RULE.as_schema()],
     }

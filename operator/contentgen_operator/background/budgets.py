@@ -24,7 +24,7 @@ from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 
 _log = logging.getLogger(__name__)
-_UNREADABLE = "this operator cannot read the spec, and counts no run; it may be of a newer release"
+_UNREADABLE = "this operator cannot read the spec, and refuses all runs; the spec may be of a newer release"
 _ROUND_SECONDS = 5.0
 _THOROUGH = timedelta(minutes=15)
 _LATEST_CHARGE = timedelta(days=33)  # after the end of a window

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS
 from contentgen_contract.names import Condition, Kind, Phase, Reason, Stage, Step
 from contentgen_contract.resources.crds import (
+    content_budget_schema,
     crd,
     model_schema,
     operator_class_crd,
@@ -239,6 +240,13 @@ def test_an_empty_status_has_no_nulls() -> None:
         "conditions": [],
         "versions": [],
     }
+
+
+def test_a_new_budget_is_not_reconciled_yet() -> None:
+    """For kstatus: an object without observedGeneration and conditions would count as reconciled."""
+    status = content_budget_schema()["properties"]["status"]
+    assert status["default"] == {"observedGeneration": -1}
+    assert status["properties"]["observedGeneration"]["default"] == -1
 
 
 def test_a_long_message_is_cut_rather_than_refused() -> None:

@@ -318,6 +318,10 @@ async def test_a_budget_that_cannot_be_read_stops_payments(monkeypatch: pytest.M
         await world.step(IMAGES)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     assert world.provider.posts == []
+    await world.keep_budgets()
+    ready = world.kube.budgets[0]["status"]["conditions"][0]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "SpecUnreadable")
+    assert "refuses all runs" in ready["message"]
 
 
 async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.MonkeyPatch) -> None:
