@@ -1,4 +1,4 @@
-"""Defences around a purchase that no other test covers; `tools/mutants.py` names the test of each mutant."""
+"""Defences around a purchase that no other test covers; `mutants.toml` names the test of each mutant."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
