@@ -15,7 +15,8 @@ import pytest
 
 from contentgen_cluster import release
 from contentgen_contract.names import Kind
-from contentgen_e2e import edge, small_jobs
+from contentgen_e2e import small_jobs
+from contentgen_e2e.company import edge
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import KEYS, ROOT
 from contentgen_e2e.world import ClusterWorld, installed

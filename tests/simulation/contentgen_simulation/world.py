@@ -756,7 +756,7 @@ class World:
             status = self.status(kind, named.name if named is not None else "it")
             if status.run is None or status.run.job is None or status.run.job.uid != job["metadata"]["uid"]:
                 continue  # the worker API does not know it yet
-            self._leave_outcome(kind, stage, status, job["metadata"].get("namespace", "ns"))
+            self._leave_outcome(kind, stage, status)
             job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
             owner = owner_of(job)
             for cache in self.caches:  # watch event
@@ -768,7 +768,7 @@ class World:
         body = self.kube.resources.get((owner.kind, owner.name)) if owner is not None else None
         return body is None or self.selection.serves(body)
 
-    def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus, user: str = "ns") -> None:
+    def _leave_outcome(self, kind: Kind, stage: Stage, status: ResourceStatus) -> None:
         assert status.run is not None
         assert status.job_id is not None
         outcome = outcome_of(kind, stage, status.job_id, status.run.spec)
@@ -777,11 +777,19 @@ class World:
             outcome = outcome.model_copy(
                 update={"files": tuple(each.model_copy(update={"sha256": sha}) for each in outcome.files)}
             )
-        prefix = keys.prefix(kind, stage, user, status.job_id, status.run.version)
+        prefix = keys.prefix(kind, stage, self._user_of(status.job_id), status.job_id, status.run.version)
         for file in outcome.files:
             self.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
         self.storage.objects[key] = outcome.model_dump_json(by_alias=True)
+
+    def _user_of(self, uid: str) -> str:
+        """User of a resource's assets: its `userId`, or its namespace."""
+        bodies = (body for body in self.kube.resources.values() if body["metadata"]["uid"] == uid)
+        body = next(bodies, None)
+        if body is None:
+            return "ns"
+        return str((body.get("spec") or {}).get("userId") or body["metadata"].get("namespace", "ns"))
 
     def status(self, kind: Kind, name: str = "it") -> ResourceStatus:
         return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])

@@ -89,7 +89,9 @@ Oracles (`oracles.py`), each proven by planted violations (`PLANTED` in tests/un
     reconciled once a second at most    no pause
     purchases change as documented      a purchase that fails after it was collected
     phases move forward                 a phase that goes back; two steps back for one answer or restore
-    an edit starts the next run         an edit that nobody looks at, at the end and in between
-    a Job ends with its run             a Job that is left behind; a wait for a node that ends its run
+    an edit starts the next run         an edit that nobody looks at;
+                                        an edit of a cancelled run that nobody looks at
+    a Job ends with its run             a Job that is left behind; a collect Job that is left behind;
+                                        a wait for a node that ends its run
     a stopped resource has a reason     no message; timers that are lost; a queue that is not told
 """

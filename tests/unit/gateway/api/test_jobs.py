@@ -240,7 +240,7 @@ async def test_the_queue_of_a_waiting_job_counts_its_namespace_and_nobody_elses(
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     queued = {"phase": "Submitting", "reason": "Queued", "message": "waiting for a place"}
     for number, (uid, namespace) in enumerate([("first", "red"), ("it", "red"), ("theirs", "blue")]):
-        run = {"startedAt": f"2026-11-01T12:0{number}:00Z", "spec": {}}
+        run = {"startedAt": f"2026-11-01T12:0{number}:00Z", "spec": {}, "facts": {"type": "audio"}}
         body = resource(Kind.TRANSCRIPTION, uid, namespace=namespace, **queued, run=run)
         world.dependencies.live.add(Kind.TRANSCRIPTION, body)
     world.dependencies.live.add(Kind.TRANSCRIPTION, resource(Kind.TRANSCRIPTION, "running"))

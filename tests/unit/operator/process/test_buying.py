@@ -141,14 +141,14 @@ async def test_results_that_cannot_be_stored_at_all_do_not_count(driver: QueueDr
     """The run has failed: nobody tries the collection any more, until a person asks for it."""
     names, world = await collecting(driver, "a"), driver.world
 
-    def leave_verdict(kind: Kind, stage: Stage, status: ResourceStatus, _: str) -> None:
+    def leave_verdict(kind: Kind, stage: Stage, status: ResourceStatus) -> None:
         assert status.run is not None
         found = outcome_of(kind, stage, status.job_id or "")
         verdict = {"reason": Reason.RESULT_INVALID, "message": "no picture", "files": (), "facts": None}
         key = keys.outcome(status.job_id or "", status.run.number, stage, status.run.stage_attempt)
         world.storage.objects[key] = found.model_copy(update=verdict).model_dump_json(by_alias=True)
 
-    world._leave_outcome = leave_verdict  # type: ignore[assignment]
+    world._leave_outcome = leave_verdict  # type: ignore[method-assign]
     world.work()
     await reconciled(driver, *names)
     assert [driver.status(each).reason for each in names] == [Reason.RESULT_INVALID] * MORE

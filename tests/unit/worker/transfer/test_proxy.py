@@ -24,10 +24,11 @@ from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import DownloadLimits, Fetcher
 from contentgen_worker.errors import NotAllowed, Unreachable
 from contentgen_worker.network import WorkerNetwork
-from contentgen_worker.retry import SOURCE
+from contentgen_worker.retry import RetryPolicy
 
 NAME = "files.example"
 CONTENT = b"a film"
+RETRIED = RetryPolicy(seconds=600, tries=3, first_pause=0.001, longest_pause=0.001)  # however slow the machine is
 Answer = Callable[[socket.socket, str], None]
 
 
@@ -74,7 +75,7 @@ class Company:
     def fetcher(self, network: WorkerNetwork, allowed: Sequence[str] = (NAME,)) -> Fetcher:
         hosts = [f"{host}:{self.port}" for host in allowed]
         guard = AddressGuard(hosts, lambda *_: ["127.0.0.1"], network.resolved_by_proxy)
-        return Fetcher(guard, source=SOURCE.scaled(0.0001), network=network)
+        return Fetcher(guard, source=RETRIED, network=network)
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +251,7 @@ def test_a_name_is_resolved_once_for_each_connection(company: Company, tmp_path:
     network = company.network()
     guard = AddressGuard((), lambda *_: next(answers))
     with pytest.raises(NotAllowed, match=r"files\.example is 127\.0\.0\.1"):
-        Fetcher(guard, source=SOURCE.scaled(0.0001), network=network).fetch(
+        Fetcher(guard, source=RETRIED, network=network).fetch(
             Download(url=company.url()), tmp_path / "film", DownloadLimits(100, 10)
         )
     assert company.connects == [f"203.0.114.7:{company.port}"]

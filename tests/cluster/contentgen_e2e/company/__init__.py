@@ -1,0 +1,1 @@
+"""A company's network around the cluster, for tests."""
