@@ -30,7 +30,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, template_hash
-from contentgen_operator.kube.namespace_policies import NamespacePolicies, NamespacePolicy
+from contentgen_operator.kube.namespace_policies import NamespacePolicies
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
@@ -51,7 +51,7 @@ from contentgen_operator.state.observed import (
     is_stored,
 )
 from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
-from contentgen_operator.state.policies.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.provider_requests import (
     Call,
     Found,
@@ -131,6 +131,14 @@ class Observer:
         """Observation for the decision about a resource that is not being deleted."""
         observation, left = await self._observe(case), await self._observe_left(case)
         return observation.model_copy(update=left) if left else observation
+
+    async def confirm_namespace(self, case: DecisionInput) -> None:
+        """Read the namespace again, before a plan that pays. Raises Conflict if it was deleted or its labels are not
+        those of the observation, or one of API_ERRORS.
+        """
+        ref, used = case.resource.ref, case.observed.namespace_policy
+        if used is not None:
+            await self._policies.confirm(ref.namespace, case.resource.tenant, case.now, used)
 
     async def _observe(self, case: DecisionInput) -> Observation:
         if case.over and not case.collects_again:
@@ -227,7 +235,7 @@ class Observer:
             fields["purchase"] = purchase = await self._ledger.get(case.key)
         if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
             return fields | {"same": same}
-        policy = await self._policies.current(resource.ref.namespace, resource.tenant)
+        policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
         fields |= await self._observe_gate(resource, case.spec, policy)
         fields["budgets"] = await self._matching_budgets(case, purchase, policy.labels)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
@@ -305,12 +313,13 @@ class Observer:
         if same := await self._same_request(case, purchase, loras):
             return {"loras": loras, "same": same}
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
-            policy = await self._policies.current(case.resource.ref.namespace, case.resource.tenant)
+            read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
+            policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
             gate = await self._observe_gate(case.resource, case.spec, policy)
             budgets = await self._matching_budgets(case, purchase, policy.labels)
             return gate | {"loras": loras, "budgets": budgets}
         fields = await self._observe_stage(case, Stage.PREPARE)
-        account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant)
+        account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant, case.now)
         return fields | {
             "account": account,
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
@@ -595,7 +604,8 @@ class Observer:
         await self._storage.require_bucket()  # without it a paid result could not be stored
         price = await self._price(resource, spec, account)
         name = await self._older_same_name(resource)
-        gate = {"provider_configured": provider.configured, "approval_required": policy.approval_required}
+        gate = {"provider_configured": provider.configured, "namespace_policy": policy}
+        gate["approval_required"] = policy.approval_required
         return gate | {"account": account, "price": price, "same_lora_name": name}
 
     async def _observe_loras(self, case: DecisionInput) -> tuple[LoraView, ...]:

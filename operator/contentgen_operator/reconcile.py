@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from contentgen_contract.names import GROUP
+from contentgen_contract.names import GROUP, Phase
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.clock import utc_now
@@ -194,7 +194,11 @@ class Reconciler:
         except ValidationError as error:
             self._leave_queues(resource.ref.uid)
             return invalid_spec(resource, error, now)
-        return await self._plan_in_turn(case.observing(await self._observer.observe(case)))
+        case = case.observing(await self._observer.observe(case))
+        plan = await self._plan_in_turn(case)
+        if not _only_waits(plan):
+            await self._observer.confirm_namespace(case)
+        return plan
 
     async def _plan_in_turn(self, case: DecisionInput) -> Plan:
         """The plan; if it would create a prepare Job, or plan or send a paid request, and has no place or buying is
@@ -276,6 +280,11 @@ class Reconciler:
         if pause < _MAX_CONFLICT_SECONDS:
             self._conflicts[ref] = before + 1
         return pause
+
+
+def _only_waits(plan: Plan) -> bool:
+    """True if a plan neither reserves nor pays nor fails: labels that were read a few seconds ago suffice for it."""
+    return plan.reservation is None and plan.payment is None and plan.status.phase is not Phase.FAILED
 
 
 def _short_text(error: Exception) -> str:

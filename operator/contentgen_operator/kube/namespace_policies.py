@@ -1,27 +1,20 @@
 """Policies that the labels of a namespace set, read from the API server: provider account, approval, budgets."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.base import Value
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.namespaces import requires_approval
-from contentgen_operator.state.policies.provider_accounts import AccountGrant, granted
+from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy, granted
 from contentgen_runtime.kube import Body, Conflict, explain
 
 _REMEMBERED = 10_000  # namespaces
+_FRESH = timedelta(seconds=15)  # age of labels from which a wait may be decided; a payment reads them again
 _FORBIDDEN = 403
-
-
-class NamespacePolicy(Value):
-    """Policies of one namespace, read at one moment."""
-
-    account: AccountGrant
-    approval_required: bool = True
-    labels: Mapping[str, str] = {}
 
 
 class LabelReader(Protocol):
@@ -37,11 +30,27 @@ class NamespacePolicies:
     def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
         self._kube = kube
         self._accounts = accounts
-        self._last: OrderedDict[str, AccountGrant] = OrderedDict()  # by namespace
+        self._last: OrderedDict[str, tuple[datetime, NamespacePolicy]] = OrderedDict()  # by namespace, with the time
 
-    async def current(self, namespace: str, tenant: Tenant) -> NamespacePolicy:
-        """Policies of a tenant's namespace, before a payment. Raises Conflict if the namespace is gone, or one of
-        API_ERRORS. An unreadable namespace has no usable account.
+    async def recent(self, namespace: str, tenant: Tenant, now: datetime) -> NamespacePolicy:
+        """Policies of a tenant's namespace, up to 15 s old, for the plan of a run; raises as `current`. A plan that
+        pays, reserves or ends the run needs `confirm`.
+        """
+        at, policy = self._last.get(namespace, (now, None))
+        if policy is None or not tenant.uid or policy.uid != tenant.uid or not timedelta(0) <= now - at < _FRESH:
+            return await self.current(namespace, tenant, now)
+        return policy
+
+    async def confirm(self, namespace: str, tenant: Tenant, now: datetime, used: NamespacePolicy) -> None:
+        """Read the namespace. Raises Conflict if its policies are not those that a plan was made with (`used`), or as
+        `current`.
+        """
+        if await self.current(namespace, tenant, now) != used:
+            raise Conflict(f"the labels of namespace {namespace} were changed")
+
+    async def current(self, namespace: str, tenant: Tenant, now: datetime) -> NamespacePolicy:
+        """Policies of a tenant's namespace, read now. Raises Conflict if the namespace is gone, or one of API_ERRORS.
+        An unreadable namespace has no usable account.
         """
         try:
             body = await self._kube.get_namespace(namespace)
@@ -55,15 +64,22 @@ class NamespacePolicies:
             return NamespacePolicy(account=AccountGrant(problem=problem))
         if body is None or (tenant.uid and body["metadata"]["uid"] != tenant.uid):
             # A namespace that was created again is another tenant, and its labels are not this one's.
+            self._last.pop(namespace, None)
             raise Conflict(f"namespace {namespace} was deleted")
         labels = dict(body["metadata"].get("labels") or {})
-        account = granted(body, self._accounts)
-        self._last[namespace] = account
+        policy = NamespacePolicy(
+            uid=body["metadata"]["uid"],
+            account=granted(body, self._accounts),
+            approval_required=requires_approval(labels),
+            labels=labels,
+        )
+        self._last[namespace] = now, policy
         self._last.move_to_end(namespace)
         while len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)
-        return NamespacePolicy(account=account, approval_required=requires_approval(labels), labels=labels)
+        return policy
 
-    async def last_account(self, namespace: str, tenant: Tenant) -> AccountGrant:
+    async def last_account(self, namespace: str, tenant: Tenant, now: datetime) -> AccountGrant:
         """Account that was read last, for estimates."""
-        return self._last.get(namespace) or (await self.current(namespace, tenant)).account
+        _, policy = self._last.get(namespace, (now, None))
+        return (policy or await self.current(namespace, tenant, now)).account

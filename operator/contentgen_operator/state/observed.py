@@ -33,7 +33,7 @@ from contentgen_contract.resources.status import OutputFile, ResourceStatus, Ver
 from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.policies.budgets import MatchingBudget
 from contentgen_operator.state.policies.buying import BuyingStop, scope_of
-from contentgen_operator.state.policies.provider_accounts import AccountGrant
+from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
@@ -372,6 +372,7 @@ class Observation(Value):
     provider_configured: bool = True  # the granted account has a key for the provider
     account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
     approval_required: bool = False  # by the label of the namespace
+    namespace_policy: NamespacePolicy | None = None  # up to 15 s old; read again before a payment. None: not used
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
     timed_out: bool = False  # the kubelet ended the Job's pod at its deadline

@@ -21,6 +21,15 @@ class AccountGrant(Value):
     problem: str = ""  # why no account can be used; empty: the account is configured
 
 
+class NamespacePolicy(Value):
+    """Policies that the labels of one namespace set, read at one moment."""
+
+    uid: str = ""  # of the namespace; empty: it cannot be read
+    account: AccountGrant
+    approval_required: bool = True
+    labels: Mapping[str, str] = {}
+
+
 def display_name(account: str | None) -> str:
     """Name of an account in metrics and messages."""
     return account or DEFAULT_ACCOUNT

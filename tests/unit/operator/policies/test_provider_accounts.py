@@ -85,11 +85,11 @@ class Namespaces:
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
 async def test_the_label_of_a_namespace_that_was_created_again_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
-        await NamespacePolicies(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"))
+        await NamespacePolicies(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"), NOW)
 
 
 async def test_an_unreadable_namespace_is_a_problem_and_not_the_default_account() -> None:
-    policy = await NamespacePolicies(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"))
+    policy = await NamespacePolicies(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"), NOW)
     assert "cannot be read" in policy.account.problem
     assert policy.approval_required
 
