@@ -777,19 +777,16 @@ class World:
             outcome = outcome.model_copy(
                 update={"files": tuple(each.model_copy(update={"sha256": sha}) for each in outcome.files)}
             )
-        prefix = keys.prefix(kind, stage, self._user_of(status.job_id), status.job_id, status.run.version)
+        user = (status.run.spec or {}).get("userId") or self._namespace_of(status.job_id)
+        prefix = keys.prefix(kind, stage, user, status.job_id, status.run.version)
         for file in outcome.files:
             self.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
         key = keys.outcome(status.job_id, status.run.number, stage, status.run.stage_attempt)
         self.storage.objects[key] = outcome.model_dump_json(by_alias=True)
 
-    def _user_of(self, uid: str) -> str:
-        """User of a resource's assets: its `userId`, or its namespace."""
+    def _namespace_of(self, uid: str) -> str:
         bodies = (body for body in self.kube.resources.values() if body["metadata"]["uid"] == uid)
-        body = next(bodies, None)
-        if body is None:
-            return "ns"
-        return str((body.get("spec") or {}).get("userId") or body["metadata"].get("namespace", "ns"))
+        return next((str(body["metadata"].get("namespace", "ns")) for body in bodies), "ns")
 
     def status(self, kind: Kind, name: str = "it") -> ResourceStatus:
         return ResourceStatus.model_validate(self.kube.resources[kind, name]["status"])
