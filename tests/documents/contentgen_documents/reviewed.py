@@ -271,7 +271,7 @@ STAND_INS = (
     StandIn("kubectl contentgen cancel NAME", _CANCEL, _UNDER_WAY),
     StandIn("retry avatar --paid", _RETRY, "no dry run has ended; tests/unit/cli has it"),
     StandIn("retry NAME --paid", _RETRY, "no dry run has ended; tests/unit/cli has it"),
-    StandIn("retry NAME", _RETRY, _NOBODY, ("docs/runbooks/ContentgenResultsNotStored.md",)),
+    StandIn("retry NAME", "why NAME", "a run is under way there", ("docs/runbooks/ContentgenResultsNotStored.md",)),
     StandIn("retry avatar", _RETRY, _NOBODY),
     StandIn("retry NAME", _RETRY, _NOBODY, PLAY),
     StandIn("operatorclass CLASS", "operatorclass default", "a class that is there"),
