@@ -1,11 +1,13 @@
 """Queue before the prepare stage: limits of the prepare Jobs that exist at once, with fair turns of namespaces.
 
 In memory of the leader. Places in use are those of runs whose status names a prepare Job, read from the cache at the
-first question, and corrected by each reconcile of their resources. Collect Jobs take no place, and neither do Jobs of a
-queue such as Kueue, which can only order Jobs that exist.
+first question, and corrected by each reconcile of their resources. A place that is not used ends by itself. Collect
+Jobs take no place, and neither do Jobs of a queue such as Kueue, which can only order Jobs that exist.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.policies.turns import Limit, Turn
 
 UNSTARTED_SECONDS = 300.0  # after which a Job without a running pod gives back its place of the overall limit
+_PLACE_SECONDS = 120.0  # until a place ends that no reconcile confirms and no Job uses
+_LONGEST_PAUSE_SECONDS = 15.0
 _PREPARATION = "preparation"
 _COUNTED, _UNSTARTED = Account(_PREPARATION), Account("unstarted")
 _GRANTED = Turn(granted=True)
@@ -53,6 +57,7 @@ class PreparationQueue:
         limits: PreparationLimits = PreparationLimits(),
         *,
         preparing: Callable[[], Iterable[ResourceRef]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`preparing`: resources whose status names a prepare Job."""
         self._limits = limits
@@ -63,7 +68,8 @@ class PreparationQueue:
         self._preparing = preparing
         self._loaded = False
         self._refs: dict[str, ResourceRef] = {}  # of waiting runs, by uid
-        self._holders: set[str] = set()  # uids of runs with a place
+        self._ends: dict[str, float] = {}  # of places, by uid of their runs
+        self._clock = clock
         self._to_wake: list[ResourceRef] = []
         self._changed = asyncio.Event()
 
@@ -72,11 +78,12 @@ class PreparationQueue:
         if not self._limits.any:
             return _GRANTED
         self._load()
-        if ref.uid not in self._holders:
+        self._end_places()
+        if ref.uid not in self._ends:
             self._turns.put(claimant)
             self._refs[ref.uid] = ref
             self._start(asking=ref.uid)
-        if ref.uid in self._holders:
+        if ref.uid in self._ends:
             return _GRANTED
         limit = _LIMITS.get(self._turns.limit_of(claimant), Limit.OTHERS)
         most = {Limit.PREPARATION: self._limits.overall, Limit.PREPARATION_PER_NAMESPACE: self._limits.per_namespace}
@@ -89,27 +96,29 @@ class PreparationQueue:
         self._load()
         self._refs.pop(ref.uid, None)
         self._turns.drop(ref.uid)
-        self._holders.add(ref.uid)
-        self._turns.occupy(ref.uid, Place(ref.namespace, _COUNTED if counted else _UNSTARTED))
+        self._occupy(ref, _COUNTED if counted else _UNSTARTED)
         if not counted:
             self._changed.set()
 
     def leave(self, uid: str) -> None:
         """Remove a run that neither has a prepare Job nor asks for one."""
         self._refs.pop(uid, None)
-        self._holders.discard(uid)
+        self._ends.pop(uid, None)
         if self._turns.free(uid) | self._turns.drop(uid):
             self._changed.set()
 
     async def run(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         """Wake runs that have got a place, until cancelled."""
         while True:
-            await self._changed.wait()
             self._changed.clear()
             await self.wake_started(wake)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
+                    await self._changed.wait()
 
     async def wake_started(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         """Grant free places, and wake the runs that have got one."""
+        self._end_places()
         self._start()
         started, self._to_wake = self._to_wake, []
         for ref in started:
@@ -120,12 +129,29 @@ class PreparationQueue:
             return
         self._loaded = True
         for ref in self._preparing():
-            self._holders.add(ref.uid)
-            self._turns.occupy(ref.uid, Place(ref.namespace, _COUNTED))
+            self._occupy(ref, _COUNTED)
+
+    def _occupy(self, ref: ResourceRef, account: Account) -> None:
+        self._hold(ref.uid)
+        self._turns.occupy(ref.uid, Place(ref.namespace, account))
+
+    def _hold(self, uid: str) -> None:
+        self._ends[uid] = self._clock() + _PLACE_SECONDS
+
+    def _end_places(self) -> None:
+        """Give back the places of runs that did not use theirs, or whose resources are served no more."""
+        now = self._clock()
+        ended = [uid for uid, end in self._ends.items() if end <= now]
+        preparing = {ref.uid for ref in self._preparing()} if ended else set()
+        for uid in ended:
+            if uid in preparing:
+                self._hold(uid)
+            else:
+                self.leave(uid)
 
     def _start(self, asking: str = "") -> None:
         while (started := self._turns.start(str, lambda _: True)) is not None:
-            self._holders.add(started.uid)
+            self._hold(started.uid)
             ref = self._refs.pop(started.uid, None)
             if ref is not None and started.uid != asking:
                 self._to_wake.append(ref)

@@ -671,7 +671,9 @@ class World:
             takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
             clock=self._seconds,
         )
-        self.preparation_queue = PreparationQueue(self.preparation_limits, preparing=cache.preparing)
+        self.preparation_queue = PreparationQueue(
+            self.preparation_limits, preparing=cache.preparing, clock=self._seconds
+        )
         self.buying = Buying(ledger, self.backlog_limit, lambda: self.now)
 
         def note_purchase(purchase: Purchase) -> None:

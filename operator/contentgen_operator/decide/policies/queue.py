@@ -31,10 +31,11 @@ def asks_to_prepare(case: DecisionInput, plan: Plan) -> bool:
 
 
 def is_preparing(case: DecisionInput, plan: Plan) -> bool:
-    """True if the planned status names a prepare Job that no queue such as Kueue holds."""
-    run = plan.status.run
+    """True if a run that goes on names a prepare Job that no queue such as Kueue holds. A failed one names its own."""
+    run, phase = plan.status.run, plan.status.phase
     named = run is not None and run.job is not None and run.job.stage is Stage.PREPARE
-    return named and not case.resource.queue_labels.get(QUEUE_LABEL)
+    over = phase is not None and phase.terminal
+    return named and not over and not case.resource.queue_labels.get(QUEUE_LABEL)
 
 
 def claimant(case: DecisionInput) -> Claimant:

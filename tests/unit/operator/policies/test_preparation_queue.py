@@ -172,6 +172,41 @@ async def test_a_wait_ends_without_a_place(monkeypatch: pytest.MonkeyPatch, end:
         assert made.world.status(TRAINING, "two").run.spec["triggerWord"] == "edited"  # type: ignore[union-attr,index]
 
 
+async def test_a_failed_preparation_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status of a failed run still names its prepare Job."""
+    made = Trainings(monkeypatch, overall=1)
+    for name in ("one", "two"):
+        made.apply("a", name)
+    await made.round()
+    for key in [each for each in made.world.storage.objects if each.endswith("dataset.zip")]:
+        del made.world.storage.objects[key]
+    await made.round()
+    assert made.world.status(TRAINING, "one").reason == Reason.OUTPUT_MISSING
+    for _ in range(8):
+        await made.round()
+    assert made.world.status(TRAINING, "two").phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize("left", ["preparing", "granted"])
+async def test_a_run_that_is_reconciled_no_more_loses_its_place(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """The watch of a namespace that is no longer selected only forgets its resources."""
+    made = Trainings(monkeypatch, overall=1)
+    for name in ("one", "two", "three"):
+        made.apply("a", name)
+    await made.round()
+    if left == "granted":
+        await made.reconcile(made.refs["one"])
+        await made.world.preparation_queue.wake_started(made._wake)
+        (granted,) = made._woken
+        del made.refs[granted.name]
+    else:
+        made.world.process._cache.forget(made.refs.pop("one"))
+    for _ in range(15):
+        made.world.now += timedelta(minutes=1)
+        await made.round()
+    assert {made.world.status(TRAINING, name).phase for name in made.refs} == {Phase.COMPLETED}
+
+
 async def test_jobs_of_another_queue_are_not_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Trainings(monkeypatch, overall=1)
     for number in range(3):
