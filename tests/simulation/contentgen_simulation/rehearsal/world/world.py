@@ -51,6 +51,7 @@ _RESTART_SECONDS = 5.0
 _DRAIN_SECONDS = 20.0
 _SECOND_PROCESS_SECONDS = 3.0
 _RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
+_MOST_LOOKS = 200
 _SWEEP_SECONDS = 900.0
 _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
 _SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
@@ -127,6 +128,7 @@ class RehearsalWorld:
         self.cluster.pods_of = self.workers.pods_of
         self.asked: defaultdict[Group, set[str | None]] = defaultdict(set)
         self.resubmitted: Counter[Group] = Counter()
+        self._left_looks = 0  # at Jobs that are left
         self.lost_responses = False
         self.rewound: set[str] = set()
         self.granted: defaultdict[str, set[str]] = defaultdict(lambda: {""})  # provider accounts, by namespace
@@ -314,8 +316,10 @@ class RehearsalWorld:
         return self.database["jobs"].find_one({"discard.uid": {"$gt": ""}}) is not None and self.seconds < 86400
 
     def _left_jobs(self) -> bool:
-        """Whether a Job is unfinished that a finished resource owns."""
-        return self.seconds < 86400 and any(each.left_jobs._owners for each in self._processes)
+        """Whether a Job is unfinished that a finished resource owns; at most so many times, as it may stay for ever."""
+        left = any(each.left_jobs._owners for each in self._processes)
+        self._left_looks += left
+        return left and self._left_looks < _MOST_LOOKS
 
     def _unfinished(self) -> bool:
         """Whether a purchase may still be found or its result downloaded without a resource."""
