@@ -20,7 +20,7 @@ _UNPAID = remedies.Facts()
 
 
 class UserRequest(StrEnum):
-    """UserRequest of a user that the operator has not taken yet."""
+    """Request of a user that the operator has not taken yet."""
 
     RUN = "run"  # another run
     COLLECT = "collect"
