@@ -60,7 +60,7 @@ def there(world: World, phase: str = "Completed", reason: str = "Completed", num
         "spec": {},
         "startedAt": "2026-11-21T00:00:00Z",
     }
-    status = {"phase": phase, "reason": reason, "run": run, "cost": COST} | more
+    status = {"phase": phase, "reason": reason, "run": run, "cost": COST, "observedGeneration": 1} | more
     job = world.job(1)
     world.resource(LORA, "job-1", job, ResourceStatus.model_validate(status), **spec)
     return job
