@@ -10,6 +10,7 @@ The record is written before the status, because a resource with a finished stat
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.advice import given_up
 from contentgen_contract.advice.remedies import Facts
-from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Stage
+from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Reason, Stage
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
@@ -28,7 +29,7 @@ from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStat
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
-from contentgen_operator.finished_jobs import FinishedJobs
+from contentgen_operator.finished_jobs import FinishedJobs, Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
@@ -80,6 +81,17 @@ from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 _JOB_CHECK_SECONDS = 60.0  # validity of the API server's dry run of the collect Job
+
+
+@dataclass(frozen=True)
+class JobAdmission:
+    """Answer of the API server to a plan's Job. `room`: in the quotas, if it has refused the Job or its pod."""
+
+    refused: bool = False
+    room: Room = Room.FREE
+
+
+_ADMITTED = JobAdmission()
 
 
 class Actor:
@@ -135,22 +147,23 @@ class Actor:
         """Begin no more paid requests; one that is being sent goes on."""
         self._stopping = True
 
-    async def act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
-        """Carry out a plan; False if its Job is refused, with the cause in the status.
+    async def act(self, resource: Resource, plan: Plan, now: datetime) -> JobAdmission:
+        """Carry out a plan. If its Job is refused, the cause is in the status.
 
         Raises Conflict if the resource was changed since it was observed.
         """
-        if _may_be_uncollectable(plan, now) and (refused := await self._collect_job_refusal(resource, plan)):
-            plan = without_job(resource, plan, refused, now)
-            await self._act(resource, plan, now)
-            return False
+        if _may_be_uncollectable(plan, now):
+            refused, room = await self._collect_job_refusal(resource, plan)
+            if refused:
+                await self._act(resource, without_job(resource, plan, refused, now), now)
+                return JobAdmission(refused=True, room=room)
         return await self._act(resource, plan, now)
 
-    async def _act(self, resource: Resource, plan: Plan, now: datetime) -> bool:
+    async def _act(self, resource: Resource, plan: Plan, now: datetime) -> JobAdmission:
         self._leadership.check()
         if plan.expire:
             await self._expire(resource, plan.status, now)
-            return True
+            return _ADMITTED
         if plan.finalizer and not resource.deleting:
             resource = await self._with_finalizer(resource)
         status = resource.status.model_copy(update={"run": plan.status.run})
@@ -165,8 +178,8 @@ class Actor:
             self._stopped_jobs.add(resource.ref.uid)
             if not plan.hold:
                 await self._finish_deletion(resource, plan, now)
-            return True
-        plan, admitted = await self._with_job(resource, plan, now)
+            return _ADMITTED
+        plan, admission = await self._with_job(resource, plan, now)
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
         resource = await self._labelled(resource, plan.status)
@@ -180,7 +193,7 @@ class Actor:
         await self._post_events(resource, plan.notices, now)
         if plan.left_job is not None:
             await self._delete_left(resource.ref, plan.left_job)
-        return admitted
+        return admission
 
     async def _delete_left(self, ref: ResourceRef, job: JobView) -> None:
         """Delete a Job after the status: a missing Job that the status names counts as a failed attempt."""
@@ -253,24 +266,29 @@ class Actor:
         if (refused := await self._budgets.claim(plan.claims, now)) is not None:
             raise Conflict(f"the budget {refused.budget} has no room any more ({refused.id})")
 
-    async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, bool]:
-        """The plan with its Job or the Job's refusal in the status; False: refused."""
+    async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, JobAdmission]:
+        """The plan with its Job or the Job's refusal in the status."""
+        namespace, run = resource.ref.namespace, plan.status.run
         if plan.job is None:
-            return plan, True
+            refused_pod = plan.status.reason == Reason.JOB_REFUSED and run is not None and run.job is not None
+            return plan, JobAdmission(room=await self._finished_jobs.make_room(namespace)) if refused_pod else _ADMITTED
         try:
             status = await self._create_job(resource, plan.status, plan.job, now)
         except JobRefused as error:
-            return without_job(resource, plan, str(error), now), False
-        return plan.model_copy(update={"status": status}), True
+            room = await self._finished_jobs.make_room(namespace)
+            return without_job(resource, plan, str(error), now), JobAdmission(refused=True, room=room)
+        return plan.model_copy(update={"status": status}), _ADMITTED
 
-    async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> str:
+    async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> tuple[str, Room]:
         """Cause for which the collect Job or its pod could not be created, even after finished Jobs were deleted;
         empty: none is known.
         """
-        words = await self._collect_job_refusal_now(resource, plan)
-        if words and await self._finished_jobs.make_room(resource.ref.namespace):
-            return await self._collect_job_refusal_now(resource, plan)
-        return words
+        words, room = await self._collect_job_refusal_now(resource, plan), Room.FREE
+        if words:
+            room = await self._finished_jobs.make_room(resource.ref.namespace)
+        if room is Room.MADE:
+            words = await self._collect_job_refusal_now(resource, plan)
+        return words, room
 
     async def _collect_job_refusal_now(self, resource: Resource, plan: Plan) -> str:
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
@@ -621,7 +639,6 @@ class Actor:
             body = await self._kube.create_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if words := refusal_of(error):
-                await self._finished_jobs.make_room(resource.ref.namespace)  # for the next try, in a second
                 raise JobRefused(words) from error
             raise
         if body is None:

@@ -4,6 +4,7 @@ not wait for that.
 
 import logging
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
@@ -12,6 +13,7 @@ from contentgen_contract.names import UID_LABEL
 from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.pods import no_room
 from contentgen_operator.leader.leadership import Check
 from contentgen_operator.state.observed import JobRecord, JobView
 from contentgen_operator.stores.s3 import Storage
@@ -21,6 +23,14 @@ from contentgen_runtime.kube import explain
 Body = dict[str, Any]
 _log = logging.getLogger(__name__)
 _COUNTED = ("count/jobs.batch", "count/pods")
+
+
+class Room(Enum):
+    """Room in the quotas of Jobs and pods of a namespace."""
+
+    FREE = auto()  # none is used up, or they cannot be read
+    MADE = auto()  # finished Jobs were deleted
+    NONE = auto()  # one is used up, by Jobs and pods that have to stay
 
 
 class FinishedJobs:
@@ -34,20 +44,20 @@ class FinishedJobs:
         self._class = operator_class
         self._check = check
 
-    async def make_room(self, namespace: str) -> bool:
-        """Delete the namespace's finished Jobs if a quota of Jobs or pods is used up; True if one was deleted.
+    async def make_room(self, namespace: str) -> Room:
+        """Delete the namespace's finished Jobs if a quota that counts them is used up.
 
-        Raises errors of the stores and of the API server; a quota that cannot be read is not full.
+        Raises errors of the stores and of the API server.
         """
         try:
-            full = is_full(await self._kube.quotas(namespace))
+            quotas = await self._kube.quotas(namespace)
         except ApiException as error:  # the Role of an older chart lacks the permission
             _log.info("the quotas of %s cannot be read: %s", namespace, explain(error))
-            return False
-        if not full:
-            return False
+            return Room.FREE
+        if not is_full(quotas):
+            return Room.NONE if no_room(quotas) else Room.FREE
         deleted = [await self._delete(body) for body in await self._kube.jobs_of_class(namespace, self._class)]
-        return any(deleted)
+        return Room.MADE if any(deleted) else Room.NONE
 
     async def _delete(self, body: Body) -> bool:
         job, meta = JobView.parse(body), body["metadata"]

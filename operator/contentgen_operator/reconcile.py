@@ -5,14 +5,16 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from contentgen_contract.names import GROUP, Phase
+from contentgen_contract.names import GROUP, Phase, Stage
 from contentgen_operator import metrics
-from contentgen_operator.act import Actor
+from contentgen_operator.act import Actor, JobAdmission
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.policies import queue
+from contentgen_operator.decide.stages import without_job
 from contentgen_operator.decide.status import store_unavailable_status
+from contentgen_operator.finished_jobs import Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
@@ -39,6 +41,7 @@ _MALFORMED_SECONDS = 300.0
 _DELETION_PAUSE_SECONDS = 4.0
 _FIRST_CONFLICT_SECONDS, _MAX_CONFLICT_SECONDS = 0.1, 30.0
 _FORBIDDEN = 403
+_OLDER_FIRST = "a quota of the namespace is used up, and its older paid results come first"
 _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
@@ -84,9 +87,13 @@ class Reconciler:
         run = ((self._cache.resource(ref) or {}).get("status") or {}).get("run") or {}
         return self._payment_queue.has_permission(ref.uid) or bool(run.get("sentAt") or run.get("requestId"))
 
-    def _leave_queues(self, uid: str) -> None:
-        self._leave(uid)
-        self._preparation_queue.leave(uid)
+    def _leave_queues(self, ref: ResourceRef) -> None:
+        self._give_back(ref)
+        self._preparation_queue.collect_ends(ref)
+
+    def _give_back(self, ref: ResourceRef) -> None:
+        self._leave(ref.uid)
+        self._preparation_queue.leave(ref.uid)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
         with metrics.reconcile_seconds.labels(ref.kind).time():
@@ -130,19 +137,19 @@ class Reconciler:
     async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
         body = self._cache.resource(ref) or await self._read_resource(ref)
         if body is None:
-            self._leave_queues(ref.uid)
+            self._leave_queues(ref)
             await self._actor.gone(ref)
             self._failures.pop(ref, None)
             return None
         if not self._selection.serves(body):  # its class changed between the watch and this read
             self._cache.forget(ref)
-            self._leave_queues(ref.uid)
+            self._leave_queues(ref)
             self._failures.pop(ref, None)
             return None
         try:
             resource = Resource.parse(ref.kind, body)
         except ValidationError as error:  # somebody else wrote the status
-            self._leave_queues(ref.uid)
+            self._leave_queues(ref)
             _log.warning("%s/%s cannot be read: %s", ref.namespace, ref.name, error.errors()[0]["msg"])
             return _MALFORMED_SECONDS
         return await self._observe_decide_act(resource, utc_now())
@@ -165,16 +172,30 @@ class Reconciler:
             if plan.payment is not None and resource.finalized:
                 # Without a finalizer, writing it first fails unless the resource is the newest.
                 await self._require_unchanged(resource)
-            admitted = await self._actor.act(resource, plan, now)
+            behind = _collects(plan) and self._preparation_queue.is_behind(resource.ref)
+            plan = without_job(resource, plan, _OLDER_FIRST, now) if behind else plan
+            admission = await self._actor.act(resource, plan, now)
         except STORE_ERRORS as error:
             return await self._report_store_error(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
-        if not admitted:  # its Job is refused: others may have its places until the next try
-            self._leave_queues(resource.ref.uid)
+        if behind:
+            self._preparation_queue.collect_waits(resource.ref, _paid_at(plan, now))
             return self._pause(resource.ref)
-        self._failures.pop(resource.ref, None)
+        return self._after(resource.ref, plan, admission, now)
+
+    def _after(self, ref: ResourceRef, plan: Plan, admission: JobAdmission, now: datetime) -> float | None:
+        """Seconds until the next reconcile of a run whose plan was carried out."""
+        if _collects(plan) and admission.room is not Room.FREE:
+            self._preparation_queue.collect_waits(ref, _paid_at(plan, now))
+        else:
+            self._preparation_queue.collect_ends(ref)
+        if admission.room is Room.MADE or not admission.refused:
+            self._failures.pop(ref, None)
+        if admission.refused:  # others may have its places until the next try
+            self._give_back(ref)
+            return self._pause(ref)
         return plan.again_seconds
 
     async def _verified(self, resource: Resource, now: datetime) -> Resource:
@@ -187,12 +208,12 @@ class Reconciler:
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
-            self._leave_queues(resource.ref.uid)
+            self._leave_queues(resource.ref)
             return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
         try:
             case = decision_input(resource, now, self._policy)
         except ValidationError as error:
-            self._leave_queues(resource.ref.uid)
+            self._leave_queues(resource.ref)
             return invalid_spec(resource, error, now)
         case = case.observing(await self._observer.observe(case))
         plan = await self._plan_in_turn(case)
@@ -285,6 +306,18 @@ class Reconciler:
 def _only_waits(plan: Plan) -> bool:
     """True if a plan neither reserves nor pays nor fails: labels that were read a few seconds ago suffice for it."""
     return plan.reservation is None and plan.payment is None and plan.status.phase is not Phase.FAILED
+
+
+def _collects(plan: Plan) -> bool:
+    """True if the plan creates a collect Job or waits for one that was created."""
+    run = plan.status.run
+    named = run.job.stage if run is not None and run.job is not None else None
+    return (plan.job.stage if plan.job is not None else named) is Stage.COLLECT
+
+
+def _paid_at(plan: Plan, now: datetime) -> datetime:
+    """Time of the payment; now if it is unknown, so that others come first."""
+    return (plan.status.run.submitted_at if plan.status.run is not None else None) or now
 
 
 def _short_text(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 In memory of the leader. Places in use are those of runs whose status names a prepare Job, read from the cache at the
 first question, and corrected by each reconcile of their resources. A place that is not used ends by itself. Collect
-Jobs take no place, and neither do Jobs of a queue such as Kueue, which can only order Jobs that exist.
+Jobs take no place, and neither do Jobs of a queue such as Kueue, which can only order Jobs that exist. While a quota
+refuses a paid result its Job, the namespace gets no place.
 """
 
 import asyncio
@@ -10,8 +11,10 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from contentgen_operator.queues.fair_turns import Account, Claimant, FairTurns, Place, PlaceLimits
+from contentgen_operator.queues.collect_line import CollectLine
+from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.policies.turns import Limit, Turn
 
@@ -31,11 +34,6 @@ class PreparationLimits:
     overall: int = 0
     per_namespace: int = 0
 
-    @property
-    def any(self) -> bool:
-        """True if there is a limit."""
-        return bool(self.overall or self.per_namespace)
-
 
 def preparation_claimant(ref: ResourceRef, claimant: Claimant) -> Claimant:
     """A run's claim of a place for its preparation."""
@@ -43,7 +41,7 @@ def preparation_claimant(ref: ResourceRef, claimant: Claimant) -> Claimant:
         uid=ref.uid,
         namespace=ref.namespace,
         provider=_PREPARATION,
-        model="",
+        model=ref.namespace,  # so that a namespace can be closed
         priority=claimant.priority,
         since=claimant.since,
     )
@@ -70,29 +68,30 @@ class PreparationQueue:
         self._refs: dict[str, ResourceRef] = {}  # of waiting runs, by uid
         self._ends: dict[str, float] = {}  # of places, by uid of their runs
         self._clock = clock
+        self._collects = CollectLine(clock)
         self._to_wake: list[ResourceRef] = []
         self._changed = asyncio.Event()
 
     def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
         """Turn of a run that would create its prepare Job."""
-        if not self._limits.any:
-            return _GRANTED
         self._load()
         self._end_places()
+        if ref.namespace in self._collects:
+            self._free(ref.uid)
         if ref.uid not in self._ends:
             self._turns.put(claimant)
             self._refs[ref.uid] = ref
             self._start(asking=ref.uid)
         if ref.uid in self._ends:
             return _GRANTED
+        if ref.namespace in self._collects:
+            return Turn(granted=False, limit=Limit.COLLECT)
         limit = _LIMITS.get(self._turns.limit_of(claimant), Limit.OTHERS)
         most = {Limit.PREPARATION: self._limits.overall, Limit.PREPARATION_PER_NAMESPACE: self._limits.per_namespace}
         return Turn(granted=False, limit=limit, most=most.get(limit, 0))
 
     def keep(self, ref: ResourceRef, *, counted: bool) -> None:
         """Count the prepare Job that a run has. `counted`: in the overall limit, as its pod runs or may start soon."""
-        if not self._limits.any:
-            return
         self._load()
         self._refs.pop(ref.uid, None)
         self._turns.drop(ref.uid)
@@ -103,8 +102,26 @@ class PreparationQueue:
     def leave(self, uid: str) -> None:
         """Remove a run that neither has a prepare Job nor asks for one."""
         self._refs.pop(uid, None)
+        if self._free(uid) | self._turns.drop(uid):
+            self._changed.set()
+
+    def _free(self, uid: str) -> bool:
         self._ends.pop(uid, None)
-        if self._turns.free(uid) | self._turns.drop(uid):
+        return self._turns.free(uid)
+
+    def is_behind(self, ref: ResourceRef) -> bool:
+        """True if the run's collect Job was refused, and those of older payments in its namespace come first."""
+        return self._collects.is_behind(ref)
+
+    def collect_waits(self, ref: ResourceRef, paid_at: datetime) -> None:
+        """Note that a used-up quota refuses the run its collect Job or the pod: the room is for paid results first."""
+        self._collects.put(ref, paid_at)
+
+    def collect_ends(self, ref: ResourceRef) -> None:
+        """Note that the run waits for no collect Job; the next one is woken."""
+        if self._collects.drop(ref):
+            following = self._collects.first(ref.namespace)
+            self._to_wake += [following] if following is not None else []
             self._changed.set()
 
     async def run(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
@@ -141,6 +158,8 @@ class PreparationQueue:
     def _end_places(self) -> None:
         """Give back the places of runs that did not use theirs, or whose resources are served no more."""
         now = self._clock()
+        if self._collects.end_old():
+            self._changed.set()
         ended = [uid for uid, end in self._ends.items() if end <= now]
         preparing = {ref.uid for ref in self._preparing()} if ended else set()
         for uid in ended:
@@ -150,9 +169,12 @@ class PreparationQueue:
                 self.leave(uid)
 
     def _start(self, asking: str = "") -> None:
-        while (started := self._turns.start(str, lambda _: True)) is not None:
+        while (started := self._turns.start(str, self._is_open)) is not None:
             self._hold(started.uid)
             ref = self._refs.pop(started.uid, None)
             if ref is not None and started.uid != asking:
                 self._to_wake.append(ref)
                 self._changed.set()
+
+    def _is_open(self, endpoint: Endpoint) -> bool:
+        return endpoint.model not in self._collects

@@ -111,6 +111,8 @@ def _text(case: DecisionInput) -> str:
             what = f"{turn.most} prepare Jobs exist, of all namespaces (queues.maxPrepareJobs.overall)"
         case Limit.PREPARATION_PER_NAMESPACE:
             what = f"{turn.most} prepare Jobs of this namespace exist (queues.maxPrepareJobs.perNamespace)"
+        case Limit.COLLECT:
+            what = "a paid result of this namespace waits for room in a quota, and is stored first"
         case Limit.PER_NAMESPACE:
             what = f"all {turn.most} places of this namespace are in use (queues.maxConcurrent.perNamespace)"
         case Limit.OVERALL:

@@ -14,6 +14,7 @@ class Limit(StrEnum):
     CIRCUIT = "circuit"  # the circuit breaker of its endpoint is open
     PREPARATION = "preparation"  # prepare Jobs of all namespaces
     PREPARATION_PER_NAMESPACE = "preparationPerNamespace"
+    COLLECT = "collect"  # paid results of the namespace need the room in its quota
     OTHERS = "others"  # other runs come first
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_operator.finished_jobs import is_full
+from contentgen_operator.finished_jobs import Room, is_full
 from contentgen_simulation.world import SPECS, World
 
 NAMES = {Kind.TRANSCRIPTION: "talk", Kind.LORA_TRAINING: "lora", Kind.IMAGE_GENERATION: "picture"}
@@ -17,16 +17,17 @@ def apply(world: World, kind: Kind) -> None:
     world.kube.store.apply((kind, NAMES[kind]), meta, SPECS[kind])
 
 
-async def test_a_quota_of_one_job_is_enough(world: World) -> None:
+@pytest.mark.parametrize("kinds", [(Kind.TRANSCRIPTION,), tuple(NAMES)], ids=["alone", "together"])
+async def test_a_quota_of_one_job_is_enough(world: World, kinds: tuple[Kind, ...]) -> None:
     world.kube.most_jobs = 1
-    for kind in NAMES:
+    for kind in kinds:
         apply(world, kind)
     for _ in range(300):
-        for kind, name in NAMES.items():
-            await world.step(kind, name)
+        for kind in kinds:
+            await world.step(kind, NAMES[kind])
         assert len(world.kube.jobs) <= 1
-    assert {world.status(kind, name).phase for kind, name in NAMES.items()} == {Phase.COMPLETED}
-    assert len(world.provider.posts) == len(NAMES)
+    assert {world.status(kind, NAMES[kind]).phase for kind in kinds} == {Phase.COMPLETED}
+    assert len(world.provider.posts) == len(kinds)
 
 
 def finished(world: World) -> dict[str, Any]:
@@ -52,7 +53,7 @@ async def test_other_jobs_keep_their_room(world: World, what: str) -> None:
         case "deleted":
             job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     kept = copy.deepcopy(world.kube.jobs)
-    assert not await world.process._actor._finished_jobs.make_room("ns")
+    assert await world.process._actor._finished_jobs.make_room("ns") is Room.NONE
     assert world.kube.jobs == kept
     apply(world, Kind.LORA_TRAINING)
     await world.step(Kind.LORA_TRAINING, "lora")
