@@ -357,8 +357,9 @@ REASONS: dict[Reason, Explanation] = {
         Kept.RUN,
         _resumes_itself(Action.REPAIR, "Make room in the quota, or allow the Job; work continues by itself"),
         "The message contains the API server's error: a ResourceQuota, a LimitRange, Pod Security, an admission "
-        "policy or a webhook. Changed worker.* values of the chart replace the Job. After the payment act soon: "
-        "providers delete files after a while.",
+        "policy or a webhook. Where finished Jobs of the operator fill a quota, it deletes those whose outcome is "
+        "stored. Changed worker.* values of the chart replace the Job. After the payment act soon: providers delete "
+        "files after a while.",
     ),
     Reason.POD_NOT_STARTED: Explanation(
         "The pod of the Job has not started: its image cannot be pulled, or no node has room for it.",
