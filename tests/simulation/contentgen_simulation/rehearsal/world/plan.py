@@ -59,7 +59,7 @@ class RehearsalPlan:
     history: Args = field(default_factory=dict)  # noise, lag, missing, without_payload
     hooks: Args = field(default_factory=dict)  # lost, dropped or an HTTP status, by the ordinal of a webhook's POST
     takes: float = 20.0  # seconds that the provider works on a request
-    places: int = 0  # paid requests under way at a time; 0: no limit
+    places: int = 0  # paid requests, and prepare Jobs, at a time; 0: no limit
     cancels: bool = True  # whether the provider ends a running request on demand
     queue_seconds: float | None = None  # for which a queue such as Kueue holds each Job; None: no resource has a queue
     budget: str = ""  # dollars a day of a ContentBudget that counts everything; empty: there is none

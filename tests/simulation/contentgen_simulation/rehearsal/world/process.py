@@ -11,6 +11,7 @@ from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.preparation_queue import PreparationLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.left_jobs import LeftJobs
@@ -44,6 +45,7 @@ class _Wiring(World):
         self.policy = world.policy
         self.template = world.template
         self.limits = PlaceLimits(overall=world.plan.places)
+        self.preparation_limits = PreparationLimits(overall=world.plan.places)
         self.caches: list[Cache] = []
         self.orphans: list[Orphans] = []
         prices: Any = world.provider
@@ -135,6 +137,7 @@ class RehearsalProcess:
         if again is not None and again >= 0:
             self.wake(ref, self.world.paced(ref, again))
         await self.reconciler._payment_queue.wake_started(self._wake)
+        await self.reconciler._preparation_queue.wake_started(self._wake)
         if self.background.has_news():
             self.world.deliver_soon(self)
 
