@@ -62,6 +62,8 @@ OLD_JOB = {
 WAITING = picture("waiting", None, model="flux-lora", loras=[{"loraRef": {"name": "not-there"}}])
 """A resource that waits for a LoRA, so that it can be cancelled at any time."""
 
+ESTIMATE = picture("estimate", None, dryRun="Estimate")
+
 
 def avatars(namespace: str, *kinds: str) -> list[dict[str, Any]]:
     listed = kubectl("--namespace", namespace, "get", ",".join(kinds), "--output", "json")
@@ -135,6 +137,7 @@ class Desk:
             chosen = [document for document in documents if "Statement" not in document]
             (self.folder / file.name).write_text(self.for_this_release(yaml.safe_dump_all(chosen)))
         (self.folder / "waiting.yaml").write_text(yaml.safe_dump(WAITING))
+        (self.folder / "estimate.yaml").write_text(yaml.safe_dump(ESTIMATE))
         (self.folder / "talk.mp4").symlink_to(video.ensure_film().path)
         for name in ("fal-key", "assemblyai-key"):
             (self.folder / name).write_text("example")

@@ -54,6 +54,15 @@ def apply(world: ClusterWorld, name: str, model: str = "flux-schnell") -> str:
     return world.apply(PICTURE, name, {"model": model, "prompt": name, "image": image})
 
 
+def until_no_key(world: ClusterWorld, name: str, text: str) -> Body:
+    """The resource once it waits for a key, with the text in its message: labels of a namespace are read for 15 s."""
+
+    def says(status: Body) -> bool:
+        return status.get("reason") == "ProviderNotConfigured" and text in (status.get("message") or "")
+
+    return world.wait(PICTURE, name, says, 120)
+
+
 def bills(world: ClusterWorld, body: Body) -> list[str]:
     """Accounts that were billed for a resource's requests."""
     request = body["status"]["run"]["requestId"]
@@ -74,9 +83,7 @@ def test_a_missing_secret_and_an_unknown_account_are_waited_for(world: ClusterWo
     for name, account, text in (("keyless", "team-b", "account team-b has no fal-key"), ("unknown", "x", "=x ")):
         grant(world, account)
         apply(world, name)
-        waiting = world.wait(PICTURE, name, lambda status: status.get("reason") == "ProviderNotConfigured", 60)
-        assert text in waiting["status"]["message"]
-        assert "requestId" not in waiting["status"]["run"]
+        assert "requestId" not in until_no_key(world, name, text)["status"]["run"]
     put_keys("team-b", "team-b:1")
     grant(world, "team-b")
     for name in ("keyless", "unknown"):  # the kubelet updates the folder within two minutes

@@ -225,6 +225,7 @@ _RELEASE = "the release's namespace"
 _THERE = "a resource that is there"
 _NOBODY = "nobody is there to be asked; then its end is waited for, because the next commands are for what has ended"
 _UNDER_WAY = "a run that is under way, whatever the machine's speed"
+_ESTIMATED = "a run that has ended with its estimate; nobody is there to be asked"
 _HEALTHY = "a healthy release says nothing of the kind: what it does say must be found"
 _UNCHANGED = "the release stays as it is: the server is asked, and does nothing"
 _CANCEL = (
@@ -234,6 +235,10 @@ _CANCEL = (
 _RETRY = (
     "retry imagegen/avatar --yes && kubectl wait imagegen/avatar --for=jsonpath='{.status.run.number}'=2"
     " && kubectl contentgen watch imagegen/avatar"
+)
+_PAID = (
+    "kubectl apply -f estimate.yaml && kubectl wait imagegen/estimate --for=jsonpath='{.status.reason}'=Estimated"
+    " && kubectl contentgen retry imagegen/estimate --paid --yes && kubectl contentgen watch imagegen/estimate"
 )
 
 STAND_INS = (
@@ -269,8 +274,8 @@ STAND_INS = (
     StandIn("create token NAME", "create token default", "an account that is there"),
     StandIn("kubectl contentgen cancel avatar", _CANCEL, _UNDER_WAY),
     StandIn("kubectl contentgen cancel NAME", _CANCEL, _UNDER_WAY),
-    StandIn("retry avatar --paid", _RETRY, "no dry run has ended; tests/unit/cli has it"),
-    StandIn("retry NAME --paid", _RETRY, "no dry run has ended; tests/unit/cli has it"),
+    StandIn("kubectl contentgen retry avatar --paid", _PAID, _ESTIMATED),
+    StandIn("kubectl contentgen retry NAME --paid", _PAID, _ESTIMATED),
     StandIn("retry NAME", "why NAME", "a run is under way there", ("docs/runbooks/ContentgenResultsNotStored.md",)),
     StandIn("retry avatar", _RETRY, _NOBODY),
     StandIn("retry NAME", _RETRY, _NOBODY, PLAY),
