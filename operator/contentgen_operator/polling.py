@@ -23,11 +23,11 @@ async def poll_or_stored(
     try:
         view = await provider.poll(purchase.model, purchase.request_id or "")
     except Unavailable:
-        if await _is_stored(storage, purchase):
+        if await is_stored(storage, purchase):
             return STORED
         raise
     has_none = view.state in (*request_endings.MISSING, RequestState.FAILED)
-    if has_none and await _is_stored(storage, purchase):
+    if has_none and await is_stored(storage, purchase):
         return STORED
     asked_by = key if key == provider.key_id else None
     changes: dict[str, object] = {"key_id": asked_by}
@@ -38,7 +38,8 @@ async def poll_or_stored(
     return view.model_copy(update=changes)
 
 
-async def _is_stored(storage: Storage, purchase: Purchase) -> bool:
+async def is_stored(storage: Storage, purchase: Purchase) -> bool:
+    """True if the bucket has the purchase's response."""
     key = keys.purchase_response(purchase.purchase_id)
     return await storage.exists(ownership.purchase_owner(purchase.purchase_id), key)
 

@@ -9,7 +9,8 @@ If the operator has no permission to read the resource, because its namespace ha
 installation's class is located too, but nothing else is done. Purchases of other classes are left to their
 installations.
 
-Only the response is stored. The files that it names are downloaded by a worker, which needs a resource.
+Only the response is stored, and again if the bucket has lost it. The files that it names are downloaded by a worker,
+which needs a resource.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
 from contentgen_operator.observe import find_lost
-from contentgen_operator.polling import poll_or_stored
+from contentgen_operator.polling import is_stored, poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import Provider, Unavailable
 from contentgen_operator.state.observed import Resource, ResourceRef
@@ -365,6 +366,8 @@ class Orphans:
             return  # in the next round: a request that is never found must not block the others
         try:
             await self._take(step, state, key, purchase, now)
+            if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN):
+                await self._store_again(key, purchase, now)
         except Unavailable as error:
             self._away.add((purchase.provider, purchase.account))
             _log.info("orphan %s waits: %s", key, error)
@@ -492,6 +495,24 @@ class Orphans:
         if move is not None and await self._moved(move, now) and move.target is not purchase.state:
             message = "request %s of orphan %s: %s is %s now"
             _log.info(message, purchase.request_id, key, purchase.state, move.target, extra=_about(purchase))
+
+    async def _store_again(self, key: StoredKey, purchase: Purchase, now: datetime) -> None:
+        """Store the response of a finished request if the bucket has lost it and the provider has it. Raises
+        Unavailable.
+        """
+        if purchase.state is not PurchaseState.SUCCEEDED or purchase.result_key is None or purchase.discard_asked:
+            return
+        if (provider := self._provider(purchase)) is None or await is_stored(self._storage, purchase):
+            return
+        self._calls += 1
+        view = await provider.poll(purchase.model, purchase.request_id or "")
+        end = request_ending(key.kind, purchase, view, now, {})
+        if end is None or end.answer is None:
+            _log.warning("the response of orphan %s is in no store, the provider is %s", key, view.state)
+            return
+        self._check()
+        await self._storage.put_answer(end.answer)
+        _log.info("the lost response of orphan %s is stored again", key, extra=_about(purchase))
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """Delete one page of the files of a discarded orphan; the next round continues."""

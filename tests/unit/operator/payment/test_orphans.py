@@ -278,6 +278,25 @@ async def test_its_result_is_stored_and_adopted_by_the_same_resource_applied_aga
 
 
 @pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("noted", [False, True], ids=["before it is noted", "while it is kept"])
+async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, kind)
+    if noted:
+        vanish(world, kind)
+        await rounds(world, 4)
+    else:
+        while states(world) != ["succeeded"]:
+            await world.step(kind)
+        vanish(world, kind)
+    (response,) = responses(world)
+    lost = world.storage.objects.pop(response)
+    await rounds(world, 2, DAY)
+    assert world.storage.objects.get(response) == lost
+    assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize("kind", Kind)
 async def test_after_the_retention_it_is_discarded_and_never_bought_again_silently(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
