@@ -12,7 +12,7 @@ import yaml
 
 from contentgen_cluster.paths import REPO
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets
+from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets, until_crds_are_served
 
 CHART = REPO / "charts/contentgen"
 Body = dict[str, Any]
@@ -65,7 +65,7 @@ def installed() -> Iterator[None]:
     """The release without its hooks and pods: nothing runs them here."""
     kubectl("delete", "serviceaccount", "contentgen-test")  # the release has its own
     run("helm", "install", "contentgen", str(CHART), "--namespace", NAMESPACE, "--no-hooks", *sets(STORES))
-    kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=240s")
+    until_crds_are_served()
     yield
     run("helm", "uninstall", "contentgen", "--namespace", NAMESPACE, "--no-hooks")
 

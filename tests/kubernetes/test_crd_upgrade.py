@@ -15,11 +15,10 @@ import yaml
 
 from contentgen_cluster.paths import REPO
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets, until_crds_end
+from contentgen_e2e.api_server import NAMESPACE, STORES, kubectl, run, sets, until_crds_are_served, until_crds_end
 
 TODAY = REPO / "charts/contentgen"
 Body = dict[str, Any]
-PATIENCE = "--timeout=240s"
 """Limit of a wait for CRDs: the suite has a low priority, and its API server waits for the processor."""
 OPERATOR = (f"--as=system:serviceaccount:{NAMESPACE}:contentgen", "--as-group=system:masters")
 """The account that may write a status despite the chart's policies."""
@@ -109,7 +108,7 @@ def release(helm: str, *words: str, values: tuple[str, ...] = STORES) -> None:
     given = sets(values) if verb in ("install", "upgrade") else []
     run(helm, verb, "contentgen", *rest, "--namespace", NAMESPACE, "--no-hooks", *given)
     if names := crds():
-        kubectl("wait", "crd", *names, "--for=condition=Established", PATIENCE)
+        until_crds_are_served(*names)
 
 
 def crds() -> list[str]:

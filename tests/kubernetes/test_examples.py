@@ -11,7 +11,7 @@ import yaml
 
 from contentgen_cluster.paths import REPO
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.api_server import kubectl
+from contentgen_e2e.api_server import kubectl, until_crds_are_served
 
 CRDS: dict[str, Any] = json.loads((REPO / "tests/cluster/contentgen_e2e/gitops_crds.json").read_text())
 KINDS = ("Application", "GitRepository", "HelmRelease", "OCIRepository")
@@ -30,7 +30,7 @@ def crds() -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
     kubectl("apply", "--server-side", "--filename", "-", given=listed)
     names = [each["metadata"]["name"] for each in bodies]
-    kubectl("wait", "--for=condition=Established", "--timeout=240s", "crd", *names)
+    until_crds_are_served(*names)
     kubectl("create", "namespace", NAMESPACE)
 
 

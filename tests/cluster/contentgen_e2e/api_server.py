@@ -28,6 +28,15 @@ def kubectl(*arguments: str, given: dict[str, Any] | None = None) -> str:
     return run("kubectl", *arguments, stdin=json.dumps(given) if given is not None else None)
 
 
+def until_crds_are_served(*names: str) -> None:
+    """Wait until the API server serves the CRDs; without names, all. Raises CommandFailed.
+
+    By path: kubectl's wait for a condition fails on an object whose conditions are null, as those of a new CRD are.
+    """
+    established = "--for=jsonpath={.status.conditions[?(@.type=='Established')].status}=True"
+    kubectl("wait", "crd", *(names or ("--all",)), established, "--timeout=240s")
+
+
 def sets(values: tuple[str, ...]) -> list[str]:
     """helm's options for these values."""
     return [part for value in values for part in ("--set", value)]
