@@ -293,7 +293,6 @@ STAND_INS = (
     StandIn("grep 'a notification failed for a day'", "grep Completed", _HEALTHY),
     StandIn("grep -i notification", "grep Completed", _HEALTHY),
     StandIn("grep -E 'Collecting|CollectBacklog'", "grep Completed", _HEALTHY),
-    StandIn("grep Collecting", "grep Completed", _HEALTHY),
     StandIn("grep CircuitOpen", "grep Completed", _HEALTHY),
     StandIn("grep 'the circuit of'", "grep Completed", _HEALTHY),
     StandIn("grep 'buying is stopped'", "grep Completed", _HEALTHY),
