@@ -53,7 +53,14 @@ Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namesp
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
 Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 AsUser = Annotated[str | None, typer.Option("--as", help="User to impersonate.")]
-GatewayUrl = Annotated[str, typer.Option("--gateway", envvar="CONTENTGEN_GATEWAY", help="URL of the gateway.")]
+GatewayAddress = Annotated[
+    str,
+    typer.Option(
+        "--gateway",
+        envvar="CONTENTGEN_GATEWAY",
+        help="NAMESPACE/SERVICE of the gateway, which is reached through the API server, or a URL.",
+    ),
+]
 GatewayToken = Annotated[
     str | None,
     typer.Option(
@@ -62,7 +69,7 @@ GatewayToken = Annotated[
         help="Token for the gateway; a new one of the namespace's service account default if omitted.",
     ),
 ]
-GATEWAY_URL = "http://localhost:5000"
+GATEWAY = "contentgen/contentgen-gateway"
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
 
 
@@ -205,7 +212,7 @@ def download(
         list[str] | None,
         typer.Option("--file", help="This file only, such as dataset.zip; may be given several times."),
     ] = None,
-    gateway: GatewayUrl = GATEWAY_URL,
+    gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -219,20 +226,19 @@ def download(
     """
     from pathlib import Path
 
-    from contentgen_cli import gateway as api
     from contentgen_cli import tables
     from contentgen_cli.commands import downloading
+    from contentgen_cli.gateway import open_gateway
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
         chosen = tables.versions(item, version)[-1]
-        token = token or cluster.gateway_token()
-    token = api.checked_access(gateway, token, item.namespace)
-    folder = Path(to or f"{item.name}-v{chosen.version}")
-    wanted = downloading.wanted_files(chosen, files or ())
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in wanted:
-        printing.say(str(downloading.download(gateway, token, item, each, folder)))
+        folder = Path(to or f"{item.name}-v{chosen.version}")
+        wanted = downloading.wanted_files(chosen, files or ())
+        client = open_gateway(gateway, token, lambda: cluster, item.namespace)
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in wanted:
+            printing.say(str(downloading.download(client, item, each, folder)))
 
 
 @app.command()
@@ -469,7 +475,7 @@ def orphans(
     output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
-    gateway: GatewayUrl = GATEWAY_URL,
+    gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -483,11 +489,11 @@ def orphans(
     """
     from contentgen_cli.commands import orphans as listing
     from contentgen_cli.commands import show
+    from contentgen_cli.gateway import open_gateway
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         place = None if everywhere else cluster.namespace
-        token = token or cluster.gateway_token()
-    found = listing.list_orphans(gateway, token, place)
+        found = listing.list_orphans(open_gateway(gateway, token, lambda: cluster, place), place)
     if output is TableOutput.JSON:
         printing.say_json({"orphans": found})
     elif found:
@@ -505,7 +511,7 @@ def audit(
         TableOutput.TABLE
     ),
     timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
-    gateway: GatewayUrl = GATEWAY_URL,
+    gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -517,12 +523,17 @@ def audit(
     For administrators: needs the verb audit on the OperatorClass. The operator reads the providers, and nothing is
     paid or changed. The exit status is 2 if there are findings.
     """
-    from contentgen_cli.commands import auditing, show
+    from contextlib import ExitStack
 
-    if not token:
-        with _cluster(namespace, context, kubeconfig, user) as cluster:
-            token = cluster.gateway_token()
-    report = auditing.last_report(gateway, token) if last else auditing.new_report(gateway, token, timeout)
+    from contentgen_cli.commands import auditing, show
+    from contentgen_cli.gateway import open_gateway
+
+    with ExitStack() as stack:
+        # A URL and a token need no kubeconfig.
+        client = open_gateway(
+            gateway, token, lambda: stack.enter_context(_cluster(namespace, context, kubeconfig, user))
+        )
+        report = auditing.last_report(client) if last else auditing.new_report(client, timeout)
     if output is TableOutput.JSON:
         printing.say_json(report)
     else:
@@ -543,7 +554,7 @@ def notifications(
     output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         TableOutput.TABLE
     ),
-    gateway: GatewayUrl = GATEWAY_URL,
+    gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
     namespace: Namespace = None,
     context: Context = None,
@@ -556,14 +567,15 @@ def notifications(
     delivery needs the right to change it.
     """
     from contentgen_cli.commands import notifying, show
+    from contentgen_cli.gateway import open_gateway
 
     with _cluster(namespace, context, kubeconfig, user) as cluster:
         item = _find(cluster, names)
-        token = token or cluster.gateway_token()
-    if again is not None:
-        notifying.resend(gateway, token, item.namespace, item.uid, again)
-        printing.say(f"notification {again} of {item.reference} is delivered again", err=True)
-    found = notifying.of_job(gateway, token, item.namespace, item.uid)
+        client = open_gateway(gateway, token, lambda: cluster, item.namespace)
+        if again is not None:
+            notifying.resend(client, item.uid, again)
+            printing.say(f"notification {again} of {item.reference} is delivered again", err=True)
+        found = notifying.of_job(client, item.uid)
     if output is TableOutput.JSON:
         printing.say_json({"notifications": found})
     elif found:

@@ -1,14 +1,16 @@
 """Client of the API server, with JSON objects.
 
-The only module that imports the Kubernetes client, inside of functions: the import takes longer than `--help` should.
+This module and `forwarding` import the Kubernetes client inside of functions: the import takes longer than `--help`
+should.
 """
 
 import difflib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from contentgen_cli import forwarding
 from contentgen_cli.errors import ApiUnreachable, CliError, NotPermitted, ResourceChanged, ResourceNotFound, Waiting
 from contentgen_cli.item import Item
 from contentgen_cli.target import ResourceName
@@ -19,6 +21,7 @@ from contentgen_contract.api_paths import (
     PODS,
     SELF_REVIEWS,
     SERVICE_ACCOUNTS,
+    SERVICES,
     ApiPath,
     ApiResource,
     InvalidName,
@@ -36,6 +39,8 @@ Body = dict[str, Any]
 _TIMEOUT = (10, 60)  # seconds to connect, and between two reads
 _BODY_TYPES = {"PATCH": "application/merge-patch+json", "POST": "application/json"}
 _CONTAINER = "worker"
+_ADVICE = "request the permission, or use another namespace (-n)"
+_FORWARD_SECONDS = 30.0  # to connect, and between two reads
 _TOKEN_SECONDS = 600  # the shortest lifetime that Kubernetes gives
 
 
@@ -58,8 +63,11 @@ class ClusterFlags:
 class ClusterClient:
     """Connection to the API server; a context manager."""
 
-    def __init__(self, flags: ClusterFlags, client: "ApiClient", default_namespace: str) -> None:
+    def __init__(
+        self, flags: ClusterFlags, client: "ApiClient", default_namespace: str, *, advice: str = _ADVICE
+    ) -> None:
         self._client = client
+        self._advice = advice  # for a missing permission
         self._flags = flags
         self._default_namespace = default_namespace
         self.namespace = flags.namespace or default_namespace
@@ -195,10 +203,12 @@ class ClusterClient:
     def _selected(self, resource: ApiResource, selector: str, key: str, value: str) -> list[Body]:
         """Objects of the namespace that match a selector of one term."""
         try:
-            query = {selector: equals(key, value)}
+            return self._selected_by(selector, equals(key, value), resource)
         except InvalidName:
             return []
-        path = _path(resource, self.namespace, query=query)
+
+    def _selected_by(self, selector: str, terms: str, resource: ApiResource) -> list[Body]:
+        path = _path(resource, self.namespace, query={selector: terms})
         found: list[Body] = self._json("GET", path, resource.plural)["items"]
         return found
 
@@ -214,6 +224,44 @@ class ClusterClient:
             yield from (line.decode(errors="replace") for line in lines)
         if rest:
             yield rest.decode(errors="replace")
+
+    # --- other namespaces
+
+    def at(self, namespace: str, advice: str) -> "ClusterClient":
+        """The same connection, for objects of another namespace; `advice` is for a missing permission."""
+        flags = replace(self._flags, namespace=namespace)
+        return ClusterClient(flags, self._client, self._default_namespace, advice=advice)
+
+    def forward(self, service: str) -> forwarding.ForwardedSocket:
+        """Connection to the first port of a Service, in a ready pod of it, through the API server. Raises CliError."""
+        wanted = f"service {service}"
+        found = self._json("GET", _path(SERVICES, self.namespace, service), wanted)
+        chosen = forwarding.pod_port(found, self._pods_behind(found))
+        if chosen is None:
+            raise ApiUnreachable(f"{wanted} has no ready pod in namespace {self.namespace!r}")
+        return self._forward(chosen)
+
+    def _pods_behind(self, service: Body) -> list[Body]:
+        """Pods of a Service's selector; none without one, which would select all."""
+        terms = service["spec"].get("selector") or {}
+        try:
+            selector = ",".join(equals(key, value) for key, value in terms.items())
+        except InvalidName:
+            return []
+        return self._selected_by("labelSelector", selector, PODS) if selector else []
+
+    def _forward(self, target: forwarding.PodPort) -> forwarding.ForwardedSocket:
+        from websocket import WebSocketBadStatusException, WebSocketException
+
+        path = _path(PODS, self.namespace, target.pod, subresource="portforward", query={"ports": target.port})
+        _, url, headers, *_ = self._client.param_serialize("GET", path, auth_settings=["BearerToken"])
+        try:
+            return forwarding.connect(url, headers, self._client.configuration, _FORWARD_SECONDS)
+        except WebSocketBadStatusException as error:
+            refusal = self._refusal(error.status_code, error.resp_body or b"", f"pod {target.pod}")
+            raise refusal.error() from error
+        except (WebSocketException, OSError) as error:
+            raise ApiUnreachable(f"the port-forward to pod {target.pod} failed: {_cause(error)}") from error
 
     # --- HTTP
 
@@ -248,8 +296,10 @@ class ClusterClient:
             raise ApiUnreachable(f"the cluster at {host} does not respond: {_cause(error)}") from error
         if 200 <= response.status <= 299:
             return response
-        refusal = _Refusal(response.status, _message(response.read()), what, self.namespace)
-        raise refusal.error()
+        raise self._refusal(response.status, response.read(), what).error()
+
+    def _refusal(self, code: int, body: bytes, what: str) -> "_Refusal":
+        return _Refusal(code, _message(body), what, self.namespace, self._advice)
 
 
 @dataclass(frozen=True)
@@ -260,6 +310,7 @@ class _Refusal:
     message: str
     what: str
     namespace: str
+    advice: str
 
     def error(self) -> CliError:
         """The error, with advice."""
@@ -269,7 +320,7 @@ class _Refusal:
             return Waiting(self.message)
         if self.code == 403:
             detail = self.message or self.what
-            return NotPermitted(f"permission denied: {detail}; request the permission, or use another namespace (-n)")
+            return NotPermitted(f"permission denied: {detail}; {self.advice}")
         if self.code == 409:
             return ResourceChanged(f"{self.what} was changed concurrently: check it and try again")
         return CliError(self._text())

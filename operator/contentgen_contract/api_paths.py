@@ -44,9 +44,10 @@ class ApiResource:
     subresources: frozenset[str] = frozenset()
 
 
-PODS = ApiResource("v1", "pods", "Pod", subresources=frozenset({"log"}))
+PODS = ApiResource("v1", "pods", "Pod", subresources=frozenset({"log", "portforward"}))
 EVENTS = ApiResource("v1", "events", "Event")
 SERVICE_ACCOUNTS = ApiResource("v1", "serviceaccounts", "ServiceAccount", subresources=frozenset({"token"}))
+SERVICES = ApiResource("v1", "services", "Service")
 SECRETS = ApiResource("v1", "secrets", "Secret")
 RESOURCE_QUOTAS = ApiResource("v1", "resourcequotas", "ResourceQuota")
 JOBS = ApiResource("batch/v1", "jobs", "Job")
@@ -69,7 +70,8 @@ _BY_KIND = {
 KNOWN = frozenset(
     {
         *(PODS, EVENTS, SECRETS, RESOURCE_QUOTAS, JOBS, DEPLOYMENTS, NAMESPACES, LEASES, TOKEN_REVIEWS, ACCESS_REVIEWS),
-        *(ENDPOINT_SLICES, OPERATOR_CLASSES, CONTENT_BUDGETS, SELF_REVIEWS, SERVICE_ACCOUNTS, *_BY_KIND.values()),
+        *(ENDPOINT_SLICES, OPERATOR_CLASSES, CONTENT_BUDGETS, SELF_REVIEWS, SERVICE_ACCOUNTS, SERVICES),
+        *_BY_KIND.values(),
     }
 )
 """All collections that are requested; `api_path` rejects any other."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contentgen_cli.errors import CliError
-from contentgen_cli.gateway import checked_access, request
+from contentgen_cli.gateway import GatewayClient
 from contentgen_contract.names import DEFAULT_ACCOUNT
 from contentgen_contract.records.audits import FindingKind
 
@@ -16,27 +16,24 @@ _MICROS = 1_000_000
 Report = dict[str, Any]
 
 
-def last_report(gateway: str, token: str | None) -> Report:
+def last_report(gateway: GatewayClient) -> Report:
     """Newest report. Raises CliError."""
-    state = request("GET", gateway.rstrip("/") + _PATH, checked_access(gateway, token, "contentgen"))
-    if not isinstance(report := state.get("report"), dict):
+    if not isinstance(report := gateway.request("GET", _PATH).get("report"), dict):
         raise CliError("there is no report yet; request an audit: kubectl contentgen audit")
     return report
 
 
 def new_report(
-    gateway: str,
-    token: str | None,
+    gateway: GatewayClient,
     timeout: float,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Report of an audit that is requested now. Raises CliError."""
-    url, access = gateway.rstrip("/") + _PATH, checked_access(gateway, token, "contentgen")
-    asked, until = request("POST", url, access).get("token"), clock() + timeout
+    asked, until = gateway.request("POST", _PATH).get("token"), clock() + timeout
     while clock() < until:
-        report = request("GET", url, access).get("report")
+        report = gateway.request("GET", _PATH).get("report")
         if isinstance(report, dict) and report.get("request") == asked:
             return report
         sleep(_PAUSE_SECONDS)

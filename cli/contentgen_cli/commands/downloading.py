@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlencode, urlsplit
 
 from contentgen_cli.errors import ApiUnreachable, CliError
-from contentgen_cli.gateway import request
+from contentgen_cli.gateway import GatewayClient
 from contentgen_cli.item import Item
 from contentgen_contract.resources.status import VersionStatus
 
@@ -41,7 +41,7 @@ def wanted_files(version: VersionStatus, names: Iterable[str]) -> tuple[WantedFi
     return found
 
 
-def download(gateway: str, token: str, item: Item, file: WantedFile, folder: Path) -> Path:
+def download(gateway: GatewayClient, item: Item, file: WantedFile, folder: Path) -> Path:
     """Path of the downloaded file. A file that is there with the same checksum stays.
 
     Raises CliError for another one, for a missing file, and for bytes with another checksum, which are not kept.
@@ -53,7 +53,7 @@ def download(gateway: str, token: str, item: Item, file: WantedFile, folder: Pat
         raise CliError(f"{path} exists, and may be another file: remove it, or give another folder with --to")
     query = urlencode({"file": file.name, "version": file.version})
     job = quote(item.uid, safe="")
-    answer = request("GET", f"{gateway.rstrip('/')}/api/assets/{job}/download?{query}", token)
+    answer = gateway.request("GET", f"/api/assets/{job}/download?{query}")
     part = folder / f".{file.name}.{os.getpid()}.part"
     try:
         _fetch(str(answer.get("url")), part)

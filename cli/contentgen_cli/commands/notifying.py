@@ -4,29 +4,27 @@ from typing import Any
 from urllib.parse import quote
 
 from contentgen_cli.errors import CliError
-from contentgen_cli.gateway import checked_access, request
+from contentgen_cli.gateway import GatewayClient
 
 HEADS = ("ID", "EVENT", "RUN", "TARGET", "STATE", "ATTEMPTS", "LAST", "NEXT", "DETAILS")
 Notification = dict[str, Any]
 
 
-def of_job(gateway: str, token: str | None, namespace: str, uid: str) -> list[Notification]:
+def of_job(gateway: GatewayClient, uid: str) -> list[Notification]:
     """Notifications of a resource, latest first. Raises CliError."""
-    answer = request("GET", _url(gateway, uid), checked_access(gateway, token, namespace))
-    found = answer.get("notifications")
+    found = gateway.request("GET", _path(uid)).get("notifications")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-def resend(gateway: str, token: str | None, namespace: str, uid: str, identity: str) -> Notification:
+def resend(gateway: GatewayClient, uid: str, identity: str) -> Notification:
     """Request another delivery of one notification of the resource. Raises CliError."""
-    access = checked_access(gateway, token, namespace)
-    if identity not in {each.get("notificationId") for each in of_job(gateway, token, namespace, uid)}:
+    if identity not in {each.get("notificationId") for each in of_job(gateway, uid)}:
         raise CliError(f"the resource has no notification {identity!r}; list them without --resend")
-    return request("POST", f"{_url(gateway, uid)}/{quote(identity, safe='')}/resend", access)
+    return gateway.request("POST", f"{_path(uid)}/{quote(identity, safe='')}/resend")
 
 
-def _url(gateway: str, uid: str) -> str:
-    return f"{gateway.rstrip('/')}/api/jobs/{quote(uid, safe='')}/notifications"
+def _path(uid: str) -> str:
+    return f"/api/jobs/{quote(uid, safe='')}/notifications"
 
 
 def rows(found: list[Notification]) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from contentgen_cli.gateway import checked_access, request
+from contentgen_cli.gateway import GatewayClient
 
 HEADS = ("NAMESPACE", "KIND", "NAME", "PROVIDER", "REQUEST", "STATE", "COST", "KEPT UNTIL", "TO DO")
 _MOST_PAGES = 1000
@@ -12,16 +12,15 @@ _FIELDS = ("namespace", "kind", "name", "provider", "requestId", "state")
 Orphan = dict[str, Any]
 
 
-def list_orphans(gateway: str, token: str | None, namespace: str | None) -> list[Orphan]:
+def list_orphans(gateway: GatewayClient, namespace: str | None) -> list[Orphan]:
     """All orphans of a namespace; None: of all namespaces that the token may list. Raises CliError."""
-    token = checked_access(gateway, token, namespace)
-    return [each for page in _pages(gateway.rstrip("/"), token, namespace) for each in page]
+    return [each for page in _pages(gateway, namespace) for each in page]
 
 
-def _pages(gateway: str, token: str, namespace: str | None) -> Iterator[list[Orphan]]:
+def _pages(gateway: GatewayClient, namespace: str | None) -> Iterator[list[Orphan]]:
     asked = {"namespace": namespace} if namespace else {}
     for _ in range(_MOST_PAGES):
-        page = request("GET", f"{gateway}/api/orphans?{urlencode(asked)}", token)
+        page = gateway.request("GET", f"/api/orphans?{urlencode(asked)}")
         yield [each for each in page.get("orphans") or () if isinstance(each, dict)]
         if not (cursor := page.get("nextCursor")):
             return

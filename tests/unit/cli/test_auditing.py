@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import urllib3
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from contentgen_cli.app import app
 from contentgen_cli.commands import auditing
 from contentgen_cli.errors import CliError, NotPermitted
+from contentgen_cli.gateway import GatewayClient, open_gateway
 
 REPORT: dict[str, Any] = {
     "reportId": "r", "request": "t1", "since": "2026-11-08T12:00:00Z", "finishedAt": "2026-11-22T12:00:00Z",
@@ -44,6 +46,10 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     return made
 
 
+def opened(url: str = "http://g", access: str | None = "t") -> GatewayClient:
+    return open_gateway(url, access, lambda: Mock(gateway_token=lambda: ""))
+
+
 def run(*words: str) -> Any:
     return CliRunner().invoke(app, ["audit", "--token", "secret", "--gateway", "http://g/", *words])
 
@@ -75,23 +81,23 @@ def test_the_report_of_an_earlier_audit_is_not_the_answer(gateway: Gateway) -> N
     gateway.replies = [(202, {"token": "t2"}), (200, {"report": REPORT})]
     times = iter(range(0, 1000, 2))
     with pytest.raises(CliError, match="not done after 10 s"):
-        auditing.new_report("http://g", "secret", 10, clock=lambda: float(next(times)), sleep=lambda _: None)
+        auditing.new_report(opened(), 10, clock=lambda: float(next(times)), sleep=lambda _: None)
 
 
 def test_without_a_report(gateway: Gateway) -> None:
     gateway.replies = [(200, {"report": None})]
     with pytest.raises(CliError, match="no report yet"):
-        auditing.last_report("http://g", "secret")
+        auditing.last_report(opened())
 
 
 def test_a_refusal_names_the_verb(gateway: Gateway) -> None:
     gateway.replies = [(403, {"detail": "an audit needs the verb audit on the OperatorClass 'default'"})]
     with pytest.raises(NotPermitted, match="needs the verb audit"):
-        auditing.last_report("http://g", "secret")
+        auditing.last_report(opened())
 
 
 @pytest.mark.parametrize(("url", "token"), [("g:5000", "x"), ("http://g", None)])
 def test_a_wrong_url_or_no_token_is_refused(gateway: Gateway, url: str, token: str | None) -> None:
     with pytest.raises(CliError):
-        auditing.last_report(url, token)
+        auditing.last_report(opened(url, token))
     assert gateway.asked == []

@@ -127,5 +127,5 @@ def test_a_gateway_that_is_away(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--gateway", "http://127.0.0.1:9") == 1
-    assert "port-forward" in capsys.readouterr().err
+    assert "reached through the API server" in capsys.readouterr().err
     assert gateway.asked == []
