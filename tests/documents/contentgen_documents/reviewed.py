@@ -108,13 +108,13 @@ NOT_RUN = (
         ),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; test_orphans.py and test_downloading.py of "
-        "tests/unit/cli have it",
+        "it asks the gateway of the namespace contentgen, and the tests' release may be in another one; "
+        "tests/cluster/gateway/test_plugin_gateway.py has it",
         ("kubectl contentgen orphans", "kubectl contentgen download avatar"),
     ),
     NotRun(
-        "it asks the gateway, at a port of this machine that may be taken; test_audit.py and test_notifications.py of "
-        "tests/cluster/policies have it",
+        "it asks the gateway of the namespace contentgen, and the tests' release may be in another one; test_audit.py "
+        "and test_notifications.py of tests/cluster/policies have it",
         (
             "kubectl contentgen audit",
             "kubectl contentgen notifications avatar",
