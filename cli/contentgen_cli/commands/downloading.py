@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,16 +15,18 @@ from contentgen_contract.resources.status import VersionStatus
 
 _SECONDS = 60.0  # to connect, and between two reads
 _CHUNK = 1 << 20
+_MOST_BYTES = 5 << 30  # of any file: the maximum of a single S3 PUT, by which all are stored
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class WantedFile:
-    """One file of a version. `sha256` None: unknown."""
+    """One file of a version. `sha256` None: unknown; `most_bytes` is its size, or a limit where that is unknown."""
 
     version: int
     name: str
-    sha256: str | None
+    sha256: str | None = None
+    most_bytes: int = _MOST_BYTES
 
 
 def wanted_files(version: VersionStatus, names: Iterable[str]) -> tuple[WantedFile, ...]:
@@ -33,8 +34,12 @@ def wanted_files(version: VersionStatus, names: Iterable[str]) -> tuple[WantedFi
 
     Raises CliError for what is no file name.
     """
-    listed = {PurePosixPath(file.key).name: file.sha256 for file in version.files}
-    found = tuple(WantedFile(version.version, name, listed.get(name)) for name in tuple(names) or tuple(listed))
+    known = {
+        name: WantedFile(version.version, name, file.sha256, file.size_bytes or _MOST_BYTES)
+        for file in version.files
+        for name in [PurePosixPath(file.key).name]
+    }
+    found = tuple(known.get(name, WantedFile(version.version, name)) for name in tuple(names) or tuple(known))
     for each in found:
         if not _NAME.fullmatch(each.name):
             raise CliError(f"{each.name!r} is not the name of a file, such as dataset.zip")
@@ -56,7 +61,7 @@ def download(gateway: GatewayClient, item: Item, file: WantedFile, folder: Path)
     answer = gateway.request("GET", f"/api/assets/{job}/download?{query}")
     part = folder / f".{file.name}.{os.getpid()}.part"
     try:
-        _fetch(str(answer.get("url")), part)
+        _fetch(str(answer.get("url")), part, file)
         if file.sha256 is not None and _sha256(part) != file.sha256:
             raise CliError(f"{file.name}: the downloaded bytes do not have the checksum of the status; try again")
         part.rename(path)
@@ -65,8 +70,8 @@ def download(gateway: GatewayClient, item: Item, file: WantedFile, folder: Path)
     return path
 
 
-def _fetch(url: str, path: Path) -> None:
-    """Write the bytes of a signed URL. Raises CliError; no message contains the signature."""
+def _fetch(url: str, path: Path, file: WantedFile) -> None:
+    """Write the bytes of a signed URL. Raises CliError, also for too many; no message contains the signature."""
     import urllib3
     from urllib3.exceptions import HTTPError
 
@@ -78,7 +83,11 @@ def _fetch(url: str, path: Path) -> None:
             response = pool.request("GET", url, redirect=False, preload_content=False)
             if response.status != 200:
                 raise CliError(f"the store at {host} returned {response.status}")
-            shutil.copyfileobj(response, target, _CHUNK)
+            left = file.most_bytes
+            while chunk := response.read(_CHUNK):
+                if (left := left - len(chunk)) < 0:
+                    raise CliError(f"{file.name}: the store sent more than {file.most_bytes} bytes; try again")
+                target.write(chunk)
     except (HTTPError, UnicodeError) as error:
         raise ApiUnreachable(
             f"the store at {host} does not respond: {type(error).__name__}; gateway.filesEndpoint of the chart is the "

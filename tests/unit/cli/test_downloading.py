@@ -135,6 +135,7 @@ def test_one_file_of_one_version_into_a_folder(servers: Servers, run: Callable[.
     ("case", "words", "told"),
     [
         ("changed", (), "do not have the checksum"),
+        ("too large", (), f"more than {len(WEIGHTS)} bytes"),
         ("missing", ("--file", "preview.png"), "the gateway returned 404"),
         ("path", ("--file", "../x"), "is not the name of a file"),
         ("there", (), "exists, and may be another file"),
@@ -153,6 +154,8 @@ def test_what_is_wrong_leaves_no_file(
 ) -> None:
     if case == "changed":
         servers.stored["model.safetensors"] = b"other"
+    if case == "too large":
+        servers.stored["model.safetensors"] = WEIGHTS * 3
     if case == "there":
         Path("avatar-v2").mkdir()
         Path("avatar-v2/model.safetensors").write_bytes(b"mine")

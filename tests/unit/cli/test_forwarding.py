@@ -42,7 +42,7 @@ class Cluster:
     def __init__(self) -> None:
         self.service: Any = {"spec": {"selector": LABELS, "ports": [{"port": 80, "targetPort": "http"}]}}
         self.pods = [pod("starting", ready=False), pod("gateway-1")]
-        self.refusal: web.Response | None = None  # of the port-forward
+        self.refusal: int | None = None  # status of the port-forward
         self.cut: int | None = None  # bytes of the gateway's reply before the connection ends
         self.error = ""  # of the kubelet, such as a refused connection
         self.asked: list[tuple[str, str, str | None]] = []  # path, Authorization, Impersonate-User
@@ -59,7 +59,10 @@ class Cluster:
         if request.path.endswith("/serviceaccounts/default/token"):
             return web.json_response({"status": {"token": "made"}}, status=201)
         if request.path == f"{PODS}/gateway-1/portforward":
-            return self.refusal or await self.forward(request)
+            if self.refusal is None:
+                return await self.forward(request)
+            elsewhere = {"Location": f"ws://{request.host}/elsewhere"}
+            return web.json_response({"message": "no pods/portforward"}, status=self.refusal, headers=elsewhere)
         return web.json_response({"message": "not found"}, status=404)
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
@@ -198,8 +201,7 @@ def test_a_gateway_that_is_not_reached(
 def test_a_refused_forward(
     cluster: Cluster, run: Callable[..., int], capsys: pytest.CaptureFixture[str], status: int, told: str
 ) -> None:
-    elsewhere = {"Location": "/elsewhere"}
-    cluster.refusal = web.json_response({"message": "no pods/portforward"}, status=status, headers=elsewhere)
+    cluster.refusal = status
     assert run() == 1
     assert told in capsys.readouterr().err
     assert "/elsewhere" not in [path for path, *_ in cluster.asked], "the credentials are sent to no other address"
