@@ -137,8 +137,9 @@ class Run:
             else:
                 self._say(f"[bold red]✗[/] {view.kind} {view.name}: {view.phase or 'no status'}  {view.reason}")
                 self._say(f"  {escape(view.message)}")
-                if (self._stack.folders.pod_logs / meta["namespace"]).exists():  # no worker ran for an invalid spec
-                    self._say(f"  the worker's log: {self._stack.folders.pod_logs / meta['namespace']}", style="dim")
+                logs = self._stack.folders.pod_logs / meta["namespace"]
+                if _had_worker(resource) and logs.exists():
+                    self._say(f"  the worker's log: {logs}", style="dim")
         missing = len([each for each in self.documents if each.ours]) - len(resources)
         self.completed = missing == 0 and all(each.completed for each in views)
         self._page = page.write(self._options.folder, results, simulated=not self._options.pays)
@@ -210,6 +211,12 @@ class Run:
 def _over(view: View) -> bool:
     """Whether it has ended, or waits for a person."""
     return view.completed or view.stuck
+
+
+def _had_worker(resource: Body) -> bool:
+    """Whether a worker of the last run was started; none is for an invalid spec or a missing LoRA."""
+    run = (resource.get("status") or {}).get("run") or {}
+    return bool(run.get("logs") or run.get("job"))
 
 
 def _path(resource: Body) -> str:

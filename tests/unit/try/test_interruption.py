@@ -81,3 +81,22 @@ def test_a_command_that_ends_by_itself_names_open_requests(
     run.ended()
     assert ("request r-1 is under way at the provider" in output.getvalue()) is warns
     assert ("pays nothing twice" in output.getvalue()) is warns
+
+
+@pytest.mark.parametrize(
+    ("run", "shown"),
+    [
+        ({}, False),  # it waits for a LoRA, beside a resource whose worker has a log
+        ({"logs": [{"stage": "prepare", "text": "…"}]}, True),
+        ({"job": {"name": "contentgen-0-r1-prepare-1", "stage": "prepare"}}, True),
+    ],
+)
+def test_a_log_is_named_only_where_a_worker_ran(run: dict[str, Any], shown: bool, tmp_path: Path) -> None:
+    options, output = command.parse(["--folder", str(tmp_path)]), io.StringIO()
+    stack = Stack(options, Folders(tmp_path, tmp_path / "logs", tmp_path / "kept"))
+    (stack.folders.pod_logs / "mine").mkdir(parents=True)
+    meta = {"name": "one", "namespace": "mine", "creationTimestamp": "2026-11-26T12:00:00Z", "generation": 1}
+    status = {"phase": "Queued", "reason": "LoraMissing", "message": "no LoRA", "run": run}
+    resource = {"kind": "ImageGeneration", "metadata": meta, "spec": {}, "status": status}
+    Run(stack, Console(file=output, width=300), options).report([resource])
+    assert ("the worker's log: " in output.getvalue()) is shown
