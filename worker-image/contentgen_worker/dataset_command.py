@@ -71,7 +71,8 @@ def _bounds() -> MediaLimits:
 def _remove_earlier(out: Path) -> None:
     """Remove the pictures and captions of an earlier run, which may have had more of them."""
     if (out / "dataset.json").exists():
-        for each in (*out.glob(f"images/{_NUMBER}.jpg"), *out.glob(f"captions/{_NUMBER}.txt")):
+        numbered = (*out.glob(f"images/{_NUMBER}.jpg"), *out.glob(f"captions/{_NUMBER}.txt"))
+        for each in (*numbered, *out.glob("rejected.jpg")):
             each.unlink()
 
 

@@ -13,7 +13,7 @@ from contentgen_contract.names import Kind, Stage
 _PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _FILES: dict[tuple[Kind, Stage], re.Pattern[str]] = {
     (Kind.LORA_TRAINING, Stage.PREPARE): re.compile(
-        r"^(images/\d{4}\.jpg|captions/\d{4}\.txt|dataset\.(json|zip)|preview\.jpg)$"
+        r"^(images/\d{4}\.jpg|captions/\d{4}\.txt|dataset\.(json|zip)|(preview|rejected)\.jpg)$"
     ),
     (Kind.LORA_TRAINING, Stage.COLLECT): re.compile(r"^(model\.safetensors|config\.json|preview\.png)$"),
     (Kind.IMAGE_GENERATION, Stage.COLLECT): re.compile(r"^image_\d{1,2}(_thumb)?\.(png|jpg)$"),

@@ -9,6 +9,7 @@ from contentgen_gateway.stores.queries import MOST
 
 _MOST = 20_000  # entries of each list; each needs about 1 kB
 _MOST_FIGURES = 64  # values of a face
+_MOST_PIXELS = 65_535  # of a side of a JPEG
 
 
 class _Finite(Body):
@@ -53,11 +54,32 @@ class Frame(_Finite):
     )
 
 
+class Size(Body):
+    """Size of a picture in pixels."""
+
+    width: int = Field(ge=1, le=_MOST_PIXELS)
+    height: int = Field(ge=1, le=_MOST_PIXELS)
+
+
+class Tile(Size):
+    """Place of a frame in a picture of many, in pixels."""
+
+    left: int = Field(ge=0, le=_MOST_PIXELS)
+    top: int = Field(ge=0, le=_MOST_PIXELS)
+
+
 class Rejected(Why):
     """Rejected frame."""
 
     seconds: float | None = None
     shot: int | None = None
+    tile: Tile | None = Field(None, description="Its place in `rejectedPictures`; null if it is not in the sample.")
+
+
+class RejectedPictures(Size):
+    """Picture with a sample of the rejected frames, with a URL that is valid for 15 minutes."""
+
+    url: str
 
 
 class Shot(_Finite):
@@ -75,6 +97,7 @@ class Index(BaseModel):
     images: list[Frame] = Field([], max_length=_MOST, fail_fast=True)
     rejected: list[Rejected] = Field([], max_length=_MOST, fail_fast=True)
     shots: list[Shot] = Field([], max_length=_MOST, fail_fast=True)
+    rejected_pictures: Size | None = Field(None, alias="rejectedPictures")
 
 
 class ShownFrame(Frame):
@@ -94,6 +117,10 @@ class Dataset(Body):
     sheet_url: str = Field(description="URL of the contact sheet, valid for 15 minutes.")
     images: list[ShownFrame]
     rejected: list[Rejected]
+    rejected_pictures: RejectedPictures | None = Field(
+        description="Picture with up to 60 rejected frames; null if none was rejected, or in training sets of earlier "
+        "releases."
+    )
     shots: list[Shot]
     next_offset: int | None = Field(None, description="Value of `offset` for the next page; null on the last page.")
 

@@ -17,7 +17,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.schemas.dataset import Dataset, Frame, Index, ShownFrame, Window
+from contentgen_gateway.schemas.dataset import Dataset, Frame, Index, RejectedPictures, ShownFrame, Window
 from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.stores import outputs
 from contentgen_gateway.stores.files import BucketFiles
@@ -101,9 +101,15 @@ def _page(of: tuple[str, int], index: Index, window: Window, url: Callable[[str]
         sheet_url=url("preview.jpg"),
         images=[ShownFrame(**_fields(each), thumbnail_url=url(each.file)) for each in index.images[part]],
         rejected=index.rejected[part],
+        rejected_pictures=_rejected_pictures(index, url),
         shots=index.shots,
         next_offset=part.stop if part.stop < max(len(index.images), len(index.rejected)) else None,
     )
+
+
+def _rejected_pictures(index: Index, url: Callable[[str], str]) -> RejectedPictures | None:
+    size = index.rejected_pictures
+    return size and RejectedPictures(url=url("rejected.jpg"), width=size.width, height=size.height)
 
 
 def _fields(frame: Frame) -> dict[str, Any]:

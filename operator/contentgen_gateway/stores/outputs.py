@@ -13,7 +13,7 @@ KeyOf = Callable[[str], str | None]
 
 FILES = {
     Kind.LORA_TRAINING: "model.safetensors, config.json, preview.png, or of its dataset: dataset.json, dataset.zip, "
-    "preview.jpg, images/0001.jpg, captions/0001.txt",
+    "preview.jpg, rejected.jpg, images/0001.jpg, captions/0001.txt",
     Kind.IMAGE_GENERATION: "image_1.png, image_1_thumb.png",
     Kind.TRANSCRIPTION: "transcript.json, transcript.txt, transcript.srt, transcript.vtt, audio.flac",
 }

@@ -22,6 +22,7 @@ _HEADERS = 64 << 10  # metadata of a picture, or entries of a zip
 _CAPTION = 16 << 10  # a template of 512 characters, facts, and a vision model's text
 _INDEX = 256 * _MIB  # dataset.json: 1 kB per candidate picture, of some 100,000 in a long video
 _SHEET = 64 * _MIB  # a contact sheet of 1,000 pictures
+_REJECTED = 60 * 256 * 384 * _JPEG_BYTES + _HEADERS  # rejected.jpg: 60 pictures of 256 by 384 pixels
 _CONFIG = 64 * _MIB  # a provider's config of 4 MiB, indented
 _THUMBNAIL = 2 * _MIB  # at most 256 by 768 pixels
 _SOUND_SECOND = 16_000 * 2 * 1.05  # bytes: samples of 16 bits at 16 kHz, uncompressed in frames
@@ -94,4 +95,5 @@ def _dataset(spec: LoraTrainingSpec) -> tuple[FileLimit, ...]:
         FileLimit(name="dataset.json", size_bytes=_INDEX),
         FileLimit(name="dataset.zip", size_bytes=count * (picture + _CAPTION) + _HEADERS),
         FileLimit(name="preview.jpg", size_bytes=_SHEET),
+        FileLimit(name="rejected.jpg", size_bytes=_REJECTED),
     )

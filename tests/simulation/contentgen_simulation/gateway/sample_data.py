@@ -212,11 +212,13 @@ def _dataset(made: SampleData, bucket: str, folder: str, trigger: str, number: i
         kept.append({"file": f"images/{each:04}.jpg", "caption": f"a photo of {trigger}", "width": 320, "height": 320, "seconds": 4.2 * each, "shot": each, "luma": 120.0, "sharpness": 210.5, "faces": [], "hash": "0", "contrast": 40.0, "chroma": [1.0], "motion": 0.1})  # fmt: skip
     why = ("TooDark", "Blurred", "Duplicate")
     rejected = [
-        {"reason": why[each % 3], "seconds": 3.1 * each + 1, "shot": each, "figure": 12.0, "limit": 40.0}
+        {"reason": why[each % 3], "seconds": 3.1 * each + 1, "shot": each, "figure": 12.0, "limit": 40.0,
+         "tile": {"left": each % 6 * 256, "top": each // 6 * 144, "width": 256, "height": 144}}
         for each in range(9)
-    ]
+    ]  # fmt: skip
     shots = [{"number": each, "start": 4.0 * each, "end": 4.0 * each + 4} for each in range(1, 9)]
-    index = {"images": kept, "rejected": rejected, "shots": shots}
+    index = {"images": kept, "rejected": rejected, "shots": shots, "rejectedPictures": {"width": 1536, "height": 288}}
+    _put(made, bucket, folder, "rejected.jpg", _picture(f"Rejected of {trigger}", 1536, 288, number))
     _put(made, bucket, folder, "dataset.json", json.dumps(index).encode())
     _put(made, bucket, folder, "preview.jpg", _picture(f"Contact sheet of {trigger}", 960, 540, number))
 

@@ -78,6 +78,22 @@ async def test_a_dataset_tells_what_was_kept_and_why_the_rest_was_not(world: Wor
     assert told["shots"] == [{"number": 1, "start": 0.0, "end": 10.0}]
 
 
+async def test_rejected_frames_are_shown(world: World) -> None:
+    job = world.job(1, versions=[version(1, "j")])
+    tile = {"left": 256, "top": 0, "width": 256, "height": 144}
+    rejected = [{**REJECTED[0], "tile": tile}, *REJECTED[1:]]
+    world.leave("datasets/ann/j/", index() | {"rejected": rejected})
+    assert (await get(world, job))["rejectedPictures"] is None, "of an earlier release"
+    world.leave("datasets/ann/j/", index() | {"rejected": rejected, "rejectedPictures": {"width": 512, "height": 144}})
+    told = await get(world, job)
+    assert told["rejectedPictures"]["url"].startswith("http://s3.test/assets/datasets/ann/j/rejected.jpg?")
+    assert [each["tile"] for each in told["rejected"]] == [tile, None, None]
+    async with world.client("ann") as ann:
+        page = (await ann.get(f"/loras/{job}")).text
+    assert page.count('viewBox="256 0 256 144"') == 1
+    assert '<image href="http://s3.test/assets/datasets/ann/j/rejected.jpg?' in page
+
+
 async def test_a_dataset_is_seen_before_it_is_paid_for(world: World) -> None:
     job = world.job(1, status="processing")
     world.leave(f"datasets/ann/{job}/", index())
@@ -118,6 +134,8 @@ async def test_a_dataset_comes_in_pages(world: World) -> None:
         {"images": "x"},
         {"rejected": [{"reason": {"a": 1}}]},
         {"rejected": [{"reason": "Blurred", "seconds": float("nan")}]},
+        {"rejected": [{"reason": "Blurred", "tile": {"left": -1, "top": 0, "width": 1, "height": 1}}]},
+        {"rejectedPictures": {"width": 1e9, "height": 1}},
         {"images": [{"file": "images/0001.jpg", "seconds": float("inf")}]},
     ],
 )

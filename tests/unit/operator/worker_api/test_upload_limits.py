@@ -21,6 +21,7 @@ OUTPUTS: dict[tuple[Kind, Stage], dict[str, int]] = {
         "dataset.json": 100_000 * 1000,
         "dataset.zip": 5 * GIB,
         "preview.jpg": 40 * MIB,
+        "rejected.jpg": 60 * 256 * 384 * 2,
     },
     (Kind.LORA_TRAINING, Stage.COLLECT): {
         "model.safetensors": 4 * GIB,
@@ -72,7 +73,7 @@ def test_pictures_are_as_many_and_as_large_as_the_spec_says() -> None:
     sizes = {each.name: each.size_bytes for each in found}
     assert sizes["images/*.jpg"] < 2 * MIB
     assert sizes["dataset.zip"] < 24 * MIB
-    assert sum(each.count for each in found) == 43
+    assert sum(each.count for each in found) == 44
 
 
 def test_generated_pictures_are_as_many_as_an_outcome_may_list() -> None:

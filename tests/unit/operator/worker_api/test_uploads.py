@@ -185,8 +185,8 @@ async def test_a_name_of_unknown_type_is_refused(setting: Setting, monkeypatch: 
 
 def test_each_output_has_a_content_type() -> None:
     """One name of each pattern; a pattern for another suffix needs a row in the table."""
-    names = ["images/0001.jpg", "captions/0001.txt", "dataset.json", "dataset.zip", "preview.jpg", "model.safetensors"]
-    names += ["config.json", "preview.png", "image_1.png", "image_1.jpg", "audio.flac"]
+    names = ["images/0001.jpg", "captions/0001.txt", "dataset.json", "dataset.zip", "preview.jpg", "rejected.jpg"]
+    names += ["model.safetensors", "config.json", "preview.png", "image_1.png", "image_1.jpg", "audio.flac"]
     names += [f"transcript.{suffix}" for suffix in ("json", "txt", "srt", "vtt")]
     outputs = [(kind, stage) for kind in Kind for stage in Stage]
     assert all(any(keys.is_output(kind, stage, name) for kind, stage in outputs) for name in names)

@@ -15,6 +15,7 @@ from contentgen_worker.files import Output
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
 from contentgen_worker.media.dataset.dataset import Heading, Judged, build, bundle, make_index, make_preview
 from contentgen_worker.media.dataset.lettering import shorten, width, wrap
+from contentgen_worker.media.dataset.rejected_pictures import arrange, bounds
 from contentgen_worker.media.select.choose import PictureCandidate, PictureVerdict, Rejection
 from contentgen_worker.media.select.faces import FaceBox
 from contentgen_worker.media.select.quality import Scores
@@ -76,13 +77,15 @@ def test_the_index_tells_everything(judged: Judged) -> None:
     assert (blurred["reason"], blurred["figure"], blurred["limit"]) == ("Blurred", 5.068, 12.0)
     assert (duplicate["reason"], duplicate["figure"], duplicate["likeSeconds"]) == ("Duplicate", 3, 0.0)
     assert (duplicate["seconds"], duplicate["shot"]) == (30.0, 4)
+    assert (blurred["tile"], duplicate["tile"]["left"]) == ({"left": 0, "top": 0, "width": 256, "height": 144}, 256)
+    assert index["rejectedPictures"] == {"width": 512, "height": 144}
     assert index["shots"][1] == {"number": 2, "start": 10.0, "end": 20.0}
 
 
 def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
     outputs = {each.name: each for each in made(judged, tmp_path)}
     numbers = ("0001", "0002", "0003")
-    assert set(outputs) == {"dataset.json", "dataset.zip", "preview.jpg"} | {
+    assert set(outputs) == {"dataset.json", "dataset.zip", "preview.jpg", "rejected.jpg"} | {
         name for number in numbers for name in (f"images/{number}.jpg", f"captions/{number}.txt")
     }
     assert content(outputs["captions/0003.txt"]).decode() == CAPTIONS[2]
@@ -92,6 +95,37 @@ def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
         assert archive.read("0003.txt").decode() == CAPTIONS[2]
     again = {each.name: each for each in made(judged, tmp_path)}
     assert {name: each.sha256 for name, each in again.items()} == {name: each.sha256 for name, each in outputs.items()}
+
+
+def test_rejected_pictures_are_at_their_places(judged: Judged, tmp_path: Path) -> None:
+    (sheet,) = [each for each in made(judged, tmp_path) if each.name == "rejected.jpg"]
+    stored = Image.open(io.BytesIO(content(sheet)))
+    index = json.loads(make_index(judged, SHOTS, CAPTIONS))
+    assert {"width": stored.width, "height": stored.height} == index["rejectedPictures"]
+    paths = [each.path for each, verdict in judged.pairs() if not verdict.kept]
+    for path, entry in zip(paths, index["rejected"], strict=True):
+        place = entry["tile"]
+        found = stored.crop(
+            (place["left"], place["top"], place["left"] + place["width"], place["top"] + place["height"])
+        )
+        truth = Image.open(path).convert("RGB").resize(found.size)
+        assert np.abs(np.asarray(found, np.int16) - np.asarray(truth, np.int16)).mean() < 6
+    alone = Judged(judged.candidates[:1], judged.verdicts[:1])
+    assert "rejectedPictures" not in json.loads(make_index(alone, SHOTS, CAPTIONS[:1]))
+    assert [each.name for each in bundle(alone, CAPTIONS[:1], HEADING, tmp_path)] == ["dataset.zip", "preview.jpg"]
+
+
+def test_a_sample_of_the_rejected_pictures_has_bounds(judged: Judged) -> None:
+    """Portraits, panoramas and small pictures are scaled to 256 by 384 pixels at most; 60 pictures at most."""
+    tiles = arrange([(1000, 1000), (100, 3000), (3000, 1), (20, 10), (1, 1), (1080, 1920), (1920, 1080)])
+    assert [(each.width, each.height) for each in tiles] == [
+        (256, 256), (13, 384), (256, 1), (20, 10), (1, 1), (216, 384), (256, 144)
+    ]  # fmt: skip
+    assert [(each.left, each.top) for each in tiles] == [*((256 * n, 0) for n in range(6)), (0, 384)]
+    many = Judged(judged.candidates[3:4] * 500, judged.verdicts[3:4] * 500)
+    assert not many.verdicts[0].kept
+    assert len(many.sampled_rejections()) == 60
+    assert bounds(many.sampled_rejections().values()) == (6 * 256, 10 * 144)
 
 
 def test_a_caption_too_few_is_an_error(judged: Judged, tmp_path: Path) -> None:

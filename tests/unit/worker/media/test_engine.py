@@ -474,7 +474,7 @@ def test_a_strip_is_what_was_put_in() -> None:
 def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     (out / "images").mkdir(parents=True)
-    for earlier in ("dataset.json", "images/0999.jpg", "images/mine.jpg"):
+    for earlier in ("dataset.json", "rejected.jpg", "images/0999.jpg", "images/mine.jpg"):
         (out / earlier).touch()
     assert dataset_command.make_dataset(reel, out, "jf", Speed.EXACT, '{"minImages": 4}', vision_model=tmp_path) == 0
     index = json.loads((out / "dataset.json").read_text())

@@ -380,7 +380,7 @@ def test_prepare_makes_a_training_set(world: World, talk: bytes) -> None:
     assert (facts.images, facts.rejected) == (10, {"TooDark": 2, "Duplicate": 4})
     names = {file.name for file in outcome.files}
     numbers = [f"{number:04}" for number in range(1, 11)]
-    assert names == {"dataset.json", "dataset.zip", "preview.jpg"} | {
+    assert names == {"dataset.json", "dataset.zip", "preview.jpg", "rejected.jpg"} | {
         name for number in numbers for name in (f"images/{number}.jpg", f"captions/{number}.txt")
     }
     assert world.stored["captions/0001.txt"][0] == b"a photo of jf"

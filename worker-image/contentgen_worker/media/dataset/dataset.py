@@ -5,13 +5,14 @@ Pictures stay on disk as JPEG files: those of a long video exceed the memory.
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from contentgen_worker.files import JPEG, JSON, TEXT, Output
+from contentgen_worker.media.dataset import rejected_pictures
 from contentgen_worker.media.dataset.contact_sheet import Cell, LeftOut, contact_sheet, format_time, picture_width
 from contentgen_worker.media.decode.stills import decode_pictures
 from contentgen_worker.media.select.choose import (
@@ -57,6 +58,13 @@ class Judged:
         """Number of pictures kept only because there were too few others."""
         return sum(verdict.last_resort for verdict in self.verdicts)
 
+    def sampled_rejections(self) -> dict[int, rejected_pictures.Tile]:
+        """Some rejected pictures, by their index among all, with their places in rejected.jpg."""
+        rejected = [index for index, verdict in enumerate(self.verdicts) if not verdict.kept]
+        some = sample_evenly(rejected, rejected_pictures.MOST)
+        sizes = [(self.candidates[index].width, self.candidates[index].height) for index in some]
+        return dict(zip(some, rejected_pictures.arrange(sizes), strict=True))
+
     def pairs(self) -> Iterator[tuple[PictureCandidate, PictureVerdict]]:
         """Each picture with its verdict."""
         return zip(self.candidates, self.verdicts, strict=True)
@@ -82,14 +90,21 @@ def build(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> tup
 
 
 def bundle(judged: Judged, captions: Sequence[str], heading: Heading, scratch: Path) -> tuple[Output, ...]:
-    """Files with all pictures: dataset.zip and preview.jpg."""
+    """Files with many pictures: dataset.zip, preview.jpg, and rejected.jpg if any were rejected."""
     texts = [caption.encode() for caption in captions]
     archive = Output.from_path(
         "dataset.zip", "application/zip", _zip(_numbered(judged), texts, scratch / "dataset.zip")
     )
     sheet = scratch / "preview.jpg"
     make_preview(judged, captions, heading.title, heading.lines).save(sheet, "JPEG", quality=88)
-    return archive, Output.from_path("preview.jpg", JPEG, sheet)
+    return archive, Output.from_path("preview.jpg", JPEG, sheet), *_rejected(judged, scratch / "rejected.jpg")
+
+
+def _rejected(judged: Judged, path: Path) -> Iterator[Output]:
+    if tiles := judged.sampled_rejections():
+        pictures = _thumbnails([judged.candidates[index].path for index in tiles], rejected_pictures.WIDTH)
+        rejected_pictures.draw(pictures, tuple(tiles.values())).save(path, "JPEG", quality=85)
+        yield Output.from_path(path.name, JPEG, path)
 
 
 def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
@@ -97,20 +112,32 @@ def _numbered(judged: Judged) -> list[tuple[str, PictureCandidate]]:
 
 
 def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -> str:
-    """dataset.json: shots; source, figures and caption of each picture; reason of each rejection."""
+    """dataset.json: shots; source, figures and caption of each picture; reason of each rejection, and the place of some
+    in rejected.jpg.
+    """
     caption, number = iter(captions), 0
     images: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
-    for candidate, verdict in judged.pairs():
+    tiles = judged.sampled_rejections()
+    for index, (candidate, verdict) in enumerate(judged.pairs()):
         if verdict.kept:
             number += 1
             entry: dict[str, object] = {"file": f"images/{number:04}.jpg", "caption": next(caption)}
             entry |= {"width": candidate.width, "height": candidate.height, **_figures(candidate)}
             images.append(entry | ({"lastResort": _rejection(verdict, judged)} if verdict.last_resort else {}))
         else:
-            rejected.append(_rejection(verdict, judged) | _figures(candidate))
+            tile = {"tile": asdict(tiles[index])} if index in tiles else {}
+            rejected.append(_rejection(verdict, judged) | _figures(candidate) | tile)
     shot_entries = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
-    return json.dumps({"images": images, "rejected": rejected, "shots": shot_entries}, indent=1, ensure_ascii=False)
+    found = {"images": images, "rejected": rejected, "shots": shot_entries}
+    return json.dumps(found | _size_of_rejected(tiles), indent=1, ensure_ascii=False)
+
+
+def _size_of_rejected(tiles: Mapping[int, rejected_pictures.Tile]) -> dict[str, object]:
+    if not tiles:
+        return {}
+    width, height = rejected_pictures.bounds(tiles.values())
+    return {"rejectedPictures": {"width": width, "height": height}}
 
 
 def _rejection(verdict: PictureVerdict, judged: Judged) -> dict[str, object]:
