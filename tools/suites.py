@@ -174,7 +174,7 @@ WIDE = SuiteLane(
         on_cluster("boundary", "attempts of tenants, and with our tokens", "tenancy/test_boundary.py"),
         on_cluster("gateway", "HTTP and Chromium alone", "gateway/test_gateway_pages.py", "gateway/test_gateway.py"),
         on_cluster("documents", "commands and manifests of README, docs and samples", "documents/test_docs.py"),
-        on_cluster("kubectl", "the plugin", "documents/test_cli.py"),
+        on_cluster("kubectl", "the plugin", "documents/test_cli.py", "gateway/test_plugin_gateway.py"),
         on_cluster("approval", "admitted, refused, lapsed, rejected, and dry runs", "policies/test_approval.py"),
         on_cluster("budgets", "forty pictures under a budget for ten", "policies/test_budgets.py"),
         on_cluster("tenants", "two hundred attempts to leave a namespace", "tenancy/test_tenants.py"),

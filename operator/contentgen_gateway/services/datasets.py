@@ -108,8 +108,9 @@ def _page(of: tuple[str, int], index: Index, window: Window, url: Callable[[str]
 
 
 def _rejected_pictures(index: Index, url: Callable[[str], str]) -> RejectedPictures | None:
-    size = index.rejected_pictures
-    return size and RejectedPictures(url=url("rejected.jpg"), width=size.width, height=size.height)
+    if (size := index.rejected_pictures) is None:
+        return None
+    return RejectedPictures(url=url("rejected.jpg"), width=size.width, height=size.height)
 
 
 def _fields(frame: Frame) -> dict[str, Any]:

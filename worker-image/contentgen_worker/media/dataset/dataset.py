@@ -58,7 +58,7 @@ class Judged:
         """Number of pictures kept only because there were too few others."""
         return sum(verdict.last_resort for verdict in self.verdicts)
 
-    def sampled_rejections(self) -> dict[int, rejected_pictures.Tile]:
+    def sampled_rejections(self) -> dict[int, rejected_pictures.PictureTile]:
         """Some rejected pictures, by their index among all, with their places in rejected.jpg."""
         rejected = [index for index, verdict in enumerate(self.verdicts) if not verdict.kept]
         some = sample_evenly(rejected, rejected_pictures.MOST)
@@ -133,7 +133,7 @@ def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -
     return json.dumps(found | _size_of_rejected(tiles), indent=1, ensure_ascii=False)
 
 
-def _size_of_rejected(tiles: Mapping[int, rejected_pictures.Tile]) -> dict[str, object]:
+def _size_of_rejected(tiles: Mapping[int, rejected_pictures.PictureTile]) -> dict[str, object]:
     if not tiles:
         return {}
     width, height = rejected_pictures.bounds(tiles.values())

@@ -11,7 +11,7 @@ _COLUMNS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class PictureTile:
     """Place of a picture, in pixels."""
 
     left: int
@@ -20,13 +20,13 @@ class Tile:
     height: int
 
 
-def arrange(sizes: Sequence[tuple[int, int]]) -> tuple[Tile, ...]:
+def arrange(sizes: Sequence[tuple[int, int]]) -> tuple[PictureTile, ...]:
     """Places of pictures with these widths and heights, in rows, each as high as its highest picture."""
-    placed: list[Tile] = []
+    placed: list[PictureTile] = []
     top = 0
     for first in range(0, len(sizes), _COLUMNS):
         row = [_fitted(*size) for size in sizes[first : first + _COLUMNS]]
-        placed += [Tile(column * WIDTH, top, *size) for column, size in enumerate(row)]
+        placed += [PictureTile(column * WIDTH, top, *size) for column, size in enumerate(row)]
         top += max(height for _, height in row)
     return tuple(placed)
 
@@ -36,13 +36,13 @@ def _fitted(width: int, height: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def bounds(tiles: Iterable[Tile]) -> tuple[int, int]:
+def bounds(tiles: Iterable[PictureTile]) -> tuple[int, int]:
     """Width and height of the file."""
     placed = tuple(tiles)
     return max(each.left + each.width for each in placed), max(each.top + each.height for each in placed)
 
 
-def draw(pictures: Iterable[Image.Image], tiles: Sequence[Tile]) -> Image.Image:
+def draw(pictures: Iterable[Image.Image], tiles: Sequence[PictureTile]) -> Image.Image:
     """The pictures at their places."""
     sheet = Image.new("RGB", bounds(tiles))
     for picture, tile in zip(pictures, tiles, strict=True):
