@@ -3,15 +3,20 @@
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
 from contentgen_cli.errors import ApiUnreachable, CliError
 from contentgen_cli.gateway import GatewayClient
 from contentgen_cli.item import Item
 from contentgen_contract.resources.status import VersionStatus
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 _SECONDS = 60.0  # to connect, and between two reads
 _CHUNK = 1 << 20
@@ -83,16 +88,29 @@ def _fetch(url: str, path: Path, file: WantedFile) -> None:
             response = pool.request("GET", url, redirect=False, preload_content=False)
             if response.status != 200:
                 raise CliError(f"the store at {host} returned {response.status}")
-            left = file.most_bytes
-            while chunk := response.read(_CHUNK):
-                if (left := left - len(chunk)) < 0:
-                    raise CliError(f"{file.name}: the store sent more than {file.most_bytes} bytes; try again")
-                target.write(chunk)
+            shutil.copyfileobj(_LimitedReader(response, file), target, _CHUNK)
     except (HTTPError, UnicodeError) as error:
         raise ApiUnreachable(
             f"the store at {host} does not respond: {type(error).__name__}; gateway.filesEndpoint of the chart is the "
             "address of the store for users"
         ) from error
+
+
+class _LimitedReader:
+    """Body of a response. Raises CliError for more bytes than the file may have."""
+
+    def __init__(self, response: "BaseHTTPResponse", file: WantedFile) -> None:
+        self._response = response
+        self._file = file
+        self._left = file.most_bytes
+
+    def read(self, size: int = _CHUNK, /) -> bytes:
+        """Next bytes; empty at the end."""
+        chunk = self._response.read(size)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise CliError(f"{self._file.name}: the store sent more than {self._file.most_bytes} bytes; try again")
+        return chunk
 
 
 def _sha256(path: Path) -> str:
