@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_gateway.injection import CallerDep, GivenUpDep
+from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
-from contentgen_gateway.pages.rendering.views import LABELS
+from contentgen_gateway.pages.rendering.views import LABELS, card
 from contentgen_gateway.schemas.reports.given_up import GivenUpListing
 
 _SHOWN = 24
@@ -20,10 +20,13 @@ router = APIRouter(route_class=PageRoute)
 async def list_given_up(
     request: Request,
     caller: CallerDep,
+    jobs: JobsDep,
     given_up: GivenUpDep,
     query: Annotated[GivenUpListing, Depends(query_model(GivenUpListing, limit=_SHOWN))],
 ) -> Response:
     """Page of given-up work."""
     chosen = {"namespace": query.namespace or ""}
     found = await given_up.list_given_up(caller, query)
-    return render(request, "given_up.html", caller, found=found, labels=LABELS, chosen=chosen)
+    records = await jobs.stored(each.job_id for each in found.given_up)
+    titles = {each.job_id: each.title for each in map(card, records)}
+    return render(request, "given_up.html", caller, found=found, titles=titles, labels=LABELS, chosen=chosen)

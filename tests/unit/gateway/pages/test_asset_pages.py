@@ -116,6 +116,13 @@ async def test_loras_are_searched_and_models_of_pictures_chosen(world: Showcase)
     assert 'name="model" type="text" value="" placeholder="flux-lora" list="known-model"' in pictures
 
 
+async def test_given_up_work_has_the_title_of_its_job(world: Showcase) -> None:
+    async with browser(world) as ann:
+        page = (await ann.get("/given-up")).text
+    assert f'<h2><a href="/jobs/{FAILED}">night_walk</a></h2>' in page
+    assert '<span class="mono">shop/lora-40</span>' in page
+
+
 async def test_pictures_of_a_job_lead_to_their_pages(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{PICTURE}")).text
