@@ -154,8 +154,8 @@ test-api: .venv/.ready ### the gateway: 100,000 hostile requests, 10,000 of sche
 	@CONTENTGEN_API=all $(PYTEST) tests/unit/gateway/auth/test_tenants.py tests/unit/gateway/auth/test_hostile.py tests/unit/gateway/api/test_schema.py
 
 .PHONY: test-pages
-test-pages: .venv/.ready ### browser tests of the gateway's pages with Chromium; screenshots: build/pages
-	@$(PYTEST) tests/pages
+test-pages: .venv/.ready ### browser tests of the gateway's pages with Chromium, axe-core on every state of a job; screenshots: build/pages
+	@CONTENTGEN_PAGES=all $(PYTEST) tests/pages
 
 .PHONY: pages
 pages: .venv/.ready ### the gateway's pages with generated jobs, for development: http://127.0.0.1:8010, the token is ann

@@ -77,7 +77,7 @@ def test_each_page_fits_and_the_browser_has_nothing_against_it(
 def test_on_a_narrow_screen_nothing_is_pushed_out(
     seen_as: Callable[..., Page], gateway: str, name: str, width: int
 ) -> None:
-    """Each link of a navigation lies within the screen, and the first column of a table has room for its words."""
+    """Each link of a navigation lies within the screen, no table scrolls, and its first column has room for words."""
     page = seen_as("light", width)
     page.goto(gateway + PAGES[name])
     links = page.locator("nav a")
@@ -86,6 +86,21 @@ def test_on_a_narrow_screen_nothing_is_pushed_out(
     assert [box for box in boxes if box["x"] < 8 or box["x"] + box["width"] > width - 8] == []
     names = [box for row in page.locator("tbody th:visible").all() if (box := row.bounding_box())]
     assert [box for box in names if box["width"] < 120] == []
+    cut = "[...document.querySelectorAll('.table-wrap')].filter((each) => each.scrollWidth > each.clientWidth).length"
+    assert page.evaluate(cut) == 0
+
+
+@pytest.mark.parametrize("width", [1280, 1100, 800, 390])
+def test_the_steps_of_a_job_lie_in_one_row_or_one_column(
+    seen_as: Callable[..., Page], gateway: str, width: int
+) -> None:
+    page = seen_as("light", 1280)
+    page.set_viewport_size({"width": width, "height": 860})
+    page.goto(f"{gateway}/jobs/{LORA}")
+    boxes = [box for step in page.locator(".step").all() if (box := step.bounding_box())]
+    page.set_viewport_size({"width": 1280, "height": 860})
+    assert len(boxes) == 7
+    assert 1 in {len({box["x"] for box in boxes}), len({box["y"] for box in boxes})}
 
 
 @pytest.mark.parametrize(("text", "tries"), [("net::ERR_NETWORK_CHANGED at x", 3), ("net::ERR_CONNECTION_REFUSED", 1)])

@@ -24,6 +24,7 @@ _TITLES = {
 _ADVICE = {
     403: "Load the page again. If it fails again, ask an administrator of this cluster for the right.",
     404: "It may have been deleted, or be in a namespace that you may not see. Search for it, or open the job list.",
+    409: "Open the job: its page shows its state and the actions that it permits now.",
     429: "Wait a few seconds, then reload the page.",
     500: "Try again. If it fails again, tell an administrator of this cluster what you did and when.",
     503: "No data is lost, and jobs continue in the cluster. Reload the page in a moment.",

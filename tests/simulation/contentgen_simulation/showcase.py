@@ -7,7 +7,7 @@ import asyncio
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fastapi.responses import FileResponse, Response
 
 from contentgen_gateway.dependencies import Services
 from contentgen_gateway.transcripts.indexer import Indexer
+from contentgen_runtime.kube import Body
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.sample_data import everything
 from contentgen_simulation.gateway.server import GatewayWorld, files_at
@@ -31,12 +32,25 @@ RIGHTS = (
 )
 
 
+class ShowcaseApi(TenantApi):
+    """API server with Kubernetes events."""
+
+    events: Sequence[Body] = ()
+
+    async def call(self, method: str, path: str, body: Body | None = None) -> Body:
+        """Events by the uid in the path, besides what `TenantApi` answers."""
+        if "/events?" in path:
+            return {"items": [each for each in self.events if each["involvedObject"]["uid"] in path]}
+        return await super().call(method, path, body)
+
+
 class Showcase(GatewayWorld):
-    """Showcase gateway: `ann` has all rights, `bob` may read one namespace."""
+    """Showcase gateway: `ann` has all rights, `bob` may read one namespace. `states`: also a job in each state."""
 
-    api_class = TenantApi
+    api_class = ShowcaseApi
+    api: ShowcaseApi
 
-    def __init__(self, folder: Path, address: str, *, shrink: int = 1, **settings: Any) -> None:
+    def __init__(self, folder: Path, address: str, *, shrink: int = 1, states: bool = False, **settings: Any) -> None:
         super().__init__(*RIGHTS, gateway_url=address, **settings)
         self.folder = folder
         files = files_at(address, "bucket")
@@ -45,13 +59,14 @@ class Showcase(GatewayWorld):
         self.dependencies = replace(self.dependencies, files=files)
         self.app.state.dependencies = self.dependencies
         self.app.state.services = Services.build(self.dependencies)
-        made = everything(f"{address}/bucket", shrink)
+        made = everything(f"{address}/bucket", shrink, states=states)
         for document in made.records:
             self.database["jobs"].insert_one(document)
         for collection, documents in made.others.items():
             self.database[collection].insert_many(documents)
         bucket.objects |= made.objects
         self.api.resources.update(made.resources)
+        self.api.events = made.events
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)

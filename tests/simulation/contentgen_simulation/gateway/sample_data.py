@@ -17,6 +17,7 @@ from contentgen_contract.records.record import search_terms, version_totals
 from contentgen_contract.resources.prices import CostSource
 from contentgen_sandbox.assemblyai import transcript
 from contentgen_sandbox.fal import pictures
+from contentgen_simulation.gateway import sample_states
 
 Document = dict[str, Any]
 HOSTILE = "<script>alert('x')</script>"
@@ -63,7 +64,7 @@ _RATE = 8000
 
 @dataclass
 class SampleData:
-    """Records, files by key, resources by namespace, plural and name, and what other collections hold.
+    """Records, files by key, resources by namespace, plural and name, documents of other collections, and events.
 
     Generated pictures are `shrink` times as small as their records say.
     """
@@ -73,6 +74,7 @@ class SampleData:
     objects: dict[str, bytes] = field(default_factory=dict)
     resources: dict[tuple[str, str, str], Document] = field(default_factory=dict)
     others: dict[str, list[Document]] = field(default_factory=dict)
+    events: list[Document] = field(default_factory=list)
 
 
 def job_id(number: int) -> str:
@@ -80,8 +82,11 @@ def job_id(number: int) -> str:
     return f"6f1c2d00-0000-4000-8000-{number:012}"
 
 
-def everything(bucket: str, shrink: int = 1) -> SampleData:
-    """All sample data; `bucket` is the bucket's URL. `shrink` reduces the size of pictures."""
+def everything(bucket: str, shrink: int = 1, *, states: bool = False) -> SampleData:
+    """All sample data; `bucket` is the bucket's URL. `shrink` reduces the size of pictures.
+
+    With `states` also a job in each state, in the namespace `states`.
+    """
     made, now = SampleData(shrink), datetime.now(UTC).replace(microsecond=0)
     for number, (name, trigger, user, where, text, tags, versions) in enumerate(LORAS, 1):
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
@@ -133,7 +138,24 @@ def everything(bucket: str, shrink: int = 1) -> SampleData:
             ],
         }
     ]
+    if states:
+        _states(made, now)
     return made
+
+
+def _states(made: SampleData, now: datetime) -> None:
+    jobs = {each["type"]: each for each in made.records if each["status"] == "completed"}
+    for number, state in enumerate(sample_states.sample_states()):
+        created = now - timedelta(minutes=10 + number)
+        record = sample_states.record_of(number, state, jobs[state.kind.record_type], created)
+        record |= {"metadata": {"tags": [], "description": "", "isPublic": False}}
+        made.records.append(record | version_totals(record["versions"]) | {"terms": search_terms(record)})
+        told = f"{created:%Y-%m-%dT%H:%M:%SZ}"
+        at = sample_states.NAMESPACE, state.kind.plural, record["name"]
+        made.resources[at] = sample_states.resource_of(number, state, record, told)
+    failed = sample_states.state_job_id(sample_states.index_of("end-failed-paid"))
+    made.others |= sample_states.beside(failed, now)
+    made.events = sample_states.events_of(failed, now)
 
 
 def _record(number: int, kind: Kind, title: str, user: str, where: str, created: datetime, **fields: Any) -> Document:
