@@ -118,10 +118,20 @@ FOREIGN = {"/api-docs"}
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
     """Base URL of a gateway with a job in each state."""
+    yield from serve(_free_port(), states=True)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[str]:
+    """Base URL of a gateway without sign-in."""
+    yield from serve(_free_port(), gateway_sign_in="None")
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    yield from serve(port, states=True)
+        port: int = free.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +198,14 @@ def runs(name: str, width: int) -> Iterator[tuple[Theme, str, dict[str, Any]]]:
     if width == 1400:
         where = "html" if name == "dashboard" else "#job-head, #job-main" if name in STATES else "main"
         yield from ((theme, where, _IN_COLOUR) for theme in THEMES)
+
+
+def test_the_warning_of_a_gateway_without_sign_in(page_of: Callable[[str | None], Page], sandbox: str) -> None:
+    page = page_of(None)
+    page.goto(sandbox)
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate(_RUN, ["html", {}]) == []
 
 
 def test_every_page_of_the_gateway_is_looked_at() -> None:

@@ -69,7 +69,8 @@ def sample_states() -> tuple[SampleState, ...]:
 def _waits() -> Iterator[SampleState]:
     kinds = list(Kind)
     for number, reason in enumerate(WAITS):
-        run, message = {}, f"the cause in the words of the operator; it is tried again in 5 minutes ({_LONG})"
+        run: Document = {}
+        message = f"the cause in the words of the operator; it is tried again in 5 minutes ({_LONG})"
         if reason is Reason.AWAITING_APPROVAL:
             run = _APPROVAL
         elif reason is Reason.SUBMISSION_UNKNOWN:
