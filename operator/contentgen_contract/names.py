@@ -15,7 +15,7 @@ FINALIZER = f"{GROUP}/finalizer"  # set only during a paid request, or with dele
 
 RERUN_ANNOTATION = f"{GROUP}/rerun"  # each new value requests another paid run of the same inputs
 RESUBMIT_ANNOTATION = f"{GROUP}/resubmit"  # a purchase's token: allows another payment after a lost reply
-RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"  # the gateway replaces it by an HTTP request
+RERUN_ADVICE = f"give the annotation {RERUN_ANNOTATION} a new value"
 ADOPT_ANNOTATION = f"{GROUP}/adopt"  # the provider's ID of the request whose reply was lost
 COLLECT_ANNOTATION = f"{GROUP}/collect"  # <run> or <run>-<anything>: repeats the collect stage of that run, free
 CANCEL_ANNOTATION = f"{GROUP}/cancel"  # the number of a run (status.run.number): cancels that run

@@ -32,6 +32,7 @@ REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"  # of a provider; one path se
 SHA256 = r"^[0-9a-f]{64}$"
 NO_SPEECH = r"(?i)\bno spoken audio\b"  # in AssemblyAI's error, if it should detect the language of such a recording
 LORA_IDENTITY = r"^[0-9a-f]{16}$"
+RESUBMIT_TOKEN = r"^[0-9a-f]{1,16}$"  # noqa: S105 - no secret: it names a purchase
 
 _NAME = "letters, digits, dots, dashes or underscores, beginning with a letter or digit"
 EXPECTATIONS = {

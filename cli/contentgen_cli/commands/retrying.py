@@ -98,7 +98,10 @@ def _refuse(item: Item) -> None:
             f"retry. See its state: kubectl contentgen why {item.reference}"
         )
     if phase is Phase.SUBMISSION_UNKNOWN and item.facts.token is None:
-        raise CliError(f"{item.reference} is SubmissionUnknown, but its message names no {RESUBMIT_ANNOTATION} token")
+        raise CliError(
+            f"{item.reference} is SubmissionUnknown, and no purchase waits for another payment now "
+            f"(status.run.resubmitToken is absent). See its state: kubectl contentgen why {item.reference}"
+        )
     if item.status.reason == Reason.INVALID_SPEC:
         free = "".join(f" {each}" for each in remedies.free_advice_lines(item.facts, item.reference))
         edit = remedies.find_remedy(item.facts, Action.EDIT)

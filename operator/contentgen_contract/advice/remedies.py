@@ -1,10 +1,5 @@
-"""Advice for one resource: selects remedies of `reasons.REASONS` by its status, and formats them. Pure.
+"""Advice for one resource: selects remedies of `reasons.REASONS` by fields of its status, and formats them. Pure."""
 
-The selection uses fields of the status, not its message, except for the token of contentgen.dev/resubmit, which only
-the message contains.
-"""
-
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -23,7 +18,6 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.status import MAX_MESSAGE
 
-_TOKEN = re.compile(rf"{re.escape(RESUBMIT_ANNOTATION)}=([0-9a-f]{{1,64}})\b", re.ASCII)
 _MAY_HAVE_RESULT = (Reason.DEADLINE_EXCEEDED, Reason.CANCELLED)  # ends of a run before its collect stage
 
 
@@ -69,7 +63,7 @@ class Facts:
             incomplete=collect_again.misses_outputs(status),
             asked=(run.get("collect") or {}).get("asked"),
             too_slow=_is_unprepared_after_work(run),
-            token=resubmit_token(phase, status.get("message")),
+            token=resubmit_token(phase, run.get("resubmitToken")),
         )  # fmt: skip
 
 
@@ -84,15 +78,9 @@ def _count(given: object, absent: int) -> int:
     return given if isinstance(given, int) and given > 0 else absent
 
 
-def resubmit_token(phase: str | None, message: str | None) -> str | None:
-    """Token for contentgen.dev/resubmit; None if no purchase waits for another payment.
-
-    The last token counts: the operator appends it to its message, after text of others.
-    """
-    if phase != Phase.SUBMISSION_UNKNOWN:
-        return None
-    found = _TOKEN.findall(message or "")
-    return str(found[-1]) if found else None
+def resubmit_token(phase: object, token: object) -> str | None:
+    """The token of `status.run` while a purchase waits for another payment; None in any other phase."""
+    return token if phase == Phase.SUBMISSION_UNKNOWN and isinstance(token, str) else None
 
 
 def has_result(facts: Facts) -> bool:
@@ -271,12 +259,10 @@ def adopt_advice(request_id: str | None = None) -> str:
 
 
 def join_message(message: str, advice: str) -> str:
-    """The message, truncated so that the advice fits, and without other tokens: the admission policy and older plugins
-    use the first one.
-    """
-    return message.replace(f"{RESUBMIT_ANNOTATION}=", f"{RESUBMIT_ANNOTATION} ")[: MAX_MESSAGE - len(advice)] + advice
+    """The message, truncated so that the advice fits."""
+    return message[: MAX_MESSAGE - len(advice)] + advice
 
 
 def resubmit_advice(token: str) -> str:
-    """Permission of another payment; must end the message, see `resubmit_token`."""
+    """Permission of another payment. Programs read the token in `status.run.resubmitToken`."""
     return f"allow another payment with the annotation {RESUBMIT_ANNOTATION}={token}"

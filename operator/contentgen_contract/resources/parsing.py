@@ -57,6 +57,7 @@ class ResourceRun:
     spec: dict[str, Any]  # frozen at the start of the run
     facts: dict[str, Any]
     approval_amount: str | None  # that an approval of the run names; None: the run has not waited
+    resubmit_token: str | None  # valid in the phase SubmissionUnknown only
     lapsed_verdicts: tuple[str, ...]  # digests of approvals and rejections that do not count
 
     @classmethod
@@ -72,6 +73,7 @@ class ResourceRun:
             spec=_object(given.get("spec")),
             facts=_object(given.get("facts")),
             approval_amount=_text(approval.get("amount")),
+            resubmit_token=_text(given.get("resubmitToken")),
             lapsed_verdicts=tuple(filter(_text, lapsed)) if isinstance(lapsed, list) else (),
         )
 

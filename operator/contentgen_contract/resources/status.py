@@ -210,6 +210,13 @@ class RunStatus(Value):
         (), max_length=MAX_LOGS, description="Last log lines of the newest attempts, by stage and attempt."
     )
     facts: dict[str, Any] | None = Field(None, description="Facts about the source, from the prepare stage.")
+    resubmit_token: str | None = Field(
+        None,
+        max_length=16,
+        pattern=patterns.RESUBMIT_TOKEN,
+        description="Value of the contentgen.dev/resubmit annotation that allows another payment, while the phase is "
+        "SubmissionUnknown. It names one purchase.",
+    )
     purchase_id: str | None = Field(
         None,
         max_length=64,

@@ -1,12 +1,12 @@
 """Bodies of the endpoints that create, change and delete jobs."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from contentgen_contract.advice.job_state import State
-from contentgen_contract.advice.permitted_actions import Does
+from contentgen_contract.advice.permitted_actions import Does, PermittedAction
 from contentgen_contract.resources.spec import Tag
 from contentgen_gateway.problems import ProblemDetails
 from contentgen_gateway.schemas.bodies import Body, JobType
@@ -26,11 +26,16 @@ class Made(Body):
 
 
 class ViewedAction(Body):
-    """Action that the state of the job permits, and for which the caller has the rights."""
+    """Action that the state of the job permits."""
 
     action: Does
     pays: bool = Field(description="Whether a payment follows.")
     costs: str = Field(description="The payment in words.")
+
+    @classmethod
+    def of(cls, permitted: PermittedAction) -> Self:
+        """The permitted action in the API's words."""
+        return cls(action=permitted.does, pays=permitted.pays, costs=permitted.costs.value)
 
 
 class JobActionsBody(Body):
@@ -52,7 +57,10 @@ class Cancelled(Body):
     status: str = Field(description="`cancelled`; `processing` while the provider has not answered.")
     phase: str | None
     reason: str | None
-    message: str
+    message: str = Field(description="The operator's sentence, for people.")
+    actions: list[ViewedAction] = Field(
+        description="Actions that the state permits; `GET /api/jobs/{jobId}/actions` has those of the caller."
+    )
     billed: bool | None = Field(description="True if the provider bills the run anyway; null if unknown.")
 
 

@@ -1,6 +1,5 @@
 """State of a run, and the actions that it allows, from the resource's JSON object. Pure."""
 
-import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
@@ -11,21 +10,11 @@ from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.annotations.approve_run import CannotDecide, describe_ignored_verdict, waiting_run
 from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
-from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, RERUN_ADVICE, RERUN_ANNOTATION, Phase, Reason
+from contentgen_contract.names import COLLECT_ANNOTATION, FINAL_PHASES, Phase, Reason
 from contentgen_contract.records.record import legacy_status
 from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.kube import Body
-
-_ACTIONS = (
-    (re.compile(re.escape(RERUN_ADVICE)), "retry"),
-    (re.compile(rf"the annotation {re.escape(RERUN_ANNOTATION)}(?: with a new value)?"), "retry"),
-    (re.compile(rf"the annotation {re.escape(COLLECT_ANNOTATION)}=[0-9-]+"), "collect"),
-    (
-        re.compile(r"kubectl contentgen approve \S+, or the annotations \S+=([0-9]+)-(\S+) and \S+=<your user name>"),
-        r"approve?run=\1&amount=\2",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +29,7 @@ class JobRunState:
     asked_again: bool  # another run is requested and has not begun
     rerun: str | None
     amount: str | None  # that an approval of the run names
+    resubmit_token: str | None  # that allows another payment after a lost reply; None: no purchase waits for that
 
     @classmethod
     def parse(cls, body: Body) -> Self:
@@ -54,6 +44,7 @@ class JobRunState:
             asked_again=given.rerun_requested,
             rerun=given.rerun,
             amount=given.run.approval_amount if given.run else None,
+            resubmit_token=remedies.resubmit_token(given.phase, given.run.resubmit_token) if given.run else None,
         )
 
     @property
@@ -161,9 +152,10 @@ def require_retryable(state: JobRunState, body: Body) -> None:
     if is_suspended(body):
         job_id = body["metadata"]["uid"]
         raise Problem(409, f"the job is suspended and continues once it is resumed: POST /api/jobs/{job_id}/resume")
-    if state.phase == Phase.SUBMISSION_UNKNOWN:
+    if (token := state.resubmit_token) is not None:
         facts = Facts.parse(body.get("status") or {})
-        raise Problem(409, f"{_unknown_submission(facts, body['metadata']['name'])}, retry with resubmit={facts.token}")
+        detail = f"{_unknown_submission(facts, body['metadata']['name'])}, retry with resubmit={token}"
+        raise Problem(409, detail, resubmit=token)
     if state.reason == Reason.INVALID_SPEC:
         raise Problem(409, f"another run would fail too: {state.message}")
     if not state.ended and not state.asked_again:
@@ -186,24 +178,17 @@ def collect_annotation(state: JobRunState, body: Body) -> str | None:
     return remedies.collect_value(facts)
 
 
-def with_http_requests(message: str, job_id: str) -> str:
-    """Message of the operator, with requests to this API in place of annotations."""
-    for pattern, action in _ACTIONS:
-        message = pattern.sub(f"POST /api/jobs/{job_id}/{action}", message)
-    return message
-
-
 def ignored_annotations(body: Body) -> tuple[str, ...]:
     """Sentences about annotations that name no run or purchase, each with the expected value."""
     state = JobRunState.parse(body)
     given = body["metadata"].get("annotations") or {}
     verdicts = describe_ignored_verdict(given, state.phase, state.number, state.amount)
-    return (*describe_ignored(given, state.phase, state.number, resubmit_token(state)), *verdicts)
+    return (*describe_ignored(given, state.phase, state.number, state.resubmit_token), *verdicts)
 
 
 def require_resubmit_token(state: JobRunState, given: str) -> None:
     """Raises Problem 422 if `resubmit` is not the token of a purchase that waits for another payment."""
-    token = resubmit_token(state)
+    token = state.resubmit_token
     if given == token:
         return
     expected = (
@@ -213,9 +198,5 @@ def require_resubmit_token(state: JobRunState, given: str) -> None:
         "for another run retry without resubmit"
     )
     detail = f"resubmit: {given[:64]!r} names no purchase of this job; {expected}"
-    raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}])
-
-
-def resubmit_token(state: JobRunState) -> str | None:
-    """Token that allows another payment for a request whose reply was lost; None if none is waiting."""
-    return remedies.resubmit_token(state.phase, state.message)
+    more: dict[str, Any] = {"resubmit": token} if token is not None else {}
+    raise Problem(422, detail, errors=[{"loc": ["query", "resubmit"], "msg": expected}], **more)

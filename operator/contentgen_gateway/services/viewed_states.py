@@ -38,7 +38,7 @@ class ViewedStates:
             badge=now.badge,
             sentence=now.sentence,
             needs_person=now.needs_person,
-            actions=[ViewedAction(action=each.does, pays=each.pays, costs=each.costs.value) for each in now.actions],
+            actions=[ViewedAction.of(each) for each in now.actions],
         )
 
     async def of_job(self, caller: Caller, record: Record, resource: Body | None) -> JobState:

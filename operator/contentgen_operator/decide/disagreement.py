@@ -21,7 +21,12 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {remedies.resubmit_advice(document.token or '')}",
     )
-    run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.STORES_DISAGREE, message=message)
+    run_state = RunState(
+        phase=Phase.SUBMISSION_UNKNOWN,
+        reason=Reason.STORES_DISAGREE,
+        message=message,
+        resubmit_token=document.token,
+    )
     return new_plan(case, run_state, again=_WAIT_SECONDS)
 
 

@@ -241,9 +241,19 @@ def purchase_missing(case: DecisionInput) -> Plan:
         f": restore the ledger and this goes on, {remedies.adopt_advice(case.run.request_id)}, or "
         f"{remedies.resubmit_advice(case.key.token)}",
     )
-    run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    run_state = _unknown(case, message)
     # The finalizer lets a deletion write into the ledger what only the status names.
     return new_plan(blind, run_state, again=_LEDGER_WAIT_SECONDS).model_copy(update={"finalizer": True})
+
+
+def _unknown(case: DecisionInput, message: str) -> RunState:
+    """State of a run whose purchase waits until a person names its request or allows another payment."""
+    return RunState(
+        phase=Phase.SUBMISSION_UNKNOWN,
+        reason=Reason.SUBMISSION_UNKNOWN,
+        message=message,
+        resubmit_token=case.key.token,
+    )
 
 
 def _named_text(case: DecisionInput) -> str:
@@ -343,7 +353,7 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
         f"; check its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
     )
-    run_state = RunState(phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN, message=message)
+    run_state = _unknown(case, message)
     return new_plan(case, run_state, again=again)
 
 

@@ -44,7 +44,8 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
     costs = _costs(case, run_state, run)
     billed = _billed(case.observed, run_state, run, costs)
     request_open = _is_open(case, run_state)
-    run = run.model_copy(update={"billed": billed, "request_open": request_open})
+    observed = {"billed": billed, "request_open": request_open, "resubmit_token": run_state.resubmit_token}
+    run = run.model_copy(update=observed)
     if run_state.phase.terminal and not request_open:  # nothing is sent or searched with this spec any more
         run = run.model_copy(update={"spec": bare_spec(run.spec)})
     state = ConditionInput(
@@ -369,6 +370,7 @@ def store_unavailable_status(resource: Resource, message: str, now: datetime) ->
             "phase": phase,
             "reason": Reason.STORE_UNAVAILABLE,
             "message": message,
+            "run": last.run.model_copy(update={"resubmit_token": None}) if last.run is not None else None,
             "conditions": conditions(state, last, now),
         }
     )

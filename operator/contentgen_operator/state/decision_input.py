@@ -155,3 +155,4 @@ class RunState(Value):
     fraction: float = 0
     remaining_seconds: float | None = None
     after_seconds: float = 0  # duration of the later steps, added to a worker's estimate of its own stage
+    resubmit_token: str | None = None  # that allows another payment; None: no purchase waits for that

@@ -620,14 +620,14 @@ class Takeovers:
 
     def _answered(self, name: str, kind: Kind) -> bool:
         """Resolve SubmissionUnknown like a user, by the provider's bills."""
-        status = self._world.get(kind, name).get("status") or {}
+        body = self._world.get(kind, name)
+        status = body.get("status") or {}
         if status.get("phase") != "SubmissionUnknown":
             return False
-        word = next(each for each in status["message"].split() if each.startswith(RESUBMIT_ANNOTATION))
-        body = self._world.get(kind, name)
-        if word.partition("=")[2] != (body["metadata"].get("annotations") or {}).get(RESUBMIT_ANNOTATION):
+        token = status["run"].get("resubmitToken")  # absent while a store is unavailable
+        if token not in (None, (body["metadata"].get("annotations") or {}).get(RESUBMIT_ANNOTATION)):
             self._asked += 1
-            self._world.kubectl("annotate", kind.lower(), name, word)
+            self._world.kubectl("annotate", kind.lower(), name, f"{RESUBMIT_ANNOTATION}={token}")
         return False
 
     def _once_each(self, uid: str) -> None:

@@ -360,8 +360,7 @@ def test_a_person_decides_where_nobody_can_tell(small: ClusterWorld) -> None:
     """Requests of the first test with responses 503 and 500: only after a delay must a person decide."""
     found = wait_for_all(small, {"e503", "e500"}, lambda status: status.get("phase") == "SubmissionUnknown", 120)
     for name, each in found.items():
-        annotation = next(word for word in each["status"]["message"].split() if word.startswith(f"{RESUBMIT}="))
-        small.kubectl("annotate", "imagegeneration", name, annotation)
+        small.kubectl("annotate", "imagegeneration", name, f"{RESUBMIT}={each['status']['run']['resubmitToken']}")
     ends = wait_for_all(small, {"e503", "e500"})
     assert {each["status"]["phase"] for each in ends.values()} == {"Completed"}
     prompts = [each["marker"] for each in small.billed()]

@@ -255,11 +255,11 @@ def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: Attemp
 # Annotations with the number of a run or the name of a purchase
 
 
-def put_status(place: AttemptPlace, name: str = "held", **status: Any) -> None:
+def put_status(place: AttemptPlace, name: str = "held", *, token: str | None = None, **status: Any) -> None:
     """Write the status of an ImageGeneration, with the operator's token."""
     held = place.world.get("ImageGeneration", name)
     run = {"number": WAITING, "version": 3, "runHash": "00", "generation": held["metadata"]["generation"], "spec": {}}
-    run["startedAt"] = "2026-01-02T03:04:05Z"
+    run |= {"startedAt": "2026-01-02T03:04:05Z"} | ({} if token is None else {"resubmitToken": token})
     held["status"] = {"observedGeneration": 1, "run": run} | status
     path = f"{ours(Kind.IMAGE_GENERATION, place.namespace, name)}/status"
     answer = place.operator(Attempt("status", "PUT", path, held, dry=False))
@@ -289,15 +289,18 @@ def test_a_cancellation_names_the_run_under_way(place: AttemptPlace) -> None:
 
 
 def test_a_resubmission_names_the_purchase(place: AttemptPlace) -> None:
-    told = "check its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"
-    put_status(place, phase="SubmissionUnknown", message=told)
-    assert annotated(place, "resubmit", "0a1b2c3d").allowed
+    """The message is not read: it repeats the words of a provider."""
+    told, right = "the annotation contentgen.dev/resubmit=0a1b2c3e allows another payment", "0a1b2c3d"
+    put_status(place, token=right, phase="SubmissionUnknown", message=told)
+    assert annotated(place, "resubmit", right).allowed
     for wrong in ("true", "1", "0a1b2c3", "0a1b2c3d4", "0a1b2c3e"):
         answer = annotated(place, "resubmit", wrong)
         assert not answer.allowed
-        assert f'is "{wrong}"; expected contentgen.dev/resubmit=0a1b2c3d, which names the purchase' in answer.message
-    put_status(place, phase="Completed", message=told)
-    assert "expected none" in annotated(place, "resubmit", "0a1b2c3d").message
+        assert f'is "{wrong}"; expected "0a1b2c3d", which names the purchase' in answer.message
+    put_status(place, phase="SubmissionUnknown", message=told)
+    assert "expected none" in annotated(place, "resubmit", "0a1b2c3e").message
+    put_status(place, token=right, phase="Completed", message=told)
+    assert "expected none" in annotated(place, "resubmit", right).message
 
 
 def test_a_collection_names_the_run_that_has_failed(place: AttemptPlace) -> None:

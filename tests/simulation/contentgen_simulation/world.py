@@ -108,6 +108,13 @@ TEMPLATE = JobTemplate(
 )
 
 
+def resubmit_token(status: ResourceStatus) -> str:
+    """Token of a status whose purchase waits for another payment."""
+    assert status.run is not None
+    assert status.run.resubmit_token, status
+    return status.run.resubmit_token
+
+
 class InlineThreads(ThreadPoolExecutor):
     """Executor that runs calls immediately in the caller's thread: in-memory stores never block."""
 

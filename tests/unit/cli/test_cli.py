@@ -161,6 +161,7 @@ def status(phase: str, reason: str = "", **more: Any) -> Body:
     }
 
 
+TOKEN = {"resubmitToken": "1a2b3c4d"}
 COST = {"estimated": "2.00", "actual": "", "currency": "USD", "source": "built-in estimate", "display": "~$2.00"}
 VERSION: Body = {
     "version": 1,
@@ -769,8 +770,7 @@ def test_what_is_not_to_be_retried(api: Api, cli: Callable[..., Said], state: Bo
 
 
 def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli: Callable[..., Said]) -> None:
-    message = "fal may have been paid; check its dashboard, then allow another payment with the annotation contentgen.dev/resubmit=1a2b3c4d"  # noqa: E501
-    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", message=message, cost=COST))
+    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", run=TOKEN, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen adopt lora/a REQUEST_ID", "kubectl contentgen retry lora/a"]
     said = cli("retry", "a")
     assert (said.code, api.patches) == (1, [])
@@ -780,8 +780,7 @@ def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli:
 
 
 def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(api: Api, cli: Callable[..., Said]) -> None:
-    message = "MongoDB lacks purchase 7; the annotation contentgen.dev/resubmit=1a2b3c4d allows payments"
-    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", "StoresDisagree", message=message, cost=COST))
+    api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", "StoresDisagree", run=TOKEN, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
     said = cli("retry", "a")
     assert (said.code, api.patches) == (1, [])
@@ -834,9 +833,9 @@ def test_each_retry_is_another() -> None:
         ("collect", "3", status("Failed", run={"number": 2}), "names no run; the last one is 2"),
         ("collect", "yes", status("Failed", run={"number": 2}), "names no run; the last one is 2"),
         ("collect", "2-x", status("Failed", run={"number": 2}), None),
-        ("resubmit", "true", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"),
+        ("resubmit", "true", status("SubmissionUnknown", run=TOKEN),
          "names no purchase; the one that waits for another payment is 1a2b3c4d"),
-        ("resubmit", "1a2b3c4d", status("SubmissionUnknown", message="contentgen.dev/resubmit=1a2b3c4d"), None),
+        ("resubmit", "1a2b3c4d", status("SubmissionUnknown", run=TOKEN), None),
         ("resubmit", "1a2b3c4d", status("Completed"), None),
     ],
 )  # fmt: skip

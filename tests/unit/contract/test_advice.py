@@ -18,7 +18,7 @@ from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Pai
 from contentgen_contract.names import ACCOUNT_LABEL, APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan
-from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable, resubmit_token
+from contentgen_gateway.services.run_state import JobRunState, collect_annotation, require_retryable
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Verified
 from contentgen_simulation.advice_scenarios import (
@@ -233,10 +233,11 @@ def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Actio
     if free and item.status.phase is Phase.FAILED:
         assert not any("retry" in each or each.startswith("edit") for each in told.commands)
     state = JobRunState.parse(body)
-    assert (resubmit_token(state) is not None) == (Action.RESUBMIT in remedies)
+    assert (state.resubmit_token is not None) == (Action.RESUBMIT in remedies)
     if Action.RESUBMIT in remedies:
-        with pytest.raises(Problem, match=f"resubmit={resubmit_token(state)}") as refused:
+        with pytest.raises(Problem, match=f"resubmit={state.resubmit_token}") as refused:
             require_retryable(state, body)
+        assert refused.value.more == {"resubmit": state.resubmit_token}
         for each in free:
             assert each.sentence.replace("NAME", "it") in str(refused.value.detail)
     if Action.COLLECT in remedies:
@@ -578,9 +579,6 @@ async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.
     assert place.posts == 1
 
 
-# The message is the only source of the token.
-
-
 async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the history nor the adopted request can be read; both errors are long."""
     (each,) = [
@@ -601,16 +599,15 @@ async def test_long_words_of_a_provider_do_not_cut_the_advice(monkeypatch: pytes
     await place.until(lambda: "is not adopted" in (place.world.status(place.kind).message or ""))
     item = place.item()
     assert retrying.retry(item, place.world.now).ask
-    assert in_message(item, "contentgen.dev/resubmit") == item.facts.token, "the admission policy takes the first"
+    assert (item.status.message or "").endswith(f"contentgen.dev/resubmit={item.facts.token}")
 
 
-def test_a_token_in_the_words_of_others_is_not_taken() -> None:
-    message = (
-        "fal may have been paid, but its history cannot be read (contentgen.dev/resubmit=0badcafe); "
-        f"then {advice.adopt_advice()}, or {advice.resubmit_advice('1a2b3c4d')}"
-    )
-    assert advice.resubmit_token("SubmissionUnknown", message) == "1a2b3c4d"
-    assert advice.resubmit_token("Failed", message) is None
+@pytest.mark.parametrize("token", [None, "0badcafe"])
+def test_the_token_is_a_field_of_the_status(token: str | None) -> None:
+    """Regression: it was read in the message, which repeats the words of providers."""
+    status = {"message": "allow another payment with contentgen.dev/resubmit=ffff", "run": {"resubmitToken": token}}
+    assert advice.Facts.parse(status | {"phase": "SubmissionUnknown"}).token == token
+    assert advice.Facts.parse(status | {"phase": "Failed"}).token is None
 
 
 # Advice in the list of orphans

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contentgen_contract.advice import remedies
-from contentgen_contract.advice.job_state import State, state_of_resource
+from contentgen_contract.advice.job_state import JobState, State, state_of_resource
 from contentgen_contract.annotations.approve_run import approval_of, rejection_of
 from contentgen_contract.names import (
     CANCEL_ANNOTATION,
@@ -29,7 +29,7 @@ from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Authorizer, Verb
 from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.problems import Problem
-from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Resumed
+from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Resumed, ViewedAction
 from contentgen_gateway.services.changes.editable_job import EditableJob, EditableJobs, annotated
 from contentgen_gateway.services.run_state import (
     Estimate,
@@ -44,8 +44,6 @@ from contentgen_gateway.services.run_state import (
     require_resubmit_token,
     require_retryable,
     require_waiting,
-    resubmit_token,
-    with_http_requests,
 )
 from contentgen_runtime.clock import Clock
 from contentgen_runtime.kube import Body
@@ -104,7 +102,7 @@ class JobActions:
             await asyncio.sleep(_POLL_SECONDS)
             body = _require_resource(job, await self.jobs.resource(job))
             state = JobRunState.parse(body)
-        return _outcome(job, state, _state(body))
+        return _outcome(job, state, state_of_resource(body))
 
     async def run_again(
         self,
@@ -134,7 +132,7 @@ class JobActions:
         job = await self._load_payable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
         state = JobRunState.parse(body)
-        token, facts = resubmit_token(state), remedies.Facts.parse(body.get("status") or {})
+        token, facts = state.resubmit_token, remedies.Facts.parse(body.get("status") or {})
         free = remedies.free_advice_lines(facts, body["metadata"]["name"])
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)
@@ -254,14 +252,15 @@ def _state(body: Body) -> State:
     return state_of_resource(body).state
 
 
-def _outcome(job: EditableJob, state: JobRunState, now: State) -> Cancelled:
+def _outcome(job: EditableJob, state: JobRunState, now: JobState) -> Cancelled:
     return Cancelled(
         job_id=job.job_id,
-        state=now,
+        state=now.state,
         status=state.legacy_status,
         phase=state.phase,
         reason=state.reason,
-        message=with_http_requests(state.message, job.job_id),
+        message=state.message,
+        actions=[ViewedAction.of(each) for each in now.actions],
         billed=_billed(state),
     )
 

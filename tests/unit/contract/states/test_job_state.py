@@ -65,7 +65,7 @@ def named(annotations: dict[str, str]) -> dict[str, str]:
 APPROVED = {"approve": "1-0.28", "approved-by": "ann"}
 MADE = {"versions": [{"version": 1}]}
 WAITING = {"approval": {"amount": "0.28"}}
-TOKEN = {"message": "allow another payment with the annotation contentgen.dev/resubmit=ab12"}
+TOKEN = {"resubmitToken": "ab12"}
 FREE, ONCE, PAYS, TWICE = Costs.FREE, Costs.ONCE, Costs.PAYS, Costs.MAY_PAY_TWICE
 
 TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
@@ -181,7 +181,7 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         "running-again", "Running again (version 3)", "The provider works on the request.", {"cancel": FREE},
     ),
     "lost-reply": (
-        resource("SubmissionUnknown", "SubmissionUnknown", {"sentAt": "2026-11-21T00:00:00Z"}, status=TOKEN),
+        resource("SubmissionUnknown", "SubmissionUnknown", {"sentAt": "2026-11-21T00:00:00Z"} | TOKEN),
         "needs-person", "Payment unknown", "", {"resubmit": TWICE, "cancel": FREE},
     ),
     "lost-reply-searched": (
@@ -189,7 +189,7 @@ TABLE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Costs]]] = {
         "waiting", "Looking for request", "", {"cancel": FREE},
     ),
     "stores": (
-        resource("SubmissionUnknown", "StoresDisagree", status=TOKEN),
+        resource("SubmissionUnknown", "StoresDisagree", TOKEN),
         "needs-person", "Stores disagree", "", {"resubmit": TWICE, "cancel": FREE},
     ),
     "completed": (

@@ -144,12 +144,14 @@ async def test_what_cannot_be_run_again_says_why(world: WritableWorld, state: Re
 
 
 async def test_a_lost_request_is_sent_again_by_its_own_word_alone(world: WritableWorld) -> None:
-    unknown = status("SubmissionUnknown").model_copy(
-        update={"message": "allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"}
-    )
-    job = there(world, unknown)
-    assert "resubmit=0a1b2c3d" in (await post(world, f"/api/jobs/{job}/retry")).json()["detail"]
-    assert (await post(world, f"/api/jobs/{job}/retry", resubmit="ffff")).status_code == 422
+    unknown = status("SubmissionUnknown")
+    assert unknown.run is not None
+    run = unknown.run.model_copy(update={"resubmit_token": "0a1b2c3d"})
+    job = there(world, unknown.model_copy(update={"run": run, "message": "contentgen.dev/resubmit=ffff"}))
+    for code, asked in ((409, {}), (422, {"resubmit": "ffff"})):
+        refused = await post(world, f"/api/jobs/{job}/retry", **asked)
+        assert (refused.status_code, refused.json()["resubmit"]) == (code, "0a1b2c3d")
+        assert "resubmit=0a1b2c3d" in refused.json()["detail"]
     assert (await post(world, f"/api/jobs/{job}/retry", resubmit="0a1b2c3d")).status_code == 202
     assert annotations(world)[RESUBMIT_ANNOTATION] == "0a1b2c3d"
 

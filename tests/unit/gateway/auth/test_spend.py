@@ -25,7 +25,7 @@ LORA = Kind.LORA_TRAINING
 AT: Place = ("red", LORA.plural, "job-1")
 PLAIN = ("get", "list", "create", "patch", "delete")
 COST = {"estimated": "2.00", "actual": "2.40", "currency": "USD", "source": "prices of 2026-11", "display": "$2.40"}
-LOST = "its reply was lost; allow another payment with the annotation contentgen.dev/resubmit=0a1b2c3d"
+TOKEN = "0a1b2c3d"
 
 
 class Api(ClusterApi):
@@ -50,8 +50,8 @@ def world() -> World:
 
 
 def there(world: World, phase: str = "Completed", reason: str = "Completed", number: int = 1, **more: Any) -> str:
-    """Job with its resource; `more` are fields of the status, `spec` of the spec."""
-    spec = more.pop("spec", {})
+    """Job with its resource; `more` are fields of the status, `spec` of the spec, `token` the one to resubmit."""
+    spec, token = more.pop("spec", {}), more.pop("token", None)
     run = {
         "number": number,
         "version": 1,
@@ -59,6 +59,7 @@ def there(world: World, phase: str = "Completed", reason: str = "Completed", num
         "generation": 1,
         "spec": {},
         "startedAt": "2026-11-21T00:00:00Z",
+        "resubmitToken": token,
     }
     status = {"phase": phase, "reason": reason, "run": run, "cost": COST, "observedGeneration": 1} | more
     job = world.job(1)
@@ -91,7 +92,7 @@ def fields(page: httpx.Response, action: str) -> dict[str, str]:
     ("status", "query", "annotation"),
     [
         ({}, {}, RERUN_ANNOTATION),
-        ({"phase": "SubmissionUnknown", "message": LOST}, {"resubmit": "0a1b2c3d"}, RESUBMIT_ANNOTATION),
+        ({"phase": "SubmissionUnknown", "token": TOKEN}, {"resubmit": TOKEN}, RESUBMIT_ANNOTATION),
     ],
 )
 async def test_what_pays_needs_the_verb_spend(
@@ -214,7 +215,7 @@ async def test_a_request_that_failed_at_the_provider_has_no_result_to_fetch(worl
 
 
 async def test_the_question_after_a_restored_mongodb_is_not_that_of_a_lost_reply(world: World) -> None:
-    job = there(world, "SubmissionUnknown", "StoresDisagree", message=LOST)
+    job = there(world, "SubmissionUnknown", "StoresDisagree", token=TOKEN)
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}/retry")).text
     assert "Restore MongoDB" in page
@@ -226,7 +227,7 @@ async def test_the_question_after_a_restored_mongodb_is_not_that_of_a_lost_reply
 
 @pytest.mark.parametrize("given", ["true", "ffff", "", "0A1B2C3D", "0a1b2c3d "])
 async def test_a_resubmit_that_names_no_purchase_is_refused_with_the_right_one(world: World, given: str) -> None:
-    job = there(world, "SubmissionUnknown", message=LOST)
+    job = there(world, "SubmissionUnknown", token=TOKEN)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/retry", params={"resubmit": given})
     assert (answer.status_code, world.api.written) == (422, [])
@@ -235,7 +236,7 @@ async def test_a_resubmit_that_names_no_purchase_is_refused_with_the_right_one(w
 
 
 async def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(world: World) -> None:
-    job = there(world, "SubmissionUnknown", "StoresDisagree", message=LOST)
+    job = there(world, "SubmissionUnknown", "StoresDisagree", token=TOKEN)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/retry")
     assert (answer.status_code, world.api.written) == (409, [])
@@ -318,7 +319,7 @@ async def test_an_answer_to_an_old_question_pays_nothing(world: World) -> None:
 
 
 async def test_a_lost_request_is_asked_about_with_its_risk(world: World) -> None:
-    job = there(world, "SubmissionUnknown", "SubmissionUnknown", message=LOST)
+    job = there(world, "SubmissionUnknown", "SubmissionUnknown", token=TOKEN)
     world.database["jobs"].update_one({"jobId": job}, {"$set": {"phase": "SubmissionUnknown", "status": "processing"}})
     async with browser(world) as ann:
         assert f'href="/jobs/{job}/retry"' in (await ann.get(f"/jobs/{job}")).text

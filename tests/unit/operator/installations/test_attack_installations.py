@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
@@ -28,7 +27,7 @@ from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.api_server import rejection
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.installations import BATCH, Installations
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 IMAGE = Kind.IMAGE_GENERATION
 HEIR = "1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a02"
@@ -216,8 +215,8 @@ async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_onc
     status = first.status(Kind.TRANSCRIPTION)
     assert (status.phase, status.reason) == (Phase.SUBMISSION_UNKNOWN, Reason.STORES_DISAGREE)
     assert (len(first.provider.posts), len(second.provider.posts)) == (0, 0)
-    (token,) = re.findall(r"contentgen\.dev/resubmit=([0-9a-f]+)", str(status.message))
-    first.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION], **{RESUBMIT_ANNOTATION: token})
+    allowed = {RESUBMIT_ANNOTATION: resubmit_token(status)}
+    first.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION], **allowed)
     await first.finish(Kind.TRANSCRIPTION)
     assert first.status(Kind.TRANSCRIPTION).phase is Phase.COMPLETED
     assert (len(first.provider.posts), len(second.provider.posts)) == (1, 0)

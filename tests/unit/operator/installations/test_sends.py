@@ -17,7 +17,7 @@ from contentgen_operator.state.sends import LastSend, Send, SendEnd, SendEnding,
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.sends import SendObjects
 from contentgen_runtime.kube import Conflict
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 IMAGES = Kind.IMAGE_GENERATION
@@ -191,7 +191,7 @@ async def _abandoned(world: World) -> str:
     try:
         for _ in range(4):
             await world.step(IMAGES)
-        token = (world.status(IMAGES).message or "").rpartition("=")[2]
+        token = resubmit_token(world.status(IMAGES))
         world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
         for _ in range(3):
             await world.step(IMAGES)

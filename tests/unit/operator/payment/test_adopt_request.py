@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import ADOPT_ANNOTATION, Kind, Phase
 from contentgen_operator.state.provider_requests import Found, Search
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World, Writes, resubmit_token
 
 IMAGES = Kind.IMAGE_GENERATION
 
@@ -121,14 +121,14 @@ async def test_what_does_not_match_is_told_and_nothing_is_adopted(
         return await verify(search, request_id)
 
     monkeypatch.setattr(world.provider, "verify", noted)
-    token = (world.status(IMAGES).message or "").rpartition("=")[2]
+    token = resubmit_token(world.status(IMAGES))
     name(world, IMAGES, given)
     for _ in range(3):
         await world.step(IMAGES)
     status = world.status(IMAGES)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
     assert f"is not adopted: {told}" in (status.message or "")
-    assert (status.message or "").rpartition("=")[2] == token
+    assert resubmit_token(status) == token
     assert (status.message or "").count("contentgen.dev/resubmit=") == 1
     assert purchases(world)[0].get("requestId") is None
     assert len(world.provider.posts) == 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import RESUBMIT_ANNOTATION, Kind, Phase, Reason
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 IMAGES = Kind.IMAGE_GENERATION
@@ -77,7 +77,7 @@ async def test_a_person_may_pay_although_a_purchase_is_lost(monkeypatch: pytest.
     world.kube.apply(IMAGES, EDITED)
     for _ in range(6):
         await world.step(IMAGES)
-    token = (world.status(IMAGES).message or "").rpartition("=")[2]
+    token = resubmit_token(world.status(IMAGES))
     world.kube.apply(IMAGES, EDITED, **{RESUBMIT_ANNOTATION: token})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 3

@@ -15,7 +15,7 @@ from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.observed import ResourceRef, is_settled
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_runtime.kube import Conflict
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 LATER_UID = "5d0b4c1e-3f66-4b7a-8f0d-6f2a8a1b0c02"
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
@@ -317,13 +317,35 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for
 # Requests that a person has replaced
 
 
+async def test_a_token_that_others_write_into_the_status_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator compares the annotation with the purchase, and replaces the field."""
+    world = World(monkeypatch, Writes())
+    world.provider.find = nothing_found  # type: ignore[method-assign]
+    await lost(world, IMAGES)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.SUBMISSION_UNKNOWN)
+    token = resubmit_token(world.status(IMAGES))
+    world.kube.resources[IMAGES, "it"]["status"]["run"]["resubmitToken"] = "0badcafe"
+    world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: "0badcafe"})
+    assert await follow(world, IMAGES, lambda: resubmit_token(world.status(IMAGES)) == token)
+    assert (purchases(world)[0].get("step"), len(world.provider.posts)) == ("sending", 1)
+
+
+async def test_the_status_has_a_token_while_the_purchase_waits_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await resubmitted(world, IMAGES)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
+    waits = [(each.reason == Reason.SUBMISSION_UNKNOWN, each.run) for each in world.kube.statuses]
+    assert {waits for waits, run in waits if run is not None and run.resubmit_token} == {True}
+    assert all(run is not None and run.resubmit_token for waits, run in waits if waits)
+
+
 async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
     """Send a POST whose reply is lost and which is not found, and permit another payment."""
     find = world.provider.find
     world.provider.find = nothing_found  # type: ignore[method-assign]
     await lost(world, kind, **spec)
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.SUBMISSION_UNKNOWN)
-    token = (world.status(kind).message or "").rpartition("=")[2]
+    token = resubmit_token(world.status(kind))
     world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
     assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
     world.provider.find = find  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ from contentgen_operator.state.provider_requests import UNKNOWN, Found, RequestS
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.store_errors import NotDeleted
-from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -439,7 +439,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         assert len(world.provider.posts) == 1
         assert world.status(IMAGES).reason == "SubmissionUnknown"
         monkeypatch.setattr(world.provider, "find", nothing_found)
-        token = (world.status(IMAGES).message or "").rpartition("=")[2]
+        token = resubmit_token(world.status(IMAGES))
         world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
         await world.step(IMAGES)
         for _ in range(10):
@@ -457,7 +457,7 @@ async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once
     world.database["ledger"].delete_many({})
     monkeypatch.setattr(world.provider, "find", nothing_found)
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
-    token = (status.message or "").rpartition("=")[2]
+    token = resubmit_token(status)
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
     assert_complete(world, await world.finish(IMAGES))
     await world.until_gone(IMAGES)
@@ -473,7 +473,7 @@ async def unknown(world: World, kind: Kind) -> str:
     """Run until the purchase is not found. Returns the token by which a person permits another payment."""
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
-    return (status.message or "").rpartition("=")[2]
+    return resubmit_token(status)
 
 
 async def test_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt(

@@ -19,7 +19,7 @@ from contentgen_contract.resources.prices import USD, Price, PriceLookup, Unit
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.provider_requests import Found
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -318,7 +318,7 @@ async def test_a_request_that_is_sent_again_needs_an_approval_of_its_own(monkeyp
     world.provider.lose_replies = {1}
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
     lost = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
-    token = (lost.message or "").split(f"{RESUBMIT_ANNOTATION}=")[1][:8]
+    token = resubmit_token(lost)
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1), **{RESUBMIT_ANNOTATION: token})
     status = await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
     assert "no other attempt is paid before" in (status.message or "")

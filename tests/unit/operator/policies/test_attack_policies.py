@@ -18,7 +18,7 @@ from contentgen_contract.names import (
 from contentgen_operator.queues.circuit_breaker import FAILURES
 from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.provider_requests import Found, Search
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -123,8 +123,7 @@ async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monke
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", never)
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    message = (await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)).message or ""
-    token = message.split(f"{RESUBMIT_ANNOTATION}=")[1][:8]
+    token = resubmit_token(await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN))
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
     await steps(world, 6)
     await world.keep_budgets(thorough=True)

@@ -20,7 +20,7 @@ from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
 from contentgen_operator.state.provider_requests import Found
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_simulation.budget_world import IMAGES, ONE, BudgetWorld, budget_of
-from contentgen_simulation.world import SPECS, Crash
+from contentgen_simulation.world import SPECS, Crash, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -109,7 +109,7 @@ def adopt(world: BudgetWorld) -> None:
 
 
 def resubmit(world: BudgetWorld) -> None:
-    token = (world.status(IMAGES, "a").message or "").rpartition("=")[2]
+    token = resubmit_token(world.status(IMAGES, "a"))
     apply(world, "a", **{RESUBMIT_ANNOTATION: token})
 
 

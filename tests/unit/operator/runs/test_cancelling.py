@@ -6,7 +6,7 @@ from contentgen_contract.names import CANCEL_ANNOTATION, FINALIZER, RERUN_ANNOTA
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.provider_requests import UNKNOWN, Found, RequestState, RequestView, Search
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -218,7 +218,7 @@ async def test_one_that_is_never_found_may_be_billed_and_is_not_sent_again_whate
     world.provider.find = nothing  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
-    token = (status.message or "").rpartition("=")[2]
+    token = resubmit_token(status)
     status = await cancelled(world, IMAGES, **{"contentgen.dev/resubmit": token})
     assert ended(status) == (Phase.FAILED, "Cancelled", None)
     assert "may have been paid" in (status.message or "")

@@ -15,7 +15,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_runtime.kube import Conflict
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -80,7 +80,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> 
     if status.phase is Phase.SUBMISSION_UNKNOWN:
         assert world.provider.posts == []
         assert status.message is not None
-        world.kube.apply(kind, SPECS[kind], **{"contentgen.dev/resubmit": status.message.rpartition("=")[2]})
+        world.kube.apply(kind, SPECS[kind], **{"contentgen.dev/resubmit": resubmit_token(status)})
         status = await world.finish(kind)
     await world.settle(kind)
     return world, world.kube.resources[kind, "it"]["status"]
@@ -217,7 +217,7 @@ async def test_an_old_resubmit_annotation_pays_for_no_later_run(monkeypatch: pyt
     world.kube.apply(kind, SPECS[kind])
     status = await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
     assert status.message is not None
-    token = status.message.rpartition("=")[2]
+    token = resubmit_token(status)
     annotations = {"contentgen.dev/resubmit": token}
     world.kube.apply(kind, SPECS[kind], **annotations)
     assert (await world.finish(kind)).phase is Phase.COMPLETED

@@ -33,6 +33,7 @@ from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.state.runs import wants_new_run
+from contentgen_simulation.world import resubmit_token
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
@@ -696,12 +697,11 @@ def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind:
     plan = decide(resource(kind, status), seen, NOW, POLICY)
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    message = plan.status.message or ""
-    assert "request r1" in message
+    assert "request r1" in (plan.status.message or "")
     assert plan.again_seconds
     restored = Observation(provider_configured=True, purchase=purchase(kind, PurchaseState.SUBMITTED))
     assert decide(resource(kind, plan.status), restored, NOW, POLICY).status.phase is Phase.PROCESSING
-    allowed = {"contentgen.dev/resubmit": message.rpartition("=")[2]}
+    allowed = {"contentgen.dev/resubmit": resubmit_token(plan.status)}
     again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, POLICY)
     assert again.status.run is not None
     assert (again.status.run.paid_attempt, again.status.run.request_id) == (2, None)
@@ -874,7 +874,7 @@ def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_t
 
 def test_a_person_may_ask_for_that_very_purchase_again() -> None:
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
-    token = (bought(IMAGES, lost).status.message or "").rpartition("=")[2]
+    token = resubmit_token(bought(IMAGES, lost).status)
     plan = bought(IMAGES, lost, annotations={"contentgen.dev/resubmit": token})
     assert plan.status.run is not None
     assert plan.status.run.paid_attempt == 2
@@ -902,7 +902,7 @@ def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
     seen = Observation(purchase=lost)
-    token = (decide(resource(kind, unknown), seen, NOW, POLICY).status.message or "").rpartition("=")[2]
+    token = resubmit_token(decide(resource(kind, unknown), seen, NOW, POLICY).status)
     asked = {"contentgen.dev/resubmit": token}
     plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, POLICY)
     expected = (Phase.SUBMITTING, Reason.SUBMITTING) if prepared else (Phase.PREPARING, Reason.PREPARING)

@@ -18,7 +18,7 @@ from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
-from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -123,7 +123,7 @@ def document(world: World) -> dict[str, Any]:
 
 
 def token(world: World, kind: Kind) -> str:
-    return (world.status(kind).message or "").rpartition("=")[2]
+    return resubmit_token(world.status(kind))
 
 
 # Restored stores

@@ -22,7 +22,7 @@ from contentgen_simulation.tenancy import (
     recreated,
     states,
 )
-from contentgen_simulation.world import SPECS, UID, World
+from contentgen_simulation.world import SPECS, UID, World, resubmit_token
 
 DOG = PICTURE | {"prompt": "jf and a dog"}
 
@@ -96,7 +96,7 @@ async def test_after_a_resubmit_who_applies_again_gets_the_files_of_the_next_att
 
     world.provider.find = nothing  # type: ignore[method-assign]
     status = await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN)
-    token = (status.message or "").rpartition(f"{RESUBMIT_ANNOTATION}=")[2].split()[0].strip(";,.")
+    token = resubmit_token(status)
     world.kube.apply(IMAGES, spec, **{RESUBMIT_ANNOTATION: token})
     done = await world.finish(IMAGES)
     assert (done.phase, len(world.provider.posts)) == (Phase.COMPLETED, 3)

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import (
     ACCOUNT_LABEL,
     ADOPT_ANNOTATION,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_TOKEN = re.compile(r"contentgen\.dev/resubmit=([0-9a-f]+)")
 _COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
 _OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _EDIT_SECONDS = 400.0  # after which an edit must be observed
@@ -91,18 +91,18 @@ class Actions:
             self._annotate(who, CANCEL_ANNOTATION, str(run["number"]))
 
     def resubmit(self, who: int) -> None:
-        """Allow another payment, as the message of SubmissionUnknown says."""
+        """Allow another payment, as the status of SubmissionUnknown says."""
         body = self._world.body_of(who) or {}
-        found = _TOKEN.search(str(body.get("status", {}).get("message")))
-        if found is None:
+        token = Facts.parse(body.get("status") or {}).token
+        if token is None:
             return
-        if self._annotations[who].get(RESUBMIT_ANNOTATION) != found[1]:
+        if self._annotations[who].get(RESUBMIT_ANNOTATION) != token:
             status = body["status"]
             groups = {self._group_of(who, status["run"]["spec"])}
             if status["reason"] == Reason.STORES_DISAGREE:  # nothing was paid since, says the person: in no spelling
                 groups |= {each.group for each in self._world.provider.posts if each.ref.uid == body["metadata"]["uid"]}
             self._world.resubmitted.update(groups)
-        self._annotate(who, RESUBMIT_ANNOTATION, found[1])
+        self._annotate(who, RESUBMIT_ANNOTATION, token)
 
     def adopt(self, who: int) -> None:
         """Adopt the lost request from the provider's dashboard, or the newest other one if it is not listed."""
