@@ -29,6 +29,7 @@ from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStat
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
+from contentgen_operator.decide.status import with_actions
 from contentgen_operator.finished_jobs import FinishedJobs, Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
@@ -698,6 +699,7 @@ class Actor:
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
         """Write the status. Raises Conflict if the resource was changed since it was observed."""
+        status = with_actions(resource, status)
         if status == resource.status and not resource.repaired:
             return
         ref = resource.ref

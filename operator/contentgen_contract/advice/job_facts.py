@@ -12,7 +12,15 @@ from typing import Any, Self, TypeVar
 from contentgen_contract.advice import remedies
 from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.annotations.collect_again import requests_collect
-from contentgen_contract.names import COLLECT_ANNOTATION, Phase, Reason, Step, Verdict
+from contentgen_contract.names import (
+    APPROVE_ANNOTATION,
+    COLLECT_ANNOTATION,
+    REJECT_ANNOTATION,
+    Phase,
+    Reason,
+    Step,
+    Verdict,
+)
 from contentgen_contract.resources.parsing import ResourceBody
 
 _Name = TypeVar("_Name", bound=StrEnum)
@@ -51,6 +59,8 @@ class JobFacts:
     request: UserRequest | None = None
     unread: bool = False  # a change of the spec that the operator has not read
     amount: str | None = None  # that an approval of the run names
+    approve: str = ""  # value of the annotation, which may have no effect
+    reject: str = ""
 
     @classmethod
     def of_resource(cls, body: Mapping[str, Any]) -> Self:
@@ -68,6 +78,8 @@ class JobFacts:
             request=_request(given, paid),
             unread=isinstance(observed, int) and observed < given.metadata.generation,
             amount=run.approval_amount if run else None,
+            approve=given.metadata.annotations.get(APPROVE_ANNOTATION, ""),
+            reject=given.metadata.annotations.get(REJECT_ANNOTATION, ""),
         )
 
     @classmethod

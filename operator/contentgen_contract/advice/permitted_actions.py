@@ -10,8 +10,19 @@ from enum import StrEnum
 from contentgen_contract.advice import remedies
 from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.reasons import Action, Costs
+from contentgen_contract.annotations.approve_run import unused_value
 from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
-from contentgen_contract.names import Phase, Reason
+from contentgen_contract.names import (
+    APPROVE_ANNOTATION,
+    CANCEL_ANNOTATION,
+    COLLECT_ANNOTATION,
+    REJECT_ANNOTATION,
+    RERUN_ANNOTATION,
+    RESUBMIT_ANNOTATION,
+    Phase,
+    Reason,
+)
+from contentgen_contract.resources.status import ActionStatus
 
 
 class Does(StrEnum):
@@ -47,6 +58,14 @@ _RIGHTS = {
     Does.RESUBMIT: (Right.PATCH, Right.SPEND),
     Does.DELETE: (Right.PATCH, Right.DELETE),
 }
+_ANNOTATIONS = {
+    Does.APPROVE: APPROVE_ANNOTATION,
+    Does.REJECT: REJECT_ANNOTATION,
+    Does.CANCEL: CANCEL_ANNOTATION,
+    Does.COLLECT: COLLECT_ANNOTATION,
+    Does.RETRY: RERUN_ANNOTATION,
+    Does.RESUBMIT: RESUBMIT_ANNOTATION,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,36 @@ def permitted_actions(facts: JobFacts) -> tuple[PermittedAction, ...]:
     return (*on_runs, PermittedAction(Does.EDIT), PermittedAction(Does.SHARE), PermittedAction(Does.DELETE))
 
 
+def status_actions(facts: JobFacts) -> tuple[ActionStatus, ...]:
+    """Permitted actions on the runs, for `status.actions`; none for a resource that is being deleted."""
+    return tuple(
+        ActionStatus(
+            verb=each.does,
+            annotation=_ANNOTATIONS.get(each.does),
+            value=_value(each.does, facts),
+            rights=tuple(each.rights),
+            pays=each.pays,
+        )
+        for each in (() if facts.deleting else _on_runs(facts))
+    )
+
+
+def _value(does: Does, facts: JobFacts) -> str | None:
+    """Value of the action's annotation that has an effect now; None: any new one, or the action has no annotation."""
+    match does:
+        case Does.APPROVE:
+            return unused_value(f"{facts.paid.number}-{facts.amount}", facts.approve)
+        case Does.REJECT:
+            return unused_value(str(facts.paid.number), facts.reject)
+        case Does.CANCEL:
+            return str(_run_to_cancel(facts))
+        case Does.COLLECT:
+            return remedies.collect_value(facts.paid)
+        case Does.RESUBMIT:
+            return facts.paid.token
+    return None
+
+
 def _on_runs(facts: JobFacts) -> Iterator[PermittedAction]:
     if facts.suspended:
         pays = facts.request is UserRequest.RUN or not (facts.ended or facts.paid.sent)
@@ -87,7 +136,7 @@ def _on_runs(facts: JobFacts) -> Iterator[PermittedAction]:
     if facts.paid.token is not None:
         yield PermittedAction(Does.RESUBMIT, Costs.MAY_PAY_TWICE)
     yield from _another_run(facts)
-    if _cancellable(facts):
+    if _run_to_cancel(facts) is not None:
         yield PermittedAction(Does.CANCEL)
 
 
@@ -110,9 +159,10 @@ def _has_result(paid: remedies.Facts) -> bool:
     return (helps or paid.incomplete) and not remedies.collect_obstacle(paid)
 
 
-def _cancellable(facts: JobFacts) -> bool:
+def _run_to_cancel(facts: JobFacts) -> int | None:
+    """Number of the run that a cancellation names; None: it is too late, or none is under way."""
+    asked_again = facts.request is UserRequest.RUN
     try:
-        run_to_cancel(facts.phase, facts.reason, facts.paid.number, asked_again=facts.request is UserRequest.RUN)
+        return run_to_cancel(facts.phase, facts.reason, facts.paid.number, asked_again=asked_again)
     except CannotCancel:
-        return False
-    return True
+        return None

@@ -102,6 +102,14 @@ def _annotations(
     return {name: value if present.get(name) is None else f"{value}-{token}", other: None, APPROVED_BY_ANNOTATION: by}
 
 
+def unused_value(value: str, present: str) -> str:
+    """The value, with a suffix if the annotation has it already: it has lapsed then. `present`: empty if not set."""
+    if present != value and not present.startswith(f"{value}-"):
+        return value
+    count = present[len(value) + 1 :]
+    return f"{value}-{int(count) + 1 if re.fullmatch('[0-9]{1,9}', count) else 2}"
+
+
 _OTHER = {Verdict.APPROVED: Verdict.REJECTED, Verdict.REJECTED: Verdict.APPROVED}
 
 

@@ -32,6 +32,7 @@ MAX_VERSIONS = 50
 MAX_FILES = 64
 MAX_LOG = 4096  # characters
 MAX_LOGS = 4  # attempts
+MAX_ACTIONS = 16
 
 
 def clean_message(text: str) -> str:
@@ -283,6 +284,29 @@ class VersionStatus(Value):
     facts: dict[str, Any] = Field(default_factory=dict, description="Facts about the outputs.")
 
 
+class ActionStatus(Value):
+    """An action on the runs of the resource. Verbs and rights are no enumerations: a newer release may have others."""
+
+    verb: str = Field(
+        max_length=16,
+        description="Name of the action, as in the API's paths: approve, reject, resume, cancel, collect, pay, retry "
+        "or resubmit. resume clears spec.suspend, and pay removes spec.dryRun; the others are annotations.",
+    )
+    annotation: str | None = Field(
+        None, max_length=64, description="Annotation that asks for the action; absent for resume and pay."
+    )
+    value: str | None = Field(
+        None,
+        max_length=64,
+        description="Value of the annotation that has an effect now; absent if any new value has one. approve and "
+        "reject also need contentgen.dev/approved-by.",
+    )
+    rights: tuple[Annotated[str, Field(max_length=16)], ...] = Field(
+        (), max_length=4, description="Verbs of an RBAC rule on the resource that the action needs, all of them."
+    )
+    pays: bool = Field(False, description="Whether a payment follows.")
+
+
 class ResourceStatus(Value):
     """State of the resource; only the operator writes it."""
 
@@ -296,7 +320,13 @@ class ResourceStatus(Value):
     progress: int = Field(0, ge=0, le=100, description="Progress of the run in percent.")
     stage: Step | None = Field(None, description="Current step.")
     reason: str | None = Field(None, max_length=64, description="Reason of the phase; see docs/reference/reasons.md.")
-    message: Message | None = Field(None, description="The reason in a sentence.")
+    message: Message | None = Field(None, description="The reason in a sentence, for people; no program reads it.")
+    actions: tuple[ActionStatus, ...] = Field(
+        (),
+        max_length=MAX_ACTIONS,
+        description="Actions on the runs that the status permits. As of its write: void while metadata.generation is "
+        "newer than observedGeneration, and during a deletion.",
+    )
     estimated_completion_time: Instant | None = Field(None, description="Estimated end of the run.")
     start_time: Instant | None = Field(None, description="Start of the run.")
     completion_time: Instant | None = Field(None, description="End of the run.")

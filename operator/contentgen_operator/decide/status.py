@@ -5,9 +5,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
+from contentgen_contract.advice.job_facts import JobFacts
+from contentgen_contract.advice.permitted_actions import status_actions
+from contentgen_contract.names import COLLECT_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason, Step, progress_at
 from contentgen_contract.resources.prices import format_dollars
-from contentgen_contract.resources.status import CollectStatus, Cost, ResourceStatus, RunStatus, clean_message
+from contentgen_contract.resources.status import (
+    CollectStatus,
+    Cost,
+    ResourceStatus,
+    RunStatus,
+    clean_message,
+    dump_status,
+)
 from contentgen_contract.texts import bare_urls
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
@@ -32,6 +41,18 @@ _OPEN = (PurchaseState.INTENT, PurchaseState.SUBMITTED)
 _EACH_ATTEMPT = (Reason.RETRYING, Reason.COLLECTING, Reason.POD_NOT_STARTED)
 _AT_WORK = (Phase.PREPARING, Phase.SUBMITTING, Phase.PROCESSING, Phase.COLLECTING)
 _WITHOUT_RESULT = (PurchaseState.FAILED, PurchaseState.CANCELLED)  # never adopted
+
+
+def with_actions(resource: Resource, status: ResourceStatus) -> ResourceStatus:
+    """The status with the actions that it permits on the resource as it was read."""
+    requests = {RERUN_ANNOTATION: resource.rerun, COLLECT_ANNOTATION: resource.collect}
+    metadata = {
+        "generation": resource.generation,
+        "deletionTimestamp": resource.deleted_at.isoformat() if resource.deleted_at is not None else None,
+        "annotations": {**requests, **resource.verdict_annotations},
+    }
+    body = {"metadata": metadata, "spec": resource.spec, "status": dump_status(status)}
+    return status.model_copy(update={"actions": status_actions(JobFacts.of_resource(body))})
 
 
 def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> ResourceStatus:

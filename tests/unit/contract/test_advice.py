@@ -14,6 +14,7 @@ from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
 from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice.permitted_actions import status_actions
 from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy, When
 from contentgen_contract.names import ACCOUNT_LABEL, APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
@@ -59,9 +60,12 @@ def annotations(change: dict[str, Any]) -> dict[str, str]:
 
 
 def in_message(item: Item, name: str) -> str:
+    """Value of an annotation in the message, which is the one in `status.actions`."""
     found = re.search(rf"{re.escape(name)}=(\S+)", item.status.message or "")
     assert found, item.status.message
-    return found[1].rstrip(",;.")
+    value = found[1].rstrip(",;.")
+    assert [each.value for each in item.status.actions if each.annotation == name] == [value]
+    return value
 
 
 async def repair(place: ScenarioPlace, _: Remedy) -> None:
@@ -222,6 +226,7 @@ def assert_messages_agree(place: ScenarioPlace, remedies: dict[Action, Remedy]) 
 def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Action, Remedy]) -> None:
     """The plugin's `why` and the gateway's refusals give the same advice."""
     item, body = place.item(), place.world.kube.resources[place.kind, "it"]
+    assert item.status.actions == status_actions(item.job), "the status has the actions of the resource"
     told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
     assert list(do)[-len(remedies) :] == [

@@ -237,6 +237,7 @@ def test_an_empty_status_has_no_nulls() -> None:
     assert dump_status(ResourceStatus()) == {
         "observedGeneration": -1,
         "progress": 0,
+        "actions": [],
         "conditions": [],
         "versions": [],
     }

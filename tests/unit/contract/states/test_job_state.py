@@ -18,11 +18,12 @@ from contentgen_contract.advice.job_state import (
     state_of_record,
     state_of_resource,
 )
-from contentgen_contract.advice.permitted_actions import Does, Right
+from contentgen_contract.advice.permitted_actions import Does, Right, permitted_actions, status_actions
 from contentgen_contract.advice.reasons import REASONS, Costs
 from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.names import FINAL_PHASES, Phase, Reason
 from contentgen_contract.resources.queue_position import QueuePosition
+from contentgen_contract.resources.status import MAX_ACTIONS
 
 ENDS = frozenset(Reason) - WAITS.keys() - frozenset(AT_WORK)
 ALWAYS = ("edit", "share", "delete")
@@ -327,8 +328,51 @@ def test_rights_and_payments_of_actions() -> None:
 
 
 def test_nothing_is_permitted_during_a_deletion() -> None:
-    found = state_of_resource(resource("Processing", "Processing", deleting=True))
+    body = resource("Processing", "Processing", deleting=True)
+    found = state_of_resource(body)
     assert (found.actions, found.sentence) == ((), "It is being deleted.")
+    assert status_actions(JobFacts.of_resource(body)) == ()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_actions_of_the_status_are_those_on_runs(name: str) -> None:
+    facts = JobFacts.of_resource(TABLE[name][0])
+    written = {each.verb: (each.rights, each.pays) for each in status_actions(facts)}
+    permitted = {each.does: (each.rights, each.pays) for each in permitted_actions(facts) if each.does not in ALWAYS}
+    assert written == permitted
+    assert len(permitted) <= MAX_ACTIONS
+
+
+WAITS_FOR_APPROVAL = resource("AwaitingApproval", "AwaitingApproval", WAITING)
+VALUES: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
+    "approval": (WAITS_FOR_APPROVAL, {"approve": "1-0.28", "reject": "1", "cancel": "1"}),
+    "lapsed": (
+        resource("AwaitingApproval", "AwaitingApproval", WAITING, annotations={"approve": "1-0.28", "reject": "1-7"}),
+        {"approve": "1-0.28-2", "reject": "1-8", "cancel": "1"},
+    ),
+    "lost-reply": (resource("SubmissionUnknown", "SubmissionUnknown", TOKEN), {"resubmit": "ab12", "cancel": "1"}),
+    "failed": (
+        resource("Failed", "JobFailed", REQUEST, status={"stage": "Storing"}), {"collect": "1", "retry": None},
+    ),
+    "fetched-before": (
+        resource("Failed", "JobFailed", REQUEST | {"collect": {"asked": "1"}}, status={"stage": "Storing"}),
+        {"collect": "1-2", "retry": None},
+    ),
+    "suspended": (resource("Suspended", "Suspended", suspend=True), {"resume": None, "cancel": "1"}),
+    "estimated": (resource("Completed", "Estimated", dryRun="Estimate"), {"pay": None, "retry": None}),
+    "asked-again": (resource("Completed", "Completed", REQUEST, status=MADE, rerun="x"), {"cancel": "2"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_actions_of_the_status_have_values_that_have_an_effect(name: str) -> None:
+    body, expected = VALUES[name]
+    written = status_actions(JobFacts.of_resource(body))
+    assert {each.verb: each.value for each in written} == expected
+    annotations = {"retry": "rerun", "resume": None, "pay": None}
+    for each in written:
+        named = annotations.get(each.verb, each.verb)
+        assert each.annotation == (f"contentgen.dev/{named}" if named is not None else None)
 
 
 def test_position_in_the_queue() -> None:
