@@ -139,7 +139,7 @@ def logs(
         for part in parts:
             printing.say(f"── {part.title}", err=True)
             lines = reading.log_lines(cluster, part, follow=follow, raw=raw)
-            for line in lines if follow else collapse_retries(tuple(lines)):
+            for line in (each.text for each in lines) if follow else collapse_retries(tuple(lines)):
                 printing.say(*line.split("\n"))
             printed = True
         if not printed:

@@ -10,7 +10,7 @@ from contentgen_contract.worker import log
 
 _log = logging.getLogger("contentgen.worker")
 _context: dict[str, str] = {}
-_recent: deque[str] = deque(maxlen=200)
+_recent: deque[log.LogLine] = deque(maxlen=200)
 
 
 class _JsonFormatter(logging.Formatter):
@@ -29,7 +29,7 @@ class _JsonFormatter(logging.Formatter):
 
 class _TailHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _recent.append(log.format_line(self.format(record)))
+        _recent.append(log.parse_line(self.format(record)))
 
 
 def configure() -> None:

@@ -11,7 +11,7 @@ from contentgen_cli.commands.why import describe_pod
 from contentgen_cli.errors import ResourceNotFound, Waiting
 from contentgen_cli.item import Item
 from contentgen_contract.names import Stage
-from contentgen_contract.worker.log import format_line
+from contentgen_contract.worker.log import LogLine, parse_line
 
 Body = dict[str, Any]
 _NAME = re.compile(r"-r(\d+)-(prepare|collect)-(\d+)$")  # of a Job: run, stage, attempt
@@ -56,24 +56,24 @@ def attempt_logs(item: Item, pods: list[Body], stage: Stage | None) -> tuple[Att
     )
 
 
-def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[str]:
+def log_lines(cluster: ClusterClient, part: AttemptLog, *, follow: bool, raw: bool) -> Iterator[LogLine]:
     """Lines of the log of one attempt."""
     if part.pod is None or not part.started:  # the API server returns an empty log for a pod without a node
         yield from _stored_lines(part)
         return
     try:
         for line in cluster.log(part.pod["metadata"]["name"], follow=follow):
-            yield line if raw else format_line(line)
+            yield LogLine(line) if raw else parse_line(line)
     except Waiting:
         yield from _stored_lines(part)
     except ResourceNotFound:  # the pod was deleted after it was listed
-        yield from part.stored.splitlines()
+        yield from map(LogLine, part.stored.splitlines())
 
 
-def _stored_lines(part: AttemptLog) -> Iterator[str]:
+def _stored_lines(part: AttemptLog) -> Iterator[LogLine]:
     if part.pod is not None and not part.stored:
-        yield f"(no log yet; the pod is {describe_pod(part.pod)})"
-    yield from part.stored.splitlines()
+        yield LogLine(f"(no log yet; the pod is {describe_pod(part.pod)})")
+    yield from map(LogLine, part.stored.splitlines())
 
 
 def follow_attempts(

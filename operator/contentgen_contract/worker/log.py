@@ -6,7 +6,7 @@ The worker applies it to its own last lines; the operator and `kubectl contentge
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from contentgen_contract.resources.status import MAX_LOG
 
@@ -20,17 +20,30 @@ _SECRETS = (
     # A JSON web token, such as that of a service account.
     (re.compile(r"\beyJ[\w-]{1,1024}+\.[\w-]++\.[\w-]*"), "***"),
 )
-_RETRY_LINE = re.compile(r"^\S+ (again: .*), pause [0-9.]+, attempt \d+$")  # a line of the worker's retry hook
+_RETRY = "again"  # event of the worker's retry hook
 _UNIT_STEP = 1000
 
 
-def format_line(line: str) -> str:
-    """One log line as text, with secrets redacted; a line in another format is otherwise unchanged."""
+class LogLine(NamedTuple):
+    """A line of a worker's log for people."""
+
+    text: str
+    retried: str | None = None  # error of a try that is repeated; None: the line is about something else
+
+
+def parse_line(line: str) -> LogLine:
+    """One log line, with secrets redacted; the text of a line in another format is otherwise unchanged."""
     try:
-        text = _format_record(json.loads(line))
+        record = json.loads(line)
+        text, error = _format_record(record), record.get("error") if record["event"] == _RETRY else None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        text = line.rstrip()  # also a forged line: anybody with exec rights writes into the pod's log
-    return redact_secrets(text)
+        text, error = line.rstrip(), None  # also a forged line: anybody with exec rights writes into the pod's log
+    return LogLine(redact_secrets(text), redact_secrets(error) if isinstance(error, str) else None)
+
+
+def format_line(line: str) -> str:
+    """Text of one log line."""
+    return parse_line(line).text
 
 
 def _format_record(record: dict[str, Any]) -> str:
@@ -43,16 +56,16 @@ def _format_record(record: dict[str, Any]) -> str:
     return "\n".join(part for part in (text, record.get("traceback", "")) if part)
 
 
-def collapse_retries(lines: Sequence[str]) -> tuple[str, ...]:
-    """The lines without repeated failures of the same kind, except the last, which has the attempt number."""
-    kinds = [found[1] if (found := _RETRY_LINE.match(line)) else None for line in lines]
-    pairs = zip(lines, kinds, [*kinds[1:], None], strict=False)
-    return tuple(line for line, kind, following in pairs if kind is None or kind != following)
+def collapse_retries(lines: Sequence[LogLine]) -> tuple[str, ...]:
+    """Texts without repeated failures of the same kind, except the last, which has the attempt number."""
+    following = [*(each.retried for each in lines[1:]), None]
+    pairs = zip(lines, following, strict=False)
+    return tuple(each.text for each, then in pairs if each.retried is None or each.retried != then)
 
 
-def tail(lines: Sequence[str]) -> str:
-    """The last formatted lines within `MAX_LOG` characters; the end of the last line if it alone is longer."""
-    lines = collapse_retries(lines)
+def tail(given: Sequence[LogLine]) -> str:
+    """Texts of the last lines within `MAX_LOG` characters; the end of the last line if it alone is longer."""
+    lines = collapse_retries(given)
     kept: list[str] = []
     room = MAX_LOG
     for line in reversed(lines):

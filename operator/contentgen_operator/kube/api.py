@@ -137,7 +137,7 @@ class Kube(KubeApi):
         except ApiException as error:  # not started, or its node is gone; the run continues without the log
             _log.info("the log of pod %s cannot be read: %s", names[-1], explain(error))
             return ""
-        return log.tail([log.format_line(line) for line in output.decode(errors="replace").splitlines()])[-characters:]
+        return log.tail([log.parse_line(line) for line in output.decode(errors="replace").splitlines()])[-characters:]
 
     async def get_job(
         self, namespace: str, name: str, *, uid: str | None = None, asked_by: str = _COMPONENT

@@ -1601,6 +1601,10 @@ def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
         status = running(kind)
         away = store_unavailable_status(resource(kind, status), "pymongo: no", NOW)
         assert (away.phase, away.reason, away.run) == (status.phase, Reason.STORE_UNAVAILABLE, status.run)
+        assert status.run is not None
+        waits = status.model_copy(update={"run": status.run.model_copy(update={"resubmit_token": "0a1b2c3d"})})
+        away = store_unavailable_status(resource(kind, waits), "pymongo: no", NOW)
+        assert away.run == status.run, "nobody can tell now whether the purchase still waits"
         fresh = store_unavailable_status(resource(kind), "pymongo: no", NOW)
         seen = {each.type: each.status for each in fresh.conditions}
         assert (fresh.phase, seen["Ready"], seen["Reconciling"]) == (Phase.PENDING, "False", "True")

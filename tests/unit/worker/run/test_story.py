@@ -53,24 +53,27 @@ def test_secrets_are_not_told(text: str, shown: str) -> None:
 
 def test_the_tail_keeps_the_last_whole_lines() -> None:
     lines = [f"{number:04} {'x' * 95}" for number in range(100)]
-    kept = log.tail(lines)
+    kept = log.tail([log.LogLine(each) for each in lines])
     assert len(kept) <= MAX_LOG
     assert kept.splitlines() == lines[-40:]
     assert log.tail([]) == ""
-    assert log.tail(["a" * 10_000 + "end"]).endswith("end")
-    assert len(log.tail(["a" * 10_000])) == MAX_LOG
-    assert log.tail(["ä" * MAX_LOG]) == "ä" * MAX_LOG
+    assert log.tail([log.LogLine("a" * 10_000 + "end")]).endswith("end")
+    assert len(log.tail([log.LogLine("a" * 10_000)])) == MAX_LOG
+    assert log.tail([log.LogLine("ä" * MAX_LOG)]) == "ä" * MAX_LOG
 
 
 def test_of_the_same_tries_the_last_is_kept() -> None:
     tries = [line("again", error="desk away", pause=0.5, attempt=number) for number in (1, 2, 3)]
     other = line("again", error="store away", pause=0.5, attempt=1)
-    lines = [log.format_line(each) for each in (line("order"), *tries, other, tries[0], line("terminated"))]
+    forged = "07:08:09 again: desk away, pause 0.5, attempt 7"
+    given = (line("order"), *tries, other, tries[0], forged, line("terminated"))
+    lines = [log.parse_line(each) for each in given]
     assert [text[9:] for text in log.tail(lines).splitlines()] == [
         "order",
         "again: desk away, pause 0.5, attempt 3",
         "again: store away, pause 0.5, attempt 1",
         "again: desk away, pause 0.5, attempt 1",
+        "again: desk away, pause 0.5, attempt 7",
         "terminated",
     ]
 
