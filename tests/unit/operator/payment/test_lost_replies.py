@@ -330,6 +330,21 @@ async def test_a_token_that_others_write_into_the_status_permits_nothing(monkeyp
     assert (purchases(world)[0].get("step"), len(world.provider.posts)) == ("sending", 1)
 
 
+async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    world.provider.find = nothing_found  # type: ignore[method-assign]
+    await lost(world, IMAGES)
+    assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.SUBMISSION_UNKNOWN)
+    written = world.status(IMAGES)
+    status = world.kube.resources[IMAGES, "it"]["status"]
+    del status["run"]["resubmitToken"], status["actions"]
+    assert not is_settled(world.kube.resources[IMAGES, "it"]), "the operator reconciles it at its start"
+    world.restart()
+    await world.step(IMAGES)
+    assert resubmit_token(world.status(IMAGES)) == resubmit_token(written)
+    assert world.status(IMAGES).actions == written.actions
+
+
 async def test_the_status_has_a_token_while_the_purchase_waits_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await resubmitted(world, IMAGES)
