@@ -1,10 +1,10 @@
 """Actions of users, stores, providers and the cluster: one method per `PlannedEvent.do`."""
 
 # ruff: noqa: ARG002 - each is called with the index of a subject, whether it needs one or not
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from contentgen_contract.advice.permitted_actions import Does
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import (
     ACCOUNT_LABEL,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_COLLECT = re.compile(r"contentgen\.dev/collect=([1-9][0-9]*(?:-[0-9]+)?)")
 _OUTAGE_REASONS = {"mongo": "StoreUnavailable", "storage": "StoreUnavailable"}
 _EDIT_SECONDS = 400.0  # after which an edit must be observed
 _LONG_SECONDS = 300.0  # wait after which a status must have the cause of the delay
@@ -116,10 +115,11 @@ class Actions:
             self._annotate(who, ADOPT_ANNOTATION, lost[-1] if lost else requests[-1].id)
 
     def collect(self, who: int) -> None:
-        """Collect again, as the message of a failed collect stage says."""
-        found = _COLLECT.search(str((self._world.body_of(who) or {}).get("status", {}).get("message")))
-        if found is not None:
-            self._annotate(who, COLLECT_ANNOTATION, found[1])
+        """Collect again, as the status of a failed collect stage permits."""
+        status = (self._world.body_of(who) or {}).get("status") or {}
+        for each in status.get("actions") or ():
+            if each["verb"] == Does.COLLECT:
+                self._annotate(who, COLLECT_ANNOTATION, each["value"])
 
     def require(self, who: int) -> None:
         """Label the namespace: each run in it needs an approval."""
