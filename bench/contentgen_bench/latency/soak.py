@@ -197,15 +197,16 @@ class Soak:
             story = self.found.stories.get(name)
             if name in self._answered or not story or story[-1][0] != Phase.SUBMISSION_UNKNOWN:
                 continue
+            body = self._world.get(kind, name)
+            token = body["status"]["run"].get("resubmitToken")
+            if token is None:  # a store is unavailable
+                continue
             self._answered.add(name)
             self.found.asked += 1
-            body = self._world.get(kind, name)
             purchase = self._world.ledger_collection.find_one({"jobId": body["metadata"]["uid"]}) or {}
             if any(each["marker"] == purchase["marker"] for each in self._world.billed()):
                 self.found.violations.append(f"{kind} {name} was paid for and its request was not found again")
-            words = body["status"]["message"].split()
-            annotation = next(word for word in words if word.startswith(RESUBMIT_ANNOTATION))
-            self._world.kubectl("annotate", kind.lower(), name, annotation)
+            self._world.kubectl("annotate", kind.lower(), name, f"{RESUBMIT_ANNOTATION}={token}")
 
     def _worker_logs(self, uid: str) -> None:
         for pod in self._world.worker_pods(uid):
