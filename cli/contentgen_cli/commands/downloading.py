@@ -84,8 +84,11 @@ def _fetch(url: str, path: Path, file: WantedFile) -> None:
     if urlsplit(url).scheme not in ("http", "https"):
         raise CliError("the gateway returned no URL; it may be older than this plugin")
     try:
-        with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool, path.open("xb") as target:
-            response = pool.request("GET", url, redirect=False, preload_content=False)
+        with (
+            urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool,
+            path.open("xb") as target,
+            pool.request("GET", url, redirect=False, preload_content=False) as response,
+        ):
             if response.status != 200:
                 raise CliError(f"the store at {host} returned {response.status}")
             shutil.copyfileobj(_LimitedReader(response, file), target, _CHUNK)

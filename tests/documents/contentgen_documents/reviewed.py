@@ -62,7 +62,7 @@ NOT_RUN = (
     NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_ui.py has it", ("make ui",)),
     NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),
     NotRun("it is a suite or a part of `make test`", ("make check", "make verify")),
-    NotRun("`make test` runs a sample of it", ("make test-media", "make test-hostile")),
+    NotRun("`make test` runs a sample of it", ("make test-media", "make test-hostile", "make test-pages")),
     NotRun("it lists the targets; tests/unit/docs/test_docs.py compares them with the documents", ("make help-all",)),
     NotRun("it runs tests that `make test` runs", (
         ".venv/bin/pytest tests/unit/operator/payment/test_ledger.py",
