@@ -74,7 +74,8 @@ def _waits() -> Iterator[SampleState]:
         if reason is Reason.AWAITING_APPROVAL:
             run = _APPROVAL
         elif reason is Reason.SUBMISSION_UNKNOWN:
-            run, message = {"sentAt": _REQUEST["sentAt"]}, f"the reply was lost: set {RESUBMIT_ANNOTATION}=0123abcd"
+            run = {"sentAt": _REQUEST["sentAt"], "resubmitToken": "0123abcd"}
+            message = f"the reply was lost: set {RESUBMIT_ANNOTATION}=0123abcd"
         phase = _PHASES.get(reason, Phase.PENDING)
         spec = {"suspend": True} if reason is Reason.SUSPENDED else {}
         yield SampleState(
