@@ -634,11 +634,11 @@ def test_a_reader_is_a_file(tmp_path: Path) -> None:
 
 def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT * 6
-    may_go = threading.Event()
+    answers = threading.Semaphore(0)  # that the server may begin, but for the first
 
     def slow(server: Server, handler: Handler, start: int, end: int) -> None:
         if start:
-            may_go.wait(60)
+            answers.acquire(timeout=60)
         server.right(handler, start, end)
 
     server.behave = slow
@@ -648,14 +648,17 @@ def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path:
         until(lambda: len(server.ranges) == 1 + MAX_CONNECTIONS)  # the first has finished, and each connection waits
         with reader(incoming.source, wanted * CHUNK_BYTES + 77, wanted * CHUNK_BYTES + 99) as child:
             until(lambda: incoming.sparse_file.reader_chunks() == [wanted])
-            may_go.set()
+            answers.release()
+            until(lambda: len(server.ranges) == 2 + MAX_CONNECTIONS)
+            assert [start // CHUNK_BYTES == wanted for start, _ in server.ranges] == [False] * (1 + MAX_CONNECTIONS) + [
+                True
+            ]
+            answers.release(1000)
             assert (
                 said(child)
                 == hashlib.sha256(server.content[wanted * CHUNK_BYTES + 77 : wanted * CHUNK_BYTES + 99]).hexdigest()
             )
         incoming.finish()
-    assert wanted * CHUNK_BYTES in [start for start, _ in server.ranges[1 + MAX_CONNECTIONS : 1 + 2 * MAX_CONNECTIONS]]
-    assert wanted * CHUNK_BYTES not in [start for start, _ in server.ranges[: 1 + MAX_CONNECTIONS]]
 
 
 def test_at_first_nothing_is_read_ahead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
