@@ -182,6 +182,8 @@ NAMED_ONLY = (
     "kubectl contentgen",
     "kubectl contentgen move",
     "kubectl create token",
+    "kubectl get -o yaml",
+    "kubectl port-forward",
     "kubectl wait",
     "kubectl wait --for=condition=Complete",
     "kubectl wait --for=condition=Failed",
