@@ -37,6 +37,7 @@ from contentgen_operator.kube.selection import Selection
 from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.endpoint import EndpointWriter
 from contentgen_operator.leader.leadership import Check, Leadership
+from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.leader.tasks import LeaderTasks, Loop
 from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
@@ -541,22 +542,28 @@ def leader_loops(
     base: Foundation, core: ReconcileLoop, background: BackgroundWork, serves: Callable[[], bool]
 ) -> list[Loop]:
     """Loops that run while this process leads. `serves` is true once the worker API accepts connections."""
+    wake, places, prepare = core.reconciler.wake, core.payment_queue, core.preparation_queue
+    releases = background.releases
+    every_seconds = (
+        LeaderLoop("deletion marks", 60, core.garbage_collector.sweep),
+        LeaderLoop("orphans", 60, background.orphans.round),
+        LeaderLoop("settlement of charges", 900, background.settlement.round),
+        LeaderLoop("audit of the accounts", 10, background.audit.round),  # which looks for a request
+        LeaderLoop("budgets", 5, background.budgets.round),
+        LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
+        LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
+        LeaderLoop("unfinished Jobs of ended runs", 15, background.left_jobs.wake_due),
+        LeaderLoop("deletion of temporary files", 3600, background.temporary_files.round),
+        LeaderLoop("release of namespaces", 5, releases.release, changed=releases.changed),
+        LeaderLoop("places of paid requests", 15, partial(places.round, wake), changed=places.changed),
+        LeaderLoop("places of prepare Jobs", 15, partial(prepare.wake_started, wake), changed=prepare.changed),
+        LeaderLoop("metrics of the usage", 300, background.usage.round),
+        LeaderLoop("metrics of paid results", 15, background.buying.round),
+    )
     loops: list[Loop] = [
-        core.garbage_collector.run,
-        background.orphans.run,
-        background.settlement.run,
-        background.audit.run,
-        background.budgets.run,
-        background.settled.run,
-        background.expiries.run,
-        background.left_jobs.run,
-        background.temporary_files.run,
-        background.releases.run,
-        partial(core.payment_queue.run, core.reconciler.wake),
-        partial(core.preparation_queue.run, core.reconciler.wake),
+        core.garbage_collector.queue.run,
         background.notifier.run,
-        background.usage.run,
-        background.buying.run,
+        *(each.run for each in every_seconds),
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)

@@ -34,7 +34,7 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
-from contentgen_runtime.store_errors import STORE_ERRORS, store_of
+from contentgen_runtime.store_errors import STORE_ERRORS, short_text, store_of
 
 _log = logging.getLogger(__name__)
 _MALFORMED_SECONDS = 300.0
@@ -281,7 +281,7 @@ class Reconciler:
         again = self._pause(resource.ref)
         store = store_of(error)
         metrics.store_errors.labels(store).inc()
-        message = f"{store} is not available: {_short_text(error)}; work goes on by itself once it is"
+        message = f"{store} is not available: {short_text(error)}; work goes on by itself once it is"
         _log.warning("a store is unavailable: %s; again in %.0f s", message, again, extra=resource.ref.about)
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
@@ -318,7 +318,3 @@ def _collects(plan: Plan) -> bool:
 def _paid_at(plan: Plan, now: datetime) -> datetime:
     """Time of the payment; now if it is unknown, so that others come first."""
     return (plan.status.run.submitted_at if plan.status.run is not None else None) or now
-
-
-def _short_text(error: Exception) -> str:
-    return (str(error) or type(error).__name__).split("?")[0][:200]

@@ -45,6 +45,13 @@ def store_of(error: Exception) -> Literal["MongoDB", "S3"]:
     return "MongoDB" if isinstance(error, PyMongoError) else "S3"
 
 
+def short_text(error: Exception) -> str:
+    """Message of an error for the log, of at most 200 characters, without the query of a URL, which may hold a
+    signature.
+    """
+    return (str(error) or type(error).__name__).split("?", maxsplit=1)[0][:200]
+
+
 async def until_available(
     step: Callable[[], None], pauses: Iterable[float], on_error: Callable[[Exception, float], None]
 ) -> None:

@@ -17,8 +17,6 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from pymongo.errors import PyMongoError
-
 from contentgen_contract.records.audits import (
     MOST_FINDINGS,
     AuditFinding,
@@ -39,7 +37,6 @@ from contentgen_operator.audit.comparison import (
 )
 from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
 from contentgen_operator.clock import utc_now
-from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.providers.audited import UNREAD, AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.policies.provider_accounts import display_name
@@ -47,7 +44,6 @@ from contentgen_operator.state.purchases import new_purchase_id
 from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 
 _log = logging.getLogger(__name__)
-_PAUSE_SECONDS = 10.0  # between two looks for a request
 _AUDIT_SECONDS = 600.0  # for each four accounts
 _ACCOUNT_SECONDS, _LOOKUP_SECONDS = 400.0, 80.0  # for one account; two times of lookups
 _AT_ONCE = 4  # accounts
@@ -106,25 +102,14 @@ class AccountAudit:
         self._last: AuditReport | None = None
         self._has_read = False  # the last report of an earlier process
 
-    async def run(self) -> None:
-        """Audit when it is due, until cancelled."""
-        while True:
-            await self.round()
-            await asyncio.sleep(_PAUSE_SECONDS)
-
     async def round(self) -> None:
-        """One audit if it is due. Raises nothing: errors must not stop payments and collection."""
+        """One audit if it is due. Raises NotLeading, PyMongoError or TimeoutError, which delay the next one."""
         try:
             async with asyncio.timeout(_AUDIT_SECONDS * ceil(max(len(self._accounts), 1) / _AT_ONCE)):
                 await self._round(self._clock())
-        except NotLeading as error:
-            _log.info("the next leader audits: %s", error)
-        except (PyMongoError, TimeoutError) as error:
+        except Exception:
             self._not_before = self._clock() + _RETRY
-            _log.warning("the audit failed: %s", str(error).split("?", maxsplit=1)[0][:200] or type(error).__name__)
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            self._not_before = self._clock() + _RETRY
-            _log.exception("the audit failed")
+            raise
 
     async def _round(self, now: datetime) -> None:
         if not self._has_read:

@@ -4,13 +4,10 @@ A round looks at windows with open claims. A thorough round, at the start and ev
 again: charges become known up to 30 days after a purchase, and a store may have been restored from a backup.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.api_paths import CONTENT_BUDGETS
 from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
@@ -18,14 +15,13 @@ from contentgen_contract.resources.status import ConditionStatus
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.budgets import Budgets
-from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.policies.budgets import WindowRef, windows_of
 from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = "this operator cannot read the spec, and refuses all runs; the spec may be of a newer release"
-_ROUND_SECONDS = 5.0
 _THOROUGH = timedelta(minutes=15)
 _LATEST_CHARGE = timedelta(days=33)  # after the end of a window
 
@@ -49,7 +45,6 @@ class BudgetKeeper:
         kube: StatusWriter,
         check: Check = unchecked,
         clock: Callable[[], datetime] = utc_now,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`check` raises Conflict if this process does not lead."""
         self._budgets = budgets
@@ -57,28 +52,12 @@ class BudgetKeeper:
         self._kube = kube
         self._check = check
         self._clock = clock
-        self._sleep = sleep
         self._thorough_at: datetime | None = None
 
-    async def run(self) -> None:
-        """A round every 5 seconds until cancelled."""
-        while True:
-            await self.round()
-            await self._sleep(_ROUND_SECONDS)
-
     async def round(self) -> None:
-        """One round. Raises nothing: errors must not stop payments and collection."""
-        try:
-            await self._settle(self._clock())
-            await self._show(self._clock())
-        except NotLeading as error:
-            _log.info("budgets are settled by the next leader: %s", error)
-        except PyMongoError as error:
-            _log.warning("budgets cannot be settled: %s", str(error).split("?", maxsplit=1)[0][:200])
-        except API_ERRORS as error:
-            _log.warning("the usage of budgets cannot be shown: %s", explain(error))
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            _log.exception("budgets cannot be settled")
+        """One round. Raises NotLeading, PyMongoError, or one of API_ERRORS."""
+        await self._settle(self._clock())
+        await self._show(self._clock())
 
     async def _settle(self, now: datetime) -> None:
         last = self._thorough_at

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from pymongo.errors import PyMongoError
-
 from contentgen_contract.records.notifications import DeliveryResult, NotificationState
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
@@ -22,6 +20,7 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import holds_event
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check, unchecked
+from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.notifications import (
     Delivery,
     DeliveryAttempt,
@@ -119,44 +118,22 @@ class Notifier:
         self._swept_at: datetime | None = None
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled, or until this process does not lead any more."""
+        changed, pause = self._outbox.changed, _PAUSE_SECONDS
         try:
-            while True:
-                self._outbox.changed.clear()
-                ok = await self.round()
-                try:
-                    async with asyncio.timeout(_ROUND_SECONDS if ok else _PAUSE_SECONDS):
-                        await self._outbox.changed.wait()
-                except TimeoutError:
-                    continue
+            await LeaderLoop("notifications", _ROUND_SECONDS, self.round, changed=changed, after_error=pause).run()
         finally:
             for each in self._running.tasks.values():
                 each.cancel()
-
-    async def round(self) -> bool:
-        """Begin the attempts that are due, as far as there are places; False if a store is unavailable.
-
-        Raises nothing: errors must not stop payments and collection.
-        """
-        try:
-            await self._round(self._clock())
-        except Conflict as error:  # NotLeading is one
-            _log.info("notifications are sent by the next leader: %s", error)
-            return False
-        except PyMongoError as error:
-            _log.warning("notifications wait: %s", str(error).split("?", maxsplit=1)[0][:200])
-            return False
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            _log.exception("notifications wait")
-            return False
-        return True
 
     async def settled(self) -> None:
         """Wait for the attempts in progress."""
         while self._running.tasks:
             await asyncio.wait(list(self._running.tasks.values()))
 
-    async def _round(self, now: datetime) -> None:
+    async def round(self) -> None:
+        """Begin the attempts that are due, as far as there are places. Raises Conflict or PyMongoError."""
+        now = self._clock()
         keys = await self._keys.keys()  # also if nothing is due: the gateway publishes them before the first message
         if self._swept_at is None or not self._swept_at <= now < self._swept_at + _SWEEP:
             await self.confirm_left(now)

@@ -13,7 +13,6 @@ Only the response is stored, and again if the bucket has lost it. The files that
 which needs a resource.
 """
 
-import asyncio
 import logging
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -36,7 +35,7 @@ from contentgen_operator.decide.request_endings import MISSING, observed_fields,
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
-from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.observe import find_lost
 from contentgen_operator.polling import is_stored, poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -48,12 +47,11 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import current_run, ended, purchase_key
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import Storage
-from contentgen_runtime.kube import API_ERRORS, Body, explain
-from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
+from contentgen_runtime.kube import Body, explain
+from contentgen_runtime.store_errors import NotDeleted
 from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
-_ROUND_SECONDS = 60.0
 _A_ROUND = 200  # purchases per round, each with a request to the API server
 _CALLS = 20  # requests to providers per round
 _POST_TIME = timedelta(minutes=10)  # in which the sending process may still record the request id
@@ -318,23 +316,9 @@ class Orphans:
         self._away: set[tuple[str, str | None]] = set()  # providers and accounts that did not answer in this round
         self._followed = Followed()
 
-    async def run(self) -> None:
-        """One round a minute, until cancelled."""
-        while True:
-            try:
-                await self.round(utc_now())
-            except STORE_ERRORS as error:
-                _log.warning("orphans wait for a store: %s", str(error).split("?", maxsplit=1)[0][:200])
-            except NotLeading as error:
-                _log.info("orphans wait for the next leader: %s", error)
-            except API_ERRORS as error:
-                _log.warning("orphans wait for the API server: %s", explain(error))
-            except Exception:  # noqa: BLE001 - other work of the operator continues
-                _log.exception("a round of orphans failed")
-            await asyncio.sleep(_ROUND_SECONDS)
-
-    async def round(self, now: datetime) -> None:
-        """Process the next purchases. Raises STORE_ERRORS, or one of API_ERRORS."""
+    async def round(self, now: datetime | None = None) -> None:
+        """Process the next purchases. Raises NotLeading, or one of STORE_ERRORS or API_ERRORS."""
+        now = now or utc_now()
         self._calls, self._away = 0, set()
         self._followed = await self._tenancy.followed()
         found = await self._ledger.open_purchases(self._after, _A_ROUND)

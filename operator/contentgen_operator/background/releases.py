@@ -16,7 +16,6 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 Body = dict[str, Any]
-_AGAIN_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -29,23 +28,13 @@ class NamespaceReleases:
         self._selection = selection
         self._check = check
         self._waiting: dict[ResourceRef, None] = {}
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
 
     def note(self, ref: ResourceRef, body: Body) -> None:
         """Note a resource of our class in a namespace that is not selected."""
         if _has_finalizer(body):
             self._waiting[ref] = None
-            self._changed.set()
-
-    async def run(self) -> None:
-        """Release until cancelled."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self.release()
-            if self._waiting:
-                await asyncio.sleep(_AGAIN_SECONDS)
-                self._changed.set()
+            self.changed.set()
 
     async def release(self) -> None:
         """Try once to release each noted resource."""

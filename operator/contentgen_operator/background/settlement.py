@@ -5,17 +5,14 @@ First 15 minutes after the end, then hourly for a day, then daily. A round is bo
 A purchase never changes its state here, and nothing is bought.
 """
 
-import asyncio
 import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from pymongo.errors import PyMongoError
-
 from contentgen_operator.clock import utc_now
-from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
 from contentgen_operator.state.policies.provider_accounts import display_name
@@ -26,7 +23,6 @@ from contentgen_operator.stores.charges import Charges
 _log = logging.getLogger(__name__)
 BATCH = 50  # request ids per query, fal's maximum
 BATCHES = 4  # per round
-_ROUND_SECONDS = 900.0
 _FIRST, _HOURLY, _DAILY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 _LONGEST = timedelta(days=30)
 
@@ -80,24 +76,9 @@ class ChargeSettlement:
         self._clock = clock
         self._refused: dict[str | None, tuple[str, datetime]] = {}  # by account: the key's digest, time of the refusal
 
-    async def run(self) -> None:
-        """A round every 15 minutes until cancelled."""
-        while True:
-            await self.round()
-            await asyncio.sleep(_ROUND_SECONDS)
-
     async def round(self) -> None:
-        """One round. Raises nothing: errors must not stop payments and collection."""
-        try:
-            await self._round(self._clock())
-        except NotLeading as error:
-            _log.info("charges are settled by the next leader: %s", error)
-        except PyMongoError as error:
-            _log.warning("charges cannot be settled: %s", str(error).split("?", maxsplit=1)[0][:200])
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            _log.exception("charges cannot be settled")
-
-    async def _round(self, now: datetime) -> None:
+        """One round. Raises NotLeading or PyMongoError."""
+        now = self._clock()
         # Charges of an account are known to its own key only.
         keys = {account: key for account, billing in self._billing.items() if (key := billing.key()) is not None}
         usable = {account: key for account, key in keys.items() if not self._is_refused(account, key, now)}

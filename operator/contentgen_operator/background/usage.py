@@ -4,8 +4,6 @@ Every five minutes the ledger is summed. The labels have values that tenants cho
 the combinations with the most money are shown, and the rest has one combination of its own, OTHER.
 """
 
-import asyncio
-import logging
 import math
 import re
 from collections import defaultdict
@@ -13,8 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
-
-from pymongo.errors import PyMongoError
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
@@ -25,8 +21,6 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import AMOUNTS, Charges
 
-_log = logging.getLogger(__name__)
-_PAUSE_SECONDS = 300.0
 _WINDOWS = ("day", "month")
 OTHER, UNKNOWN = "_other", "_unknown"
 """Value of each label of the rest, and of one that the ledger lacks. No namespace and no user has these names."""
@@ -60,25 +54,16 @@ class UsageMetrics:
     def __init__(self, charges: Charges, plan: UsagePlan, clock: Callable[[], datetime] = utc_now) -> None:
         self._charges, self._plan, self._clock = charges, plan, clock
 
-    async def run(self) -> None:
-        """Rounds until cancelled."""
-        while True:
-            await self.round()
-            await asyncio.sleep(_PAUSE_SECONDS)
-
     async def round(self) -> None:
-        """One round. Raises nothing. After an error the metrics are absent: yesterday's are not today's."""
+        """One round. Raises PyMongoError, after which the metrics are absent: yesterday's are not today's."""
         if not self._plan.most_series:
             return
         try:
             rows = await self._charges.usage(self._clock(), self._plan.labels, self._plan.operator_class)
             metrics.gauges.usage = samples(rows, self._plan)
-        except PyMongoError as error:
+        except Exception:
             metrics.gauges.usage = ()
-            _log.warning("the usage cannot be summed: %s", str(error).split("?", maxsplit=1)[0][:200])
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            metrics.gauges.usage = ()
-            _log.exception("the usage cannot be summed")
+            raise
 
 
 def samples(rows: Iterable[Mapping[str, Any]], plan: UsagePlan) -> tuple[metrics.UsageSample, ...]:

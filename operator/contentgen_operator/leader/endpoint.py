@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from contentgen_contract.api_paths import ENDPOINT_SLICES
-from contentgen_operator.leader.leadership import Leadership, NotLeading
-from contentgen_runtime.kube import API_ERRORS, Body, Conflict, KubeApi, explain, or_conflict
+from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.loop import LeaderLoop
+from contentgen_runtime.kube import Body, KubeApi, or_conflict
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0  # between two reads of the slice, which others may change
@@ -91,21 +92,17 @@ class EndpointWriter:
         self._listening = listening
 
     async def run(self) -> None:
-        """Write the slice once the worker API listens, and again after each change by others; until cancelled."""
+        """Write the slice once the worker API listens, and again after each change by others; until cancelled, or until
+        this process does not lead any more.
+        """
         while not self._listening():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_LISTEN_SECONDS)
-        while True:
-            pause = _LOOK_SECONDS if await self._published() else _AGAIN_SECONDS
-            await asyncio.sleep(pause)
+        name = f"EndpointSlice {self._endpoint.name}"
+        await LeaderLoop(name, _LOOK_SECONDS, self._publish_in_time, after_error=_AGAIN_SECONDS).run()
 
-    async def _published(self) -> bool:
-        try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                await self.publish()
-        except (Conflict, NotLeading, *API_ERRORS) as error:
-            _log.warning("EndpointSlice %s: %s", self._endpoint.name, explain(error))
-            return False
-        return True
+    async def _publish_in_time(self) -> None:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            await self.publish()
 
     async def publish(self) -> None:
         """Route the slice to this process. Raises Conflict if it was changed meanwhile, NotLeading, or one of

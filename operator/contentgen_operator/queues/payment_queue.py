@@ -21,7 +21,6 @@ _log = logging.getLogger(__name__)
 _GRANT_SECONDS = 120.0
 _RELOAD_SECONDS = 300.0
 _RETRY_SECONDS = 10.0
-_LONGEST_PAUSE_SECONDS = 15.0
 _BLOCKED_NAMESPACES = 3  # whose requests were blocked since the last answer: then it is no longer about one of them
 _MOST_BLOCKED = 100  # namespaces that are remembered per endpoint
 _GRANTED = Turn(granted=True)
@@ -59,7 +58,7 @@ class PaymentQueue:
         self._breakers: dict[Endpoint, Breaker] = {}
         self._blocked: dict[Endpoint, set[str]] = {}  # namespaces whose requests were blocked
         self._to_wake: list[ResourceRef] = []
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
 
     async def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
         """Turn of a run that may be paid otherwise. Raises an error of the store at the first question."""
@@ -99,7 +98,7 @@ class PaymentQueue:
         """Remove a run that does not ask for a place any more, and give back one that it was granted."""
         self._refs.pop(uid, None)
         if self._take_back(uid) | self._turns.drop(uid):
-            self._changed.set()
+            self.changed.set()
 
     def _take_back(self, uid: str) -> bool:
         granted = self._grants.pop(uid, None)
@@ -119,7 +118,7 @@ class PaymentQueue:
                 self._turns.free(_grant_name(purchase.job_id))
             self._occupy(purchase)
         elif self._free(purchase.purchase_id):
-            self._changed.set()
+            self.changed.set()
 
     def _occupy(self, purchase: Purchase) -> None:
         self._purchases.add(purchase.purchase_id)
@@ -141,7 +140,7 @@ class PaymentQueue:
             del self._breakers[endpoint]
             if breaker.opened:
                 _log.info("the circuit of %s is closed", endpoint.text)
-            self._changed.set()
+            self.changed.set()
         else:
             self._breakers[endpoint] = after
 
@@ -152,7 +151,7 @@ class PaymentQueue:
         if after.opened > before.opened:
             pause = after.until - self._clock()
             _log.warning("the circuit of %s is open for %.0f s: %s", endpoint.text, pause, cause)
-        self._changed.set()
+        self.changed.set()
 
     def note_block(self, endpoint: Endpoint, namespace: str, uid: str) -> None:
         """Note that a run's request was blocked, maybe for a cause of its own; several namespaces open the circuit."""
@@ -164,7 +163,7 @@ class PaymentQueue:
             self.note_failure(endpoint, cause, FIRST_PAUSE_SECONDS)
         elif (breaker := self._breakers.get(endpoint)) is not None:
             self._breakers[endpoint] = breaker.given_back(uid)
-            self._changed.set()
+            self.changed.set()
 
     @property
     def waiting(self) -> Mapping[str, int]:
@@ -182,18 +181,11 @@ class PaymentQueue:
         now = self._clock()
         return {endpoint: each.state(now) for endpoint, each in self._breakers.items()}
 
-    async def run(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
-        """Wake runs whose turn it is, until cancelled."""
-        while True:
-            self._changed.clear()
-            if self._loaded_at is not None:
-                await self._reload()
-            await self.wake_started(wake)
-            try:
-                async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+    async def round(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
+        """Wake runs whose turn it is."""
+        if self._loaded_at is not None:
+            await self._reload()
+        await self.wake_started(wake)
 
     async def wake_started(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         """Grant free places, and wake the runs that have got one."""
@@ -248,7 +240,7 @@ class PaymentQueue:
             ref = self._refs.pop(started.uid, None)
             if ref is not None and started.uid != asking:
                 self._to_wake.append(ref)
-                self._changed.set()
+                self.changed.set()
 
     def _is_open(self, endpoint: Endpoint) -> bool:
         breaker = self._breakers.get(endpoint)

@@ -7,7 +7,6 @@ refuses a paid result its Job, the namespace gets no place.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from contentgen_operator.state.policies.turns import Limit, Turn
 
 UNSTARTED_SECONDS = 300.0  # after which a Job without a running pod gives back its place of the overall limit
 _PLACE_SECONDS = 120.0  # until a place ends that no reconcile confirms and no Job uses
-_LONGEST_PAUSE_SECONDS = 15.0
 _PREPARATION = "preparation"
 _COUNTED, _UNSTARTED = Account(_PREPARATION), Account("unstarted")
 _GRANTED = Turn(granted=True)
@@ -70,7 +68,7 @@ class PreparationQueue:
         self._clock = clock
         self._collects = CollectLine(clock)
         self._to_wake: list[ResourceRef] = []
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
 
     def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
         """Turn of a run that would create its prepare Job."""
@@ -97,13 +95,13 @@ class PreparationQueue:
         self._turns.drop(ref.uid)
         self._occupy(ref, _COUNTED if counted else _UNSTARTED)
         if not counted:
-            self._changed.set()
+            self.changed.set()
 
     def leave(self, uid: str) -> None:
         """Remove a run that neither has a prepare Job nor asks for one."""
         self._refs.pop(uid, None)
         if self._free(uid) | self._turns.drop(uid):
-            self._changed.set()
+            self.changed.set()
 
     def _free(self, uid: str) -> bool:
         self._ends.pop(uid, None)
@@ -122,16 +120,7 @@ class PreparationQueue:
         if self._collects.drop(ref):
             following = self._collects.first(ref.namespace)
             self._to_wake += [following] if following is not None else []
-            self._changed.set()
-
-    async def run(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
-        """Wake runs that have got a place, until cancelled."""
-        while True:
-            self._changed.clear()
-            await self.wake_started(wake)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
-                    await self._changed.wait()
+            self.changed.set()
 
     async def wake_started(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         """Grant free places, and wake the runs that have got one."""
@@ -159,7 +148,7 @@ class PreparationQueue:
         """Give back the places of runs that did not use theirs, or whose resources are served no more."""
         now = self._clock()
         if self._collects.end_old():
-            self._changed.set()
+            self.changed.set()
         ended = [uid for uid, end in self._ends.items() if end <= now]
         preparing = {ref.uid for ref in self._preparing()} if ended else set()
         for uid in ended:
@@ -174,7 +163,7 @@ class PreparationQueue:
             ref = self._refs.pop(started.uid, None)
             if ref is not None and started.uid != asking:
                 self._to_wake.append(ref)
-                self._changed.set()
+                self.changed.set()
 
     def _is_open(self, endpoint: Endpoint) -> bool:
         return endpoint.model not in self._collects

@@ -4,13 +4,11 @@ A slice is a bounded number of objects and requests. Marks have a queue of their
 mark whose files cannot be deleted is retried with growing pauses.
 """
 
-import asyncio
 import logging
 from datetime import timedelta
 
 from botocore.exceptions import ClientError
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
@@ -25,10 +23,9 @@ from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import DeletedPage, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted
+from contentgen_runtime.store_errors import STORE_ERRORS, NotDeleted, short_text
 
 _log = logging.getLogger(__name__)
-_SWEEP_SECONDS = 60
 _MARKS = 500  # per sweep
 _WORKERS = 4
 _SLICE = 1000  # versions per slice
@@ -132,7 +129,7 @@ class GarbageCollector:
         except (*STORE_ERRORS, ValidationError) as error:  # the gateway writes marks too, and one may be malformed
             again = self._pause(mark)
             what = "files of a deleted resource are not deleted yet, retry in %.0f s: %s"
-            _log.warning(what, again, _short(error), extra={"jobId": mark.uid})
+            _log.warning(what, again, short_text(error), extra={"jobId": mark.uid})
             await self.queue.wake(mark, again)
             return
         self._failures.pop(mark, None)
@@ -140,31 +137,13 @@ class GarbageCollector:
             await self.queue.wake(mark, _NEXT_SLICE_SECONDS)
 
     async def sweep(self) -> None:
-        """Queue the marks that are not in the queue."""
+        """Queue the marks that are not in the queue, and delete old records of Jobs. Raises PyMongoError."""
+        await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
         for mark in await self._records.marks(_MARKS, self.queue.__contains__):
             await self.queue.wake(mark)
-
-    async def run(self) -> None:
-        """Sweep and delete until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.queue.run())
-            group.create_task(self._sweeps())
-
-    async def _sweeps(self) -> None:
-        while True:
-            try:
-                await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
-                await self.sweep()
-            except PyMongoError as error:
-                _log.warning("files of deleted resources are not deleted yet: %s", _short(error))
-            await asyncio.sleep(_SWEEP_SECONDS)
 
     def _pause(self, mark: DeletionMark) -> float:
         """Seconds until the next attempt: 30, 60, 120 … 1800."""
         failures = min(self._failures.get(mark, 0), 10)
         self._failures[mark] = failures + 1
         return min(_FIRST_PAUSE_SECONDS * 2.0**failures, _LONGEST_PAUSE_SECONDS)
-
-
-def _short(error: Exception) -> str:
-    return str(error).split("?", maxsplit=1)[0][:200]

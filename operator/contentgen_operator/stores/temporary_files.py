@@ -5,7 +5,6 @@ outcomes of attempts (`runs/`) and the uploads of a prepare stage that never fin
 cannot know which run has ended, and files that are kept lie beside them.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -17,15 +16,13 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.clock import utc_now
-from contentgen_operator.leader.leadership import Check, NotLeading, unchecked
+from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.stores.records import FailedJob, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
-from contentgen_runtime.store_errors import STORE_ERRORS
 
 _log = logging.getLogger(__name__)
 _KEPT = timedelta(hours=24)
-_ROUND_SECONDS = 3600.0
 _PAGES = 20  # of a thousand versions, of one prefix in one round; the next round continues there
 _LOOKED_BACK = timedelta(days=30)  # for failed runs, after a time without an operator
 _FAILED_JOBS = 1000  # per round
@@ -66,24 +63,8 @@ class TemporaryFiles:
         self._positions: dict[str, Version] = {}
         self._cleared: set[tuple[str, int]] = set()  # uid and run
 
-    async def run(self) -> None:
-        """A round every hour until cancelled."""
-        while True:
-            await self.round()
-            await asyncio.sleep(_ROUND_SECONDS)
-
     async def round(self) -> None:
-        """One round. Raises nothing: errors must not stop payments and collection."""
-        try:
-            await self._round()
-        except NotLeading as error:
-            _log.info("temporary files are deleted by the next leader: %s", error)
-        except STORE_ERRORS as error:
-            _log.warning("temporary files are not deleted yet: %s", str(error).split("?", maxsplit=1)[0][:200])
-        except Exception:  # noqa: BLE001 - an error here must not end the process
-            _log.exception("temporary files cannot be deleted")
-
-    async def _round(self) -> None:
+        """One round. Raises NotLeading or one of STORE_ERRORS."""
         self._check()
         by_rule = await self._set_rules()
         if self._deletion is TemporaryFileDeletion.NONE:

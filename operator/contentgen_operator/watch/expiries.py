@@ -5,6 +5,7 @@ Finished resources are neither cached nor reconciled, so their times are collect
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -49,17 +50,13 @@ class Expiries:
         seconds = ((at - now).total_seconds() for at in self._times.values())
         return max(min(seconds, default=_LONGEST_SECONDS), _BATCH_SECONDS)
 
-    async def run(self) -> None:
-        """Wake until cancelled."""
-        while True:
-            pause = await self.wake_due()
-            try:
-                async with asyncio.timeout(min(pause, _LONGEST_SECONDS)):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
-            self._changed.clear()
+    async def round(self) -> None:
+        """Wake the resources whose time is over, and wait for the next time or for a new one."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(await self.wake_due(), _LONGEST_SECONDS)):
+                await self._changed.wait()
+        await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
 
 
 def _expires_at(ref: ResourceRef, body: Body) -> datetime | None:

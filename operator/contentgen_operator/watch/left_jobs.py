@@ -5,7 +5,6 @@ Jobs are collected from the watch, also on a standby. Any user may set a Job's o
 nothing, and comes ever less often.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,6 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import ResourceRef
 
 _FIRST_SECONDS = 60.0  # a worker that has stored its outcome ends by itself
-_LOOK_SECONDS = 15.0
 _MOST = 10_000
 
 
@@ -50,9 +48,3 @@ class LeftJobs:
             if at <= now:
                 self._pauses[uid] = (now + 2 * pause, 2 * pause)
                 await self._wake(owner)
-
-    async def run(self) -> None:
-        """Wake until cancelled."""
-        while True:
-            await self.wake_due()
-            await asyncio.sleep(_LOOK_SECONDS)

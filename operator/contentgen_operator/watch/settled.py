@@ -9,15 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pymongo.errors import PyMongoError
-
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.stores.run_documents import RunDocuments
 
 _log = logging.getLogger(__name__)
 _BATCH = 500  # resources in one query
-_BATCH_SECONDS, _PAUSE_SECONDS = 0.2, 30.0
+_BATCH_SECONDS = 0.2
 _NO_RUN = status_digest({})
 
 
@@ -50,15 +48,10 @@ class SettledCheck:
                 _log.warning("the status of %s differs from its run document", ref.name, extra=ref.about)
                 await self._wake(ref)
 
-    async def run(self) -> None:
-        """Check until cancelled."""
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
-            try:
-                await self.check()
-            except PyMongoError as error:
-                _log.info("finished resources cannot be compared yet: %s", error)
-                await asyncio.sleep(_PAUSE_SECONDS)
-            if not self._waiting:
-                self._changed.clear()
+    async def round(self) -> None:
+        """Wait for finished statuses, and compare a batch of them. Raises PyMongoError."""
+        await self._changed.wait()
+        await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
+        await self.check()
+        if not self._waiting:
+            self._changed.clear()

@@ -507,13 +507,16 @@ async def test_a_malformed_request_is_ignored(account: SandboxAccount, keys: Pat
 async def test_a_process_that_does_not_lead_stores_nothing(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     stand.leads = False
-    assert await stand.round() is None
+    with pytest.raises(NotLeading):
+        await stand.round()
+    assert stand.reports() == 0
 
 
 async def test_an_error_of_mongodb_delays_the_audit(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     stand.audits.request = _away  # type: ignore[method-assign]
-    await stand.round()  # raises nothing
+    with pytest.raises(AutoReconnect):
+        await stand.round()
     assert stand.reports() == 0
 
 

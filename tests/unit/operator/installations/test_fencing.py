@@ -577,7 +577,8 @@ async def test_charges_are_not_written_late() -> None:
             return {each.request_id: 7 for each in batch}
 
     memory: Any = Memory()
-    await ChargeSettlement(memory, memory, clock=lambda: NOW, check=_raises).round()
+    with pytest.raises(NotLeading):
+        await ChargeSettlement(memory, memory, clock=lambda: NOW, check=_raises).round()
     assert done == []
     await ChargeSettlement(memory, memory, clock=lambda: NOW).round()
     assert done == ["settle"]

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import mongomock
 import pytest
-from pymongo.errors import AutoReconnect
 
 from contentgen_operator.background.settlement import BATCH, BATCHES, ChargeSettlement, batches, next_time, wanted
 from contentgen_operator.providers.base import AccessRefused, Unavailable
@@ -405,14 +404,3 @@ async def test_without_a_key_nothing_is_asked() -> None:
     store, bill = Store(document()), Bill({}, key=None)
     await ChargeSettlement(store.bills, bill, clock=Clock()).round()
     assert bill.asked == []
-
-
-@pytest.mark.parametrize("error", [AutoReconnect("away"), RuntimeError("bug")])
-async def test_no_error_ends_the_operator(error: Exception) -> None:
-    class Broken(Charges):
-        async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
-            assert now == NOW
-            raise error
-
-    store = Store()
-    await ChargeSettlement(Broken(store.database["ledger"]), Bill({}), clock=Clock()).round()

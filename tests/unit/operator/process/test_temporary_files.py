@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
-from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.state.run_document import FrozenRun, RunDocument
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
@@ -376,12 +376,16 @@ async def test_other_uploads_are_kept(rounds: Rounds, run: FrozenRun | None, rec
 async def test_a_former_leader_deletes_nothing(storage: Storage) -> None:
     put("temp/j/a")
     rounds = Rounds(storage, TemporaryFileDeletion.COLLECTOR, Leadership())
-    assert await rounds.after(LATER) == {"temp/j/a"}
+    with pytest.raises(NotLeading):
+        await rounds.after(LATER)
+    assert keys_left() == {"temp/j/a"}
 
 
 async def test_an_error_of_a_store_ends_the_round_only(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     put("temp/j/a")
     with monkeypatch.context() as broken:
         broken.setattr(rounds.files._storage._client, "list_object_versions", failing("SlowDown", 503))
-        assert await rounds.after(LATER) == {"temp/j/a"}
+        with pytest.raises(ClientError):
+            await rounds.after(LATER)
+    assert keys_left() == {"temp/j/a"}
     assert await rounds.after(LATER) == set()

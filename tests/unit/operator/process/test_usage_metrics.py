@@ -175,7 +175,9 @@ async def test_after_an_error_the_metrics_are_absent() -> None:
         raise AutoReconnect("away")
 
     usage, stand.charges.usage = stand.charges.usage, away  # type: ignore[assignment, method-assign]
-    assert await stand.dollars("resource_namespace") == {}
+    with pytest.raises(AutoReconnect):
+        await stand.usage.round()
+    assert shown("contentgen_usage_dollars", "resource_namespace") == {}
     stand.charges.usage = usage  # type: ignore[method-assign]
     assert await stand.dollars("resource_namespace")
 

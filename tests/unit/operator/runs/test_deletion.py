@@ -105,7 +105,9 @@ async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pyte
         return page
 
     monkeypatch.setattr(world.storage, "delete_prefix", slow)
-    running = asyncio.create_task(world.process._actor._garbage_collector.run())
+    janitor = world.process._actor._garbage_collector
+    await janitor.sweep()
+    running = asyncio.create_task(janitor.queue.run())
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(60):
             await over.wait()

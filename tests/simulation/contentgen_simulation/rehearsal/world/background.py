@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -103,7 +104,8 @@ class BackgroundTasks:
     async def deliver(self) -> None:
         """One round of the notifier, and the attempts that it begins. Raises Crash."""
         ACTING.set(Acting(self._process.world, self._process, None, "notifier"))
-        await self._notifier.round()
+        with suppress(Exception):  # as `LeaderLoop` does
+            await self._notifier.round()
         while tasks := list(self._notifier._running.tasks.values()):
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             if any(not each.cancelled() and isinstance(each.exception(), Crash) for each in done):
@@ -117,7 +119,8 @@ class BackgroundTasks:
         ACTING.set(Acting(process.world, process, None, "audit"))
         holds = process.holds
         try:
-            await self._audit.round()
+            with suppress(Exception):  # as `LeaderLoop` does
+                await self._audit.round()
         except BaseExceptionGroup as group:
             if group.subgroup(Crash) is None:
                 raise

@@ -1,6 +1,7 @@
 """Simulated operator process: its queue on simulated time, freezing and termination."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -164,9 +165,10 @@ class RehearsalProcess:
             self.world.tell(f"the sweep failed: {type(error).__name__}")
         try:
             await self.orphans.round(self.now())
-        except Exception as error:  # noqa: BLE001 - as the loop of the orphans does
+        except Exception as error:  # noqa: BLE001 - as `LeaderLoop` does
             self.world.tell(f"the round of the orphans failed: {type(error).__name__}: {error}")
-        await self._keep_budgets()
+        with suppress(Exception):  # as `LeaderLoop` does
+            await self._keep_budgets()
         await self.left_jobs.wake_due()
         if self.world.has_notifications:
             await self.background.deliver()
