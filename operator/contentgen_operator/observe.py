@@ -1,7 +1,6 @@
 """Reads of one reconcile. They depend on the run's progress; every payment is preceded by a read of its purchase."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,6 +68,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import explain
 
 _log = logging.getLogger(__name__)
@@ -120,8 +120,9 @@ class Observer:
         self._template = template
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         # Jobs that their runs have moved past, by uid: the time at which one was first seen, None: it has ended.
-        self._left_since: OrderedDict[str, datetime | None] = OrderedDict()
-        self._polled_at: OrderedDict[tuple[str, str], datetime] = OrderedDict()  # purchase id, state
+        self._left_since: BoundedDict[str, datetime | None] = BoundedDict(_MAX_LEFT_JOBS)
+        # By purchase id and state.
+        self._polled_at: BoundedDict[tuple[str, str], datetime] = BoundedDict(_MAX_POLL_TIMES)
 
     def note_settled(self, uid: str) -> None:
         """Have the costs of a resource read in its next reconcile, although its run is over."""
@@ -198,10 +199,9 @@ class Observer:
 
     def _note_left(self, job: JobRecord, now: datetime) -> datetime:
         """Time at which a passed Job was first seen."""
-        since = self._left_since.setdefault(job.uid, now) or now
-        while len(self._left_since) > _MAX_LEFT_JOBS:
-            self._left_since.popitem(last=False)
-        return since
+        if job.uid not in self._left_since:
+            self._left_since[job.uid] = now
+        return self._left_since[job.uid] or now
 
     async def _left_job(self, ref: ResourceRef, job: JobRecord) -> JobView | None:
         """A recorded Job that has not ended. None, and not looked at again: it has, or is of another operator class."""
@@ -294,19 +294,13 @@ class Observer:
             seconds=history_searches.recheck_seconds(purchase, now)
         ):
             return each
-        self._note_poll(purchase.purchase_id, purchase.state, now)
+        self._polled_at[purchase.purchase_id, purchase.state] = now
         if purchase.state is PurchaseState.SUBMITTED:
             view = (await self._poll(purchase, now)).get("request")
             return each.model_copy(update={"view": view})
         before = following.sent_at if following is not None else None
         found = (await self._search(each.key, case.spec, purchase, before)).get("found_request")
         return each.model_copy(update={"found_request": found})
-
-    def _note_poll(self, purchase_id: str, what: str, now: datetime) -> None:
-        self._polled_at[purchase_id, what] = now
-        self._polled_at.move_to_end((purchase_id, what))
-        while len(self._polled_at) > _MAX_POLL_TIMES:
-            self._polled_at.popitem(last=False)
 
     async def _observe_unpaid(self, case: DecisionInput, purchase: Purchase | None) -> dict[str, Any]:
         loras = await self._observe_loras(case)
@@ -437,7 +431,7 @@ class Observer:
             return Observation(purchase=purchase)
         fields = await self._find_lost_request(resource, key, spec, purchase)
         if not fields.get("provider_problem") and fields.get("found_request") is None:
-            self._note_poll(purchase.purchase_id, _AT_DELETION, now)
+            self._polled_at[purchase.purchase_id, _AT_DELETION] = now
         return Observation(purchase=purchase, **fields)
 
     async def _observe_stage(self, case: DecisionInput, stage: Stage) -> dict[str, Any]:

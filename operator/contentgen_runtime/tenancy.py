@@ -12,7 +12,7 @@ instead.
 import asyncio
 import itertools
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
 from contentgen_contract.records.tenancy import UNSCOPED, NamespaceIdentity, Tenant, binding_id, scoped
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
 
@@ -73,7 +74,8 @@ class Tenancy:
         self._ledger, self._jobs = database["ledger"], database["jobs"]
         self._clusters, self._bindings = database["clusters"], database["namespaces"]
         self._cluster: NamespaceIdentity | None = None
-        self._uids: OrderedDict[str, str] = OrderedDict()  # of the namespace, by the uid of a resource in it
+        # Of the namespace, by the uid of a resource in it.
+        self._uids: BoundedDict[str, str] = BoundedDict(_REMEMBERED)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._reads: dict[str, tuple[int, Tenant]] = {}
         self._ticks = itertools.count()
@@ -93,8 +95,6 @@ class Tenancy:
         tenant = await self.of(namespace)
         if tenant.uid:
             self._uids[resource_uid] = tenant.uid
-            while len(self._uids) > _REMEMBERED:
-                self._uids.popitem(last=False)
         return tenant
 
     async def of(self, namespace: str) -> Tenant:

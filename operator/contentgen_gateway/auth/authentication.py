@@ -4,7 +4,6 @@ import hashlib
 import math
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from contentgen_contract.names import GATEWAY_AUDIENCE
 from contentgen_gateway import metrics
 from contentgen_gateway.auth.sign_outs import SignOuts, expiry
 from contentgen_gateway.problems import Problem
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import KubeApi
 
@@ -60,7 +60,7 @@ class Authenticator:
         self._wall = wall
         self._signed_out = signed_out
         self._clock = clock
-        self._cached: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
+        self._cached: BoundedDict[str, tuple[float, Caller]] = BoundedDict(_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._cached)
@@ -72,7 +72,7 @@ class Authenticator:
         digest = _digest(token)
         cached_at, caller = self._cached.get(digest, (-math.inf, ANYBODY))
         if self._clock() - cached_at < _REMEMBERED_SECONDS:
-            self._cached.move_to_end(digest)
+            self._cached[digest] = cached_at, caller  # the newest one
             return caller
         review = await self._kube.review_token(token, GATEWAY_AUDIENCE)
         try:
@@ -81,7 +81,7 @@ class Authenticator:
         except Problem:
             self._cached.pop(digest, None)
             raise
-        self._cache(digest, caller)
+        self._cached[digest] = self._clock(), caller
         return caller
 
     async def _refuse_signed_out(self, digest: str) -> None:
@@ -96,12 +96,6 @@ class Authenticator:
             return
         await self._signed_out.add(_claims_digest(token), expiry(token, self._wall()))
         self._cached.pop(_digest(token), None)
-
-    def _cache(self, digest: str, caller: Caller) -> None:
-        self._cached[digest] = (self._clock(), caller)
-        self._cached.move_to_end(digest)
-        while len(self._cached) > _REMEMBERED:
-            self._cached.popitem(last=False)
 
     def last_known(self, token: str) -> Caller | None:
         """Caller of a token at its last review, None if unknown. The review may be old: for rate limits and names."""

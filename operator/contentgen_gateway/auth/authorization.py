@@ -10,8 +10,8 @@ from contentgen_contract.names import GROUP, Kind
 from contentgen_contract.resources.operator_class import CLASS_PLURAL
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.problems import Problem
+from contentgen_runtime.caches import TtlCache
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.ttl_cache import TtlCache
 
 REMEMBERED_SECONDS = 15.0
 _REMEMBERED = 65536

@@ -9,9 +9,9 @@ from contentgen_contract.api_paths import InvalidName
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.stores.queries import EVERYWHERE
+from contentgen_runtime.caches import TtlCache
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import NamespaceGone, Tenancy
-from contentgen_runtime.ttl_cache import TtlCache
 
 REMEMBERED_SECONDS = 5.0
 _REMEMBERED = 10_000

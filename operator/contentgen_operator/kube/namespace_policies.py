@@ -1,6 +1,5 @@
 """Policies that the labels of a namespace set, read from the API server: provider account, approval, budgets."""
 
-from collections import OrderedDict
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,6 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy, granted
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Body, Conflict, explain
 
 _REMEMBERED = 10_000  # namespaces
@@ -30,7 +30,8 @@ class NamespacePolicies:
     def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
         self._kube = kube
         self._accounts = accounts
-        self._last: OrderedDict[str, tuple[datetime, NamespacePolicy]] = OrderedDict()  # by namespace, with the time
+        # By namespace, with the time.
+        self._last: BoundedDict[str, tuple[datetime, NamespacePolicy]] = BoundedDict(_REMEMBERED)
 
     async def recent(self, namespace: str, tenant: Tenant, now: datetime) -> NamespacePolicy:
         """Policies of a tenant's namespace, up to 15 s old, for the plan of a run; raises as `current`. A plan that
@@ -74,9 +75,6 @@ class NamespacePolicies:
             labels=labels,
         )
         self._last[namespace] = now, policy
-        self._last.move_to_end(namespace)
-        while len(self._last) > _REMEMBERED:
-            self._last.popitem(last=False)
         return policy
 
     async def last_account(self, namespace: str, tenant: Tenant, now: datetime) -> AccountGrant:

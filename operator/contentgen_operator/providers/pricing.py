@@ -9,7 +9,6 @@ import logging
 import math
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from contentgen_operator.providers.base import short_text
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import limit_replies_async
 from contentgen_operator.providers.network import trusted_cas
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,9 @@ class FalPrices:
         self._timeout = timeout
         self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
         # By account, as a contract may have prices of its own: valid until, answer.
-        self._known: OrderedDict[tuple[str | None, str], tuple[float, PriceLookup]] = OrderedDict()
+        self._known: BoundedDict[tuple[str | None, str], tuple[float, PriceLookup]] = BoundedDict(
+            _MOST_MODELS * len(self._keys)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -92,9 +94,6 @@ class FalPrices:
         else:
             until = self._clock() + (_RETRY_SECONDS if found.problem else _FRESH_SECONDS)
         self._known[asked] = (until, found)
-        self._known.move_to_end(asked)
-        while len(self._known) > _MOST_MODELS * len(self._keys):
-            self._known.popitem(last=False)
         return found
 
     async def _looked_up(self, model: str, account: str | None) -> PriceLookup:

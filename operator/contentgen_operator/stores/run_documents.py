@@ -7,7 +7,6 @@ of a deleted resource lie under its uid, and a restored etcd may bring the resou
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.resources.status import VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.run_document import FrozenRun, RunDocument, document_digest
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
 
 Document = dict[str, Any]
@@ -33,7 +33,7 @@ class RunDocuments:
         """`check` raises Conflict if this process does not lead."""
         self._collection = collection
         self._check = check
-        self._runs: OrderedDict[str, FrozenRun] = OrderedDict()
+        self._runs: BoundedDict[str, FrozenRun] = BoundedDict(_REMEMBERED)
 
     async def get(self, uid: str) -> RunDocument | None:
         """Document of a resource; None if there is none."""
@@ -107,8 +107,6 @@ class RunDocuments:
         self._runs.pop(document.uid, None)
         if document.run is not None:
             self._runs[document.uid] = document.run
-        while len(self._runs) > _REMEMBERED:
-            self._runs.popitem(last=False)
 
 
 def _written(document: RunDocument) -> Document:

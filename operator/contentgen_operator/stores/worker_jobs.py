@@ -8,7 +8,6 @@ one is recorded. The document names the last ones before it, so that one that is
 """
 
 import asyncio
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from contentgen_contract.records import indexes
 from contentgen_contract.resources.status import JobRef
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import JobRecord, ResourceRef
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
 
@@ -52,7 +52,7 @@ class WorkerJobs:
         """`check` raises Conflict if this process does not lead."""
         self._collection = collection
         self._check = check
-        self._known: OrderedDict[str, RecordedJob] = OrderedDict()
+        self._known: BoundedDict[str, RecordedJob] = BoundedDict(_REMEMBERED)
 
     def create_indexes(self) -> None:
         """Create the indexes. Idempotent."""
@@ -72,7 +72,7 @@ class WorkerJobs:
             self._insert(document)
         elif self._collection.replace_one({"_id": before["_id"], "uid": before["uid"]}, document).matched_count != 1:
             raise Conflict(f"another Job of {job.owner.name} was recorded")
-        self._remember(job)
+        self._known[job.owner.uid] = job
 
     def _insert(self, document: Document) -> None:
         try:
@@ -115,14 +115,8 @@ class WorkerJobs:
         job = RecordedJob.model_validate(found | times)
         # A newer Job may have been recorded while this document was read.
         if self._known.get(job.owner.uid) is known:
-            self._remember(job)
+            self._known[job.owner.uid] = job
         return job
-
-    def _remember(self, job: RecordedJob) -> None:
-        self._known[job.owner.uid] = job
-        self._known.move_to_end(job.owner.uid)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
 
 
 def _with_earlier(document: Document) -> tuple[JobRecord, ...]:

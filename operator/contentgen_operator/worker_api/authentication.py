@@ -20,7 +20,7 @@ from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.assignment import Assignment
 from contentgen_operator.state.observed import JobView, Resource
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
-from contentgen_runtime.ttl_cache import TtlCache
+from contentgen_runtime.caches import TtlCache
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,10 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_contract.base import Value
+from contentgen_runtime.caches import BoundedDict
 
 Clock = Callable[[], float]
 T = TypeVar("T")
-V = TypeVar("V")
 
 
 class RateLimit(Value):
@@ -74,8 +73,7 @@ class RateLimiter:
     def __init__(self, limit: RateLimit, clock: Clock = time.monotonic, keys: int = _REMEMBERED) -> None:
         self._limit = limit
         self._clock = clock
-        self._keys = keys
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, and its time
+        self._levels: BoundedDict[str, tuple[float, float]] = BoundedDict(keys)  # level, and its time
 
     def __len__(self) -> int:
         return len(self._levels)
@@ -96,7 +94,7 @@ class RateLimiter:
         return min(level + (self._clock() - then) * self._limit.per_second, self._limit.burst)
 
     def _note(self, key: str, level: float) -> None:
-        _remember(self._levels, key, (level, self._clock()), self._keys)
+        self._levels[key] = level, self._clock()
 
 
 class Admission:
@@ -114,13 +112,12 @@ class Admission:
     ) -> None:
         self._clock = clock
         self._refusals = refusals
-        self._remembered = remembered
         self._reviews = RateLimiter(REVIEWS, clock)
         self._job_reviews = RateLimiter(JOB_REVIEWS, clock)
         self._slots = asyncio.Semaphore(_REVIEWS_AT_ONCE)
         self._pending = 0
-        self._good: OrderedDict[str, float] = OrderedDict()
-        self._bad: OrderedDict[str, tuple[float, type[Exception], tuple[Any, ...]]] = OrderedDict()
+        self._good: BoundedDict[str, float] = BoundedDict(remembered)
+        self._bad: BoundedDict[str, tuple[float, type[Exception], tuple[Any, ...]]] = BoundedDict(remembered)
 
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
@@ -149,7 +146,7 @@ class Admission:
         finally:
             if not charged:
                 self._reviews.give_back(address)
-        _remember(self._good, digest, self._clock(), self._remembered)
+        self._good[digest] = self._clock()
         return result
 
     async def _in_turn(self, digest: str, token: str, look_up: Callable[[str], Awaitable[T]]) -> T:
@@ -168,7 +165,7 @@ class Admission:
             return await look_up(token)
         except self._refusals as error:
             self._good.pop(digest, None)
-            _remember(self._bad, digest, (self._clock(), type(error), error.args), self._remembered)
+            self._bad[digest] = self._clock(), type(error), error.args
             raise
 
     def _raise_remembered(self, digest: str) -> None:
@@ -207,10 +204,3 @@ def address_of(scope: Scope) -> str:
 def _caller(scope: Scope) -> str:
     credentials = Headers(scope=scope).get("authorization")
     return hashlib.sha256(credentials.encode()).hexdigest() if credentials else address_of(scope)
-
-
-def _remember(kept: OrderedDict[str, V], key: str, value: V, most: int) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > most:
-        kept.popitem(last=False)

@@ -3,11 +3,11 @@ the Job's end is noticed. So only the Jobs that reported last are kept.
 """
 
 import asyncio
-from collections import OrderedDict
 from weakref import WeakValueDictionary
 
 from contentgen_contract.base import Value
 from contentgen_contract.worker.orders import Progress
+from contentgen_runtime.caches import BoundedDict
 
 _JOBS = 2048
 
@@ -24,9 +24,8 @@ class Reports:
     """Reports by the uid of the Job."""
 
     def __init__(self, jobs: int = _JOBS) -> None:
-        self._jobs = jobs
-        self._known: OrderedDict[str, _Report] = OrderedDict()
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._known: BoundedDict[str, _Report] = BoundedDict(jobs)
+        self._ended: BoundedDict[str, None] = BoundedDict(jobs)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -78,11 +77,6 @@ class Reports:
         """Remove a Job whose stage is over or that was deleted. Its end is remembered: a uid is not reused."""
         self._known.pop(job_uid, None)
         self._ended[job_uid] = None
-        self._ended.move_to_end(job_uid)
-        if len(self._ended) > self._jobs:
-            self._ended.popitem(last=False)
 
     def _note(self, job_uid: str, **news: object) -> None:
-        self._known[job_uid] = self._known.pop(job_uid, _Report()).model_copy(update=news)
-        if len(self._known) > self._jobs:
-            self._known.popitem(last=False)
+        self._known[job_uid] = self._known.get(job_uid, _Report()).model_copy(update=news)

@@ -589,7 +589,7 @@ async def test_the_worker_of_another_operators_job_gets_its_order(setting: Setti
     token = setting.cluster.worker(Kind.TRANSCRIPTION, "it", Stage.PREPARE)
     recorded = await setting.jobs.newest("uid-ns-it")
     assert recorded is not None
-    setting.jobs._remember(recorded.model_copy(update={"uid": "replaced"}))
+    setting.jobs._known[recorded.owner.uid] = recorded.model_copy(update={"uid": "replaced"})
     assert (await setting.get(token)).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""In-memory cache of values that expire."""
+"""In-memory caches: of values that expire, and of a bounded number of entries."""
 
 import time
 from collections.abc import Callable
@@ -40,3 +40,17 @@ class TtlCache(Generic[K, V]):
     def clear(self) -> None:
         """Remove all values."""
         self._entries.clear()
+
+
+class BoundedDict(dict[K, V]):
+    """The `most` entries that were assigned last (`[key] = value`), oldest first."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.pop(key, None)
+        super().__setitem__(key, value)
+        if len(self) > self._most:
+            del self[next(iter(self))]
