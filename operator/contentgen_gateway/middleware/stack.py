@@ -21,9 +21,10 @@ from contentgen_gateway.auth.tokens import token_of
 from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.lifecycle import Lifecycle
 from contentgen_gateway.middleware.leniency import JsonWithoutContentType
-from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
+from contentgen_gateway.middleware.rate_limit import network_of
 from contentgen_gateway.problems import Problem
 from contentgen_runtime.http_server.body_limit import BodyLimit
+from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 
 CLIENTS_OF_A_PEER = 10
 """Before sign-in, all clients of one peer, such as an ingress, share the rate limit of this many clients."""
@@ -41,6 +42,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_CLIENTS = 65536  # whose requests are counted
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -51,14 +53,13 @@ def install(app: FastAPI, dependencies: Dependencies) -> None:
     app.add_middleware(JsonWithoutContentType)
     app.add_middleware(BodyLimit, limit=settings.gateway_body_bytes, refuse=_too_large, chunked=True)
     app.add_middleware(RequestTimeout, seconds=settings.gateway_request_seconds, lifecycle=dependencies.lifecycle)
-    buckets = TokenBuckets(settings.gateway_requests_per_second, settings.gateway_burst)
+    rate, burst = settings.gateway_requests_per_second, settings.gateway_burst
+    of_peer = RateLimit(per_second=rate * CLIENTS_OF_A_PEER, burst=burst * CLIENTS_OF_A_PEER)
     known = None if settings.gateway_sign_in == "None" else dependencies.authenticator
     app.add_middleware(
         RateLimitByCaller,
-        buckets=buckets,
-        peers=TokenBuckets(
-            settings.gateway_requests_per_second * CLIENTS_OF_A_PEER, settings.gateway_burst * CLIENTS_OF_A_PEER
-        ),
+        buckets=TokenBuckets(RateLimit(per_second=rate, burst=burst), most=_CLIENTS),
+        peers=TokenBuckets(of_peer, most=_CLIENTS),
         callers=known,
         hops=not settings.gateway_trusted_proxies,
     )

@@ -13,18 +13,11 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contentgen_contract.base import Value
 from contentgen_runtime.caches import BoundedDict
+from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 
 Clock = Callable[[], float]
 T = TypeVar("T")
-
-
-class RateLimit(Value):
-    """Token bucket of `burst` requests that refills with `per_second`."""
-
-    burst: float
-    per_second: float
 
 
 # A worker requests one order, reports progress once a second, and uploads 4,096 files in 16 requests in a row.
@@ -45,7 +38,7 @@ NAMESPACE_FILES = RateLimit(burst=32768, per_second=400)
 REVIEWS = RateLimit(burst=60, per_second=1)
 # Reviews of a Job's tokens: a worker needs one every four minutes; a user who may create tokens can cause any number.
 JOB_REVIEWS = RateLimit(burst=10, per_second=1 / 30)
-_REMEMBERED = 4096  # addresses, tokens
+_REMEMBERED = 4096  # tokens
 _REVIEWS_AT_ONCE = 8
 _REVIEWS_WAITING = 64
 _BAD_SECONDS = 5.0  # less than a worker retries for: TokenReview may not know a new token yet
@@ -65,38 +58,6 @@ class TooManyReviews(TooManyRequests):
     """The tokens of a Job were reviewed too often; the requesting address is charged."""
 
 
-class RateLimiter:
-    """Token buckets by key, in bounded memory. The least recently used key is dropped, and then has a full bucket
-    again.
-    """
-
-    def __init__(self, limit: RateLimit, clock: Clock = time.monotonic, keys: int = _REMEMBERED) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._levels: BoundedDict[str, tuple[float, float]] = BoundedDict(keys)  # level, and its time
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def take(self, key: str, amount: int = 1) -> float:
-        """Take an amount; returns 0, or the seconds until it is available."""
-        level = self._level(key)
-        granted = level >= amount
-        self._note(key, level - amount if granted else level)
-        return 0.0 if granted else (amount - level) / self._limit.per_second
-
-    def give_back(self, key: str, amount: int = 1) -> None:
-        """Return an amount."""
-        self._note(key, min(self._level(key) + amount, self._limit.burst))
-
-    def _level(self, key: str) -> float:
-        level, then = self._levels.get(key, (self._limit.burst, self._clock()))
-        return min(level + (self._clock() - then) * self._limit.per_second, self._limit.burst)
-
-    def _note(self, key: str, level: float) -> None:
-        self._levels[key] = level, self._clock()
-
-
 class Admission:
     """Limits the authentication of tokens, which may cost a TokenReview.
 
@@ -112,8 +73,8 @@ class Admission:
     ) -> None:
         self._clock = clock
         self._refusals = refusals
-        self._reviews = RateLimiter(REVIEWS, clock)
-        self._job_reviews = RateLimiter(JOB_REVIEWS, clock)
+        self._reviews = TokenBuckets(REVIEWS, clock)
+        self._job_reviews = TokenBuckets(JOB_REVIEWS, clock)
         self._slots = asyncio.Semaphore(_REVIEWS_AT_ONCE)
         self._pending = 0
         self._good: BoundedDict[str, float] = BoundedDict(remembered)
@@ -177,7 +138,7 @@ class Admission:
 class RateLimitMiddleware:
     """ASGI middleware: rate limit by bearer token, or by address without one. Answers 429 with Retry-After."""
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, limiter: TokenBuckets) -> None:
         self._app = app
         self._limiter = limiter
 

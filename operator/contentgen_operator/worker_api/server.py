@@ -46,8 +46,6 @@ from contentgen_operator.worker_api.rate_limit import (
     NAMESPACE_REQUESTS,
     REQUESTS,
     Admission,
-    RateLimit,
-    RateLimiter,
     RateLimitMiddleware,
     TooManyRequests,
     address_of,
@@ -62,6 +60,7 @@ from contentgen_operator.worker_api.work_orders import (
     work_order,
 )
 from contentgen_runtime.http_server.body_limit import BodyLimit
+from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS
 
@@ -109,7 +108,7 @@ class WorkerApi:
         self._wake = wake
         self._verifier = verifier
         self._admission = Admission(clock, (Unauthenticated, NotAWorker))
-        self.requests = RateLimiter(REQUESTS, clock)
+        self.requests = TokenBuckets(REQUESTS, clock)
         self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
         self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, clock)
         self._file_rates = _Rates(JOB_FILES, NAMESPACE_FILES, clock)
@@ -256,8 +255,8 @@ class _Rates:
     """Rate limits of one cost, by Job and by namespace."""
 
     def __init__(self, job: RateLimit, namespace: RateLimit, clock: Callable[[], float]) -> None:
-        self._job = RateLimiter(job, clock)
-        self._namespace = RateLimiter(namespace, clock)
+        self._job = TokenBuckets(job, clock)
+        self._namespace = TokenBuckets(namespace, clock)
 
     def take(self, assignment: Assignment, amount: int = 1) -> None:
         """Charge a Job and its namespace, or neither. Raises TooManyRequests."""

@@ -21,10 +21,11 @@ from contentgen_gateway.app import document
 from contentgen_gateway.auth.authentication import Authenticator, Caller
 from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.health import probes_app
-from contentgen_gateway.middleware.rate_limit import TokenBuckets, network_of
+from contentgen_gateway.middleware.rate_limit import network_of
 from contentgen_gateway.middleware.stack import CLIENTS_OF_A_PEER
 from contentgen_runtime.http_server import servers
 from contentgen_runtime.http_server.connections import ConnectionSlots
+from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 from contentgen_runtime.metrics import CONTENT_TYPE
 from contentgen_simulation.gateway.server import GatewayWorld
 
@@ -51,7 +52,7 @@ class Clock:
 
 def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
     clock = Clock()
-    buckets = TokenBuckets(2, 5, clock=clock)
+    buckets = TokenBuckets(RateLimit(per_second=2, burst=5), clock)
     assert [buckets.take("ann") for _ in range(5)] == [0] * 5
     assert buckets.take("ann") == pytest.approx(0.5)
     assert buckets.take("bob") == 0, "another's is another"
@@ -63,7 +64,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
 
 def test_buckets_stay_few_and_who_is_refused_stays_so() -> None:
     clock = Clock()
-    buckets = TokenBuckets(1, 1, max_buckets=100, clock=clock)
+    buckets = TokenBuckets(RateLimit(per_second=1, burst=1), clock, most=100)
     for number in range(1000):
         buckets.take(f"caller {number}")
     assert len(buckets) == 100

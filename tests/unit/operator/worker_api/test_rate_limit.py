@@ -22,10 +22,11 @@ from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Leftovers, Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api.authentication import NotAWorker, NotYetRecorded, Unauthenticated
-from contentgen_operator.worker_api.rate_limit import Admission, RateLimit, RateLimiter, TooManyRequests
+from contentgen_operator.worker_api.rate_limit import Admission, TooManyRequests
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
@@ -487,7 +488,7 @@ async def test_a_worker_whose_status_is_not_written_yet_is_no_stranger(setting: 
 
 def test_a_limit_refills_and_forgets_the_oldest() -> None:
     clock = Clock()
-    limiter = RateLimiter(RateLimit(burst=2, per_second=0.5), clock, keys=3)
+    limiter = TokenBuckets(RateLimit(burst=2, per_second=0.5), clock, most=3)
     assert [limiter.take("a") for _ in range(3)] == [0, 0, 2]
     clock.now += 1
     assert limiter.take("a") == 1

@@ -25,13 +25,13 @@ from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
-from contentgen_operator.worker_api.rate_limit import RateLimit
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server import connections, servers
 from contentgen_runtime.http_server.servers import TimedProtocol, tls_server
+from contentgen_runtime.http_server.token_buckets import RateLimit
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import SPECS, UID, World, Writes
