@@ -4,6 +4,7 @@ not wait for that.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -33,16 +34,15 @@ class Room(Enum):
     NONE = auto()  # one is used up, by Jobs and pods that have to stay
 
 
+@dataclass(frozen=True, kw_only=True)
 class FinishedJobs:
     """Deletes finished Jobs of this installation: recorded ones, whose outcome is stored."""
 
-    def __init__(self, *, kube: Kube, jobs: WorkerJobs, storage: Storage, operator_class: str, check: Check) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._kube = kube
-        self._jobs = jobs
-        self._storage = storage
-        self._class = operator_class
-        self._check = check
+    kube: Kube
+    jobs: WorkerJobs
+    storage: Storage
+    operator_class: str
+    check: Check  # raises Conflict if this process does not lead
 
     async def make_room(self, namespace: str) -> Room:
         """Delete the namespace's finished Jobs if a quota that counts them is used up.
@@ -50,13 +50,13 @@ class FinishedJobs:
         Raises errors of the stores and of the API server.
         """
         try:
-            quotas = await self._kube.quotas(namespace)
+            quotas = await self.kube.quotas(namespace)
         except ApiException as error:  # the Role of an older chart lacks the permission
             _log.info("the quotas of %s cannot be read: %s", namespace, explain(error))
             return Room.FREE
         if not is_full(quotas):
             return Room.NONE if no_room(quotas) else Room.FREE
-        deleted = [await self._delete(body) for body in await self._kube.jobs_of_class(namespace, self._class)]
+        deleted = [await self._delete(body) for body in await self.kube.jobs_of_class(namespace, self.operator_class)]
         return Room.MADE if any(deleted) else Room.NONE
 
     async def _delete(self, body: Body) -> bool:
@@ -66,15 +66,15 @@ class FinishedJobs:
         if record is None:
             return False
         key = keys.outcome(owner, record.run, record.stage, record.attempt)
-        if not await self._storage.exists(Owner(keys=frozenset({key})), key):
+        if not await self.storage.exists(Owner(keys=frozenset({key})), key):
             return False
-        self._check()
+        self.check()
         _log.info("Job %s/%s has finished and is deleted: a quota is used up", meta["namespace"], job.name)
-        await self._kube.delete_job(meta["namespace"], job.name, job.uid)
+        await self.kube.delete_job(meta["namespace"], job.name, job.uid)
         return True
 
     async def _recorded(self, owner: str, uid: str) -> JobRecord | None:
-        newest = await self._jobs.newest(owner, uid)
+        newest = await self.jobs.newest(owner, uid)
         listed = () if newest is None else (newest, *newest.earlier)
         return next((each for each in listed if each.uid == uid), None)
 

@@ -6,6 +6,7 @@ again: charges become known up to 30 days after a purchase, and a store may have
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -34,45 +35,36 @@ class StatusWriter(Protocol):
         ...
 
 
+@dataclass(kw_only=True)
 class BudgetKeeper:
     """Rounds over the windows of all budgets."""
 
-    def __init__(
-        self,
-        *,
-        budgets: Budgets,
-        store: BudgetStore,
-        kube: StatusWriter,
-        check: Check = unchecked,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._budgets = budgets
-        self._store = store
-        self._kube = kube
-        self._check = check
-        self._clock = clock
-        self._thorough_at: datetime | None = None
+    budgets: Budgets
+    store: BudgetStore
+    kube: StatusWriter
+    check: Check = unchecked  # raises Conflict if this process does not lead
+    clock: Callable[[], datetime] = utc_now
+    _thorough_at: datetime | None = field(default=None, init=False)
 
     async def round(self) -> None:
         """One round. Raises NotLeading, PyMongoError, or one of API_ERRORS."""
-        await self._settle(self._clock())
-        await self._show(self._clock())
+        await self._settle(self.clock())
+        await self._show(self.clock())
 
     async def _settle(self, now: datetime) -> None:
         last = self._thorough_at
         thorough = last is None or not timedelta(0) <= now - last < _THOROUGH
-        windows = await (self._store.recent_windows(now - _LATEST_CHARGE) if thorough else self._store.open_windows())
+        windows = await (self.store.recent_windows(now - _LATEST_CHARGE) if thorough else self.store.open_windows())
         for window in windows:
-            await self._store.settle(window, now, thorough=thorough)
+            await self.store.settle(window, now, thorough=thorough)
         if thorough:
             self._thorough_at = now
 
     async def _show(self, now: datetime) -> None:
         """Write the usage of the current windows into the metrics and the statuses."""
-        budgets = await self._budgets.all()
+        budgets = await self.budgets.all()
         refs = {each.uid: windows_of(each, now) for each in budgets}
-        totals = await self._store.totals([ref.id for each in refs.values() for ref in each])
+        totals = await self.store.totals([ref.id for each in refs.values() for ref in each])
         metrics.gauges.budgets = [
             (ref.budget, ref.window.value, ref.limit, *_amounts(totals.get(ref.id)), ref.warn_percent / 100)
             for each in refs.values()
@@ -85,7 +77,7 @@ class BudgetKeeper:
         wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         if wanted == budget.status:
             return
-        self._check()
+        self.check()
         metadata = {"name": budget.name, "uid": budget.uid, "resourceVersion": budget.resource_version}
         body: dict[str, Any] = {
             "apiVersion": CONTENT_BUDGETS.api_version,
@@ -94,7 +86,7 @@ class BudgetKeeper:
             "status": wanted,
         }
         try:
-            await self._kube.put_budget_status(budget.name, body)
+            await self.kube.put_budget_status(budget.name, body)
         except Conflict:  # changed since it was listed; the next round writes
             return
         except API_ERRORS as error:

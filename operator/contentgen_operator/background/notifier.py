@@ -90,36 +90,24 @@ class _InProgress:
         )
 
 
+@dataclass(kw_only=True)
 class Notifier:
     """Rounds over the outbox."""
 
-    def __init__(
-        self,
-        *,
-        outbox: NotificationOutbox,
-        kube: Kube,
-        keys: Keys,
-        headers: GrantedHeaders,
-        post: Post,
-        check: Check = unchecked,
-        clock: Callable[[], datetime] = utc_now,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._outbox = outbox
-        self._kube = kube
-        self._keys = keys
-        self._headers = headers
-        self._post = post
-        self._check = check
-        self._clock = clock
-        self._jitter = jitter
-        self._running = _InProgress()
-        self._swept_at: datetime | None = None
+    outbox: NotificationOutbox
+    kube: Kube
+    keys: Keys
+    headers: GrantedHeaders
+    post: Post
+    check: Check = unchecked  # raises Conflict if this process does not lead
+    clock: Callable[[], datetime] = utc_now
+    jitter: Callable[[], float] = random.random
+    _running: _InProgress = field(default_factory=_InProgress, init=False)
+    _swept_at: datetime | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Deliver until cancelled, or until this process does not lead any more."""
-        changed, pause = self._outbox.changed, _PAUSE_SECONDS
+        changed, pause = self.outbox.changed, _PAUSE_SECONDS
         try:
             await LeaderLoop("notifications", _ROUND_SECONDS, self.round, changed=changed, after_error=pause).run()
         finally:
@@ -133,14 +121,14 @@ class Notifier:
 
     async def round(self) -> None:
         """Begin the attempts that are due, as far as there are places. Raises Conflict or PyMongoError."""
-        now = self._clock()
-        keys = await self._keys.keys()  # also if nothing is due: the gateway publishes them before the first message
+        now = self.clock()
+        keys = await self.keys.keys()  # also if nothing is due: the gateway publishes them before the first message
         if self._swept_at is None or not self._swept_at <= now < self._swept_at + _SWEEP:
             await self.confirm_left(now)
-            await self._outbox.expire(now)
+            await self.outbox.expire(now)
             await self._measure(now)
             self._swept_at = now
-        due = await self._outbox.due(now, _LISTED, self._running.turn_of, self._running.busy_hosts)
+        due = await self.outbox.due(now, _LISTED, self._running.turn_of, self._running.busy_hosts)
         if not due:
             self._running.begun.clear()
             return
@@ -163,7 +151,7 @@ class Notifier:
             running.hosts[host] -= 1
             running.namespaces[namespace] -= 1
             running.hosts, running.namespaces = +running.hosts, +running.namespaces
-            self._outbox.changed.set()  # its place is free
+            self.outbox.changed.set()  # its place is free
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.warning("a notification is repeated later: %s", error, extra=notification.ref.about)
 
@@ -173,11 +161,11 @@ class Notifier:
 
     async def _deliver(self, entry: OutboxEntry, keys: tuple[SigningKey, ...]) -> None:
         """One attempt, of the process whose compare-and-set claims it. Raises PyMongoError or Conflict."""
-        now = self._clock()
-        if await self._outbox.is_gone(entry):
-            await self._outbox.put(ended(entry, NotificationState.GONE, now))
+        now = self.clock()
+        if await self.outbox.is_gone(entry):
+            await self.outbox.put(ended(entry, NotificationState.GONE, now))
             return
-        claimed = await self._outbox.put(
+        claimed = await self.outbox.put(
             entry.model_copy(
                 update={
                     "tries": entry.tries + 1,
@@ -190,13 +178,13 @@ class Notifier:
             return
         attempt = await self._attempt(claimed.notification, keys, now)
         metrics.notification_attempts.labels(attempt.delivery.result.value).inc()
-        after = after_attempt(claimed, attempt, self._jitter())
+        after = after_attempt(claimed, attempt, self.jitter())
         if after.state is NotificationState.FAILED:
             metrics.notifications_failed.inc()
             _log.warning(
                 "a notification failed for a day: %s", attempt.delivery.detail, extra=entry.notification.ref.about
             )
-        await self._outbox.put(after)
+        await self.outbox.put(after)
 
     async def _attempt(
         self, notification: Notification, keys: tuple[SigningKey, ...], now: datetime
@@ -204,10 +192,10 @@ class Notifier:
         """Send once and judge the response. Raises Conflict if this process does not lead."""
         status, pause = None, None
         try:
-            granted = await asyncio.to_thread(self._headers.of, notification)
-            self._check()
+            granted = await asyncio.to_thread(self.headers.of, notification)
+            self.check()
             headers = granted | _FIXED | signed_headers(notification.id, notification.payload, now, keys)
-            response = await self._post(notification.url, headers, notification.payload.encode())
+            response = await self.post(notification.url, headers, notification.payload.encode())
         except (HeadersRefused, AddressRefused) as error:
             result, detail = DeliveryResult.REFUSED, f"not sent: {error}"
         except NotSent as error:
@@ -220,7 +208,7 @@ class Notifier:
         else:
             status, pause = response.status, response.retry_after
             result, detail = judged(status)
-        seconds = round(max((self._clock() - now).total_seconds(), 0.0), 3)
+        seconds = round(max((self.clock() - now).total_seconds(), 0.0), 3)
         delivery = Delivery(at=now, result=result, status=status, seconds=seconds, detail=detail)
         return DeliveryAttempt(delivery=delivery, retry_after=pause if status in _ASKS_FOR_PAUSE else None)
 
@@ -229,21 +217,21 @@ class Notifier:
 
         If the resource is gone, its status cannot be read any more: the notification is sent rather than lost.
         """
-        for entry in await self._outbox.left(now - _LEFT, _LISTED):
+        for entry in await self.outbox.left(now - _LEFT, _LISTED):
             ref = entry.notification.ref
             try:
-                body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+                body = await self.kube.get_resource(ref.kind, ref.namespace, ref.name)
             except API_ERRORS as error:
                 _log.info("a planned notification waits: %s", explain(error), extra=ref.about)
                 continue
             if body is None or body["metadata"]["uid"] != ref.uid or _was_written(entry.notification, body):
-                await self._outbox.confirm([entry.notification.id], now)
+                await self.outbox.confirm([entry.notification.id], now)
             else:
-                await self._outbox.drop(entry)
+                await self.outbox.drop(entry)
 
     async def _measure(self, now: datetime) -> None:
-        count, oldest = await self._outbox.pending()
-        due = await self._outbox.next_at()
+        count, oldest = await self.outbox.pending()
+        due = await self.outbox.next_at()
         age, overdue = ((now - each).total_seconds() if each is not None else 0.0 for each in (oldest, due))
         metrics.gauges.notifications = (count, max(age, 0.0), max(overdue, 0.0))
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
@@ -73,27 +74,18 @@ class KubeClass:
             raise
 
 
+@dataclass
 class ClassClaim:
     """Claim of one class for one installation. `announce` gets each new problem, as a message for users."""
 
-    def __init__(
-        self,
-        store: ClassStore,
-        name: str,
-        me: ClassOwner,
-        leadership: Leadership,
-        announce: Callable[[str], Awaitable[None]],
-        *,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._store = store
-        self._name = name
-        self._me = me
-        self._leadership = leadership
-        self._announce = announce
-        self._sleep = sleep
-        self._owned = False
-        self._problem = ""
+    store: ClassStore
+    name: str
+    me: ClassOwner
+    leadership: Leadership
+    announce: Callable[[str], Awaitable[None]]
+    sleep: Sleep = asyncio.sleep
+    _owned: bool = field(default=False, init=False)
+    _problem: str = field(default="", init=False)
 
     @property
     def held(self) -> bool:
@@ -108,15 +100,15 @@ class ClassClaim:
     async def watched(self) -> None:
         """Check without a claim until cancelled, on a standby: a class of another installation makes it unready."""
         while True:
-            await self._check_owner(self._store.read)
-            await self._sleep(_WAITING_SECONDS)
+            await self._check_owner(self.store.read)
+            await self.sleep(_WAITING_SECONDS)
 
     async def acquired(self) -> None:
         """Wait until this installation owns the class."""
         while await self._check_owner(self._read_or_created) is not ClassOwnership.MINE:
-            await self._sleep(_WAITING_SECONDS)
+            await self.sleep(_WAITING_SECONDS)
         self._owned = True
-        _log.info("the operator class %s is served by this installation", self._name)
+        _log.info("the operator class %s is served by this installation", self.name)
 
     async def kept(self) -> None:
         """Check until another installation owns the class: then this process stops leading.
@@ -124,13 +116,13 @@ class ClassClaim:
         While the API server does not respond, the Lease decides.
         """
         while await self._check_owner(self._read_or_created) is not ClassOwnership.ANOTHERS:
-            await self._sleep(_WORKING_SECONDS)
+            await self.sleep(_WORKING_SECONDS)
         self._owned = False
-        self._leadership.revoke(self._problem)
+        self.leadership.revoke(self._problem)
         _log.error("this process does not lead any more: %s", self._problem)
 
     async def _read_or_created(self) -> Body | None:
-        return await self._store.read() or await self._store.create(self._me)
+        return await self.store.read() or await self.store.create(self.me)
 
     async def _check_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> ClassOwnership:
         held, problem = await self._read_owner(ask)
@@ -144,7 +136,7 @@ class ClassClaim:
     async def _announced(self, problem: str) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REQUEST_SECONDS):
-                await self._announce(problem)
+                await self.announce(problem)
 
     async def _read_owner(self, ask: Callable[[], Awaitable[Body | None]]) -> tuple[ClassOwnership, str]:
         """Owner and problem; the problem is a message for users, empty if there is none."""
@@ -152,13 +144,13 @@ class ClassClaim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 body = await ask()
         except Conflict as error:
-            return ClassOwnership.UNCERTAIN, f"the operator class {self._name} is not claimed yet: {error}"
+            return ClassOwnership.UNCERTAIN, f"the operator class {self.name} is not claimed yet: {error}"
         except API_ERRORS as error:
             return ClassOwnership.UNCERTAIN, self._failure(error)
         if body is None:
             return ClassOwnership.UNCERTAIN, ""
         owner = owner_of(body)
-        if owner == self._me:
+        if owner == self.me:
             return ClassOwnership.MINE, ""
         return ClassOwnership.ANOTHERS, self._of_another(owner)
 
@@ -166,11 +158,11 @@ class ClassClaim:
         cause = explain(error)
         if getattr(error, "status", None) == 404:
             cause = "the CRD operatorclasses.contentgen.dev is not installed (crds.install, or crds/ in the repository)"
-        return f"the operator class {self._name} cannot be claimed: {cause}"
+        return f"the operator class {self.name} cannot be claimed: {cause}"
 
     def _of_another(self, owner: ClassOwner | None) -> str:
         return (
-            f"the operator class {self._name} is served by {owner or 'an owner that cannot be read'}, and this "
+            f"the operator class {self.name} is served by {owner or 'an owner that cannot be read'}, and this "
             "installation does nothing. Set another operatorClass in its values, or uninstall the other one; if that "
-            f"is gone already: kubectl delete operatorclass {self._name}"
+            f"is gone already: kubectl delete operatorclass {self.name}"
         )

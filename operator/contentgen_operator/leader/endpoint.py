@@ -80,24 +80,22 @@ def leads_here(found: Body, want: Body) -> bool:
     )
 
 
+@dataclass(frozen=True)
 class EndpointWriter:
     """Writer of the slice, run by the leader. `listening` is true if the worker API accepts connections."""
 
-    def __init__(
-        self, kube: KubeApi, endpoint: WorkerEndpoint, leadership: Leadership, listening: Callable[[], bool]
-    ) -> None:
-        self._kube = kube
-        self._endpoint = endpoint
-        self._leadership = leadership
-        self._listening = listening
+    kube: KubeApi
+    endpoint: WorkerEndpoint
+    leadership: Leadership
+    listening: Callable[[], bool]
 
     async def run(self) -> None:
         """Write the slice once the worker API listens, and again after each change by others; until cancelled, or until
         this process does not lead any more.
         """
-        while not self._listening():  # noqa: ASYNC110 - uvicorn has no event for it
+        while not self.listening():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_LISTEN_SECONDS)
-        name = f"EndpointSlice {self._endpoint.name}"
+        name = f"EndpointSlice {self.endpoint.name}"
         await LeaderLoop(name, _LOOK_SECONDS, self._publish_in_time, after_error=_AGAIN_SECONDS).run()
 
     async def _publish_in_time(self) -> None:
@@ -111,20 +109,20 @@ class EndpointWriter:
         The write names the version that was read while this process led: a process that is paused in between does not
         overwrite its successor's.
         """
-        want, where = wanted(self._endpoint), self._endpoint.namespace
-        found = await self._kube.get(ENDPOINT_SLICES, where, self._endpoint.name, asked_by="the worker API's endpoint")
-        self._leadership.require()
+        want, where = wanted(self.endpoint), self.endpoint.namespace
+        found = await self.kube.get(ENDPOINT_SLICES, where, self.endpoint.name, asked_by="the worker API's endpoint")
+        self.leadership.require()
         if found is None:
-            await or_conflict(self._kube.request("POST", ENDPOINT_SLICES, namespace=where, body=want))
+            await or_conflict(self.kube.request("POST", ENDPOINT_SLICES, namespace=where, body=want))
         elif leads_here(found, want):
             return
         else:
             await or_conflict(self._replace(want, found["metadata"]["resourceVersion"]))
-        _log.info("workers are routed to %s", self._endpoint.address)
+        _log.info("workers are routed to %s", self.endpoint.address)
 
     async def _replace(self, want: Body, version: str) -> Any:
         meta = {key: value for key, value in want["metadata"].items() if key != "name"}
         body = {**want, "metadata": {**meta, "resourceVersion": version}}
-        return await self._kube.request(
-            "PATCH", ENDPOINT_SLICES, namespace=self._endpoint.namespace, name=self._endpoint.name, body=body
+        return await self.kube.request(
+            "PATCH", ENDPOINT_SLICES, namespace=self.endpoint.namespace, name=self.endpoint.name, body=body
         )

@@ -5,6 +5,7 @@ mark whose files cannot be deleted is retried with growing pauses.
 """
 
 import logging
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from botocore.exceptions import ClientError
@@ -35,29 +36,20 @@ _OF_ONE_PREFIX = (ClientError, NotDeleted)
 _JOB_RECORDS_KEPT = timedelta(days=180)  # longer than any Job waits for a node and runs
 
 
+@dataclass(kw_only=True)
 class GarbageCollector:
     """Executes deletion marks. The mark is written first, so that any process can resume the deletion."""
 
-    def __init__(
-        self,
-        *,
-        storage: Storage,
-        ledger: Ledger,
-        records: RecordStore,
-        jobs: WorkerJobs,
-        runs: RunDocuments,
-        notifications: NotificationOutbox,
-        check: Check = unchecked,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._check = check
-        self._storage = storage
-        self._ledger = ledger
-        self._records = records
-        self._jobs = jobs
-        self._runs = runs
-        self._notifications = notifications
-        self._failures: dict[DeletionMark, int] = {}
+    storage: Storage
+    ledger: Ledger
+    records: RecordStore
+    jobs: WorkerJobs
+    runs: RunDocuments
+    notifications: NotificationOutbox
+    check: Check = unchecked  # raises Conflict if this process does not lead
+    _failures: dict[DeletionMark, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
         self.queue: WorkQueue[DeletionMark] = WorkQueue(self.work, workers=_WORKERS, group=lambda mark: mark.namespace)
 
     async def discard(self, discard: DeletionTombstone, *, held: bool = False) -> bool:
@@ -68,16 +60,16 @@ class GarbageCollector:
         deleted for good, by any process: no later resource has the uid, and no later purchase has the id of a discarded
         one.
         """
-        await self._records.mark_discarded(discard, new=held)
+        await self.records.mark_discarded(discard, new=held)
         if held and discard.bought_under:
-            await self._ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
-        bought = await self._ledger.discard(discard.uid)
-        keep = await self._ledger.kept_files(discard.bought_under, discard.uid)
+            await self.ledger.take_over(discard.bought_under, discard.job_ids, discard.uid)
+        bought = await self.ledger.discard(discard.uid)
+        keep = await self.ledger.kept_files(discard.bought_under, discard.uid)
         if not await self._slice(discard, bought, keep):
             return False
-        await self._runs.forget((discard.uid, *discard.job_ids))
-        await self._notifications.discard((discard.uid, *discard.job_ids), utc_now())
-        await self._records.forget(discard)
+        await self.runs.forget((discard.uid, *discard.job_ids))
+        await self.notifications.discard((discard.uid, *discard.job_ids), utc_now())
+        await self.records.forget(discard)
         _log.info("deleted all files of a deleted resource", extra={"jobId": discard.uid})
         return True
 
@@ -111,16 +103,16 @@ class GarbageCollector:
 
     async def _delete_page(self, owner: Owner, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage | Exception:
         """Deleted page, or the error of this prefix alone. Raises the errors of a store that does not respond."""
-        self._check()
+        self.check()
         try:
-            return await self._storage.delete_prefix(owner, prefix, most, keep)
+            return await self.storage.delete_prefix(owner, prefix, most, keep)
         except _OF_ONE_PREFIX as error:
             return error
 
     async def work(self, mark: DeletionMark) -> None:
         """Delete one slice of a mark and schedule the next one."""
         try:
-            discard = await self._records.discard_of(mark)
+            discard = await self.records.discard_of(mark)
             done = discard is None or await self.discard(discard)
         except Conflict as error:
             _log.info("files of a deleted resource are not deleted yet: %s", error, extra={"jobId": mark.uid})
@@ -138,8 +130,8 @@ class GarbageCollector:
 
     async def sweep(self) -> None:
         """Queue the marks that are not in the queue, and delete old records of Jobs. Raises PyMongoError."""
-        await self._jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
-        for mark in await self._records.marks(_MARKS, self.queue.__contains__):
+        await self.jobs.expire(utc_now() - _JOB_RECORDS_KEPT)
+        for mark in await self.records.marks(_MARKS, self.queue.__contains__):
             await self.queue.wake(mark)
 
     def _pause(self, mark: DeletionMark) -> float:

@@ -8,6 +8,7 @@ agrees), it was restored, or a user wrote the status.
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -50,14 +51,14 @@ from contentgen_runtime.tenancy import Tenancy
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class StatusVerifier:
     """Verifies resources against the stores. A resource that agrees with its run document costs one read."""
 
-    def __init__(self, *, ledger: Ledger, records: RecordStore, runs: RunDocuments, tenancy: Tenancy) -> None:
-        self._tenancy = tenancy
-        self._ledger = ledger
-        self._records = records
-        self._runs = runs
+    ledger: Ledger
+    records: RecordStore
+    runs: RunDocuments
+    tenancy: Tenancy
 
     async def verified(self, resource: Resource) -> Resource:
         """Resource with the run of its document, which is created or updated if the status is ahead of it.
@@ -66,7 +67,7 @@ class StatusVerifier:
         gone.
         """
         resource = await self._of_its_tenant(resource)
-        document = await self._runs.get(resource.ref.uid)
+        document = await self.runs.get(resource.ref.uid)
         if resource.deleting:
             return await self._with_scope(await self._verify_deleting(resource, document))
         if document is None:
@@ -81,7 +82,7 @@ class StatusVerifier:
         status = projected(document, resource.status, more)
         if status.run is not None and status.run.loras and ended(resource.model_copy(update={"status": status})):
             # While a run goes on, the ledger's word on the LoRAs is put into the status each time.
-            purchase = await self._ledger.get(await self._key(resource, status.run))
+            purchase = await self.ledger.get(await self._key(resource, status.run))
             loras = purchase.loras if purchase else ()
             status = status.model_copy(update={"run": status.run.model_copy(update={"loras": loras})})
         repaired = status != resource.status
@@ -108,7 +109,7 @@ class StatusVerifier:
             namespace=ref.namespace,
             kind=ref.kind,
             name=ref.name,
-            version=await self._ledger.highest_version(resource.tenant, ref.namespace, ref.kind, ref.name, ref.uid),
+            version=await self.ledger.highest_version(resource.tenant, ref.namespace, ref.kind, ref.name, ref.uid),
         )
         if run is None:  # stored with its first run
             return document.model_copy(update={"predecessor": await self._expired_run(resource)})
@@ -146,7 +147,7 @@ class StatusVerifier:
         if (
             not known
             or run != with_bounded_numbers(run)
-            or await self._records.started_at(resource.ref.uid) != run.started_at
+            or await self.records.started_at(resource.ref.uid) != run.started_at
         ):
             return None
         return document.begun(await self._run(resource, run))
@@ -172,9 +173,9 @@ class StatusVerifier:
         """Document with the paid attempt of a status: MongoDB was restored, or the status is forged."""
         mine = projected_run(kept, None)
         later = mine.model_copy(update={"paid_attempt": run.paid_attempt})
-        if await self._ledger.get(await self._key(resource, later)) is not None:
+        if await self.ledger.get(await self._key(resource, later)) is not None:
             return document.begun(later)
-        last = await self._ledger.get(await self._key(resource, mine))
+        last = await self.ledger.get(await self._key(resource, mine))
         if last is not None and (last.abandoned or last.state is PurchaseState.FAILED):
             return document
         _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
@@ -188,7 +189,7 @@ class StatusVerifier:
         if run is not None and over and is_of_another_class(resource, run):
             return document
         named = named_purchases(document, resource.status, class_of({"spec": resource.spec}), over=over)
-        lost = await self._ledger.lost(named.known, named.paid) if named.known else ()
+        lost = await self.ledger.lost(named.known, named.paid) if named.known else ()
         claimed = document.claimed_purchases(lost)
         if claimed == document:
             return document
@@ -197,7 +198,7 @@ class StatusVerifier:
         return await self._stored(claimed)
 
     async def _stored(self, document: RunDocument) -> RunDocument:
-        stored = await self._runs.put(document)
+        stored = await self.runs.put(document)
         if stored is None:
             raise Conflict(f"the run document of {document.name} was changed")
         return stored
@@ -214,7 +215,7 @@ class StatusVerifier:
         jobs: Iterable[str] = ()
         if _names_other_jobs(checked):
             ref = resource.ref
-            jobs = await self._ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
+            jobs = await self.ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
         run, known = resource.status.run, with_owned_versions(checked, jobs).status.versions
         if run is not None and ended(resource) and is_of_another_class(resource, run):
             return tuple(each if each in versions else _without_outputs(each) for each in known)
@@ -230,10 +231,10 @@ class StatusVerifier:
         return assignment.model_copy(update={"resource": resource.model_copy(update={"scope": scope}), "run": run})
 
     async def _assigned(self, resource: Resource, run: RunStatus) -> RunStatus:
-        known = self._runs.remembered(resource.ref.uid)
+        known = self.runs.remembered(resource.ref.uid)
         if known is not None and projected_run(known, run) == run:
             return run
-        document = await self._runs.get(resource.ref.uid)
+        document = await self.runs.get(resource.ref.uid)
         if document is None:  # MongoDB lost it, and there was no reconcile since
             return await self._run(resource, run)
         if document.run is None or document.run.number != run.number:
@@ -241,7 +242,7 @@ class StatusVerifier:
         return projected_run(document.run, run)
 
     async def _of_its_tenant(self, resource: Resource) -> Resource:
-        tenant = await self._tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
+        tenant = await self.tenancy.of_resource(resource.ref.namespace, resource.ref.uid)
         return resource.model_copy(update={"tenant": tenant, "scope": tenant.scope})
 
     async def _with_scope(self, resource: Resource) -> Resource:
@@ -275,17 +276,17 @@ class StatusVerifier:
         found = list[Variant]()
         for scope in (tenant.scope, *_other_scopes(tenant)):
             key = purchase_key(resource, run).model_copy(update={"scope": scope})
-            found += [each for each in await self._ledger.variants(key) if _is_of(tenant, resource, each)]
+            found += [each for each in await self.ledger.variants(key) if _is_of(tenant, resource, each)]
         return tuple(found)
 
     async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
         """Purchases in the ledger that are collected for a LoraTraining."""
-        return tuple(await self._ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
+        return tuple(await self.ledger.collected(tenant, namespace, Kind.LORA_TRAINING, name))
 
     async def _expired_run(self, resource: Resource) -> FrozenRun | None:
         """Last run of the expired resource of this name; None: there is none, or a person has deleted the last one."""
         ref = resource.ref
-        owners = await self._ledger.owners(resource.tenant, ref.namespace, ref.kind, ref.name)
+        owners = await self.ledger.owners(resource.tenant, ref.namespace, ref.kind, ref.name)
         last = await self.expired(ref.kind, ref.namespace, ref.name, owners)
         return last.run if last is not None else None
 
@@ -293,7 +294,7 @@ class StatusVerifier:
         """Run document of the one of these resources, of this name, whose last run started last; None unless the
         operator deleted it after its ttlSecondsAfterFinished.
         """
-        read = [await self._runs.get(uid) for uid in sorted(set(uids))]
+        read = [await self.runs.get(uid) for uid in sorted(set(uids))]
         place = (kind, namespace, name)
         named = [each for each in read if each is not None and (each.kind, each.namespace, each.name) == place]
         last = max(named, key=_started_at, default=None)
@@ -309,7 +310,7 @@ class StatusVerifier:
         """
         if run.provider_account is None:
             return run
-        purchase = await self._ledger.get(await self._key(resource, run))
+        purchase = await self.ledger.get(await self._key(resource, run))
         account = purchase.account if purchase is not None else None
         if account != run.provider_account:
             _warn(resource, "run.providerAccount is of no purchase of the resource")
@@ -321,7 +322,7 @@ class StatusVerifier:
         """
         if run.lora_identity is None and run.same_as is None:
             return run
-        purchase = await self._ledger.get(await self._key(resource, run))
+        purchase = await self.ledger.get(await self._key(resource, run))
         if purchase is not None and purchase.job_id == resource.ref.uid:
             return run
         _warn(resource, "run.loraIdentity or run.sameAs is of no purchase of the resource")
@@ -339,7 +340,7 @@ class StatusVerifier:
         doubtful_loras = bool(run.loras) and ended(resource)
         if user == admitted_user(resource) and not doubtful_hash and not doubtful_loras:
             return run
-        purchase = await self._ledger.get(await self._key(resource, run))
+        purchase = await self.ledger.get(await self._key(resource, run))
         if doubtful_loras:
             run = run.model_copy(update={"loras": purchase.loras if purchase else ()})
         if doubtful_hash and purchase is None:
@@ -357,7 +358,7 @@ class StatusVerifier:
             return True
         if purchase is not None and (purchase.job_id, purchase.user_id) == (uid, user):
             return True
-        return await self._records.user(uid) == user
+        return await self.records.user(uid) == user
 
 
 def _named_purchase(status: ResourceStatus) -> tuple[str | None, str | None]:

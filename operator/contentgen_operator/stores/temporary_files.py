@@ -7,6 +7,7 @@ cannot know which run has ended, and files that are kept lie beside them.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -38,48 +39,38 @@ class TemporaryFileDeletion(StrEnum):
     NONE = "none"  # nothing; the operator removes its rules
 
 
+@dataclass(kw_only=True)
 class TemporaryFiles:
     """Hourly rounds. Nothing is deleted that is younger than 24 hours by the clocks of the store and of this process,
     or whose job MongoDB does not know.
     """
 
-    def __init__(
-        self,
-        *,
-        storage: Storage,
-        records: RecordStore,
-        runs: RunDocuments,
-        deletion: TemporaryFileDeletion = TemporaryFileDeletion.LIFECYCLE,
-        clock: Callable[[], datetime] = utc_now,
-        check: Check = unchecked,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._storage = storage
-        self._records = records
-        self._runs = runs
-        self._deletion = deletion
-        self._clock = clock
-        self._check = check
-        self._positions: dict[str, Version] = {}
-        self._cleared: set[tuple[str, int]] = set()  # uid and run
+    storage: Storage
+    records: RecordStore
+    runs: RunDocuments
+    deletion: TemporaryFileDeletion = TemporaryFileDeletion.LIFECYCLE
+    clock: Callable[[], datetime] = utc_now
+    check: Check = unchecked  # raises Conflict if this process does not lead
+    _positions: dict[str, Version] = field(default_factory=dict, init=False)
+    _cleared: set[tuple[str, int]] = field(default_factory=set, init=False)  # uid and run
 
     async def round(self) -> None:
         """One round. Raises NotLeading or one of STORE_ERRORS."""
-        self._check()
+        self.check()
         by_rule = await self._set_rules()
-        if self._deletion is TemporaryFileDeletion.NONE:
+        if self.deletion is TemporaryFileDeletion.NONE:
             return
-        before = self._clock() - _KEPT
+        before = self.clock() - _KEPT
         if not by_rule:
             await self._sweep(keys.TEMPORARY, before)
         await self._sweep(keys.OUTCOMES, before)
-        for job in await self._records.failed(before - _LOOKED_BACK, before, _FAILED_JOBS):
+        for job in await self.records.failed(before - _LOOKED_BACK, before, _FAILED_JOBS):
             await self._clear_uploads(job, before)
 
     async def _set_rules(self) -> bool:
         """True if a rule of the bucket deletes `temp/`."""
         try:
-            return await self._storage.set_temporary_rules(wanted=self._deletion is TemporaryFileDeletion.LIFECYCLE)
+            return await self.storage.set_temporary_rules(wanted=self.deletion is TemporaryFileDeletion.LIFECYCLE)
         except ClientError as error:
             _log.info("the bucket's lifecycle rules cannot be read yet: %s", error)
             return False
@@ -87,14 +78,14 @@ class TemporaryFiles:
     async def _sweep(self, prefix: str, before: datetime) -> None:
         """Delete what is old under a prefix, up to a number of pages."""
         for _ in range(_PAGES):
-            page = await self._storage.old_versions(prefix, before, self._positions.get(prefix, _START))
+            page = await self.storage.old_versions(prefix, before, self._positions.get(prefix, _START))
             temporary = prefix == keys.TEMPORARY
             doomed = page.versions if temporary else await self._unused(page.versions, before)
-            self._check()
+            self.check()
             if temporary:
-                await self._storage.remove_temporary(doomed)
+                await self.storage.remove_temporary(doomed)
             else:
-                await self._storage.remove(_owner_of(doomed), doomed)
+                await self.storage.remove(_owner_of(doomed), doomed)
             if doomed:
                 _log.info("deleted %d temporary files under %s", len(doomed), prefix)
             if page.following is None:
@@ -106,7 +97,7 @@ class TemporaryFiles:
         """Delete the uploads of a prepare stage that never finished: nothing was bought with them. Each run has a
         version, and so a prefix, of its own.
         """
-        document = await self._runs.get(job.uid)
+        document = await self.runs.get(job.uid)
         run = document.run if document is not None and document.claim is None else None
         if (
             run is None
@@ -121,11 +112,11 @@ class TemporaryFiles:
             return
         owner, position = ownership.job_owner(job.kind, job.uid, (job.user,)), _START
         for _ in range(_PAGES):
-            page = await self._storage.old_versions(prefix, before, position)
+            page = await self.storage.old_versions(prefix, before, position)
             doomed = [each for each in page.versions if _is_upload(job.kind, prefix, each[0])]
-            self._check()
+            self.check()
             if doomed:
-                await self._storage.remove(owner, doomed)
+                await self.storage.remove(owner, doomed)
                 _log.info("deleted %d unused uploads", len(doomed), extra={"jobId": job.uid})
             if page.following is None:
                 self._cleared.add((job.uid, run.number))
@@ -136,7 +127,7 @@ class TemporaryFiles:
         """Outcomes of runs that have ended a day ago."""
         outcomes = [(each, of) for each in versions if (of := keys.outcome_of(each[0])) is not None]
         jobs = {of.job_id for _, of in outcomes}
-        numbers, ended = await self._runs.numbers(jobs), await self._records.ended(jobs, before)
+        numbers, ended = await self.runs.numbers(jobs), await self.records.ended(jobs, before)
         return tuple(each for each, of in outcomes if _is_over(of, numbers.get(of.job_id), of.job_id in ended))
 
 

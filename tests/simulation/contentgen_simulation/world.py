@@ -803,12 +803,12 @@ class World:
     async def sweep(self) -> None:
         """Run the garbage collector once for each mark."""
         collector = self.process._actor._garbage_collector
-        for mark in await collector._records.marks(1000):
+        for mark in await collector.records.marks(1000):
             await collector.work(mark)
 
     async def marks(self) -> list[str]:
         """Uids of jobs with files to delete."""
-        return [mark.uid for mark in await self.process._actor._garbage_collector._records.marks(1000)]
+        return [mark.uid for mark in await self.process._actor._garbage_collector.records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources

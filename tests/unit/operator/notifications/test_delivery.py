@@ -451,7 +451,7 @@ async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
         await free.wait()
         return PostResponse(204)
 
-    desk.notifier._post = post
+    desk.notifier.post = post
     for number in range(30):
         await desk.add(f"https://h{number}.example.com/", namespace="noisy", uid=f"n{number}")
     await desk.add("https://quiet.example.com/", namespace="quiet", uid="quiet")
@@ -493,7 +493,7 @@ async def test_two_operators_send_one_attempt(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     await desk.add(receiver.url())
     (entry,) = await desk.outbox.due(NOW, 10)
-    keys = await desk.notifier._keys.keys()
+    keys = await desk.notifier.keys.keys()
     await asyncio.gather(*(desk.notifier._deliver(entry, keys) for _ in range(4)))
     assert len(receiver.requests) == 1
 
@@ -501,7 +501,7 @@ async def test_two_operators_send_one_attempt(receiver: Receiver) -> None:
 async def test_a_former_leader_sends_nothing(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     await desk.add(receiver.url())
-    await desk.notifier._keys.keys()
+    await desk.notifier.keys.keys()
     desk.leads = False
     await desk.notifier.round()
     await desk.notifier.settled()

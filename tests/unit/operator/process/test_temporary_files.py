@@ -384,7 +384,7 @@ async def test_a_former_leader_deletes_nothing(storage: Storage) -> None:
 async def test_an_error_of_a_store_ends_the_round_only(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     put("temp/j/a")
     with monkeypatch.context() as broken:
-        broken.setattr(rounds.files._storage._client, "list_object_versions", failing("SlowDown", 503))
+        broken.setattr(rounds.files.storage._client, "list_object_versions", failing("SlowDown", 503))
         with pytest.raises(ClientError):
             await rounds.after(LATER)
     assert keys_left() == {"temp/j/a"}

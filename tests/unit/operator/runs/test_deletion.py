@@ -87,7 +87,7 @@ def marks(namespace: str, count: int) -> list[tuple[str, DeletionTombstone]]:
 async def marked(world: World, wanted: list[tuple[str, DeletionTombstone]], files: int = 1) -> None:
     for namespace, mark in wanted:
         world.database["jobs"].insert_one({"jobId": mark.uid, "namespace": namespace})
-        await world.process._actor._garbage_collector._records.mark_discarded(mark)
+        await world.process._actor._garbage_collector.records.mark_discarded(mark)
         world.storage.objects |= {f"{mark.prefixes[0]}{number}": 1 for number in range(files)}
 
 
@@ -155,7 +155,7 @@ async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pyte
     world = World(monkeypatch, Writes())
     await marked(world, marks("stuck", 1))
     janitor = world.process._actor._garbage_collector
-    (mark,) = await janitor._records.marks(10)
+    (mark,) = await janitor.records.marks(10)
     await janitor.queue.wake(mark, 1800)
     await janitor.sweep()
     assert janitor.queue.oldest_due_seconds == 0

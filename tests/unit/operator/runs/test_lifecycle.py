@@ -161,7 +161,7 @@ async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: 
         for uid in ("first", "second")
     ]
     for mark in marks:
-        await janitor._records.mark_discarded(mark)
+        await janitor.records.mark_discarded(mark)
     world.storage.objects = {f"{prefix}x": 1 for mark in marks for prefix in mark.prefixes}
     delete = world.storage.delete_prefix
 

@@ -159,7 +159,7 @@ class RehearsalProcess:
         ACTING.set(Acting(self.world, self, None))
         try:
             janitor = self.reconciler._actor._garbage_collector
-            for mark in await janitor._records.marks(1000):
+            for mark in await janitor.records.marks(1000):
                 await janitor.work(mark)
         except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable
             self.world.tell(f"the sweep failed: {type(error).__name__}")
