@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import CLASS_LABEL
@@ -14,10 +14,8 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
-from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
-from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import API_ERRORS, explain
 
@@ -55,6 +53,16 @@ class Dependents:
         return tuple(self._users.get((lora.namespace, lora.name), ()))
 
 
+class FinishedListener(Protocol):
+    """Component that knows finished resources."""
+
+    def note(self, ref: ResourceRef, body: Body) -> None:
+        """Note a finished resource."""
+
+    def forget(self, ref: ResourceRef) -> None:
+        """Remove a resource that was deleted, is not served, or whose run goes on."""
+
+
 class EventHandlers:
     """Handlers of watch events, independent of kopf."""
 
@@ -64,10 +72,9 @@ class EventHandlers:
         wake: Wake,
         reports: Reports,
         names: LoraNames | None = None,
-        settled: SettledCheck | None = None,
         *,
         selection: Selection = DEFAULT,
-        expiries: Expiries | None = None,
+        finished: Sequence[FinishedListener] = (),
         left_jobs: LeftJobs | None = None,
         on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
         on_deleted: Wake | None = None,
@@ -78,8 +85,7 @@ class EventHandlers:
         self._on_deleted = on_deleted or wake
         self._selection = selection
         self._on_deselected = on_deselected
-        self._settled = settled
-        self._expiries = expiries
+        self._finished = finished
         self._left_jobs = left_jobs
         self._names = names or LoraNames()
         self._cache = cache
@@ -127,51 +133,36 @@ class EventHandlers:
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
-        # The LoRA that a resource waits for may belong to one that this installation does not serve.
+        for each in self._finished:
+            if over and served and not deleted:
+                each.note(ref, body)
+            else:
+                each.forget(ref)
         if kind is Kind.LORA_TRAINING:
-            for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
-                await self._wake(waiting)
-        new = not status.get("phase")  # created, so that it is no longer missing
-        if kind is Kind.LORA_TRAINING and (over or new):
-            for user in self._dependents.of(ref):
-                await self._wake(user)
+            await self._lora(ref, body, over=over, deleted=deleted)
         if over or not served:
             self._cache.forget(ref)
             self._dependents.forget(ref)
             if deleted:  # it may have been served before its class changed: its record ends
                 await self._on_deleted(ref)
-            self._compare_later(ref, status if served and not deleted else None)
-            self._expire_later(ref, body if served and not deleted else None)
             return
-        self._compare_later(ref, None)
-        self._expire_later(ref, None)
         if kind is Kind.IMAGE_GENERATION:
             self._dependents.note(ref, body.get("spec") or {})
         if self._cache.note(ref, body):
             await self._wake(ref)
 
+    async def _lora(self, ref: ResourceRef, body: Body, *, over: bool, deleted: bool) -> None:
+        """Wake the ImageGenerations that wait for a LoraTraining, which another installation may serve."""
+        for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
+            await self._wake(waiting)
+        if over or not (body.get("status") or {}).get("phase"):  # created, so that it is no longer missing
+            for user in self._dependents.of(ref):
+                await self._wake(user)
+
     def _not_served(self, ref: ResourceRef, body: Body, *, deleted: bool) -> None:
         metrics.gauges.forget_resource(ref.uid)
         if not deleted and self._selection.has_left(body):
             self._on_deselected(ref, body)
-
-    def _compare_later(self, ref: ResourceRef, finished: dict[str, Any] | None) -> None:
-        """Queue a finished status for the comparison with its run document; None removes it."""
-        if self._settled is None:
-            return
-        if finished is None:
-            self._settled.forget(ref)
-        else:
-            self._settled.note(ref, finished)
-
-    def _expire_later(self, ref: ResourceRef, finished: Body | None) -> None:
-        """Note the time at which a finished resource expires; None removes it."""
-        if self._expiries is None:
-            return
-        if finished is None:
-            self._expiries.forget(ref)
-        else:
-            self._expiries.note(ref, finished)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""

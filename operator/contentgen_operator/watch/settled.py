@@ -7,8 +7,8 @@ may have replaced the status by an older one.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
+from contentgen_operator.kube.cache import Body
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.stores.run_documents import RunDocuments
@@ -28,9 +28,9 @@ class SettledCheck:
         self._waiting: dict[ResourceRef, str] = {}  # digests
         self._changed = asyncio.Event()
 
-    def note(self, ref: ResourceRef, status: dict[str, Any]) -> None:
-        """Queue a finished status (JSON) for comparison."""
-        self._waiting[ref] = status_digest(status)
+    def note(self, ref: ResourceRef, body: Body) -> None:
+        """Queue the status of a finished resource for comparison."""
+        self._waiting[ref] = status_digest(body.get("status") or {})
         self._changed.set()
 
     def forget(self, ref: ResourceRef) -> None:

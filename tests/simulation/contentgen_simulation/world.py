@@ -845,7 +845,7 @@ class World:
             behind.append(found)
 
         check = SettledCheck(RunDocuments(self.database["runs"]), wake)
-        check.note(ref, self.kube.resources[ref.kind, ref.name]["status"])
+        check.note(ref, self.kube.resources[ref.kind, ref.name])
         await check.check()
         return bool(behind)
 

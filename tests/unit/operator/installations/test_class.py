@@ -65,7 +65,7 @@ class Woken:
         self.cache = Cache()
         self.settled = SettledCheck(cast("Any", None), self._wake)
         self.handlers = EventHandlers(
-            self.cache, self._wake, Reports(), LoraNames(), self.settled, selection=Selection()
+            self.cache, self._wake, Reports(), LoraNames(), selection=Selection(), finished=[self.settled]
         )
 
     async def _wake(self, ref: ResourceRef) -> None:

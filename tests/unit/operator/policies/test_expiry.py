@@ -509,7 +509,7 @@ async def test_the_watches_note_finished_resources_and_forget_the_others() -> No
     woken: list[ResourceRef] = []
     expiries = Expiries(_appending(woken), lambda: NOW)
     idle: list[ResourceRef] = []
-    handlers = EventHandlers(Cache(), _appending(idle), Reports(), expiries=expiries)
+    handlers = EventHandlers(Cache(), _appending(idle), Reports(), finished=[expiries])
     done = body("2026-11-21T11:00:00Z")
     for deleted in (False, True):
         await handlers.resource(IMAGES, done, deleted=deleted)
