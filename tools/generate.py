@@ -20,13 +20,13 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/sim
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
 from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME  # noqa: E402
-from contentgen_contract.resources.crds import content_budget_crd, crd, operator_class_crd  # noqa: E402 - the tool also runs where nothing is installed
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator.metrics import described  # noqa: E402
 from contentgen_simulation.rehearsal import lifecycle  # noqa: E402
 from contentgen_simulation.rehearsal.lifecycle import LifecycleTransition  # noqa: E402
+from crds import content_budget_crd, crd, operator_class_crd  # noqa: E402
 from notices import FILE as NOTICES  # noqa: E402
 from notices import notices  # noqa: E402
 

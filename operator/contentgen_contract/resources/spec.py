@@ -1,4 +1,4 @@
-"""Models of the specs. The CRDs and docs/reference are generated from them (`crds.py`), descriptions included.
+"""Models of the specs. The CRDs and docs/reference are generated from them (`tools/crds.py`), descriptions included.
 
 Decimals are strings, as the Kubernetes API conventions require: some clients change floats.
 """

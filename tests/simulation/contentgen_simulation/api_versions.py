@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contentgen_contract.names import GROUP, VERSION, Kind
-from contentgen_contract.resources.crds import crd
+from crds import crd
 
 Body = dict[str, Any]
 FieldPath = tuple[str, ...]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
-from contentgen_contract.resources.crds import resource_schema
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_simulation.api_versions import MOVES, V1BETA1, Body, both_versions, converted, review
+from crds import resource_schema
 
 WEBHOOK = {"service": {"name": "contentgen", "namespace": "contentgen", "path": "/convert"}}
 SETTINGS = settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -17,14 +17,6 @@ from pydantic import BaseModel, Field
 
 from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS
 from contentgen_contract.names import Condition, Kind, Phase, Reason, Stage, Step
-from contentgen_contract.resources.crds import (
-    content_budget_schema,
-    crd,
-    model_schema,
-    operator_class_crd,
-    operator_class_schema,
-    resource_schema,
-)
 from contentgen_contract.resources.operator_class import ClassOwner, class_of
 from contentgen_contract.resources.spec import SPECS, parse_spec
 from contentgen_contract.resources.status import (
@@ -37,6 +29,14 @@ from contentgen_contract.resources.status import (
     RunStatus,
     VersionStatus,
     dump_status,
+)
+from crds import (
+    content_budget_schema,
+    crd,
+    model_schema,
+    operator_class_crd,
+    operator_class_schema,
+    resource_schema,
 )
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,7 +9,6 @@ from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.crds import model_schema
 from contentgen_contract.resources.spec import (
     DETECTORS_BY_PARAMETER,
     CaptionEngine,
@@ -23,6 +22,7 @@ from contentgen_contract.resources.spec import (
     parse_spec,
     run_hash,
 )
+from crds import model_schema
 
 BASE = {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}}
 OF_THEN = {

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.crds import crd
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.spec_checks import first_problem
+from crds import crd
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 BASE: dict[Kind, dict[str, Any]] = {
