@@ -106,7 +106,7 @@ class Notifier:
     _swept_at: datetime | None = field(default=None, init=False)
 
     async def run(self) -> None:
-        """Deliver until cancelled, or until this process does not lead any more."""
+        """Deliver until cancelled."""
         changed, pause = self.outbox.changed, _PAUSE_SECONDS
         try:
             await LeaderLoop("notifications", _ROUND_SECONDS, self.round, changed=changed, after_error=pause).run()

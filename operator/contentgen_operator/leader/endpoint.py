@@ -90,9 +90,7 @@ class EndpointWriter:
     listening: Callable[[], bool]
 
     async def run(self) -> None:
-        """Write the slice once the worker API listens, and again after each change by others; until cancelled, or until
-        this process does not lead any more.
-        """
+        """Write the slice once the worker API listens, and again after each change by others; until cancelled."""
         while not self.listening():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(_LISTEN_SECONDS)
         name = f"EndpointSlice {self.endpoint.name}"
