@@ -46,9 +46,9 @@ class LeaderLoop:
             if problem != known and isinstance(error, NotLeading):
                 _log.info("%s waits for the Lease: %s", self.name, problem)
             elif problem != known and isinstance(error, _EXPECTED):
-                _log.warning("%s failed, and is tried again: %s", self.name, problem)
+                _log.warning("%s failed, and will be tried again: %s", self.name, problem)
             elif problem != known:
-                _log.exception("%s failed, and is tried again", self.name)
+                _log.exception("%s failed, and will be tried again", self.name)
             return problem
         return ""
 
