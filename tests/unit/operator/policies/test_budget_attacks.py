@@ -273,7 +273,7 @@ async def test_a_budget_of_another_class_and_its_reservations_are_left_alone(mon
     claim = {"purchase": "of-another", "micros": ONE, "token": "t", "at": world.now}
     kept = {
         "_id": "uid-of-all/total", "budget": "all", "uid": "uid-of-all", "window": "total", "limit": ONE, "held": ONE,
-        "settled": 0, "overrun": 0, "revision": 0, "open": {key: claim}, "keys": [key], "summed": True,
+        "settled": 0, "overrun": 0, "excess": 0, "revision": 0, "open": {key: claim}, "keys": [key], "summed": True,
     }  # fmt: skip
     world.database["budgets"].insert_one(kept)
     sent = {"_id": "of-another", "state": "submitted", "step": None, "budgets": ["uid-of-all/total"]}
