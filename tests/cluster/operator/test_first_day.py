@@ -103,7 +103,7 @@ def all_completed(world: ClusterWorld, names: dict[Kind, list[str]], seconds: fl
 
 
 def test_values_mend_what_keeps_workers_from_starting(
-    world: ClusterWorld, media: str, record_property: Callable[[str, object], None]
+    world: ClusterWorld, media: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """The Jobs of a mistake follow the values of the next installation. The picture is paid before the first Job.
 
@@ -122,7 +122,7 @@ def test_values_mend_what_keeps_workers_from_starting(
             since = time.monotonic()
             for kind, (name,) in waiting.items():
                 until_it_says(world, kind, name, mistake.reason, mistake.cause)
-            record_property(mistake.about, round(time.monotonic() - since))
+            record_testsuite_property(mistake.about, round(time.monotonic() - since))
             if mistake.outlasts:
                 time.sleep(STAGE_SECONDS)
         assert len(world.billed()) == start + 1, "of the picture alone"
