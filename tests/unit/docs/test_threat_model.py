@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/threat-model.md").read_text()
-CODE = [path for folder in ("operator", "worker-image", "cli", "cluster") for path in (ROOT / folder).rglob("*.py")]
+FOLDERS = ("operator", "worker-image", "cli", "cluster", "tools")
+CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 TESTS = list((ROOT / "tests").rglob("test_*.py"))
 TEMPLATES = ROOT / "charts/contentgen/templates"
 _NAME = re.compile(r"^ *(?:(?:async def|def|class) (\w+)|(\w+) = )", re.MULTILINE)
