@@ -486,7 +486,9 @@ class Orphans:
         """
         if purchase.state is not PurchaseState.SUCCEEDED or purchase.result_key is None or purchase.discard_asked:
             return
-        if (provider := self._provider(purchase)) is None or await is_stored(self._storage, purchase):
+        if (purchase.provider, purchase.account) in self._away or await is_stored(self._storage, purchase):
+            return
+        if (provider := self._provider(purchase)) is None:
             return
         self._calls += 1
         view = await provider.poll(purchase.model, purchase.request_id or "")

@@ -555,6 +555,29 @@ async def test_a_round_has_a_bounded_number_of_calls_and_the_next_goes_on(monkey
     assert len(set(polls)) == 59
 
 
+async def test_a_provider_that_is_away_is_asked_once_for_lost_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, Writes())
+    await submitted(world, IMAGES)
+    vanish(world, IMAGES)
+    await rounds(world, 4)
+    one = the_purchase(world)
+    for number in range(2, 6):
+        name = one["_id"].replace("/it/", f"/it{number}/")
+        other = {"_id": name, "requestId": f"request-{number}", "purchaseId": f"purchase-{number}"}
+        world.database["ledger"].insert_one(one | other)
+    polls: list[str] = []
+
+    async def away(model: str, request_id: str) -> RequestView:
+        polls.append(request_id)
+        raise Unavailable("away")
+
+    monkeypatch.setattr(world.provider, "poll", away)
+    await rounds(world, 1, DAY)
+    assert len(polls) == 1
+    seen = {each["orphanSeenAt"] for each in world.database["ledger"].find()}
+    assert len(seen) == 1, "the retention of all goes on"
+
+
 async def test_an_unreadable_purchase_and_a_store_that_fails_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
