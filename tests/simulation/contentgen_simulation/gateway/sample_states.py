@@ -31,7 +31,7 @@ _PHASES = {
     Reason.SUSPENDED: Phase.SUSPENDED,
     Reason.SUBMISSION_UNKNOWN: Phase.SUBMISSION_UNKNOWN,
     Reason.LOOKING_FOR_REQUEST: Phase.SUBMITTING,
-    Reason.STORES_DISAGREE: Phase.SUBMITTING,
+    Reason.STORES_DISAGREE: Phase.SUBMISSION_UNKNOWN,
     Reason.PROVIDER_UNAVAILABLE: Phase.PROCESSING,
     Reason.COLLECT_BACKLOG: Phase.COLLECTING,
     Reason.STORE_UNAVAILABLE: Phase.COLLECTING,
@@ -73,7 +73,7 @@ def _waits() -> Iterator[SampleState]:
         message = f"the cause in the words of the operator; it is tried again in 5 minutes ({_LONG})"
         if reason is Reason.AWAITING_APPROVAL:
             run = _APPROVAL
-        elif reason is Reason.SUBMISSION_UNKNOWN:
+        elif _PHASES.get(reason) is Phase.SUBMISSION_UNKNOWN:
             run = {"sentAt": _REQUEST["sentAt"], "resubmitToken": "0123abcd"}
             message = f"the reply was lost: set {RESUBMIT_ANNOTATION}=0123abcd"
         phase = _PHASES.get(reason, Phase.PENDING)
