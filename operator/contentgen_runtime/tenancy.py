@@ -10,9 +10,7 @@ instead.
 """
 
 import asyncio
-import itertools
 import logging
-from collections import defaultdict
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -25,6 +23,7 @@ from contentgen_contract.records.tenancy import UNSCOPED, NamespaceIdentity, Ten
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
+from contentgen_runtime.shared_reads import SharedReads
 
 Document = dict[str, Any]
 SYSTEM = "kube-system"
@@ -76,9 +75,8 @@ class Tenancy:
         self._cluster: NamespaceIdentity | None = None
         # Of the namespace, by the uid of a resource in it.
         self._uids: BoundedDict[str, str] = BoundedDict(_REMEMBERED)
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._reads: dict[str, tuple[int, Tenant]] = {}
-        self._ticks = itertools.count()
+        self._current: SharedReads[str, Tenant] = SharedReads(self._allowed)
+        self._bound: SharedReads[tuple[str, str, str], Tenant | None] = SharedReads(self._tenant_of)
         self._warned: set[str] = set()
 
     async def of_resource(self, namespace: str, resource_uid: str) -> Tenant:
@@ -89,7 +87,7 @@ class Tenancy:
         """
         uid = self._uids.get(resource_uid)
         if uid is not None and self._cluster is not None:
-            bound = await asyncio.to_thread(self._tenant_of, self._cluster.uid, namespace, uid)
+            bound = await self._bound((self._cluster.uid, namespace, uid))
             if bound is not None:
                 return bound
         tenant = await self.of(namespace)
@@ -102,14 +100,7 @@ class Tenancy:
 
         Raises NamespaceGone, PyMongoError, or one of API_ERRORS.
         """
-        asked = next(self._ticks)
-        async with self._locks[namespace]:
-            begun, tenant = self._reads.get(namespace, (-1, Tenant()))
-            if begun < asked:
-                begun = next(self._ticks)
-                tenant = await self._allowed(namespace)
-                self._reads[namespace] = (begun, tenant)
-            return tenant
+        return await self._current(namespace)
 
     async def last(self, namespace: str) -> Tenant:
         """Last tenant of a deleted namespace. Raises PyMongoError, or one of API_ERRORS."""
@@ -191,9 +182,12 @@ class Tenancy:
             self._cluster = NamespaceIdentity.parse(body)
         return self._cluster
 
-    def _tenant_of(self, cluster: str, namespace: str, uid: str) -> Tenant | None:
-        """Tenant of a uid by the binding of its name, even if the name has another uid now; None if unknown."""
-        known = self._bindings.find_one({"_id": binding_id(cluster, namespace)})
+    async def _tenant_of(self, identity: tuple[str, str, str]) -> Tenant | None:
+        """Tenant of a namespace's uid by the binding of its name, even if the name has another uid now; None if
+        unknown. `identity`: uid of the cluster, name, uid.
+        """
+        cluster, namespace, uid = identity
+        known = await asyncio.to_thread(self._bindings.find_one, {"_id": binding_id(cluster, namespace)})
         entry = entry_of(known, uid) if known is not None else None
         return _tenant(cluster, namespace, entry) if entry is not None else None
 

@@ -11,6 +11,7 @@ from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy, granted
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Body, Conflict, explain
+from contentgen_runtime.shared_reads import SharedReads
 
 _REMEMBERED = 10_000  # namespaces
 _FRESH = timedelta(seconds=15)  # age of labels from which a wait may be decided; a payment reads them again
@@ -28,7 +29,7 @@ class NamespacePolicies:
     """Reader of the labels of Namespaces; `accounts` are the names of the installation's accounts."""
 
     def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
-        self._kube = kube
+        self._namespaces = SharedReads(kube.get_namespace)
         self._accounts = accounts
         # By namespace, with the time.
         self._last: BoundedDict[str, tuple[datetime, NamespacePolicy]] = BoundedDict(_REMEMBERED)
@@ -54,7 +55,7 @@ class NamespacePolicies:
         An unreadable namespace has no usable account.
         """
         try:
-            body = await self._kube.get_namespace(namespace)
+            body = await self._namespaces(namespace)
         except ApiException as error:
             if error.status != _FORBIDDEN:
                 raise

@@ -29,6 +29,7 @@ from contentgen_operator.state.policies.buying import (
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.shared_reads import SharedReads
 
 _log = logging.getLogger(__name__)
 _GRANT = timedelta(minutes=2)  # from the permission to buy a probe to its POST
@@ -75,10 +76,11 @@ class Buying:
         self._proven: set[str] = set()  # scopes of which a probe is stored
         self._probes: dict[str, tuple[str, datetime]] = {}  # by scope: run that may buy one, and until when
         self._changing = asyncio.Lock()
+        self._counts: SharedReads[None, frozenset[str]] = SharedReads(lambda _: self.refresh())
 
     async def ask(self, uid: str, scope: str) -> BuyingStop | None:
         """Stop that holds a run which may be paid otherwise; None: it may be paid."""
-        over = await self.refresh()
+        over = await self._counts(None)
         if (stopped := self._first(scope, over)) is not None:
             return self._stop(stopped, StopState.STOPPED)
         if self._first(scope, self._known) is None:

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,6 +34,7 @@ from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import Answer
 from contentgen_operator.stores import bucket_lifecycle
 from contentgen_runtime import s3
+from contentgen_runtime.shared_reads import SharedReads
 from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Storage:
         self._hurried = s3.connect(session, region, endpoint, hurried=True)
         self._creates_only = False  # not known yet
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
+        self._checks: SharedReads[None, None] = SharedReads(lambda _: asyncio.to_thread(self._require_bucket))
 
     def ensure_bucket(self) -> None:
         """Create the bucket if it is missing, and enable versioning. Idempotent.
@@ -203,8 +205,10 @@ class Storage:
         return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
-        """Raises BucketMissing, CreateOnlyIgnored, or boto3's errors for an unavailable store."""
-        await asyncio.to_thread(self._require_bucket)
+        """Raises BucketMissing, CreateOnlyIgnored, or boto3's errors for an unavailable store. Concurrent callers share
+        the next check.
+        """
+        await self._checks(None)
 
     def _require_bucket(self) -> None:
         try:
@@ -239,7 +243,13 @@ class Storage:
         return await asyncio.to_thread(self._exists, require_owned(owner, key))
 
     def _exists(self, key: str) -> bool:
-        return s3.head(self._client, self.bucket, key) is not None
+        try:
+            with closing(self._client.get_object(Bucket=self.bucket, Key=key)["Body"]):
+                return True
+        except ClientError as error:
+            if s3.code(error) in s3.MISSING:
+                return False
+            raise
 
     async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
         """Existing objects under the claimed keys: files with the same bytes and type, and versions of all others.
