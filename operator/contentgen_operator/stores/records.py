@@ -34,10 +34,12 @@ from contentgen_operator.state import kinds
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
+_REMEMBERED = 1024  # records
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # this form uses the index
 # Fields that a write is compared with. Each write of the operator increments `revision`; one of the gateway changes
 # another field.
@@ -71,6 +73,8 @@ class RecordStore:
         self._collection = collection
         self._check = check
         self._storage = storage
+        # By job, as this process wrote it last: a write that is compared with it needs no read.
+        self._written: BoundedDict[str, Document] = BoundedDict(_REMEMBERED)
 
     def create_indexes(self) -> None:
         """Create the indexes, each for a query of the gateway. Idempotent."""
@@ -84,10 +88,16 @@ class RecordStore:
             document["tenant"] = resource.scope or None
             if len(scopes := resource.tenant.bought_scopes) > 1:
                 document["scopes"] = sorted(scopes)
-            await asyncio.to_thread(self._write, document, _newest_version(resource, status, self._storage.plain_url))
+            version, job = _newest_version(resource, status, self._storage.plain_url), resource.ref.uid
+            known = self._written.pop(job, None)  # after a Conflict it is read again
+            written = await asyncio.to_thread(self._write, document, version, known)
+            if written is not None:
+                self._written[job] = written
 
-    def _write(self, document: Document, version: Document | None) -> None:
-        kept, earlier = self._read({"jobId": document["jobId"]}, version), self._superseded(document)
+    def _write(self, document: Document, version: Document | None, known: Document | None) -> Document | None:
+        """Write a record; returns it with the fields that the next write is compared with, None for a new one."""
+        kept = [known] if known and version is None else self._read({"jobId": document["jobId"]}, version)
+        earlier = self._superseded(document)
         self._check()
         versions = list(kept[0].get("versions") or ()) if kept else []
         # A version is written once: it records how it was made, and the spec may have changed since.
@@ -101,6 +111,12 @@ class RecordStore:
             self._insert({"versions": []} | document | counts)
         for each in earlier:
             self._change(each, {"adoptedBy": document["jobId"]})
+        if not kept:
+            return None
+        fields = ("_id", "jobId", "discard", *(name for name in _COMPARED if "." not in name))
+        return {name: document.get(name, kept[0].get(name)) for name in fields} | {
+            "revision": (kept[0].get("revision") or 0) + 1
+        }
 
     def _read(self, where: Document, version: Document | None = None) -> list[Document]:
         """Records with the fields that a change is compared with, and with their versions if one is to be added."""
