@@ -67,7 +67,7 @@ def s3(settings: SandboxStoreSettings) -> StoreProcess:
     if not _has_xattrs(objects):
         sidecar.mkdir(exist_ok=True)
         metadata = ("--sidecar", str(sidecar))
-    address = ("--port", f"{settings.host}:{settings.s3_port}", "--health", "/healthz", "--quiet")
+    address = ("--port", f"{settings.host}:{settings.s3_port}", "--health", "/healthz", "--quiet", "--keep-alive")
     command = (str(settings.versitygw), *address, "posix", "--versioning-dir", str(versions), *metadata, str(objects))
     secrets = {"ROOT_ACCESS_KEY": settings.root_access_key, "ROOT_SECRET_KEY": settings.root_secret_key}
     return StoreProcess("s3", command, minimal_environment() | secrets)
