@@ -109,7 +109,7 @@ def test_nothing_is_loaded_from_another_host_and_everything_is_there(site: Path)
 def test_a_browser_draws_the_diagrams_without_another_host(page: Page, address: str, requests: list[str]) -> None:
     page.goto(f"{address}/1.2.3/architecture.html")
     expect(page.locator("pre.mermaid")).to_have_count(0)
-    expect(page.locator("div.mermaid")).to_have_count(2)
+    expect(page.locator("div.mermaid")).to_have_count(3)
     assert [each for each in requests if "mermaid.esm.min.mjs" in each]
     assert [each for each in requests if not each.startswith((f"{address}/", "data:", "blob:"))] == []
 

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from contentgen_contract.names import Condition, Phase, Reason
-from contentgen_operator.state.purchases import PurchaseState
 
 ROOT = Path(__file__).parents[3]
 FOUND = [
@@ -143,47 +142,6 @@ def test_every_reason_that_is_named_exists(name: str) -> None:
 def test_troubleshooting_leaves_no_reason_out() -> None:
     named = set(re.findall(r"`(\w+)`", PAGES["docs/troubleshooting.md"]))
     assert {reason.value for reason in Reason} - named == set()
-
-
-# Architecture
-
-
-def test_every_state_of_a_purchase_is_explained() -> None:
-    assert set(PurchaseState) == set(re.findall(r"^\| `(\w+)` \|", PAGES["docs/architecture.md"], re.MULTILINE))
-
-
-def component_rows() -> list[list[str]]:
-    """Paths of each row of the component table; later paths of a row are relative to the first one's folder."""
-    text = PAGES["docs/architecture.md"].partition("| component | file |")[2].partition("\n\n")[0]
-    return [re.findall(r"`([^`]+)`", row.split("|")[-2]) for row in text.strip().splitlines()[1:]]
-
-
-def paths() -> set[Path]:
-    found = set()
-    for first, *others in component_rows():
-        beside = [ROOT / other if (ROOT / other).exists() else ROOT / Path(first).parent / other for other in others]
-        found |= {ROOT / first, *beside}
-    return found
-
-
-def test_architecture_ends_in_a_table_of_files_that_exist() -> None:
-    """The last table answers questions of new readers with files; the one before lists the components."""
-    _, _, questions = PAGES["docs/architecture.md"].partition("| question | answer |")
-    assert questions.count("? | ") == 12
-    answers = [ROOT / each for each in re.findall(r"`([^`]+/[^`]+)`", questions)]
-    assert len(paths()) > 40
-    assert sorted(str(path) for path in {*paths(), *answers} if not path.exists()) == []
-
-
-def test_every_module_of_the_operator_has_its_place() -> None:
-    """Each module of the packages, or its folder, is a component."""
-    named = paths()
-    sources = ("operator", "worker-image", "cli", "sandbox", "cluster")
-    packages = [path for source in sources for path in (ROOT / source).glob("contentgen_*")]
-    modules = {path for package in packages for path in package.rglob("*.py") if path.name != "__init__.py"}
-    assert len(modules) > 300
-    placed = {path for path in modules if {path, *path.parents} & named}
-    assert sorted(str(path.relative_to(ROOT)) for path in modules - placed) == []
 
 
 def test_no_upgrade_leaves_out_the_defaults_of_a_new_chart() -> None:
