@@ -21,7 +21,7 @@ AT_ONCE_OF_ONE = 8
 _A_TURN = 100  # reviews of one call of `which` that are answered in one turn of the event loop, if all are cached
 MOST_REVIEWS = 3000
 """SubjectAccessReviews of one call of `which`: 1,000 namespaces with three kinds each."""
-USER_IDS = "userids"  # not a real resource: the verb `use` on it allows naming a user (docs/decisions/0011)
+USER_IDS = "userids"  # not a real resource: the verb `use` on it allows naming a user (docs/decisions/0016)
 _Asked = tuple[Caller, str, str, str, str]
 """Caller, verb, resource, namespace, name; an empty name stands for any, an empty namespace for the whole cluster."""
 

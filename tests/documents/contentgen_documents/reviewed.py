@@ -182,7 +182,6 @@ NAMED_ONLY = (
     "kubectl contentgen",
     "kubectl contentgen move",
     "kubectl create token",
-    "kubectl get -o yaml",
     "kubectl port-forward",
     "kubectl wait",
     "kubectl wait --for=condition=Complete",

@@ -1,4 +1,4 @@
-"""Edits that leave the provider's request unchanged pay nothing (decision 0039)."""
+"""Edits that leave the provider's request unchanged pay nothing (decision 0042)."""
 
 import dataclasses
 import random
