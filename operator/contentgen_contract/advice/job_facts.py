@@ -66,16 +66,16 @@ class JobFacts:
     def of_resource(cls, body: Mapping[str, Any]) -> Self:
         """Facts of a resource (JSON)."""
         given = ResourceBody.parse(body)
-        status, run = given.status, given.run
+        status, run, deleting = given.status, given.run, given.metadata.deletion_timestamp is not None
         observed, paid = status.get("observedGeneration"), _paid(status)
         return replace(
             cls._of(status, run.version if run else 0),
             paid=paid,
             has_resource=True,
-            deleting=given.metadata.deletion_timestamp is not None,
+            deleting=deleting,
             suspended=given.spec.get("suspend") is True,
             estimates=given.spec.get("dryRun") is not None,
-            request=_request(given, paid),
+            request=None if deleting else _request(given, paid),
             unread=isinstance(observed, int) and observed < given.metadata.generation,
             amount=run.approval_amount if run else None,
             approve=given.metadata.annotations.get(APPROVE_ANNOTATION, ""),
@@ -87,10 +87,11 @@ class JobFacts:
         """Facts of a record in MongoDB. Its `status` decides what it can: imported records have no phase, and a record
         of a resource that was deleted during its run keeps the phase.
 
-        `requested` is no field of MongoDB: the gateway sets it by the resource.
+        `requested` and `deleting` are no fields of MongoDB: the gateway sets them by the resource.
         """
         version, request = record.get("runVersion"), _named(UserRequest, record.get("requested"))
-        facts = replace(cls._of(record, version if isinstance(version, int) else 0), request=request)
+        facts = cls._of(record, version if isinstance(version, int) else 0)
+        facts = replace(facts, request=request, deleting=record.get("deleting") is True)
         match record.get("status"):
             case "completed":
                 return replace(facts, phase=Phase.COMPLETED, ended=True)

@@ -32,6 +32,7 @@ class State(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DELETING = "deleting"
 
 
 class Tone(StrEnum):
@@ -93,8 +94,10 @@ _TONES = {
     State.COMPLETED: Tone.GOOD,
     State.FAILED: Tone.BAD,
     State.CANCELLED: Tone.NEUTRAL,
+    State.DELETING: Tone.NEUTRAL,
 }
 ENDED = (State.ESTIMATED, State.COMPLETED, State.FAILED, State.CANCELLED)
+_NO_BAR = (*ENDED, State.DELETING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +145,10 @@ def job_state(facts: JobFacts, position: QueuePosition | None = None) -> JobStat
     return JobState(
         state=state,
         badge=badge,
-        needs_person=needs_person and not facts.deleting,
+        needs_person=needs_person,
         sentence=_sentence(state, facts, position),
         progress=_progress(state, facts),
-        expected=None if state in ENDED or needs_person or facts.request is not None else facts.expected,
+        expected=None if state in _NO_BAR or needs_person or facts.request is not None else facts.expected,
         cost="" if facts.request is UserRequest.RUN else facts.cost,  # that of the run before
         actions=permitted_actions(facts),
     )
@@ -153,6 +156,8 @@ def job_state(facts: JobFacts, position: QueuePosition | None = None) -> JobStat
 
 def _state(facts: JobFacts) -> tuple[State, str, bool]:
     """State, badge, and whether it needs a person."""
+    if facts.deleting:
+        return State.DELETING, "Deleting", False
     if facts.suspended and (facts.request is UserRequest.RUN or facts.phase in _PAUSABLE):
         wait = _PAUSED
     elif facts.request is not None:
@@ -220,12 +225,10 @@ def _progress(state: State, facts: JobFacts) -> int | None:
     unstarted = facts.request in (UserRequest.RUN, UserRequest.COLLECT) or (
         state is State.QUEUED and not facts.progress
     )
-    return None if state in ENDED or unstarted else facts.progress
+    return None if state in _NO_BAR or unstarted else facts.progress
 
 
 def _sentence(state: State, facts: JobFacts, position: QueuePosition | None) -> str:
-    if facts.deleting:
-        return "It is being deleted."
     if facts.request is not None and state is not State.PAUSED:
         return _REQUESTS[facts.request]
     if state is State.QUEUED and position is not None:
@@ -236,6 +239,8 @@ def _sentence(state: State, facts: JobFacts, position: QueuePosition | None) -> 
 def _own_sentence(state: State, facts: JobFacts) -> str:
     """Sentence of a state that needs no message of the operator; empty for the others."""
     match state:
+        case State.DELETING:
+            return "It is being deleted."
         case State.PAUSED:
             return "Nothing is started and nothing is paid until it is resumed."
         case State.WAITING_FOR_APPROVAL:

@@ -1,7 +1,7 @@
 """Steps of a job, as far as its state proves them. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from contentgen_contract.advice.job_facts import JobFacts, UserRequest
@@ -39,8 +39,11 @@ _PREPARED = (
 
 
 def job_steps(kind: Kind, facts: JobFacts) -> tuple[JobStep, ...]:
-    """Steps of a kind in order. At most one is `now` or `failed`, and none is `now` while the job waits."""
-    state, paid, steps = job_state(facts).state, PROVIDER_STEP[kind], tuple(MILESTONES[kind])
+    """Steps of a kind in order. At most one is `now` or `failed`; none is `now` while the job waits or is being
+    deleted.
+    """
+    state = job_state(replace(facts, deleting=False)).state
+    paid, steps = PROVIDER_STEP[kind], tuple(MILESTONES[kind])
     prepared = state is State.ESTIMATED or facts.phase in _PREPARED or facts.paid.sent
     reached = -1 if state is State.ESTIMATED else facts.progress  # which is 100 after an estimate
     free = steps.index(paid)
@@ -55,7 +58,8 @@ def _marks(state: State, facts: JobFacts, done: list[bool]) -> Iterator[StepMark
     if facts.request is UserRequest.RUN:
         yield from (StepMark.WAITING for _ in done)
         return
-    current, later = _UNDONE.get(state, (StepMark.WAITING, StepMark.WAITING))
+    stopped = facts.deleting and not facts.ended
+    current, later = _UNDONE.get(State.CANCELLED if stopped else state, (StepMark.WAITING, StepMark.WAITING))
     for index, is_done in enumerate(done):
         if is_done or state is State.COMPLETED:
             yield StepMark.DONE

@@ -150,6 +150,7 @@ def document(snapshot: JobSnapshot) -> dict[str, Any]:
         "completedAt": status.completion_time,
         "runVersion": snapshot.facts.version,
         "requested": snapshot.facts.request,
+        "deleting": snapshot.facts.deleting,
     } | (record.source_fields(spec, status.facts.model_dump()) if spec else {})
 
 

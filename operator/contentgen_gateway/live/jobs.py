@@ -1,5 +1,5 @@
-"""In-memory snapshots of unfinished jobs from API-server watches: earlier than the operator's records, and updated at
-each change.
+"""In-memory snapshots of unfinished jobs from API-server watches, earlier than the operator's records and updated at
+each change; and the ids of jobs whose resource is being deleted.
 
 They may be stale, and finished jobs are removed, because their record is complete. Authorization is the caller's task
 (`Visibility`).
@@ -7,7 +7,7 @@ They may be stale, and finished jobs are removed, because their record is comple
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import aclosing, contextmanager
 
 from contentgen_contract.api_paths import UNFINISHED, resource_of
@@ -59,11 +59,18 @@ class LiveJobs:
         self._serves = serves
         self._on_end = on_end
         self._snapshots: dict[str, JobSnapshot] = {}
+        self._deleting: dict[str, tuple[Kind, str]] = {}  # kind and namespace, also of jobs that have ended
         self._followers: dict[str, set[JobFollower]] = {}
 
     def get(self, job_id: str) -> JobSnapshot | None:
         """The snapshot of an unfinished job, or None."""
         return self._snapshots.get(job_id)
+
+    def deleting(self) -> Set[str]:
+        """Ids of jobs whose resource is being deleted. After a restart or a new list of the watch, those that have
+        ended are missing until their next change.
+        """
+        return self._deleting.keys()
 
     def queue(self, namespace: str) -> list[QueueEntry]:
         """Runs of a namespace that wait in the operator's queue."""
@@ -76,6 +83,7 @@ class LiveJobs:
         Returns the later of it and the present snapshot, because the watch may lag behind or be ahead.
         """
         snapshot = JobSnapshot.parse(kind, body)
+        self._note_deletion(snapshot)
         known = self._snapshots.get(snapshot.job_id)
         if known is not None and not snapshot.later_than(known.version):
             return known
@@ -122,12 +130,17 @@ class LiveJobs:
             case ObjectDeleted(body):
                 self._delete(kind, body["metadata"]["uid"])
             case ListComplete(uids):
-                listed = [each for each in self._snapshots.values() if each.kind is kind]
-                for each in listed:
-                    if each.job_id not in uids and namespace in ("", each.meta.namespace):
-                        self._delete(kind, each.job_id)
+                listed = {each.job_id: (each.kind, each.meta.namespace) for each in self._snapshots.values()}
+                for job_id, (its_kind, place) in (self._deleting | listed).items():
+                    if job_id not in uids and its_kind is kind and namespace in ("", place):
+                        self._delete(kind, job_id)
+
+    def _note_deletion(self, snapshot: JobSnapshot) -> None:
+        if snapshot.facts.deleting:
+            self._deleting[snapshot.job_id] = snapshot.kind, snapshot.meta.namespace
 
     def _update(self, snapshot: JobSnapshot) -> None:
+        self._note_deletion(snapshot)
         self._snapshots.pop(snapshot.job_id, None)
         if not snapshot.ended:
             self._snapshots[snapshot.job_id] = snapshot  # insertion order: the latest update is last
@@ -139,11 +152,13 @@ class LiveJobs:
 
     def _delete(self, kind: Kind, job_id: str) -> None:
         self._snapshots.pop(job_id, None)
+        self._deleting.pop(job_id, None)
         self._on_end(kind, job_id)
         self._publish(job_id, None)
 
     def _drop(self, job_id: str) -> None:
         """Remove a job that has moved to another operator class, without `on_end`: another gateway handles its end."""
+        self._deleting.pop(job_id, None)
         if self._snapshots.pop(job_id, None) is not None:
             self._publish(job_id, None)
 

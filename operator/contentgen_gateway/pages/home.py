@@ -15,12 +15,12 @@ from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import Card, card, digest_of, minute
 from contentgen_gateway.pages.usage import spending
 from contentgen_gateway.services.jobs import JobReader
-from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
+from contentgen_gateway.stores.queries import JobFilter, Scope
 from contentgen_gateway.stores.state_filters import StateFilter
 
 _RUNNING, _FAILED, _MADE = 8, 4, 8
 _CHART_DAYS = 14
-_QUEUED = (StateFilter.NEEDS_ME, StateFilter.RUNNING, StateFilter.WAITING)
+_QUEUED = (StateFilter.NEEDS_ME, StateFilter.RUNNING, StateFilter.WAITING, StateFilter.DELETING)
 _LATELY = timedelta(days=14)
 
 router = APIRouter(route_class=PageRoute)
@@ -30,7 +30,9 @@ router = APIRouter(route_class=PageRoute)
 class Queue:
     """Jobs that have not ended, and how many there are."""
 
-    jobs: tuple[Card, ...]  # those that need the viewer first, then those at work, then the others
+    jobs: tuple[
+        Card, ...
+    ]  # those that need the viewer first, then those at work, then the others
     running_in_all: int
     waiting_in_all: int
     mine_in_all: int
@@ -52,8 +54,8 @@ async def show_dashboard(
     lately = now - _LATELY
     queue, failed, made = await asyncio.gather(
         _queue(jobs, caller, scope),
-        jobs.page(scope, JobFilter(status=JobStatus.FAILED, since=lately, limit=_FAILED)),
-        jobs.page(scope, JobFilter(status=JobStatus.COMPLETED, limit=_MADE)),
+        jobs.page(scope, JobFilter(state=StateFilter.FAILED, since=lately, limit=_FAILED)),
+        jobs.page(scope, JobFilter(state=StateFilter.COMPLETED, limit=_MADE)),
     )
     shown = [card(each) for each in failed.records], [card(each) for each in made.records]
     if seen == (digest := digest_of(queue, *shown, failed.total, made.total, minute(now))):
@@ -76,8 +78,9 @@ async def show_dashboard(
 async def _queue(jobs: JobReader, caller: Caller, scope: Scope) -> Queue:
     wanted = [JobFilter(state=each, limit=_RUNNING) for each in _QUEUED]
     wanted[0] = await jobs.for_viewer(caller, scope, wanted[0])
-    mine, running, waiting = await asyncio.gather(*(jobs.page(scope, each) for each in wanted))
-    found = {record["jobId"]: record for page in (mine, running, waiting) for record in page.records}
+    pages = await asyncio.gather(*(jobs.page(scope, each) for each in wanted))
+    mine, running, waiting, _ = pages
+    found = {record["jobId"]: record for page in pages for record in page.records}
     return Queue(
         jobs=tuple(card(each) for each in list(found.values())[:_RUNNING]),
         running_in_all=running.total,

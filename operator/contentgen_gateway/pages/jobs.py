@@ -51,6 +51,7 @@ STATES = [
     (StateFilter.FAILED.value, "Failed"),
     (StateFilter.ESTIMATED.value, "Estimated"),
     (StateFilter.CANCELLED.value, "Cancelled"),
+    (StateFilter.DELETING.value, "Deleting"),
     (StateFilter.WAITING_FOR_APPROVAL.value, "Waiting for approval"),
     (StateFilter.PAUSED.value, "Paused"),
 ]

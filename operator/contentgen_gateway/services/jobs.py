@@ -85,6 +85,8 @@ class JobReader:
         """Page of records within a scope."""
         if scope.nothing:
             return JobPage([], 0, None)
+        if wanted.state is not None:
+            wanted = replace(wanted, deleting=frozenset(self.live.deleting()))
         query = page_query(scope, wanted)
         if wanted.after is None:
             found, total = await self.records.first_page(query, COUNTED + 1)
@@ -102,8 +104,10 @@ class JobReader:
         return Job.model_validate(with_addresses(record, self.files.resolve_address) | state_fields(record))
 
     def _now(self, record: Record) -> Record:
-        """The record, with a run that was requested after it was written."""
-        return with_request(record, self.live.get(str(record["jobId"])))
+        """The record, with a request and a deletion since it was written."""
+        job_id = str(record["jobId"])
+        now = with_request(record, self.live.get(job_id))
+        return now | {"deleting": True} if job_id in self.live.deleting() else now
 
     async def _bodies(self, records: Sequence[Record]) -> list[Job]:
         # A page may have hundreds of URLs to sign, which would block the event loop.

@@ -121,6 +121,7 @@ class JobFilter:
     status: JobStatus | None = None
     state: StateFilter | None = None
     approvable: Mapping[str, frozenset[Kind]] | None = None  # by the caller, for `StateFilter.NEEDS_ME`; None: any
+    deleting: frozenset[str] = frozenset()  # ids of jobs whose state is `deleting`, for `state`
     model: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -185,7 +186,7 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
     if wanted.status is not None:
         found.append({"status": wanted.status.value})
     if wanted.state is not None:
-        found.append(state_filter(wanted.state, wanted.approvable))
+        found.append(state_filter(wanted.state, wanted.approvable, wanted.deleting))
     if wanted.ended_without_result:
         found.append({"status": {"$in": [JobStatus.FAILED.value, JobStatus.CANCELLED.value]}})
     period = {"$gte": wanted.since, "$lt": wanted.until}

@@ -1,10 +1,10 @@
 """MongoDB filters of jobs by their state, derived from the function that computes it. Pure.
 
 Records hold no state: it follows from `status`, `phase`, `reason` and `runVersion`, so that records of earlier releases
-and backups are found too. `status` narrows each alternative, and has an index.
+and backups are found too; and from a deletion of the resource, which the gateway watches. `status` narrows each alternative, and has an index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import StrEnum
 from functools import cache
 from itertools import groupby
@@ -34,6 +34,7 @@ class StateFilter(StrEnum):
     ESTIMATED = "estimated"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
+    DELETING = "deleting"
 
 
 _ENDED: dict[StateFilter, Filter] = {
@@ -49,11 +50,21 @@ _GROUPS = {
 _UNFINISHED = (None, *(each for each in Phase if each not in FINAL_PHASES))
 
 
-def state_filter(wanted: StateFilter, approvable: Mapping[str, frozenset[Kind]] | None = None) -> Filter:
+def state_filter(
+    wanted: StateFilter, approvable: Mapping[str, frozenset[Kind]] | None = None, deleting: Set[str] = frozenset()
+) -> Filter:
     """Filter of the records in a state.
 
-    `approvable`: kinds by namespace of the runs that the caller may approve, for `NEEDS_ME`; None: any.
+    `approvable`: kinds by namespace of the runs that the caller may approve, for `NEEDS_ME`; None: any. `deleting`: ids
+    of jobs whose resource is being deleted, which have no other state.
     """
+    if wanted is StateFilter.DELETING:
+        return {"jobId": {"$in": sorted(deleting)}}
+    found = _of_records(wanted, approvable)
+    return found | {"jobId": {"$nin": sorted(deleting)}} if deleting else found
+
+
+def _of_records(wanted: StateFilter, approvable: Mapping[str, frozenset[Kind]] | None) -> Filter:
     if wanted in _ENDED:
         return _ENDED[wanted]
     if wanted is StateFilter.NEEDS_ME:

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 
+from contentgen_contract.names import Kind
 from contentgen_gateway.dependencies import Services
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime.kube import Body
@@ -67,6 +68,9 @@ class Showcase(GatewayWorld):
         bucket.objects |= made.objects
         self.api.resources.update(made.resources)
         self.api.events = made.events
+        for (_, plural, _), body in made.resources.items():
+            if "creationTimestamp" in body["metadata"]:
+                self.dependencies.live.add(next(kind for kind in Kind if kind.plural == plural), body)
         for key, content in made.objects.items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)

@@ -50,7 +50,9 @@ class GivenUpReader:
 
 
 def given_up_of(record: Record, body: Body | None) -> GivenUp | None:
-    """Entry of a job by its present resource; None if that is gone, goes on, or cannot be read."""
+    """Entry of a job by its present resource; None if that is or will be gone, goes on, or cannot be
+    read.
+    """
     if body is None:
         return None
     try:
@@ -61,7 +63,7 @@ def given_up_of(record: Record, body: Body | None) -> GivenUp | None:
 
 def _given_up(record: Record, given: ResourceBody) -> GivenUp | None:
     facts, kind = Facts.parse(given.status), KINDS[str(record["type"])]
-    if given.rerun_requested or not given_up.is_given_up(facts):
+    if given.metadata.deletion_timestamp or given.rerun_requested or not given_up.is_given_up(facts):
         return None
     namespace, name = str(record["namespace"]), str(record["name"])
     options = [_option(each, f"{kind.short_name}/{name}", namespace) for each in remedies.applicable_remedies(facts)]

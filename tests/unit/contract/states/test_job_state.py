@@ -327,11 +327,19 @@ def test_rights_and_payments_of_actions() -> None:
     }
 
 
-def test_nothing_is_permitted_during_a_deletion() -> None:
-    body = resource("Processing", "Processing", deleting=True)
-    found = state_of_resource(body)
-    assert (found.actions, found.sentence) == ((), "It is being deleted.")
+@pytest.mark.parametrize("name", TABLE)
+def test_a_deletion_is_the_state_of_any_job(name: str) -> None:
+    body = TABLE[name][0]
+    body |= {"metadata": body["metadata"] | {"deletionTimestamp": "2026-11-21T00:00:00Z"}}
+    found = state_of_resource(body, QueuePosition("fal", 2, 3))
+    assert (found.state, found.badge, found.sentence) == (State.DELETING, "Deleting", "It is being deleted.")
+    assert (found.needs_person, found.progress, found.expected, found.at_work, found.ended) == (
+        False, None, None, False, False,
+    )  # fmt: skip
+    assert found.actions == ()
     assert status_actions(JobFacts.of_resource(body)) == ()
+    record = {"status": "completed", "phase": "Completed", "reason": "Completed", "deleting": True}
+    assert (state_of_record(record).state, state_of_record(record).actions) == (State.DELETING, ())
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -31,6 +31,14 @@ CASES: dict[str, tuple[Kind, dict[str, Any], str]] = {
     "lora-cancelled": (
         LORA, {"phase": "Failed", "reason": "Cancelled", "progress": 35},
         "done done done skipped skipped skipped skipped"),
+    "lora-deleting": (
+        LORA, {"phase": "Preparing", "progress": 25, "deleting": True},
+        "done done skipped skipped skipped skipped skipped"),
+    "lora-completed-deleting": (
+        LORA, {"phase": "Completed", "progress": 100, "deleting": True}, "done done done done done done done"),
+    "lora-failed-deleting": (
+        LORA, {"phase": "Failed", "reason": "InsufficientFrames", "progress": 35, "deleting": True},
+        "done done done failed skipped skipped skipped"),
     "pictures-waiting-for-lora": (PICTURES, {"phase": "Pending", "reason": "WaitingForLora"}, "waiting waiting"),
     "pictures-generating": (PICTURES, {"phase": "Processing", "progress": 10}, "now waiting"),
     "pictures-estimated": (PICTURES, {"phase": "Completed", "reason": "Estimated", "progress": 100}, "skipped skipped"),

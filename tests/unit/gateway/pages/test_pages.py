@@ -16,10 +16,12 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.advice.reasons import REASONS
 from contentgen_contract.names import Kind, Reason
+from contentgen_contract.records.record import legacy_status
 from contentgen_gateway import pages
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering import render, static_files
 from contentgen_gateway.stores.queries import JobStatus
+from contentgen_runtime.watching import ObjectChanged
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 from contentgen_simulation.gateway.tenants import TenantApi
@@ -461,6 +463,27 @@ async def test_a_run_that_waits_for_approval_spins_nowhere_and_is_filtered(world
         assert "step-now" not in page
     assert job not in others
     assert "1 job needs you" in pages[2]
+
+
+@pytest.mark.parametrize("phase", ["Completed", "Failed", "Processing"])
+async def test_a_job_that_is_being_deleted_offers_nothing(world: World, phase: str) -> None:
+    job = with_resource(world, {"phase": phase, "reason": "JobFailed" if phase == "Failed" else phase})
+    body = world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]
+    body["metadata"]["deletionTimestamp"] = "2026-11-22T00:00:00Z"
+    world.database["jobs"].update_one({"jobId": job}, {"$set": {"status": legacy_status(phase)}})
+    world.dependencies.live.apply(Kind.IMAGE_GENERATION, ObjectChanged(body))
+    async with browser(world) as ann:
+        token = form_token(await ann.get("/collections"))
+        await ann.post("/collections", data={"csrf": token, "name": "c", "namespace": "red"})
+        paths = ("/", "/jobs", "/jobs?state=deleting", f"/jobs/{job}")
+        pages = {path: (await ann.get(path)).text for path in paths}
+    for path, page in pages.items():
+        assert re.search(r'<span class="status status-neutral"><svg.*?</svg>Deleting</span>', page, re.DOTALL), path
+        assert not re.search(r"</svg>(Completed|Failed|Running)</span>", page), path
+    assert "It is being deleted: nothing can be changed." in pages[f"/jobs/{job}"]
+    assert '<form class="form"' not in pages[f"/jobs/{job}"]
+    for told in ("No results yet", "No failures"):
+        assert told in pages["/"]
 
 
 @pytest.mark.parametrize("path", ["/jobs/{}", "/"])

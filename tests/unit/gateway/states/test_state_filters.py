@@ -30,7 +30,7 @@ def records() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def collection() -> Any:
     made: Any = mongomock.MongoClient()["x"]["jobs"]
-    made.insert_many({"_id": number} | each for number, each in enumerate(records()))
+    made.insert_many({"_id": number, "jobId": f"job-{number}"} | each for number, each in enumerate(records()))
     return made
 
 
@@ -42,8 +42,16 @@ def matching(collection: Any, filter_: dict[str, Any]) -> set[int]:
 def test_a_filter_matches_the_records_in_its_state(collection: Any, wanted: StateFilter) -> None:
     states = GROUPS.get(wanted, {State(wanted.value)} if wanted.value in list(State) else set())
     expected = {number for number, each in enumerate(records()) if state_of_record(each).state in states}
-    assert expected
+    assert expected or wanted is StateFilter.DELETING
     assert matching(collection, state_filter(wanted)) == expected
+
+
+@pytest.mark.parametrize("wanted", StateFilter)
+def test_a_job_that_is_being_deleted_has_no_other_state(collection: Any, wanted: StateFilter) -> None:
+    deleted = {number for number in range(len(records())) if number % 3 == 0}
+    rest = matching(collection, state_filter(wanted)) - deleted
+    found = matching(collection, state_filter(wanted, None, {f"job-{number}" for number in deleted}))
+    assert found == (deleted if wanted is StateFilter.DELETING else rest)
 
 
 def test_the_jobs_that_need_a_person(collection: Any) -> None:

@@ -7,6 +7,8 @@ import pytest
 from contentgen_contract.names import RERUN_ANNOTATION, Kind
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_gateway.services.changes.actions import JobActions
+from contentgen_gateway.stores.state_filters import StateFilter
+from contentgen_runtime.watching import ObjectChanged
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld, Place
 
@@ -154,6 +156,29 @@ async def test_a_quote_says_whether_the_run_pays(world: WritableWorld) -> None:
     await given.run_again(caller, job, paid=True)
     with pytest.raises(Exception, match="requested already"):
         await given.quote(caller, job)
+
+
+# Deletions
+
+
+@pytest.mark.parametrize("phase", ["Completed", "Failed", "Processing"])
+async def test_a_deletion_is_the_only_state_of_a_job(world: WritableWorld, phase: str) -> None:
+    """Of a resource that kubectl deletes: its finalizer waits, and its record says nothing."""
+    job = there(world, phase, "JobFailed" if phase == "Failed" else phase, run={"requestId": "r"})
+    world.api.resources[AT]["metadata"]["deletionTimestamp"] = "2026-11-22T00:00:00Z"
+    world.dependencies.live.apply(LORA, ObjectChanged(world.api.resources[AT]))
+    async with world.client("ann") as ann:
+        for path in (f"/api/jobs/{job}", f"/api/jobs/{job}/actions", "/api/jobs", "/api/jobs?state=deleting"):
+            body = (await ann.get(path)).json()
+            shown = body["jobs"][0] if "jobs" in body else body
+            assert (shown["state"], shown["badge"], shown["sentence"], shown["needsPerson"]) == (
+                "deleting", "Deleting", "It is being deleted.", False,
+            ), path  # fmt: skip
+        for state in StateFilter:
+            found = (await ann.get("/api/jobs", params={"state": state.value})).json()
+            assert found["total"] == len(found["jobs"]) == (state is StateFilter.DELETING), state
+        assert (await ann.get("/api/given-up")).json()["givenUp"] == []
+    assert await actions(world, job, "ann") == {}
 
 
 # Lists

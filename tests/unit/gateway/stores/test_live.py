@@ -102,6 +102,25 @@ def test_a_list_ends_what_it_lacks_of_its_kind() -> None:
     assert [job for job in "abcd" if live.get(job)] == ["c", "d"]
 
 
+def test_deletions_are_known_until_the_resource_is_gone() -> None:
+    live = LiveJobs(serves=lambda body: "other" not in body["metadata"])
+    gone = {"deletionTimestamp": "2026-11-21T00:00:00Z"}
+    for job, phase in (("ended", "Completed"), ("running", "Processing"), ("left", "Failed"), ("missed", "Failed")):
+        seen = changed(job, phase=phase)
+        live.apply(SOUND, seen)
+        assert job not in live.deleting()
+        seen.body["metadata"] |= gone
+        live.apply(SOUND, seen)
+    assert set(live.deleting()) == {"ended", "running", "left", "missed"}
+    assert live.get("ended") is None
+    live.apply(SOUND, ObjectDeleted(changed("running").body))
+    moved = changed("left")
+    moved.body["metadata"]["other"] = True
+    live.apply(SOUND, moved)
+    live.apply(SOUND, ListComplete(frozenset({"ended"})))
+    assert set(live.deleting()) == {"ended"}
+
+
 def test_of_more_than_can_be_known_the_quietest_are_left_out() -> None:
     live = LiveJobs(max_jobs=2)
     for version, job in enumerate("abac"):
