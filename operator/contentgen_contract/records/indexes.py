@@ -22,8 +22,15 @@ JOBS: dict[str, Keys] = {
     "public_created": (("metadata.isPublic", 1), *NEWEST_FIRST),
     "discarded": (("discard.uid", 1),),
     "completed": (("completedAt", -1),),
-}
-"""Names and keys; `job_id` is unique. `terms`, `tags` and `uses` are arrays. The operator uses the last two."""
+} | {
+    f"namespace_by_{field}": (("namespace", 1), (field, -1), ("jobId", -1))
+    for field in (
+        "startedAt", "completedAt", "updatedAt", "progress", "status", "type", "name", "userId", "costMicros",
+    )
+}  # fmt: skip
+"""Names and keys; those of the second group are for the other orders of lists. `job_id` is unique. `terms`, `tags` and
+`uses` are arrays. The operator uses `discarded` and `completed`.
+"""
 
 WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 

@@ -3,17 +3,21 @@
 The operator and the gateway write records; the gateway also derives one for a job that has no record yet.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from contentgen_contract import patterns
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.records import keys
 from contentgen_contract.records.searching import terms
 from contentgen_contract.resources.addresses import strip_credentials
+from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.models import full_name, given_model
 from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec, TranscriptionSpec
+from contentgen_contract.resources.status import Cost
 
 Document = dict[str, Any]
 MAX_TERMS = 256  # of one record
@@ -89,6 +93,12 @@ def _texts(document: Mapping[str, Any]) -> Iterator[object]:
     yield from metadata.get("tags") or ()
     yield metadata.get("description")
     yield (document.get("sourceVideo") or {}).get("filename")
+
+
+def cost_micros(cost: Cost | None) -> int | None:
+    """Cost of the run in micro-dollars, or its estimate, for the order of lists; None: unknown."""
+    dollars = (cost.actual or cost.estimated) if cost is not None else ""
+    return micros_of(dollars) if re.fullmatch(patterns.DOLLARS, dollars) else None
 
 
 def version_totals(versions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -228,6 +228,7 @@ def _record(old: LegacyDocument, versions: list[Document], target: ImportTarget)
         "createdAt": old.created_at,
         "startedAt": old.started_at,
         "completedAt": old.completed_at,
+        "updatedAt": old.completed_at or old.started_at or old.created_at,
         "imported": True,
     } | source
     return document | version_totals(versions) | {"terms": search_terms(document)}

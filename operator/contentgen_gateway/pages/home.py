@@ -30,9 +30,7 @@ router = APIRouter(route_class=PageRoute)
 class Queue:
     """Jobs that have not ended, and how many there are."""
 
-    jobs: tuple[
-        Card, ...
-    ]  # those that need the viewer first, then those at work, then the others
+    jobs: tuple[Card, ...]  # those that need the viewer first, then those at work, then the others
     running_in_all: int
     waiting_in_all: int
     mine_in_all: int

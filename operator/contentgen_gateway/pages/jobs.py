@@ -37,7 +37,7 @@ from contentgen_gateway.schemas.sharing import SharedWith
 from contentgen_gateway.services.changes.notifications import JobNotifications
 from contentgen_gateway.services.changes.sharing import JobSharing
 from contentgen_gateway.services.downloads import FileReader
-from contentgen_gateway.stores.queries import Order
+from contentgen_gateway.stores.queries import Order, Sorted
 from contentgen_gateway.stores.records import Record
 from contentgen_gateway.stores.state_filters import StateFilter
 from contentgen_runtime.kube import Body
@@ -60,7 +60,21 @@ _NOTIFICATIONS_SHOWN = 20
 router = APIRouter(route_class=PageRoute)
 
 
-_FIELDS = ("namespace", "userId", "type", "state", "status", "from", "to", "order", "cursor")
+_FIELDS = ("namespace", "userId", "type", "state", "status", "from", "to", "sort", "order", "cursor")
+_SORTS = {
+    Sorted.CREATED: "Created",
+    Sorted.UPDATED: "Updated",
+    Sorted.STARTED: "Started",
+    Sorted.COMPLETED: "Ended",
+    Sorted.NAME: "Name",
+    Sorted.USER: "User",
+    Sorted.COST: "Cost",
+    Sorted.PROGRESS: "Progress",
+    Sorted.STATUS: "Status",
+    Sorted.TYPE: "Kind",
+}
+_ORDERS = [(Order.NEWEST.value, "Descending"), (Order.OLDEST.value, "Ascending")]
+_TIMES = {Sorted.UPDATED: "updated", Sorted.STARTED: "started", Sorted.COMPLETED: "completed"}
 
 
 @router.get("/jobs")
@@ -84,7 +98,9 @@ async def list_jobs(
         chosen={key: request.query_params.get(key, "") for key in _FIELDS},
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
         states=STATES,
-        orders=[(Order.NEWEST.value, "Newest first"), (Order.OLDEST.value, "Oldest first")],
+        sorts=[(each.value, told) for each, told in _SORTS.items()],
+        orders=_ORDERS,
+        when=(_SORTS[query.sort], _TIMES[query.sort]) if query.sort in _TIMES else ("Created", "created"),
     )
 
 

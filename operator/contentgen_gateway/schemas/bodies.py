@@ -96,6 +96,11 @@ class Job(Body):
     created_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    updated_at: datetime | None = Field(
+        None,
+        description="Time of the last change of the record, other than a download; null for a record that an earlier "
+        "release wrote last.",
+    )
 
 
 class JobQueue(Body):
@@ -173,8 +178,13 @@ class Paging(Period):
     namespace: Name | None = Field(None, description="Only jobs of this namespace.")
     user_id: UserId | None = Field(None, description="Only jobs of this user.")
     public: bool = Field(False, description="Include public jobs of others.")
-    sort: Sorted = Sorted.CREATED
-    order: Order = Order.NEWEST
+    sort: Sorted = Field(
+        Sorted.CREATED,
+        description="Field of the order; entries with the same value are in the order of `jobId`. Entries without a "
+        "value, such as an unknown cost, are the first of an ascending list, and the last of a descending one. `cost`: "
+        "of the last run, or its estimate. `name` and `userId`: in the order of their bytes.",
+    )
+    order: Order = Field(Order.NEWEST, description="Descending, such as the newest first, or ascending.")
     # Clients of the legacy API count the entries and do not paginate.
     limit: int = Field(MOST, ge=1, le=MOST, description="Entries of a page; the maximum if left out.")
     cursor: str | None = Field(None, max_length=512, description="`nextCursor` of the previous page.")

@@ -38,6 +38,15 @@ class Sorted(StrEnum):
     PROGRESS = "progress"
     STATUS = "status"
     TYPE = "type"
+    NAME = "name"
+    USER = "userId"
+    COST = "cost"
+    UPDATED = "updatedAt"
+
+    @property
+    def field(self) -> str:
+        """Field of a record."""
+        return "costMicros" if self is Sorted.COST else self.value
 
 
 class Order(StrEnum):
@@ -150,7 +159,7 @@ def page_query(scope: Scope, wanted: JobFilter) -> Query:
     """Query of one page of a list."""
     conditions: list[Filter] = [scope.filter(), NOT_DISCARDED, *_conditions(wanted)]
     direction = -1 if wanted.order is Order.NEWEST else 1
-    sort = ((wanted.sort.value, direction), ("jobId", direction))
+    sort = ((wanted.sort.field, direction), ("jobId", direction))
     if wanted.after is not None:
         conditions.append(_after_cursor(wanted, wanted.after))
     return Query(all_of(conditions), sort, min(wanted.limit, MOST), _index(scope, wanted))
@@ -211,15 +220,15 @@ def _condition(alternatives: Condition) -> Filter:
 
 def _index(scope: Scope, wanted: JobFilter) -> str:
     """Name of the index that serves the query; the most selective filter decides."""
-    if wanted.terms:
-        return "terms_created"
-    if wanted.tags:
-        return "tags_created"
+    if wanted.terms or wanted.tags:
+        return "terms_created" if wanted.terms else "tags_created"
     by_status = wanted.status is not None or wanted.state is not None
     if not scope.filter():
         return "user_created" if wanted.user_id else "status_created" if by_status else "created"
     if wanted.user_id:
         return "namespace_user_created"
+    if wanted.sort is not Sorted.CREATED:
+        return f"namespace_by_{wanted.sort.field}"
     if wanted.type:
         return "namespace_type_created"
     return "namespace_status_created" if by_status else "namespace_created"
@@ -230,7 +239,7 @@ def _index(scope: Scope, wanted: JobFilter) -> str:
 
 def cursor_after(record: Mapping[str, Any], wanted: JobFilter) -> str:
     """Cursor of the page after this record."""
-    value = record.get(wanted.sort.value)
+    value = record.get(wanted.sort.field)
     encoded = value.isoformat() if isinstance(value, datetime) else value
     return (
         base64.urlsafe_b64encode(json.dumps([_order_name(wanted), encoded, record["jobId"]]).encode())
@@ -240,7 +249,7 @@ def cursor_after(record: Mapping[str, Any], wanted: JobFilter) -> str:
 
 
 def _after_cursor(wanted: JobFilter, cursor: Cursor) -> Filter:
-    key, than = wanted.sort.value, "$lt" if wanted.order is Order.NEWEST else "$gt"
+    key, than = wanted.sort.field, "$lt" if wanted.order is Order.NEWEST else "$gt"
     value, job = cursor
     same = {key: {"$eq": value}, "jobId": {than: job}}
     if value is None:  # MongoDB sorts null lowest
@@ -278,12 +287,12 @@ def _cursor_value(given: object, sort: Sorted) -> datetime | str | int | None:
     """The value as the stored type of the sort field. Raises ValueError, OverflowError."""
     if given is None:
         return None
-    if sort is Sorted.PROGRESS:
+    if sort in (Sorted.PROGRESS, Sorted.COST):
         if isinstance(given, bool) or not isinstance(given, int) or abs(given) >= 2**63:
             raise ValueError("not a 64-bit integer")
         return given
     text = _cursor_text(given)
-    return text if sort in (Sorted.STATUS, Sorted.TYPE) else _parse_time(text)
+    return text if sort in (Sorted.STATUS, Sorted.TYPE, Sorted.NAME, Sorted.USER) else _parse_time(text)
 
 
 def _parse_time(text: str) -> datetime:

@@ -102,8 +102,10 @@ RECORD = Object(
         ),
         TEXT,
     )
-    | dict.fromkeys(("progress", "downloads", "bytes", "pictures", "revision", "runVersion"), WHOLE)
-    | dict.fromkeys(("createdAt", "startedAt", "completedAt", "lastAccessed", "estimatedCompletionTime"), TIME)
+    | dict.fromkeys(("progress", "downloads", "bytes", "pictures", "revision", "runVersion", "costMicros"), WHOLE)
+    | dict.fromkeys(
+        ("createdAt", "startedAt", "completedAt", "lastAccessed", "estimatedCompletionTime", "updatedAt"), TIME
+    )
     | {
         "config": _CONFIG,
         "metadata": Object({"tags": Many(TEXT), "description": TEXT, "isPublic": FLAG}),

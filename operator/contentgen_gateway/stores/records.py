@@ -17,6 +17,7 @@ from contentgen_gateway.stores.aggregations import Aggregation, Row
 from contentgen_gateway.stores.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.stores.record_types import readable
 from contentgen_gateway.stores.verification import KeyOf, other_jobs, purchase_prefixes, verified
+from contentgen_runtime.clock import utc_now
 
 Record = dict[str, Any]
 _ALL_FIELDS = {"_id": False, "terms": False}
@@ -140,7 +141,7 @@ class Records:
 
     async def update_metadata(self, record: Record) -> None:
         """Store changed metadata, and the search terms that follow from it."""
-        change = {"metadata": record["metadata"], "terms": search_terms(record)}
+        change = {"metadata": record["metadata"], "terms": search_terms(record), "updatedAt": utc_now()}
         same = _by_job_id(record["jobId"])
         await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
 

@@ -1,7 +1,8 @@
 """MongoDB filters of jobs by their state, derived from the function that computes it. Pure.
 
 Records hold no state: it follows from `status`, `phase`, `reason` and `runVersion`, so that records of earlier releases
-and backups are found too; and from a deletion of the resource, which the gateway watches. `status` narrows each alternative, and has an index.
+and backups are found too; and from a deletion of the resource, which the gateway watches. `status` narrows each
+alternative, and has an index.
 """
 
 from collections.abc import Mapping, Set

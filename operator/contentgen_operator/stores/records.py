@@ -20,6 +20,7 @@ from contentgen_contract.records import indexes
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import (
     config_fields,
+    cost_micros,
     learning_rate,
     legacy_status,
     search_terms,
@@ -35,12 +36,14 @@ from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.caches import BoundedDict
+from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
-_REMEMBERED = 1024  # records
+_REMEMBERED = 256  # records
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # this form uses the index
+_DERIVED = ("terms", "costMicros")  # by this release: an upgrade updates no job
 # Fields that a write is compared with. Each write of the operator increments `revision`; one of the gateway changes
 # another field.
 _COMPARED = (
@@ -69,8 +72,15 @@ class RecordStore:
     this process does not lead.
     """
 
-    def __init__(self, collection: Collection[Document], storage: Storage, check: Check = unchecked) -> None:
+    def __init__(
+        self,
+        collection: Collection[Document],
+        storage: Storage,
+        check: Check = unchecked,
+        now: Clock = utc_now,
+    ) -> None:
         self._collection = collection
+        self._now = now
         self._check = check
         self._storage = storage
         # By job, as this process wrote it last: a write that is compared with it needs no read.
@@ -95,8 +105,9 @@ class RecordStore:
                 self._written[job] = written
 
     def _write(self, document: Document, version: Document | None, known: Document | None) -> Document | None:
-        """Write a record; returns it with the fields that the next write is compared with, None for a new one."""
-        kept = [known] if known and version is None else self._read({"jobId": document["jobId"]}, version)
+        """Write a record; returns what the next write is compared with, None for a new one."""
+        more = ("versions", *version_totals(())) if version is not None else ()
+        kept = [known] if known and version is None else self._read({"jobId": document["jobId"]}, *document, *more)
         earlier = self._superseded(document)
         self._check()
         versions = list(kept[0].get("versions") or ()) if kept else []
@@ -108,23 +119,22 @@ class RecordStore:
             gone = ("expiredAt", *(() if "scopes" in document else ("scopes",)))
             self._change(kept[0], document | counts, gone)
         else:
-            self._insert({"versions": []} | document | counts)
+            self._insert({"versions": []} | document | counts | {"updatedAt": self._now()})
         for each in earlier:
             self._change(each, {"adoptedBy": document["jobId"]})
         if not kept:
             return None
-        fields = ("_id", "jobId", "discard", *(name for name in _COMPARED if "." not in name))
-        return {name: document.get(name, kept[0].get(name)) for name in fields} | {
-            "revision": (kept[0].get("revision") or 0) + 1
-        }
+        read = {name: value for name, value in kept[0].items() if name not in more}
+        return read | document | {"revision": (read.get("revision") or 0) + 1}
 
-    def _read(self, where: Document, version: Document | None = None) -> list[Document]:
-        """Records with the fields that a change is compared with, and with their versions if one is to be added."""
-        fields = (*_COMPARED, "jobId", *(("versions",) if version is not None else ()))
-        return list(self._collection.find(where, dict.fromkeys(fields, True)))
+    def _read(self, where: Document, *more: str) -> list[Document]:
+        """Records with the fields that a change is compared with, and `more`."""
+        return list(self._collection.find(where, dict.fromkeys((*_COMPARED, "jobId", *more), True)))
 
     def _change(self, read: Document, change: Document, unset: tuple[str, ...] = ()) -> None:
-        """Compare-and-set. Raises Conflict."""
+        """Compare-and-set; `updatedAt` follows if another value changes. Raises Conflict."""
+        if any(read.get(name) != value for name, value in change.items() if name not in _DERIVED):
+            change = change | {"updatedAt": self._now()}
         same: Document = {name: read.get(name) for name in _COMPARED if "." not in name}
         same |= {"_id": read["_id"], "discard.uid": (read.get("discard") or {}).get("uid")}
         update: Document = {"$inc": {"revision": 1}}
@@ -308,6 +318,7 @@ def record(resource: Resource, status: ResourceStatus) -> Document | None:
         "reason": status.reason,
         "error": status.message if status.phase is Phase.FAILED else None,
         "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
+        "costMicros": cost_micros(status.cost),
         "createdAt": resource.created_at,
         "startedAt": status.start_time,
         "completedAt": status.completion_time,

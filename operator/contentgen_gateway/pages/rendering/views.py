@@ -44,6 +44,7 @@ class Card:
     created: datetime | None
     started: datetime | None
     completed: datetime | None
+    updated: datetime | None
     stage: str
     thumbnail: str  # unsigned address; empty if there is none
 
@@ -112,6 +113,7 @@ def card(record: Record) -> Card:
         created=record.get("createdAt"),
         started=record.get("startedAt"),
         completed=record.get("completedAt"),
+        updated=record.get("updatedAt"),
         stage=str(record.get("stage") or ""),
         thumbnail=_thumbnail(kind, record),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.searching import conditions
-from contentgen_gateway.stores.queries import JobFilter, JobStatus, Scope
+from contentgen_gateway.stores.queries import JobFilter, JobStatus, Order, Scope, Sorted
 from contentgen_gateway.stores.state_filters import StateFilter
 
 ALL = frozenset(Kind)
@@ -36,6 +36,8 @@ WANTED = [
 WANTED += [JobFilter(user_id=user, type=type_, state=state, approvable=may)
            for user in (None, "ann") for type_ in (None, "lora-training") for state in StateFilter
            for may in (None, {}, {"red": LORAS})]  # fmt: skip
+WANTED += [JobFilter(sort=sort, order=order, after=after)
+           for sort in Sorted for order in Order for after in (None, (None, "j"))]  # fmt: skip
 
 PATHS = (
     "/api/jobs/{}", "/api/lora/{}", "/api/lora/status/{}", "/api/jobs/{}/dataset", "/api/assets/{}/download",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 ANN = ("ann", "*", "*", "red")
 BOB = ("bob", "*", "*", "blue")
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -70,8 +72,15 @@ async def test_who_knows_of_no_pages_gets_all_that_the_seeds_example_has(world: 
 @pytest.mark.parametrize("sort", list(Sorted))
 async def test_pages_hold_each_job_once(world: GatewayWorld, sort: Sorted, order: Order) -> None:
     """Also if many records have the same value, or none."""
+    equal = {"updatedAt": NOW, "costMicros": 140_000, "name": "same"}
     for number in range(23):
-        world.job(number, progress=number % 3, completedAt=None, status=("queued", "failed")[number % 2])
+        missing = dict.fromkeys(list(equal)[: number % 4])
+        status = ("queued", "failed")[number % 2]
+        job = world.job(number, progress=number % 3, completedAt=None, status=status, **equal | missing)
+        if number % 5 == 0:
+            world.database["jobs"].update_one({"jobId": job}, {"$unset": dict.fromkeys(missing, "")})
+    for number in range(23, 26):
+        world.job(number, namespace="blue", **equal)
     seen, cursor = [], ""
     async with world.client("ann") as ann:
         for _ in range(10):
@@ -80,7 +89,35 @@ async def test_pages_hold_each_job_once(world: GatewayWorld, sort: Sorted, order
             seen += [each["jobId"] for each in page["jobs"]]
             if not (cursor := page["nextCursor"]):
                 break
+            assert page["total"] == 23
     assert len(seen) == len(set(seen)) == 23
+
+
+SORTS: dict[Sorted, tuple[str, list[Any]]] = {
+    Sorted.NAME: ("name", ["Zeta", "avatar", "avatar-2", None]),
+    Sorted.USER: ("userId", ["ann", "bob", "carol"]),
+    Sorted.COST: ("costMicros", [35_000, 140_000, 2_000_000, None]),
+    Sorted.UPDATED: ("updatedAt", [NOW, NOW + timedelta(days=1), None]),
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+async def test_lists_are_sorted_by_a_field(world: GatewayWorld, sort: Sorted) -> None:
+    """Without a value: first ascending, last descending."""
+    field, values = SORTS[sort]
+    expected = [world.job(number, **{field: value}) for number, value in enumerate(values)]
+    ascending = expected if values[-1] is not None else [expected[-1], *expected[:-1]]
+    for path in ("/api/jobs", "/api/lora/list", "/api/assets/search?q=avatar"):
+        world.database["jobs"].update_many({}, {"$set": {"terms": ["avatar"]}})
+        for order, ids in ((Order.OLDEST, ascending), (Order.NEWEST, ascending[::-1])):
+            async with world.client("ann") as ann:
+                listed = await ann.get(httpx.URL(path).copy_merge_params({"sort": sort.value, "order": order.value}))
+            assert [each["jobId"] for each in listed.json()["jobs"]] == ids, (path, order)
+    async with world.client("ann") as ann:
+        (refused,) = (await ann.get("/api/jobs", params={"sort": "price"})).json()["errors"]
+    assert refused["loc"] == ["query", "sort"]
+    named = refused["msg"].removeprefix("must be ").replace(" or ", ", ").split(", ")
+    assert named == [each.value for each in Sorted]
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30", "WzEsMl0", "bnVsbA", "WyIkZ3QiLCB7fV0", "ÿ"])

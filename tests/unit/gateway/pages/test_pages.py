@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import itertools
 import json
 import re
@@ -463,6 +464,27 @@ async def test_a_run_that_waits_for_approval_spins_nowhere_and_is_filtered(world
         assert "step-now" not in page
     assert job not in others
     assert "1 job needs you" in pages[2]
+
+
+async def test_the_jobs_page_is_sorted_over_all_its_pages(world: World) -> None:
+    moment = datetime(2026, 11, 2, tzinfo=UTC)
+    for number in range(65):
+        world.job(number, name=f"same-{number % 2}", updatedAt=moment)
+    seen: list[str] = []
+    async with browser(world) as ann:
+        following = "sort=name&order=asc"
+        while following:
+            page = (await ann.get(f"/jobs?{following}")).text
+            assert '<option value="name" selected>Name</option>' in page
+            assert '<th scope="col">Created</th>' in page
+            seen += re.findall(r'<a href="/jobs/([^"]+)">', page)
+            more = re.search(r'rel="next" href="\?([^"]+)"', page)
+            following = html.unescape(more[1]) if more else ""
+        updated = (await ann.get("/jobs?sort=updatedAt")).text
+    expected = sorted(world.database["jobs"].find(), key=lambda each: (each["name"], each["jobId"]))
+    assert seen == [each["jobId"] for each in expected]
+    assert '<th scope="col">Updated</th>' in updated
+    assert f'datetime="{moment.isoformat()}"' in updated or "2 Nov" in updated
 
 
 @pytest.mark.parametrize("phase", ["Completed", "Failed", "Processing"])

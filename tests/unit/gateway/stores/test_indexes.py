@@ -18,7 +18,7 @@ from contentgen_contract.records.searching import conditions
 from contentgen_gateway.live import recent_creations
 from contentgen_gateway.stores import aggregations, collections, shares
 from contentgen_gateway.stores.aggregations import By
-from contentgen_gateway.stores.queries import JobFilter, Scope, count_filter, page_query
+from contentgen_gateway.stores.queries import JobFilter, Order, Scope, Sorted, count_filter, page_query
 from contentgen_gateway.transcripts import index
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_simulation.gateway.bucket import RecordingBucket
@@ -60,7 +60,8 @@ def test_lists_and_their_counts(scope: Scope) -> None:
     for wanted in WANTED:
         query = page_query(scope, wanted)
         keys = indexes.JOBS[query.index]
-        assert keys[-2:] == query.sort
+        order = query.sort if wanted.order is Order.NEWEST else tuple((key, -to) for key, to in query.sort)
+        assert keys[-2:] == order or (scope == EVERYTHING and wanted.sort is not Sorted.CREATED), wanted
         if scope != EVERYTHING or wanted.user_id or wanted.tags or wanted.terms:
             assert served(count_filter(scope, wanted), indexes.JOBS), wanted
         for fields in alternatives(query.filter):

@@ -1,6 +1,6 @@
 """Record of a job: the shape that the legacy API documents."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import mongomock
@@ -11,7 +11,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import legacy_status
 from contentgen_contract.resources.spec import parse_spec, run_hash
-from contentgen_contract.resources.status import OutputFile, ResourceStatus, RunStatus, VersionStatus
+from contentgen_contract.resources.status import Cost, OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 
@@ -283,6 +283,47 @@ async def test_a_version_says_for_ever_how_it_was_made() -> None:
     (document,) = collection.find()
     assert [(v["version"], v["config"]["steps"]) for v in document["versions"]] == [(1, 1000), (2, 77)]
     assert document["config"]["steps"] == 77
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_the_time_of_an_update_is_that_of_a_change(kind: Kind) -> None:
+    """After a restart, the operator writes each record once more."""
+    times = [NOW + timedelta(hours=hour) for hour in range(9)]
+    clock, storage = iter(times), Plain()
+    collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
+    records = RecordStore(collection, storage, now=lambda: next(clock))  # type: ignore[arg-type]  # a part of it
+    resource, status = case(kind)
+    first = status.model_copy(update={"phase": Phase.PROCESSING, "versions": ()})
+    tagged = resource.model_copy(update={"spec": resource.spec | {"metadata": {"tags": ["new"]}}})
+    writes = ((resource, first), (resource, first), (resource, status), (resource, status), (tagged, status))
+    found = []
+    for each in writes:
+        await records.write(*each)
+        found.append(times.index(collection.find_one()["updatedAt"]))
+    assert found == [0, 0, 1, 1, 2]
+    collection.update_one({}, {"$unset": {"costMicros": "", "terms": ""}})  # a record of an earlier release
+    await records.write(tagged, status)
+    await records.end("abc")
+    assert collection.find_one()["updatedAt"] == times[2], "it had ended"
+
+
+@pytest.mark.parametrize(
+    ("cost", "micros"),
+    [
+        (None, None),
+        (Cost(display="unknown"), None),
+        (Cost(estimated="2.00", display="~$2.00"), 2_000_000),
+        (Cost(estimated="2.00", actual="0.0350", display="$0.0350"), 35_000),
+        (Cost(estimated="2.00", actual="0.00"), 0),
+        (Cost(estimated="1e400"), None),  # another user wrote the status
+        (Cost(actual="NaN"), None),
+    ],
+)
+async def test_the_cost_is_a_number_for_the_order_of_lists(cost: Cost | None, micros: int | None) -> None:
+    collection, records = collection_and_records()
+    resource, status = case(Kind.IMAGE_GENERATION)
+    await records.write(resource, status.model_copy(update={"cost": cost}))
+    assert collection.find_one()["costMicros"] == micros
 
 
 async def test_an_edit_of_tags_is_true_at_once() -> None:
