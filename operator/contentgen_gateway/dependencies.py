@@ -114,6 +114,7 @@ class Services:
         records, files, settings = given.records, given.files, given.settings
         jobs = JobReader(visibility, authorizer, records, files, given.live)
         queue = QueueReader(visibility, given.live)
+        states = ViewedStates(jobs, visibility, authorizer, queue, ResourceReader(resources))
         editable = EditableJobs(visibility, authorizer, resources)
         uses = JobUses(records, given.tenants, visibility, authorizer)
         loras = LoraReferences(visibility, resources, files)
@@ -131,7 +132,7 @@ class Services:
             deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
             editing=JobEditing(editable, records, jobs),
             files=FileReader(visibility, records, files, given.clock),
-            given_up=GivenUpReader(visibility, jobs, ResourceReader(resources)),
+            given_up=GivenUpReader(visibility, jobs, states),
             jobs=jobs,
             audits=AuditReader(authorizer, given.audit_reports, given.settings.operator_class),
             legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
@@ -145,5 +146,5 @@ class Services:
             streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),
             transcript_search=TranscriptSearcher(visibility, given.transcripts, records, files),
             usage=UsageReader(visibility, records, given.purchases, uses, dollars_per_gb),
-            viewed_states=ViewedStates(jobs, visibility, authorizer, queue, ResourceReader(resources)),
+            viewed_states=states,
         )

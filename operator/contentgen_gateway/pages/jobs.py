@@ -143,7 +143,7 @@ async def show_job(
         steps=job_steps(job.kind, facts),
         resource=resource,
         actions={each.does.value: each for each in state.actions},
-        commands=advice_lines(Facts.parse(status), job.name),
+        advice=advice_lines(Facts.parse(status), job.reference),
         ignored=details.notes,
         conditions=_conditions(status, state),
         parsed_time=parsed_time,

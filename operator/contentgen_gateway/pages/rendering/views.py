@@ -59,6 +59,16 @@ class Card:
         return ICONS[self.kind]
 
     @property
+    def reference(self) -> str:
+        """Short kind and name, for commands: `lora/avatar`."""
+        return f"{self.kind.short_name}/{self.name}"
+
+    @property
+    def advice(self) -> str:
+        """Remedies of the reason, in sentences; empty without one. Those that apply are known of the resource alone."""
+        return self.explanation.advice.replace("NAME", self.reference) if self.explanation else ""
+
+    @property
     def path(self) -> str:
         """Path of the job's page."""
         return f"/jobs/{self.job_id}"

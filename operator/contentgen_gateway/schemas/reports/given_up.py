@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from contentgen_contract.advice.permitted_actions import Does
 from contentgen_contract.advice.reasons import Action
 from contentgen_contract.names import Kind
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters
@@ -51,6 +52,9 @@ class GivenUp(Body):
     request_id: str | None = Field(description="The provider's id of the paid request; null if none is known.")
     failed_at: datetime | None
     remedies: list[RetryOption] = Field(description="Remedies that apply, free ones first.")
+    actions: list[Does] = Field(
+        default=[], description="Actions of `GET /api/jobs/{jobId}/actions`: permitted, and within the caller's rights."
+    )
 
 
 class GivenUpList(Body):

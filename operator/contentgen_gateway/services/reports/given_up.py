@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from contentgen_contract.advice import given_up, remedies
+from contentgen_contract.advice.job_state import state_of_resource
 from contentgen_contract.advice.reasons import Remedy
 from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.resources.parsing import ResourceBody
@@ -18,8 +19,8 @@ from contentgen_contract.worker.log import redact_secrets
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.visibility import KINDS, Visibility
 from contentgen_gateway.schemas.reports.given_up import GivenUp, GivenUpList, GivenUpListing, RetryOption
-from contentgen_gateway.services.job_details import ResourceReader
 from contentgen_gateway.services.jobs import JobReader
+from contentgen_gateway.services.viewed_states import ViewedStates
 from contentgen_gateway.stores import aggregations
 from contentgen_gateway.stores.records import Record
 from contentgen_runtime.kube import Body
@@ -33,7 +34,7 @@ class GivenUpReader:
 
     visibility: Visibility
     jobs: JobReader
-    resources: ResourceReader
+    states: ViewedStates
 
     async def list_given_up(self, caller: Caller, given: GivenUpListing) -> GivenUpList:
         """Page of given-up work. Raises BadRequest."""
@@ -43,7 +44,12 @@ class GivenUpReader:
 
         async def entry(record: Record) -> GivenUp | None:
             async with turns:
-                return given_up_of(record, await self.resources.current(record))
+                body = await self.states.resources.current(record)
+                found = given_up_of(record, body)
+                if found is None:
+                    return None
+                now = await self.states.of_job(caller, record, body)
+                return found.model_copy(update={"actions": [each.does for each in now.actions]})
 
         found = await asyncio.gather(*map(entry, page.records))
         return GivenUpList(given_up=[each for each in found if each is not None], next_cursor=page.next_cursor)
@@ -56,14 +62,14 @@ def given_up_of(record: Record, body: Body | None) -> GivenUp | None:
     if body is None:
         return None
     try:
-        return _given_up(record, ResourceBody.parse(body))
+        return _given_up(record, ResourceBody.parse(body)) if state_of_resource(body).ended else None
     except (ValidationError, ValueError, TypeError, AttributeError):  # somebody else wrote the status
         return None
 
 
 def _given_up(record: Record, given: ResourceBody) -> GivenUp | None:
     facts, kind = Facts.parse(given.status), KINDS[str(record["type"])]
-    if given.metadata.deletion_timestamp or given.rerun_requested or not given_up.is_given_up(facts):
+    if not given_up.is_given_up(facts):
         return None
     namespace, name = str(record["namespace"]), str(record["name"])
     options = [_option(each, f"{kind.short_name}/{name}", namespace) for each in remedies.applicable_remedies(facts)]

@@ -149,8 +149,11 @@ async def test_a_training_set_can_be_judged_on_its_page(world: Showcase) -> None
 async def test_the_form_that_shares_a_lora_says_where_it_can_be_used(world: Showcase, job: str, told: bool) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}")).text
+        world.database["jobs"].update_many({}, {"$unset": {"uses": ""}})
+        lora = (await ann.get(f"/loras/{LORA}")).text
     assert f'action="/jobs/{job}/share"' in page
-    assert ("Only ImageGenerations of the namespace" in page) is told
+    assert ("Only ImageGenerations of the namespace marketing can use the LoRA; elsewhere, download" in page) is told
+    assert "Refer to it in an ImageGeneration of the namespace " in lora
 
 
 async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form(world: Showcase) -> None:

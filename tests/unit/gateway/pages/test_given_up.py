@@ -1,11 +1,12 @@
 """`/api/given-up` and its page: rights, the present status, remedies with their costs and commands."""
 
 import html
+import re
 from typing import Any
 
 import pytest
 
-from contentgen_contract.names import GIVEN_UP_LABEL, RERUN_ANNOTATION, Kind
+from contentgen_contract.names import COLLECT_ANNOTATION, GIVEN_UP_LABEL, RERUN_ANNOTATION, Kind
 from contentgen_runtime.kube import Body
 from contentgen_simulation.gateway.cluster import WritableWorld
 
@@ -187,3 +188,31 @@ async def test_the_page_has_the_remedies_and_escapes(world: World) -> None:
     async with world.client("bob") as client:
         answer = await client.get("/given-up", headers={"Accept": "text/html"})
     assert "Nothing is given up" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("caller", "status", "shown"),
+    [
+        ("ann", {}, True),
+        ("ann", {"reason": "InvalidSpec", "run": RUN}, False),  # the gateway refuses another run of the same spec
+        ("vera", {}, False),
+    ],
+)
+async def test_the_page_has_buttons_for_permitted_actions_alone(
+    world: World, caller: str, status: Body, shown: bool
+) -> None:
+    world.api.rights |= {("vera", "list", "*", "red"), ("vera", "get", "*", "red")}
+    job_id = world.failed(1, **status)
+    async with world.client(caller) as client:
+        page = (await client.get("/given-up", headers={"Accept": "text/html"})).text
+    assert re.findall(rf'(?:href|action)="/jobs/{job_id}/(\w+)"', page) == (["retry", "fetch"] if shown else [])
+    assert job_id in page
+    assert ("kubectl contentgen retry" in page) is not shown
+    (told,) = (await listed(world, caller))["givenUp"]
+    assert ("retry" in told["actions"], "collect" in told["actions"]) == (shown, shown)
+
+
+async def test_a_requested_collection_is_not_given_up(world: World) -> None:
+    world.failed(1)
+    world.body_of(1)["metadata"]["annotations"] = {COLLECT_ANNOTATION: "1"}
+    assert (await listed(world))["givenUp"] == []

@@ -307,7 +307,7 @@ async def test_a_failure_says_what_it_means_and_what_to_do(world: GatewayWorld) 
             job = world.job(number, status="failed", phase="Failed", reason=reason.value, error=None)
             seen = Seen(await ann.get(f"/jobs/{job}"))
             assert REASONS[reason].meaning in seen.text
-            assert REASONS[reason].advice in seen.text
+            assert REASONS[reason].advice.replace("NAME", f"lora/job-{number}") in seen.text
 
 
 @pytest.mark.parametrize(
@@ -464,6 +464,19 @@ async def test_a_run_that_waits_for_approval_spins_nowhere_and_is_filtered(world
         assert "step-now" not in page
     assert job not in others
     assert "1 job needs you" in pages[2]
+
+
+async def test_the_advice_of_a_failure_stands_once_and_applies(world: World) -> None:
+    """Nothing was paid, so there is no result to fetch; and the commands name the job."""
+    job = with_resource(world, {"phase": "Failed", "reason": "JobFailed", "message": "the pod was killed"})
+    world.database["jobs"].update_one({"jobId": job}, {"$set": {"status": "failed", "createdAt": datetime.now(UTC)}})
+    async with browser(world) as ann:
+        page, home = [html.unescape((await ann.get(path)).text) for path in (f"/jobs/{job}", "/")]
+    assert page.count("What to do") == page.count("Check memory and disk of the node") == 1
+    assert page.count("kubectl contentgen retry imagegen/job-1") == 1
+    assert "contentgen collect" not in page
+    assert "kubectl contentgen retry imagegen/job-1" in home
+    assert "NAME" not in page + home
 
 
 async def test_the_jobs_page_is_sorted_over_all_its_pages(world: World) -> None:
