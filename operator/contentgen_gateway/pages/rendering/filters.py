@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
 _DASH = "\u2013"  # a dash
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _KILO = 1000
@@ -102,6 +104,11 @@ def spaced(name: object) -> str:
     return " ".join([words[0], *(_NAMES.get(word, word.lower()) for word in words[1:])])
 
 
+def breakable(name: object) -> Markup:
+    """CamelCase name, which a narrow column breaks between its words."""
+    return Markup("<wbr>").join(_CAPITAL.split(str(name or "")))
+
+
 _SOURCE = "spec.source.url: "
 
 
@@ -135,5 +142,8 @@ def query(given: Mapping[str, str], **changed: str) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (account, ago, clock, day, machine, moment, money, number, plural, query, sentence, size, spaced, span)
-}
+    for each in (
+        account, ago, breakable, clock, day, machine, moment, money, number, plural, query, sentence, size, spaced,
+        span,
+    )
+}  # fmt: skip

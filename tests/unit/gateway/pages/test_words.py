@@ -55,6 +55,12 @@ def test_size(count: float | None, told: str) -> None:
     assert filters.size(count) == told
 
 
+def test_a_name_breaks_between_its_words() -> None:
+    assert filters.breakable("InsufficientFrames") == "Insufficient<wbr>Frames"
+    assert filters.breakable("<b>Aa</b>") == "&lt;b&gt;Aa&lt;/b&gt;"
+    assert filters.breakable(None) == ""
+
+
 def test_names_and_sentences() -> None:
     assert filters.account("system:serviceaccount:marketing:default") == "marketing/default"
     assert [filters.account(each) for each in ("oidc:ann@example.com", "ann", "")] == ["ann@example.com", "ann", ""]
