@@ -17,7 +17,7 @@ from pymongo.database import Database
 from contentgen_contract.names import Kind
 from contentgen_contract.records import indexes
 from contentgen_gateway.stores import aggregations
-from contentgen_gateway.stores.queries import Scope, count_filter, page_query
+from contentgen_gateway.stores.queries import Scope, Sorted, count_filter, page_query
 from contentgen_sandbox.testing import mongo_server
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.query_plans import Command, Commands, explained, single
@@ -64,7 +64,8 @@ def test_lists(database: Database[dict[str, Any]], scope: Scope) -> None:
         query = page_query(scope, wanted)
         find = {"find": "jobs", "filter": query.filter, "sort": dict(query.sort), "limit": query.limit + 1}
         assert database.command(find)["ok"]
-        assert not scans(database, find), wanted
+        everything = scope == EVERYTHING and wanted.sort is not Sorted.CREATED  # their indexes begin with a namespace
+        assert everything or not scans(database, find), wanted
 
 
 @pytest.mark.parametrize("scope", [each for each in SCOPES.values() if each != EVERYTHING])
