@@ -6,7 +6,7 @@ import html
 import itertools
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering import render, static_files
 from contentgen_gateway.stores.queries import JobStatus
 from contentgen_runtime.watching import ObjectChanged
+from contentgen_simulation.gateway import sample_states
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld
 from contentgen_simulation.gateway.tenants import TenantApi
@@ -477,6 +478,18 @@ async def test_the_advice_of_a_failure_stands_once_and_applies(world: World) -> 
     assert "contentgen collect" not in page
     assert "kubectl contentgen retry imagegen/job-1" in home
     assert "NAME" not in page + home
+
+
+async def test_the_next_attempt_of_a_notification_is_told_as_other_times(world: World) -> None:
+    job = with_resource(world, ESTIMATED)
+    (given, *_) = sample_states.beside(job, datetime.now(UTC))["notifications"]
+    world.database["notifications"].insert_one(given)
+    shown = []
+    async with browser(world) as ann:
+        for after in (timedelta(hours=2, minutes=5), timedelta(minutes=-5)):
+            world.database["notifications"].update_one({}, {"$set": {"nextAt": datetime.now(UTC) + after}})
+            shown += re.findall(r"next attempt (?:<time[^>]*>)?([\w ]+)<", (await ann.get(f"/jobs/{job}")).text)
+    assert shown == ["in 2 h", "is due"]
 
 
 async def test_the_jobs_page_is_sorted_over_all_its_pages(world: World) -> None:
