@@ -160,7 +160,7 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
 def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
     signed_in: BrowserContext, gateway: str, path: str, name: str
 ) -> None:
-    """Typed values of a form of the page stay."""
+    """Typed values of a form of the page stay, and opened parts stay open."""
     page, asked = signed_in.new_page(), list[str]()
 
     def answered(route: Route) -> None:
@@ -177,6 +177,8 @@ def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
     if path != "/":
         page.locator("summary", has_text="Tags and description").click()
         page.get_by_label("Description").fill("typed")
+        page.locator("#conditions summary").click()
+        page.evaluate("document.getElementById('conditions').dataset.former = ''")
     deadline = time.monotonic() + 60
     while len(asked) < 2:  # the page handles the refusal a little later
         assert time.monotonic() < deadline
@@ -185,6 +187,7 @@ def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
     expect(page.get_by_role("main")).to_contain_text("another_name")
     if path != "/":
         expect(page.get_by_label("Description")).to_have_value("typed")
+        expect(page.locator("#conditions:not([data-former])[open]")).to_have_count(1)
 
 
 def test_the_dashboard_shows_spending(signed_in: BrowserContext, gateway: str) -> None:

@@ -37,6 +37,17 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
 });
 
+// Parts that somebody has opened stay open when the page is refreshed.
+const opened = new Set();
+document.addEventListener("toggle", ({ target }) => {
+  if (target.id) opened[target.open ? "add" : "delete"](target.id);
+}, true);
+for (const swapped of ["htmx:afterSwap", "htmx:oobAfterSwap"]) {
+  document.addEventListener(swapped, () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  });
+}
+
 // A change that the server refuses is told, wherever it was asked for.
 document.addEventListener("htmx:responseError", (event) => {
   const status = event.detail.xhr.status;
