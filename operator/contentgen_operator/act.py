@@ -156,7 +156,7 @@ class Actor:
         if _may_be_uncollectable(plan, now):
             refused, room = await self._collect_job_refusal(resource, plan)
             if refused:
-                await self._act(resource, without_job(resource, plan, refused, now), now)
+                await self._act(resource, without_job(resource, plan, refused, self._provider(resource), now), now)
                 return JobAdmission(refused=True, room=room)
         return await self._act(resource, plan, now)
 
@@ -277,7 +277,8 @@ class Actor:
             status = await self._create_job(resource, plan.status, plan.job, now)
         except JobRefused as error:
             room = await self._finished_jobs.make_room(namespace)
-            return without_job(resource, plan, str(error), now), JobAdmission(refused=True, room=room)
+            refused = without_job(resource, plan, str(error), self._provider(resource), now)
+            return refused, JobAdmission(refused=True, room=room)
         return plan.model_copy(update={"status": status}), _ADMITTED
 
     async def _collect_job_refusal(self, resource: Resource, plan: Plan) -> tuple[str, Room]:
@@ -627,6 +628,9 @@ class Actor:
                 return [self._presigned(inputs, each) for each in value]
             case _:
                 return value
+
+    def _provider(self, resource: Resource) -> str:
+        return self._providers.table.of_kind(resource.ref.kind)
 
     async def _create_job(
         self, resource: Resource, status: ResourceStatus, job: StageJob, now: datetime

@@ -385,7 +385,7 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         reports=shared.reports,
         verifier=stores.verifier,
         names=shared.lora_names,
-        prices=_prices(settings),
+        prices={"fal": _prices(settings)},
         limits=settings.limits,
         budgets=Budgets(base.kube, settings.operator_class),
         usage=stores.budgets,

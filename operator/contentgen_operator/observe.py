@@ -33,7 +33,7 @@ from contentgen_operator.kube.namespace_policies import NamespacePolicies
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
-from contentgen_operator.providers.pricing import NoPrices, PriceSource
+from contentgen_operator.providers.pricing import PriceSource
 from contentgen_operator.state import kinds
 from contentgen_operator.state.canonical_request import content_of
 from contentgen_operator.state.decision_input import DecisionInput
@@ -74,7 +74,7 @@ from contentgen_runtime.kube import explain
 _log = logging.getLogger(__name__)
 _CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
 _AFTER_SENT = timedelta(minutes=20)  # duration of a POST, and difference of a provider's clock from ours
-_NO_PRICES = NoPrices()
+_NO_PRICES: Mapping[str, PriceSource] = {}
 _AT_DELETION = "deletion"
 _MAX_POLL_TIMES = 10_000  # open requests whose last poll is remembered; others are polled more often
 _LEFT_SECONDS = 60.0  # until a Job is deleted that its run has moved past: most end by themselves, and keep their log
@@ -97,7 +97,7 @@ class Observer:
         reports: Reports,
         verifier: StatusVerifier,
         limits: Limits,
-        prices: PriceSource = _NO_PRICES,
+        prices: Mapping[str, PriceSource] = _NO_PRICES,
         budgets: Budgets,
         usage: BudgetStore,
         template: Callable[[], JobTemplate],
@@ -236,7 +236,7 @@ class Observer:
         if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
             return fields | {"same": same}
         policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
-        fields |= await self._observe_gate(resource, case.spec, policy)
+        fields |= await self._observe_gate(case, policy)
         fields["budgets"] = await self._matching_budgets(case, purchase, policy.labels)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
@@ -309,7 +309,7 @@ class Observer:
         if not kinds.has_prepare(case.kind) or case.run.facts is not None:
             read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
             policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
-            gate = await self._observe_gate(case.resource, case.spec, policy)
+            gate = await self._observe_gate(case, policy)
             budgets = await self._matching_budgets(case, purchase, policy.labels)
             return gate | {"loras": loras, "budgets": budgets}
         fields = await self._observe_stage(case, Stage.PREPARE)
@@ -317,7 +317,7 @@ class Observer:
         return fields | {
             "account": account,
             "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
-            "price": await self._price(case.resource, case.spec, account),
+            "price": await self._price(case, account),
             "same_lora_name": await self._older_same_name(case.resource),
         }
 
@@ -592,12 +592,12 @@ class Observer:
         prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
         return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
-    async def _observe_gate(self, resource: Resource, spec: Spec, policy: NamespacePolicy) -> dict[str, Any]:
+    async def _observe_gate(self, case: DecisionInput, policy: NamespacePolicy) -> dict[str, Any]:
         account = policy.account
-        provider = self._providers.provider(kinds.provider_of(resource.ref.kind), account.name)
+        provider = self._providers.provider(case.provider, account.name)
         await self._storage.require_bucket()  # without it a paid result could not be stored
-        price = await self._price(resource, spec, account)
-        name = await self._older_same_name(resource)
+        price = await self._price(case, account)
+        name = await self._older_same_name(case.resource)
         gate = {"provider_configured": provider.configured, "namespace_policy": policy}
         gate["approval_required"] = policy.approval_required
         return gate | {"account": account, "price": price, "same_lora_name": name}
@@ -619,8 +619,8 @@ class Observer:
         """
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        provider, user = kinds.provider_of(case.kind), asset_user(case.resource, case.spec)
-        found = await self._budgets.matching(labels, provider, case.kind, user)
+        user = asset_user(case.resource, case.spec)
+        found = await self._budgets.matching(labels, case.provider, case.kind, user)
         windows = {each.uid: windows_of(each, at) for each in found}
         ids = [window.id for each in windows.values() for window in each]
         usage = await self._usage.usage(ids, str(case.key)) if ids else {}
@@ -639,10 +639,11 @@ class Observer:
             other = self._names.older(resource)
         return other
 
-    async def _price(self, resource: Resource, spec: Spec, account: AccountGrant) -> PriceLookup:
-        if kinds.provider_of(resource.ref.kind) != "fal" or account.problem:
+    async def _price(self, case: DecisionInput, account: AccountGrant) -> PriceLookup:
+        source = self._prices.get(case.provider)
+        if source is None or account.problem:
             return PriceLookup()
-        return await self._prices.price(model_of(spec), account.name)
+        return await source.price(model_of(case.spec), account.name)
 
     async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
         body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
@@ -694,7 +695,8 @@ class Observer:
         """Verdict on the adopt annotation for a purchase that the ledger has lost; the status has the POST's time."""
         resource, run, spec = case.resource, case.run, case.spec
         before = run.sent_at + _AFTER_SENT if run.sent_at is not None else case.now
-        return await self._verify_named(resource, case.key, spec, purchase_from_status(resource, run, spec), before)
+        lost = purchase_from_status(resource, run, spec, case.provider)
+        return await self._verify_named(resource, case.key, spec, lost, before)
 
     async def _verify_named(
         self, resource: Resource, key: PurchaseKey, spec: Spec, purchase: Purchase, before: datetime

@@ -173,7 +173,9 @@ class Reconciler:
                 # Without a finalizer, writing it first fails unless the resource is the newest.
                 await self._require_unchanged(resource)
             behind = _collects(plan) and self._preparation_queue.is_behind(resource.ref)
-            plan = without_job(resource, plan, _OLDER_FIRST, now) if behind else plan
+            if behind:
+                provider = self._policy.providers.of_kind(resource.ref.kind)
+                plan = without_job(resource, plan, _OLDER_FIRST, provider, now)
             admission = await self._actor.act(resource, plan, now)
         except STORE_ERRORS as error:
             return await self._report_store_error(resource, error, now)

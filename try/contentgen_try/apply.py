@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from contentgen_contract.names import API_VERSION, GROUP, Kind
+from contentgen_contract.resources.providers import PROVIDERS
 from contentgen_try.cluster import Body, Cluster, Refused
 from contentgen_try.options import Options
 
@@ -182,11 +183,10 @@ def _unfolded(body: Any) -> list[Any]:
 def refuse_unreachable(documents: Sequence[Document], options: Options) -> None:
     """Raises BadManifest for a resource whose real provider has to fetch a file from the bucket, if that is local."""
     for document in documents:
-        provider = "assemblyai" if document.kind == Kind.TRANSCRIPTION else "fal"
         fetched = _FETCHED.get(document.kind, "")
         if document.kind == Kind.IMAGE_GENERATION and not (document.body.get("spec") or {}).get("loras"):
             fetched = ""
-        if document.ours and provider in options.cut_off_providers and fetched:
+        if fetched and PROVIDERS.of_kind(Kind(document.kind)) in options.cut_off_providers:
             raise BadManifest(
                 f"error: {document}: the provider fetches {fetched} from the bucket, and cannot reach this computer: "
                 "name a bucket of yours with --bucket, and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"

@@ -14,6 +14,7 @@ from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Value
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.prices import USD
+from contentgen_contract.resources.providers import PROVIDERS, ProviderName
 from contentgen_contract.resources.status import ConditionStatus
 
 VALUES_OF_TERMS = "In and NotIn must have values, Exists and DoesNotExist must have none"
@@ -112,7 +113,7 @@ class BudgetScope(Manifest):
     namespace_selector: NamespaceSelector | None = Field(
         None, description="Namespaces by their labels. Anybody who may label a namespace decides whether it counts."
     )
-    providers: tuple[Literal["fal", "assemblyai"], ...] = Field((), max_length=2, description="Paid providers.")
+    providers: tuple[ProviderName, ...] = Field((), max_length=len(PROVIDERS.names), description="Paid providers.")
     kinds: tuple[Kind, ...] = Field((), max_length=8, description="Kinds of resources.")
     users: tuple[_User, ...] = Field(
         (), max_length=256, description="Users, by the run's userId; the namespace is the user of a run without one."

@@ -12,6 +12,7 @@ from typing import Any
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.parsing import ResourceBody
+from contentgen_contract.resources.providers import PROVIDERS
 
 PREPARATION = "preparation"
 """Name of the queue before the prepare stage, in place of a provider's."""
@@ -41,10 +42,9 @@ class QueueEntry:
             return None
         if since.tzinfo is None:
             return None
-        provider = "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
         prepared = kind is Kind.IMAGE_GENERATION or given.status["run"].get("facts") is not None
         return cls(
-            provider=provider if prepared else PREPARATION,
+            provider=PROVIDERS.of_kind(kind) if prepared else PREPARATION,
             urgency=-priority if isinstance(priority, int) else 0,
             since=since,
             uid=given.metadata.uid,

@@ -41,7 +41,7 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
     if (
         _ledger_lacks_purchase(resource, run, purchase)
-        and (lost := _reservation_from_status(resource, run)) is not None
+        and (lost := _reservation_from_status(resource, run, policy)) is not None
     ):
         return plan.model_copy(update=changes | {"unrecorded": lost})
     if purchase is not None and is_searched_at_deletion(resource, purchase):
@@ -58,13 +58,14 @@ def _ledger_lacks_purchase(resource: Resource, run: RunStatus, purchase: Purchas
     return purchase is None and status_names_purchase(resource, run)
 
 
-def _reservation_from_status(resource: Resource, run: RunStatus) -> Reservation | None:
+def _reservation_from_status(resource: Resource, run: RunStatus, policy: Policy) -> Reservation | None:
     """Purchase that the ledger has lost, to insert there; None: its spec is invalid. Only the status names it."""
     try:
         spec = frozen_spec(resource, run)
     except ValidationError:
         return None
-    return Reservation(key=purchase_key(resource, run), purchase=purchase_from_status(resource, run, spec))
+    lost = purchase_from_status(resource, run, spec, policy.providers.of_kind(resource.ref.kind))
+    return Reservation(key=purchase_key(resource, run), purchase=lost)
 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:

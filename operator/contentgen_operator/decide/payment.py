@@ -109,7 +109,9 @@ def pay(case: DecisionInput) -> Plan:
 def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
     """The paid call of a run with these trained LoRAs."""
     user = asset_user(case.resource, case.spec)
-    job = kinds.CallContext(user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
+    job = kinds.CallContext(
+        provider=case.provider, user_id=user, job_id=case.resource.ref.uid, version=case.run.version
+    )
     return kinds.call_of(case.spec, job, case.key, loras, case.policy.speech_models)
 
 
@@ -192,16 +194,15 @@ def _id_of_lost(key: PurchaseKey) -> str:
     return f"lost-{hashlib.sha256(str(key).encode()).hexdigest()[:32]}"
 
 
-def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec) -> Purchase:
+def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provider: str) -> Purchase:
     """Purchase that the ledger has lost, rebuilt from the status."""
     key, user = purchase_key(resource, run), asset_user(resource, spec)
     drawn_with = spec.loras if isinstance(spec, ImageGenerationSpec) else ()
     names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
     loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
     loras += tuple(LoraView(name=name) for name in names[len(loras) :])
-    call = kinds.call_of(
-        spec, kinds.CallContext(user_id=user, job_id=resource.ref.uid, version=run.version), key, loras
-    )
+    job = kinds.CallContext(provider=provider, user_id=user, job_id=resource.ref.uid, version=run.version)
+    call = kinds.call_of(spec, job, key, loras)
     sent = run.sent_at or run.started_at
     return Purchase(
         purchase_id=run.purchase_id or _id_of_lost(key),
@@ -236,7 +237,7 @@ def purchase_missing(case: DecisionInput) -> Plan:
         return _abandon_purchase(case, next_attempt(blind, RESUBMITTED, resubmitted=True), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
     message = remedies.join_message(
-        f"{what} of {kinds.provider_of(case.kind)} was paid, or may have been, and the ledger in MongoDB has lost it"
+        f"{what} of {case.provider} was paid, or may have been, and the ledger in MongoDB has lost it"
         f"{_named_text(case)}",
         f": restore the ledger and this goes on, {remedies.adopt_advice(case.run.request_id)}, or "
         f"{remedies.resubmit_advice(case.key.token)}",
@@ -267,7 +268,7 @@ def _named_text(case: DecisionInput) -> str:
 
 def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: str) -> Plan:
     """The plan that restores a lost purchase in the ledger with the request id of the adopt annotation."""
-    was = purchase_from_status(case.resource, case.run, case.spec)
+    was = purchase_from_status(case.resource, case.run, case.spec, case.provider)
     run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON)
     plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case, paid=True)})
@@ -305,7 +306,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
             changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | _budget_fields(case),
         )
         return plan.model_copy(update={"moves": (step,)})
-    lost_one = purchase_from_status(case.resource, case.run, case.spec).model_copy(
+    lost_one = purchase_from_status(case.resource, case.run, case.spec, case.provider).model_copy(
         update={
             "step": PurchaseStep.ABANDONED,
             "changed_at": case.now,

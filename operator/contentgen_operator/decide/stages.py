@@ -140,7 +140,7 @@ def _with_pod_problem(case: DecisionInput, stage: Stage, run_state: RunState) ->
         bought = case.observed.purchase
         known = {"request_id": bought.request_id, "submitted_at": bought.submitted_at} if bought else {}
         run = case.run.model_copy(update=known)
-        message = refused_text(stage, run, kinds.provider_of(case.kind), f"the pod of its Job: {trouble.words}")
+        message = refused_text(stage, run, case.provider, f"the pod of its Job: {trouble.words}")
         return run_state.model_copy(update={"reason": Reason.JOB_REFUSED, "message": message})
     if trouble.queued:
         message = f"the {stage} stage waits: {trouble.words}; it continues when the queue resumes it"
@@ -161,16 +161,16 @@ def refused_text(stage: Stage, run: RunStatus, provider: str, what: str) -> str:
     )
 
 
-def without_job(resource: Resource, plan: Plan, words: str, now: datetime) -> Plan:
+def without_job(resource: Resource, plan: Plan, words: str, provider: str, now: datetime) -> Plan:
     """The plan without its Job, reservation and payment, after the API server has refused the Job: it waits."""
-    planned, kind = plan.status, resource.ref.kind
+    planned = plan.status
     if plan.job is None or planned.run is None:
         message = (
             f"nothing is paid, because the API server would refuse the Job that collects the result: {words}; it is "
             "tried again by itself"
         )
     else:
-        message = refused_text(plan.job.stage, planned.run, kinds.provider_of(kind), f"its Job: {words}")
+        message = refused_text(plan.job.stage, planned.run, provider, f"its Job: {words}")
     status = job_refused_status(resource, planned, message, now)
     finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": transition_events(resource, status), "finalizer": finalizer}

@@ -7,6 +7,7 @@ another account: that one does not know the request, and its owner would pay.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeVar
 
+from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator.providers.base import AccessRefused, KeyRefused, Provider
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.policies.provider_accounts import display_name
@@ -19,9 +20,13 @@ class ProviderAccounts:
     """Clients by account and provider."""
 
     def __init__(
-        self, default: Mapping[str, Provider], others: Mapping[str, Mapping[str, Provider]] | None = None
+        self,
+        default: Mapping[str, Provider],
+        others: Mapping[str, Mapping[str, Provider]] | None = None,
+        table: Providers = PROVIDERS,
     ) -> None:
         """`default` are the default account's clients by provider; `others` those of the named accounts."""
+        self.table = table
         self._default = default
         self._others = {
             name: {provider: _OfAccount(name, client) for provider, client in clients.items()}

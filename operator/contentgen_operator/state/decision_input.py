@@ -7,6 +7,7 @@ from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources.models import TRANSCRIBER, model_of
 from contentgen_contract.resources.prices import PRICES, SPEECH_MODELS, Price, estimate, speech_prices, upper_bound
+from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Spec, TranscriptionSpec
 from contentgen_contract.resources.status import RunStatus
@@ -29,6 +30,7 @@ class Policy(Value):
     provider_seconds: int = 86400
     deletion_seconds: int = 25
     recording_seconds: float = Limits().duration_seconds
+    providers: Providers = PROVIDERS
     prices: dict[str, Price] = PRICES  # the built-in table, overridden by the administrator's prices
     own_prices: frozenset[str] = frozenset()  # models with an administrator's price
     unreachable_for: frozenset[str] = frozenset()  # providers that cannot fetch files from the bucket
@@ -58,6 +60,11 @@ class DecisionInput(Value):
     def kind(self) -> Kind:
         """Kind of the resource."""
         return self.resource.ref.kind
+
+    @property
+    def provider(self) -> str:
+        """Name of the kind's paid provider."""
+        return self.policy.providers.of_kind(self.kind)
 
     @property
     def key(self) -> PurchaseKey:

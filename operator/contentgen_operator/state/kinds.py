@@ -44,8 +44,9 @@ _SOUND_SLACK = 60.0  # seconds
 
 
 class CallContext(Value):
-    """Job and version for which a call is made."""
+    """Job and version for which a call is made, and its provider."""
 
+    provider: str
     user_id: str
     job_id: str
     version: int
@@ -108,11 +109,6 @@ def has_prepare(kind: Kind) -> bool:
 def fetched_url_names(kind: Kind) -> frozenset[str]:
     """Names of JSON fields with URLs that the collect stage fetches from the provider's answer."""
     return frozenset() if kind is Kind.TRANSCRIPTION else _FETCHED
-
-
-def provider_of(kind: Kind) -> str:
-    """Name of the kind's paid provider."""
-    return "assemblyai" if kind is Kind.TRANSCRIPTION else "fal"
 
 
 def expected_seconds(spec: Spec, duration_seconds: float) -> float:
@@ -229,7 +225,7 @@ def call_of(
         case LoraTrainingSpec():
             return _training(spec, job)
         case ImageGenerationSpec():
-            return _generation(spec, key, loras)
+            return _generation(spec, job, key, loras)
         case TranscriptionSpec():
             return _transcription(spec, job, speech_models)
 
@@ -242,7 +238,8 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
         return Call(
             provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
         )
-    job = CallContext(user_id=purchase.user_id or key.namespace, job_id=purchase.job_id, version=1)
+    user = purchase.user_id or key.namespace
+    job = CallContext(provider=purchase.provider, user_id=user, job_id=purchase.job_id, version=1)
     loras: tuple[LoraView, ...] = ()
     if isinstance(spec, ImageGenerationSpec):
         names = [lora.lora_ref.name for lora in spec.loras if lora.lora_ref]
@@ -269,10 +266,10 @@ def _training(spec: LoraTrainingSpec, job: CallContext) -> Call:
     }
     if spec.training.learning_rate is not None and model in TAKES_LEARNING_RATE:
         arguments["learning_rate"] = float(spec.training.learning_rate)
-    return Call(provider="fal", model=model, arguments=arguments, correlation_key=archive)
+    return Call(provider=job.provider, model=model, arguments=arguments, correlation_key=archive)
 
 
-def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
+def _generation(spec: ImageGenerationSpec, job: CallContext, key: PurchaseKey, loras: tuple[LoraView, ...]) -> Call:
     arguments: dict[str, Any] = {
         "prompt": spec.prompt,
         "image_size": spec.image.size.model_dump(),
@@ -291,9 +288,8 @@ def _generation(spec: ImageGenerationSpec, key: PurchaseKey, loras: tuple[LoraVi
             }
             for lora in spec.loras
         ]
-    return Call(
-        provider="fal", model=model_of(spec), arguments=arguments, correlation_key=seed_correlation_key(arguments)
-    )
+    marker = seed_correlation_key(arguments)
+    return Call(provider=job.provider, model=model_of(spec), arguments=arguments, correlation_key=marker)
 
 
 def _transcription(spec: TranscriptionSpec, job: CallContext, speech_models: Sequence[str]) -> Call:
@@ -305,7 +301,7 @@ def _transcription(spec: TranscriptionSpec, job: CallContext, speech_models: Seq
     } | ({"language_detection": True} if language == "auto" else {"language_code": language})
     if speech_models:
         arguments["speech_models"] = list(speech_models)
-    return Call(provider="assemblyai", model=TRANSCRIBER, arguments=arguments, correlation_key=sound)
+    return Call(provider=job.provider, model=TRANSCRIBER, arguments=arguments, correlation_key=sound)
 
 
 def _prepared(kind: Kind, job: CallContext) -> str:

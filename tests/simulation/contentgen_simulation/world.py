@@ -697,7 +697,7 @@ class World:
             providers=providers,
             reports=Reports(),
             verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
-            prices=self.prices,
+            prices={"fal": self.prices},
             names=self.names,
             limits=Limits(),
             budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),

@@ -72,7 +72,8 @@ def test_the_canonical_spelling_is_what_others_are_given() -> None:
     spec = parse_spec(TRANSCRIPT, recording("HTTPS://example.com/a.mp3", language="en-US"))
     assert isinstance(spec, TranscriptionSpec)
     assert spec.source.url == WEB, "worker, record and source grants compare it"
-    assert call_of(spec, CallContext(user_id="u", job_id="j", version=1), KEY, ()).arguments["language_code"] == "en_us"
+    job = CallContext(provider="assemblyai", user_id="u", job_id="j", version=1)
+    assert call_of(spec, job, KEY, ()).arguments["language_code"] == "en_us"
     drawn = parse_spec(IMAGE, picture("HTTPS://example.com/a.safetensors"))
     assert isinstance(drawn, ImageGenerationSpec)
     assert drawn.loras[0].path == "https://example.com/a.safetensors"

@@ -6,7 +6,6 @@ It never pays with another account: bills and limits of the accounts are separat
 from contentgen_contract.names import Reason
 from contentgen_operator.decide.planning import new_plan, recheck_seconds
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
@@ -18,7 +17,7 @@ def hold(case: DecisionInput) -> Plan | None:
     account = case.observed.account
     message = account.problem
     if not message and account.name is not None and not case.observed.provider_configured:
-        provider = kinds.provider_of(case.kind)
+        provider = case.provider
         message = (
             f"the namespace's provider account {account.name} has no {provider}-key: a platform administrator puts it "
             f"into the Secret that providers.accounts.{account.name}.secret in the chart's values names; nothing is "

@@ -3,7 +3,6 @@
 from contentgen_contract.names import Reason
 from contentgen_operator.decide.planning import new_plan, recheck_seconds
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
@@ -14,7 +13,7 @@ def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run whose provider has no key."""
     if case.observed.provider_configured:
         return None
-    provider = kinds.provider_of(case.kind)
+    provider = case.provider
     message = f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
     run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
     return new_plan(case, run_state, again=recheck_seconds(case, _MAX_WAIT_SECONDS))

@@ -10,7 +10,6 @@ from contentgen_operator.decide.cancellation import stop_before_payment
 from contentgen_operator.decide.planning import new_plan, replace_run, unpaid_text
 from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.queues.fair_turns import Claimant
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Limit
@@ -44,7 +43,7 @@ def claimant(case: DecisionInput) -> Claimant:
     return Claimant(
         uid=ref.uid,
         namespace=ref.namespace,
-        provider=kinds.provider_of(case.kind),
+        provider=case.provider,
         model=model_of(case.spec),
         priority=case.resource.priority,
         since=case.run.started_at,
@@ -96,7 +95,7 @@ def _seconds_left(case: DecisionInput, since: datetime) -> float | None:
 
 def _text(case: DecisionInput) -> str:
     """Cause of the wait. It has no number that changes, because each change writes the status."""
-    turn, provider = case.observed.turn, kinds.provider_of(case.kind)
+    turn, provider = case.observed.turn, case.provider
     assert turn is not None  # noqa: S101 - `hold` has checked it
     match turn.limit:
         case Limit.CIRCUIT:

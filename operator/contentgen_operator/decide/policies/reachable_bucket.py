@@ -7,7 +7,6 @@ from contentgen_contract.names import Reason
 from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_operator.decide.planning import new_plan, recheck_seconds
 from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 
@@ -16,7 +15,7 @@ _MAX_WAIT_SECONDS = 300.0
 
 def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run whose paid request would fail, because the bucket is local."""
-    provider = kinds.provider_of(case.kind)
+    provider = case.provider
     if provider not in case.policy.unreachable_for or not _is_fetched(case):
         return None
     message = (

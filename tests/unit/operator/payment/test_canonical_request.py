@@ -18,7 +18,7 @@ SPECS: dict[Kind, dict[str, Any]] = {
     TRANSCRIPT: {"source": {"url": "https://h/x"}},
 }
 FACTS = {SENT_SHA256: "a" * 64, "sourceSha256": "b" * 64}
-JOB = kinds.CallContext(user_id="ns", job_id="uid", version=1)
+JOB = kinds.CallContext(provider="fal", user_id="ns", job_id="uid", version=1)
 
 
 def content(
