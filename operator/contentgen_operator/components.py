@@ -5,7 +5,8 @@ Nothing is sent and no task is started here, except the thread of the leader ele
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,12 +15,13 @@ from contentgen_contract.names import QUEUE_LABEL
 from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.resources.prices import site_prices
+from contentgen_contract.resources.providers import Providers
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
+from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
@@ -42,14 +44,13 @@ from contentgen_operator.leader.tasks import LeaderTasks, Loop
 from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
-from contentgen_operator.providers.assemblyai import AssemblyAI
-from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
+from contentgen_operator.providers.audited import AccountReader
 from contentgen_operator.providers.base import Provider
-from contentgen_operator.providers.billing import FalBilling
-from contentgen_operator.providers.fal import Fal
-from contentgen_operator.providers.keyfile import AccountKeys, KeyFile
+from contentgen_operator.providers.billing import Billing
+from contentgen_operator.providers.keyfile import KeyFile, ProviderKeys
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
-from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.providers.pricing import PriceSource
+from contentgen_operator.providers.table import SHIPPED, Access, ProviderTable
 from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.payment_queue import PaymentQueue
@@ -61,7 +62,7 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.policies.buying import BacklogLimit
-from contentgen_operator.state.purchases import Purchase
+from contentgen_operator.state.purchases import BilledAccount, Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
@@ -168,6 +169,7 @@ class Foundation:
     selection: Selection
     stores: OperatorStores
     shared: Shared
+    providers: ProviderTable
 
     @property
     def check(self) -> Check:
@@ -207,7 +209,9 @@ class BackgroundWork:
     buying: BuyingMetrics
 
 
-def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
+def build_foundation(
+    settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores, providers: ProviderTable = SHIPPED
+) -> Foundation:
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
     return Foundation(
@@ -218,6 +222,7 @@ def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connecte
         selection=selection,
         stores=_stores(settings, kube, connected, role.leadership.check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
+        providers=providers,
     )
 
 
@@ -293,7 +298,7 @@ def _storage(settings: Settings, connected: Stores) -> Storage:
 
 def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     """Observer, actor and reconciler, with the providers."""
-    stores, providers = base.stores, build_providers(base.settings)
+    stores, providers = base.stores, build_providers(base.settings, base.providers)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
     payment_queue, preparation_queue = _payment_queue(base), _preparation_queue(base)
     buying = _buying(base)
@@ -320,7 +325,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         observer=observer,
         actor=actor,
-        policy=_policy(base.settings),
+        policy=_policy(base.settings, base.providers.rows),
         selection=base.selection,
         buying=buying,
         payment_queue=payment_queue,
@@ -353,7 +358,7 @@ def _payment_queue(base: Foundation) -> PaymentQueue:
     limits = PlaceLimits(
         overall=settings.max_concurrent_overall,
         per_namespace=settings.max_concurrent_per_namespace,
-        providers={"fal": settings.max_concurrent_fal, "assemblyai": settings.max_concurrent_assemblyai},
+        providers={name: each.max_concurrent for name, each in settings.providers.items()},
     )
 
     def counts(purchase: Purchase) -> bool:
@@ -385,7 +390,7 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         reports=shared.reports,
         verifier=stores.verifier,
         names=shared.lora_names,
-        prices={"fal": _prices(settings)},
+        prices=_prices(base),
         limits=settings.limits,
         budgets=Budgets(base.kube, settings.operator_class),
         usage=stores.budgets,
@@ -405,44 +410,42 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
     )
 
 
-def build_providers(settings: Settings) -> ProviderAccounts:
+def build_providers(settings: Settings, table: ProviderTable = SHIPPED) -> ProviderAccounts:
     """Clients of all provider accounts."""
-    tls = trusted_cas(settings.ca_file)
     metrics.gauges.shows_tenants = settings.metrics_tenants
-    metrics.add_accounts(settings.provider_accounts)
-
-    def clients(keys: AccountKeys, account: str | None = None) -> dict[str, Provider]:
-        fal = Fal(keys.fal, settings.fal_queue_url, settings.fal_api_url, tls=tls)
-        assemblyai = AssemblyAI(keys.assemblyai, settings.assemblyai_url, tls=tls)
-        return {each.name: InstrumentedProvider(each.name, each, account) for each in (fal, assemblyai)}
-
-    others = {name: clients(keys, name) for name, keys in _account_keys(settings).items()}
-    return ProviderAccounts(clients(_default_keys(settings)), others)
+    metrics.gauges.providers = table.rows.names
+    metrics.add_accounts(settings.provider_accounts, table.rows)
+    clients: dict[str | None, dict[str, Provider]] = defaultdict(dict)
+    for name, account, access in _accesses(settings, table):
+        clients[account][name] = InstrumentedProvider(name, table.clients[name].paid(access), account)
+    named = {account: each for account, each in clients.items() if account is not None}
+    return ProviderAccounts(clients[None], named, table.rows)
 
 
-def _default_keys(settings: Settings) -> AccountKeys:
-    return AccountKeys(
-        fal=KeyFile(settings.fal_key_file),
-        fal_billing=KeyFile(settings.fal_billing_key_file),
-        assemblyai=KeyFile(settings.assemblyai_key_file),
-        fal_audit=KeyFile(settings.fal_audit_key_file),
-        assemblyai_audit=KeyFile(settings.assemblyai_audit_key_file),
-    )
+def _accesses(settings: Settings, table: ProviderTable) -> Iterator[tuple[str, str | None, Access]]:
+    """Name, account (None: the default one) and access of each account at each provider."""
+    tls = trusted_cas(settings.ca_file)
+    for name in table.rows.names:
+        given = settings.providers[name]
+        urls = {**table.clients[name].urls, **given.urls}
+        files = given.key_file, given.billing_key_file, given.audit_key_file
+        yield name, None, Access(ProviderKeys(*map(KeyFile, files)), urls, tls)
+        for account in settings.provider_accounts:
+            keys = ProviderKeys.in_folder(settings.provider_accounts_folder / account, name)
+            yield name, account, Access(keys, urls, tls)
 
 
-def _account_keys(settings: Settings) -> dict[str, AccountKeys]:
-    folder = settings.provider_accounts_folder
-    return {name: AccountKeys.in_folder(folder / name) for name in settings.provider_accounts}
+def _prices(base: Foundation) -> dict[str, PriceSource]:
+    accesses: dict[str, dict[str | None, Access]] = defaultdict(dict)
+    for name, account, access in _accesses(base.settings, base.providers):
+        accesses[name][account] = access
+    clients = base.providers.clients
+    return {name: make(accesses[name]) for name in accesses if (make := clients[name].prices) is not None}
 
 
-def _prices(settings: Settings) -> FalPrices:
-    accounts = {name: keys.fal for name, keys in _account_keys(settings).items()}
-    key, tls = _default_keys(settings).fal, trusted_cas(settings.ca_file)
-    return FalPrices(key, settings.fal_api_url, tls=tls, accounts=accounts)
-
-
-def _policy(settings: Settings) -> Policy:
+def _policy(settings: Settings, providers: Providers) -> Policy:
     return Policy(
+        providers=providers,
         poll_seconds=settings.poll_seconds,
         adoption_seconds=settings.adoption_seconds,
         stage_attempts=settings.stage_attempts,
@@ -514,7 +517,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
 
 
 def _usage(base: Foundation) -> UsageMetrics:
-    return UsageMetrics(base.stores.charges, UsagePlan.of(base.settings))
+    return UsageMetrics(base.stores.charges, UsagePlan.of(base.settings, base.providers.rows))
 
 
 def _notifier(base: Foundation) -> Notifier:
@@ -581,43 +584,36 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def fal_billing(settings: Settings) -> tuple[FalBilling, dict[str, FalBilling]]:
-    """Readers of fal's charges: the default account's, and those of the others by name."""
-    tls = trusted_cas(settings.ca_file)
-
-    def reader(keys: AccountKeys) -> FalBilling:
-        return FalBilling((keys.fal_billing, keys.fal), settings.fal_api_url, tls=tls)
-
-    return reader(_default_keys(settings)), {name: reader(keys) for name, keys in _account_keys(settings).items()}
+def build_billing(settings: Settings, table: ProviderTable = SHIPPED) -> dict[BilledAccount, Billing]:
+    """Readers of the charges of all accounts whose provider bills by request."""
+    return {
+        BilledAccount(name, account): make(access)
+        for name, account, access in _accesses(settings, table)
+        if (make := table.clients[name].billing) is not None
+    }
 
 
 def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
-    default, accounts = fal_billing(base.settings)
-    show = _charge_display(base, core).show
-    return ChargeSettlement(base.stores.charges, default, accounts=accounts, show=show, check=base.check)
+    billing = build_billing(base.settings, base.providers)
+    return ChargeSettlement(base.stores.charges, billing, show=_charge_display(base, core).show, check=base.check)
 
 
 def _audit(base: Foundation) -> AccountAudit:
-    settings, tls = base.settings, trusted_cas(base.settings.ca_file)
-
-    def account(keys: AccountKeys) -> AuditedAccount:
-        billing = (keys.fal_audit, keys.fal_billing, keys.fal)
-        return AuditedAccount(
-            FalAccount((keys.fal_audit, keys.fal), billing, settings.fal_api_url, tls=tls),
-            AssemblyAIAccount((keys.assemblyai_audit, keys.assemblyai), settings.assemblyai_url, tls=tls),
-        )
-
-    named = {name: account(keys) for name, keys in _account_keys(settings).items()}
+    settings, table = base.settings, base.providers
+    accounts: dict[str | None, dict[str, AccountReader]] = defaultdict(dict)
+    for name, account, access in _accesses(settings, table):
+        accounts[account][name] = table.clients[name].reader(access)
     return AccountAudit(
         base.stores.audits,
         base.stores.audited_ledger,
-        {None: account(_default_keys(settings))} | named,
+        accounts,
         AuditPlan(
             limits=AuditLimits(
                 window=timedelta(days=settings.audit_window_days),
                 unbilled_after=timedelta(days=settings.audit_unbilled_days),
                 shared_account=settings.audit_shared_account,
                 operator_class=settings.operator_class,
+                providers=table.rows,
             ),
             table=site_prices(settings.prices, settings.speech_models),
             models=frozenset(map(full_name, settings.models_allowed)),

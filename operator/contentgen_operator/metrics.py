@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from contentgen_contract.names import DEFAULT_ACCOUNT, FINAL_PHASES, Phase, Reason
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.prices import PRICES, USD
+from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_runtime.metrics import SECONDS, Description, describe, new_registry
 
 REGISTRY = new_registry()
@@ -139,6 +140,7 @@ class Gauges(Collector):
 
     def __init__(self) -> None:
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        self.providers: Sequence[str] = PROVIDERS.names
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.places: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] = lambda: ({}, {})
         self.circuits: Callable[[], Iterable[tuple[tuple[str, str, str], str]]] = tuple
@@ -313,7 +315,7 @@ class Gauges(Collector):
             labels=("provider",),
         )
         for family, counts in zip((waiting, taken), self.places(), strict=True):
-            for provider in ("assemblyai", "fal"):
+            for provider in sorted(self.providers):
                 family.add_metric((provider,), counts.get(provider, 0))
             yield family
         circuits = GaugeMetricFamily(
@@ -411,13 +413,13 @@ def model_label(model: str) -> str:
 _accounts: set[str] = set()
 
 
-def add_accounts(names: Iterable[str]) -> None:
+def add_accounts(names: Iterable[str], providers: Providers = PROVIDERS) -> None:
     """Start the amounts of provider accounts at 0: Prometheus' increase() misses the event that creates a series."""
     _accounts.update(names)
     for account in {money_account_label(each) for each in _accounts}:
         for model in (*PRICES, _OTHER):
             for dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
-                dollars.labels("assemblyai" if model.startswith("assemblyai/") else "fal", account, model)
+                dollars.labels(providers.of_model(model), account, model)
 
 
 def account_label(account: str | None) -> str:

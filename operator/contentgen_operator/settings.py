@@ -1,16 +1,20 @@
 """Settings of the operator: environment variables with the prefix CONTENTGEN_, set by the chart."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contentgen_contract.base import Value
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS, SPEECH_MODEL
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import SPEECH_MODELS, Price
+from contentgen_contract.resources.providers import PROVIDERS, ProviderName
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy, Limits
@@ -30,7 +34,33 @@ def _no_default(name: str) -> str:
 
 
 _DAY = 86400
+_KEYS, _KEY_NAMES = "/etc/contentgen/providers", ("key", "billing_key", "audit_key")
 ProviderAccount = Annotated[str, StringConstraints(pattern=ACCOUNT), AfterValidator(_no_default)]
+
+
+class ProviderSettings(Value):
+    """Settings of one provider, from environment variables with its name."""
+
+    key_file: str = Field(description="CONTENTGEN_{NAME}_KEY_FILE: key for paid requests.")
+    billing_key_file: str = Field(description="CONTENTGEN_{NAME}_BILLING_KEY_FILE: for billing events, used instead.")
+    audit_key_file: str = Field(description="CONTENTGEN_{NAME}_AUDIT_KEY_FILE: for the audit, used instead of both.")
+    urls: dict[str, str] = Field(
+        default_factory=dict, description="CONTENTGEN_{NAME}_URL, …_QUEUE_URL, …_API_URL: base URLs by `url` and so on."
+    )
+    max_concurrent: int = Field(
+        0, ge=0, description="CONTENTGEN_MAX_CONCURRENT_{NAME}: requests under way of each account; 0: no limit."
+    )
+
+    @classmethod
+    def of(cls, name: str, environment: Mapping[str, str]) -> "ProviderSettings":
+        """Settings of a provider; an empty variable is ignored. Raises pydantic.ValidationError."""
+        prefix = f"CONTENTGEN_{name.upper()}_"
+        own = {each.removeprefix(prefix): value for each, value in environment.items() if each.startswith(prefix)}
+        files = {f"{key}_file": f"{_KEYS}/{name}-{key.replace('_', '-')}" for key in _KEY_NAMES}
+        given: dict[str, Any] = {file: own.get(file.upper()) or default for file, default in files.items()}
+        given["urls"] = {each.lower(): value for each, value in own.items() if each.endswith("URL") and value}
+        given["max_concurrent"] = environment.get(f"CONTENTGEN_MAX_CONCURRENT_{name.upper()}") or 0
+        return cls.model_validate(given)
 
 
 class Settings(BaseSettings):
@@ -92,7 +122,7 @@ class Settings(BaseSettings):
 
     s3_endpoint: str | None = None
     s3_public_endpoint: str | None = None
-    s3_unreachable_for: tuple[Literal["fal", "assemblyai"], ...] = Field(
+    s3_unreachable_for: tuple[ProviderName, ...] = Field(
         (), description="Providers that cannot fetch files from the bucket; set by `contentgen try`, not by the chart."
     )
     s3_region: str = "us-east-1"
@@ -102,9 +132,9 @@ class Settings(BaseSettings):
         description="Folder with the files access-key-id and secret-access-key, used instead of the environment.",
     )
 
-    fal_key_file: str = "/etc/contentgen/providers/fal-key"
-    fal_billing_key_file: str = Field(
-        "/etc/contentgen/providers/fal-billing-key", description="Key for billing events, used instead of the fal key."
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=lambda: {name: ProviderSettings.of(name, os.environ) for name in PROVIDERS.names},
+        description="Settings by provider, each from variables of its own.",
     )
     provider_accounts: tuple[ProviderAccount, ...] = Field(
         (), description="Names of provider accounts besides the default one, which the labels of namespaces grant."
@@ -113,16 +143,6 @@ class Settings(BaseSettings):
         Path("/etc/contentgen/accounts"),
         description="Folder with one folder for each of these accounts, with files like those of the default one.",
     )
-    fal_audit_key_file: str = Field(
-        "/etc/contentgen/providers/fal-audit-key", description="Key of the audit, used instead of the other two."
-    )
-    fal_queue_url: str = "https://queue.fal.run"
-    fal_api_url: str = "https://api.fal.ai"
-    assemblyai_key_file: str = "/etc/contentgen/providers/assemblyai-key"
-    assemblyai_audit_key_file: str = Field(
-        "/etc/contentgen/providers/assemblyai-audit-key", description="Key of the audit, used instead of the other one."
-    )
-    assemblyai_url: str = "https://api.assemblyai.com"
     ca_file: Path | None = Field(
         None,
         description="PEM file with CAs that are accepted besides the public ones, by workers too; read again.",
@@ -139,11 +159,9 @@ class Settings(BaseSettings):
         "lifecycle", description="What deletes temporary files after 24 hours."
     )
     max_concurrent_overall: int = Field(
-        0, ge=0, description="Paid requests under way at a time; 0: no limit, as for the next three."
+        0, ge=0, description="Paid requests under way at a time; 0: no limit, as for the next one."
     )
     max_concurrent_per_namespace: int = Field(0, ge=0)
-    max_concurrent_fal: int = Field(0, ge=0)
-    max_concurrent_assemblyai: int = Field(0, ge=0)
     max_prepare_jobs_overall: int = Field(
         0, ge=0, description="Prepare Jobs that exist at a time; 0: no limit, as for the next one."
     )

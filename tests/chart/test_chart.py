@@ -19,6 +19,7 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest
 from contentgen_operator.leader.endpoint import WorkerEndpoint, wanted
+from contentgen_operator.providers.table import SHIPPED
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 
@@ -347,13 +348,15 @@ def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest
     for name, value in env.items():
         assert name.startswith(("CONTENTGEN_", "AWS_", "SENTRY_"))
         if name.startswith("CONTENTGEN_"):
-            assert name.removeprefix("CONTENTGEN_").lower() in Settings.model_fields
+            assert name.removeprefix("CONTENTGEN_").lower() in Settings.model_fields.keys() | provider_variables()
             monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
     settings = Settings()
     assert settings.poll_seconds == (1 if mode == "sandbox" else 5)
     assert settings.worker_resources["limits"]["memory"] == "4Gi"
     assert (settings.s3_endpoint is None) is (mode != "sandbox")
-    assert settings.fal_queue_url.startswith("http://contentgen-sandbox" if mode == "sandbox" else "https://")
+    urls = [url for each in settings.providers.values() for url in each.urls.values()]
+    assert len(urls) == (3 if mode == "sandbox" else 0)
+    assert all(url.startswith("http://contentgen-sandbox") for url in urls)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "unreached"])
@@ -529,4 +532,14 @@ def test_every_setting_is_a_value() -> None:
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     only_try = {"s3_unreachable_for"}  # in a cluster, providers fetch files from the public endpoint
     same = {"health_port", "desk_port", "listen_address", "mongodb_uri"}
-    assert Settings.model_fields.keys() - told == same | only_try
+    fields = Settings.model_fields.keys() - {"providers"} | provider_variables()
+    assert fields - told == same | only_try
+
+
+def provider_variables() -> set[str]:
+    """Names of the settings of all providers."""
+    found = {f"max_concurrent_{name}" for name in SHIPPED.clients}
+    for name, clients in SHIPPED.clients.items():
+        keys = ("key_file", "audit_key_file", *(["billing_key_file"] if clients.billing else []))
+        found |= {f"{name}_{each}" for each in (*keys, *clients.urls)}
+    return found

@@ -22,13 +22,12 @@ from contentgen_operator.state.provider_requests import seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
 
 T = TypeVar("T")
-FAL, ASSEMBLYAI = "fal", "assemblyai"
 MOST_LOOKUPS = 50
 """Reads of single requests per audit and account, of each of the two kinds."""
 _CLOCKS = timedelta(minutes=2)  # difference of a provider's clock from ours
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUCCESSFUL = (PurchaseState.SUCCEEDED, PurchaseState.COLLECTED, PurchaseState.DISCARDED)
-_LISTED = {FAL: (*_SUCCESSFUL, PurchaseState.FAILED), ASSEMBLYAI: (*_SUCCESSFUL, PurchaseState.SUBMITTED)}
+_LISTED, _LISTED_OPEN = (*_SUCCESSFUL, PurchaseState.FAILED), (*_SUCCESSFUL, PurchaseState.SUBMITTED)
 _SHARE, _LEAST_MICROS = 0.02, 1000.0  # difference of amounts that is no finding: rounding of units and prices
 _SAME_PRICE = 0.001
 _MOST_PARTS = 30  # of a URL's path
@@ -214,7 +213,7 @@ def _is_lost(purchase: Purchase) -> bool:
 
 
 def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:
-    if request.provider == FAL and purchase.model != request.model:
+    if purchase.model != request.model:
         return False
     return request.sent_at is None or request.sent_at >= purchase.created_at - _CLOCKS
 
@@ -224,9 +223,10 @@ def _may_be_of(purchase: Purchase, request: ProviderRequest) -> bool:
 
 def _should_be_listed(purchase: Purchase, facts: AuditFacts, limits: AuditLimits) -> bool:
     sent = purchase.submitted_at or purchase.sent_at or purchase.created_at
-    if sent < facts.since + _CLOCKS or purchase.state not in _LISTED.get(purchase.provider, ()):
+    lists_open = purchase.provider in facts.lists_open
+    if sent < facts.since + _CLOCKS or purchase.state not in (_LISTED_OPEN if lists_open else _LISTED):
         return False
-    since = _ended_at(purchase) if purchase.provider == FAL else sent  # fal lists what has ended
+    since = sent if lists_open else _ended_at(purchase)
     return since <= facts.now - limits.listed_after
 
 
@@ -259,16 +259,16 @@ def _not_billed(view: _View) -> Iterator[AuditFinding]:
     latest = view.facts.now - view.limits.unbilled_after
     for each in view.own:
         purchase = each.purchase
-        if purchase.provider != FAL or not purchase.request_id or purchase.state not in _SUCCESSFUL:
+        if not purchase.request_id or purchase.state not in _SUCCESSFUL:
             continue
-        if not view.is_complete(FAL, AuditSubject.BILLS, purchase.account):
+        if not view.is_complete(purchase.provider, AuditSubject.BILLS, purchase.account):
             continue
         if not view.facts.since + _CLOCKS <= _ended_at(purchase) <= latest:
             continue
         free = purchase.billable_units == 0 or purchase.billed_micros is not None
-        if not free and f"{FAL}/{purchase.request_id}" not in view.bills:
+        if not free and f"{purchase.provider}/{purchase.request_id}" not in view.bills:
             days = (view.facts.now - _ended_at(purchase)).days
-            text = f"it ended {days} days ago, and fal has no bill for it"
+            text = f"it ended {days} days ago, and {purchase.provider} has no bill for it"
             yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, each)
 
 
@@ -338,26 +338,24 @@ def _price_changes(view: _View) -> Iterator[AuditFinding]:
         listed = view.facts.listed if account is None else view.facts.listed_of.get(account, {})
         for model in sorted((set(rows) | set(listed)) & (own | set(view.facts.table))):
             newest_first = sorted(rows.get(model, ()), key=lambda each: each.at or _EPOCH, reverse=True)
-            change = _price_change(view.facts.table.get(model), listed.get(model), model, newest_first)
+            change = _price_change(view, listed.get(model), model, newest_first)
             if change is not None:
                 yield change.model_copy(update={"account": display_name(account)})
 
 
-def _price_change(
-    table: Price | None, listed: Price | None, model: str, rows: Sequence[ProviderBill]
-) -> AuditFinding | None:
-    newest = rows[0] if rows else None
+def _price_change(view: _View, listed: Price | None, model: str, rows: Sequence[ProviderBill]) -> AuditFinding | None:
+    table, newest = view.facts.table.get(model), rows[0] if rows else None
     if table is not None and newest is not None and table.billing:
         old = _UnitPrice(table.micros, table.source, table.unit)
-        return _changed(model, old, _UnitPrice(newest.unit_micros, "fal's bills", at=newest.at))
+        return _changed(view, model, old, _UnitPrice(newest.unit_micros, "bills", at=newest.at))
     if table is not None and listed is not None and listed.unit is table.unit is not Unit.OTHER:
         old = _UnitPrice(table.micros, table.source, table.unit)
-        return _changed(model, old, _UnitPrice(listed.micros, "fal's price list"))
+        return _changed(view, model, old, _UnitPrice(listed.micros, "price list"))
     if newest is not None:  # the units of the table are not the provider's
         earlier = next((each for each in rows if not _same_price(each.unit_micros, newest.unit_micros)), None)
         if earlier is not None:
             old = _UnitPrice(earlier.unit_micros, "an earlier bill")
-            return _changed(model, old, _UnitPrice(newest.unit_micros, "fal's bills", at=newest.at))
+            return _changed(view, model, old, _UnitPrice(newest.unit_micros, "bills", at=newest.at))
     return None
 
 
@@ -369,18 +367,19 @@ class _UnitPrice:
     at: datetime | None = None
 
 
-def _changed(model: str, old: _UnitPrice, new: _UnitPrice) -> AuditFinding | None:
+def _changed(view: _View, model: str, old: _UnitPrice, new: _UnitPrice) -> AuditFinding | None:
     if old.micros is None or new.micros is None or _same_price(old.micros, new.micros):
         return None
-    unit = old.unit.value if old.unit is not None else "unit"
+    provider, unit = view.limits.providers.of_model(model), old.unit.value if old.unit is not None else "unit"
+    source = f"{provider}'s {new.source}"
     return AuditFinding(
         kind=FindingKind.PRICE_CHANGED,
-        provider=FAL,
+        provider=provider,
         model=model,
         at=new.at,
         expected_micros=round(old.micros),
         billed_micros=round(new.micros),
-        text=f"{model}: {_dollars(old.micros)} by {old.source}, {_dollars(new.micros)} by {new.source}, per {unit}",
+        text=f"{model}: {_dollars(old.micros)} by {old.source}, {_dollars(new.micros)} by {source}, per {unit}",
     )
 
 

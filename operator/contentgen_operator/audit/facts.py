@@ -10,6 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.records.audits import Coverage
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
+from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator.state.purchases import Purchase
 
 
@@ -22,6 +23,7 @@ class AuditLimits(Value):
     unbilled_after: timedelta = timedelta(days=3)
     shared_account: bool = False  # other people or installations use the providers' accounts
     operator_class: str = DEFAULT_CLASS
+    providers: Providers = PROVIDERS
 
 
 class ProviderRequest(Value):
@@ -77,3 +79,4 @@ class AuditFacts(Value):
     listed: Mapping[str, Price] = Field(default_factory=dict)  # the provider's current prices for the default account
     listed_of: Mapping[str, Mapping[str, Price]] = Field(default_factory=dict)  # the same, by named account
     coverage: tuple[Coverage, ...] = ()
+    lists_open: frozenset[str] = frozenset()  # providers whose lists have requests under way too

@@ -10,7 +10,7 @@ Errors only delay it.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,16 +28,14 @@ from contentgen_contract.records.audits import (
 from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_operator import metrics
 from contentgen_operator.audit.comparison import (
-    ASSEMBLYAI,
-    FAL,
     compare,
     possible_markers,
     wanted_checks,
     wanted_inputs,
 )
-from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderRequest
 from contentgen_operator.clock import utc_now
-from contentgen_operator.providers.audited import UNREAD, AssemblyAIAccount, FalAccount
+from contentgen_operator.providers.audited import AccountData, AccountReader
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.purchases import new_purchase_id
@@ -64,26 +62,14 @@ class AuditPlan:
     daily: bool = True
 
 
-@dataclass(frozen=True)
-class AuditedAccount:
-    """Readers of one provider account."""
-
-    fal: FalAccount
-    assemblyai: AssemblyAIAccount
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Data of one account."""
-
-    requests: Sequence[ProviderRequest] = ()
-    bills: Sequence[ProviderBill] = ()
-    prices: Mapping[str, Price] = field(default_factory=dict)
-    coverage: Sequence[Coverage] = ()
+AuditedAccount = Mapping[str, AccountReader]
+"""Readers of one provider account, by provider."""
+Models = Set[tuple[str, str]]
+"""Providers and names of their models."""
 
 
 class AccountAudit:
-    """Audits of all accounts of both providers, one at a time."""
+    """Audits of all accounts of all providers, one at a time."""
 
     def __init__(
         self,
@@ -96,6 +82,7 @@ class AccountAudit:
         """`accounts` are by name; None: the default one."""
         self._audits, self._ledger = audits, ledger
         self._accounts = accounts
+        self._readers = {name: reader for account in accounts.values() for name, reader in account.items()}
         self._plan, self._clock = plan, clock
         self._not_before = clock() + _AFTER_START  # of a daily audit
         self._last_at: datetime | None = None  # begin of the last audit of this process
@@ -159,7 +146,10 @@ class AccountAudit:
     async def _facts(self, now: datetime) -> AuditFacts:
         since = now - self._plan.limits.window
         read = await self._ledger.since(since - _PLANNED_BEFORE)
-        facts = await self._provider_facts(now, since, _models(read.entries) | self._plan.models)
+        models = {(each.purchase.provider, each.purchase.model) for each in read.entries}
+        provider_of = self._plan.limits.providers.of_model
+        models |= {(provider_of(each), each) for each in (*self._plan.models, *self._plan.table)}
+        facts = await self._provider_facts(now, since, models)
         facts = await self._with_ledger(facts, read)
         looked_up: dict[str, ProviderRequest | None] = {}
         for wanted in (wanted_inputs, wanted_checks):
@@ -171,12 +161,11 @@ class AccountAudit:
         same = await self._ledger.of_markers(markers)
         return facts.model_copy(update={"looked_up": looked_up, "purchases": _merged(facts.purchases, same)})
 
-    async def _provider_facts(self, now: datetime, since: datetime, models: frozenset[str]) -> AuditFacts:
-        priced = frozenset(each for each in self._plan.table if not each.startswith(f"{ASSEMBLYAI}/"))
-        found: dict[str | None, _Read] = {}
+    async def _provider_facts(self, now: datetime, since: datetime, models: Models) -> AuditFacts:
+        found: dict[str | None, AccountData] = {}
 
         async def read(account: str | None) -> None:
-            found[account] = await self._read(account, models | priced, since, now)
+            found[account] = await self._read(account, models, since, now)
 
         await _together(map(read, self._accounts))
         accounts = {name: found[name] for name in self._accounts}
@@ -197,20 +186,31 @@ class AccountAudit:
                 for name, one in accounts.items()
                 for each in one.coverage
             ),
+            lists_open=frozenset(name for name, reader in self._readers.items() if reader.lists_open),
         )
 
-    async def _read(self, account: str | None, models: frozenset[str], since: datetime, now: datetime) -> _Read:
+    async def _read(self, account: str | None, models: Models, since: datetime, now: datetime) -> AccountData:
         readers = self._accounts[account]
         try:
             async with asyncio.timeout(_ACCOUNT_SECONDS):
-                requests, listing = await readers.fal.requests(models, since)
-                bills, billing = await readers.fal.bills(since)
-                prices, pricing = await readers.fal.prices(models, now)
-                transcripts, transcribing = await readers.assemblyai.requests(since)
+                read = [
+                    await reader.read([model for provider, model in models if provider == name], since, now)
+                    for name, reader in readers.items()
+                ]
         except TimeoutError:
             problem = f"it could not be read within {_ACCOUNT_SECONDS:.0f} s"
-            return _Read(coverage=[each.model_copy(update={"problem": problem}) for each in UNREAD])
-        return _Read([*requests, *transcripts], bills, prices, (listing, billing, pricing, transcribing))
+            return AccountData(coverage=[part for name in readers for part in self._unread(name, problem)])
+        return AccountData(
+            [each for one in read for each in one.requests],
+            [each for one in read for each in one.bills],
+            {model: price for one in read for model, price in one.prices.items()},
+            [each for one in read for each in one.coverage],
+        )
+
+    def _unread(self, provider: str, problem: str) -> Iterable[Coverage]:
+        """Coverage of what an audit reads at a provider, as not read."""
+        subjects = self._readers[provider].subjects if provider in self._readers else ()
+        return (Coverage(provider=provider, subject=each, complete=False, problem=problem) for each in subjects)
 
     async def _with_ledger(self, facts: AuditFacts, read: ReadPurchases) -> AuditFacts:
         """Facts with the purchases of the time, and those of any age that the requests and bills are of."""
@@ -237,20 +237,16 @@ class AccountAudit:
         missing = {(name, provider) for name, provider in bought if name is not None and name not in self._accounts}
         problem = "the account is not among providers.accounts; its purchases are not audited"
         for name, provider in sorted(missing)[:_MOST_MISSING]:
-            parts = [each for each in UNREAD if each.provider == provider]
-            yield from (each.model_copy(update={"account": name, "problem": problem}) for each in parts)
+            yield from (each.model_copy(update={"account": name}) for each in self._unread(provider, problem))
 
     async def _look_up(self, requests: Iterable[ProviderRequest], found: dict[str, ProviderRequest | None]) -> None:
         """Read requests of one account."""
         with suppress(TimeoutError):  # those that were not read are no finding of absence
             async with asyncio.timeout(_LOOKUP_SECONDS):
                 for request in requests:
-                    readers = self._accounts[request.account]
+                    reader = self._accounts[request.account][request.provider]
                     try:
-                        if request.provider == FAL:
-                            found[request.identity] = await readers.fal.request(request.model, request.request_id)
-                        else:
-                            found[request.identity] = await readers.assemblyai.request(request.request_id)
+                        found[request.identity] = await reader.request(request.model, request.request_id)
                     except Unavailable as error:
                         _log.info("request %s cannot be read: %s", request.request_id, error)
 
@@ -266,10 +262,6 @@ async def _together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as group:
         for each in works:
             group.create_task(one(each))
-
-
-def _models(entries: Iterable[AuditedPurchase]) -> frozenset[str]:
-    return frozenset(each.purchase.model for each in entries if each.purchase.provider == FAL)
 
 
 def _merged(first: Iterable[AuditedPurchase], second: Iterable[AuditedPurchase]) -> tuple[AuditedPurchase, ...]:

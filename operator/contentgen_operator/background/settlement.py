@@ -1,5 +1,5 @@
-"""Settlement of charges: reads the charges of finished purchases from fal's billing events, for 30 days after their
-end.
+"""Settlement of charges: reads the charges of finished purchases from the providers that bill by request, for 30 days
+after their end.
 
 First 15 minutes after the end, then hourly for a day, then daily. A round is bounded; the rest waits for the next one.
 A purchase never changes its state here, and nothing is bought.
@@ -17,7 +17,7 @@ from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
 from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import is_request_id
-from contentgen_operator.state.purchases import Unsettled
+from contentgen_operator.state.purchases import BilledAccount, Unsettled
 from contentgen_operator.stores.charges import Charges
 
 _log = logging.getLogger(__name__)
@@ -58,23 +58,19 @@ class ChargeSettlement:
     def __init__(
         self,
         charges: Charges,
-        billing: Billing,
+        billing: Mapping[BilledAccount, Billing],
         *,
-        accounts: Mapping[str, Billing] | None = None,
         show: Callable[[Unsettled], Awaitable[None]] | None = None,
         clock: Callable[[], datetime] = utc_now,
         check: Check = unchecked,
     ) -> None:
-        """`billing` is the default account's, `accounts` has those of the others. `check` raises Conflict if this
-        process does not lead.
-        """
+        """`check` raises Conflict if this process does not lead."""
         self._check = check
         self._charges = charges
         self._show = show
-        self._billing: dict[str | None, Billing] = {None: billing}
-        self._billing.update(accounts or {})
+        self._billing = billing
         self._clock = clock
-        self._refused: dict[str | None, tuple[str, datetime]] = {}  # by account: the key's digest, time of the refusal
+        self._refused: dict[BilledAccount, tuple[str, datetime]] = {}  # the key's digest, time of the refusal
 
     async def round(self) -> None:
         """One round. Raises NotLeading or PyMongoError."""
@@ -84,11 +80,11 @@ class ChargeSettlement:
         usable = {account: key for account, key in keys.items() if not self._is_refused(account, key, now)}
         if not usable:
             return
-        found = await self._charges.unsettled(now)
+        found = await self._charges.unsettled(now, {account.provider for account in usable})
         for account, key in usable.items():
-            await self._settle(account, key, [each for each in found if each.account == account], now)
+            await self._settle(account, key, [each for each in found if each.billed == account], now)
 
-    async def _settle(self, account: str | None, key: str, found: Sequence[Unsettled], now: datetime) -> None:
+    async def _settle(self, account: BilledAccount, key: str, found: Sequence[Unsettled], now: datetime) -> None:
         """Read the charges of one account."""
         for batch in batches(found, now):
             try:
@@ -111,22 +107,23 @@ class ChargeSettlement:
             await self._show(asked)
 
     async def _put_off(self, batch: Sequence[Unsettled], due_at: datetime) -> None:
-        # A batch that fal never answers must not block the others.
+        # A batch that a provider never answers must not block the others.
         for each in batch:
             self._check()
             await self._charges.put_off(each, due_at)
 
-    def _is_refused(self, account: str | None, key: str, now: datetime) -> bool:
+    def _is_refused(self, account: BilledAccount, key: str, now: datetime) -> bool:
         digest, since = self._refused.get(account, ("", now))
         return digest == _digest(key) and since <= now < since + _DAILY
 
-    def _note_refusal(self, account: str | None, key: str, now: datetime) -> None:
+    def _note_refusal(self, account: BilledAccount, key: str, now: datetime) -> None:
         digest = _digest(key)
         if self._refused.get(account, ("", now))[0] != digest:
             _log.info(
-                "fal's key of the account %s has no permission for billing events (its preset Billing has): costs are "
-                "billable units × unit price",
-                display_name(account),
+                "the key for %s of the account %s has no permission for billing events (fal's preset Billing has): "
+                "costs are billable units × unit price",
+                account.provider,
+                display_name(account.name),
             )
         self._refused[account] = digest, now
 

@@ -16,6 +16,7 @@ from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.models import full_name
+from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
 from contentgen_operator.settings import Settings
@@ -26,8 +27,7 @@ OTHER, UNKNOWN = "_other", "_unknown"
 """Value of each label of the rest, and of one that the ledger lacks. No namespace and no user has these names."""
 SERIES_EACH = len(_WINDOWS) * (len(AMOUNTS) + 1)
 """Series of one combination: its amounts and its number of purchases, in two windows."""
-_PROVIDERS = ("fal", "assemblyai")
-_TENANTS = (UsageLabel.NAMESPACE, UsageLabel.USER)
+_TENANTS = {UsageLabel.NAMESPACE: patterns.NAMESPACE, UsageLabel.USER: patterns.USER_ID}
 _KINDS = {kind.record_type: kind.value for kind in Kind}
 
 
@@ -38,14 +38,15 @@ class UsagePlan:
     labels: Sequence[UsageLabel]
     most_series: int
     operator_class: str
+    providers: Sequence[str] = PROVIDERS.names
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, providers: Providers = PROVIDERS) -> Self:
         """Plan of an installation. Without `metrics_tenants`, no label names a tenant, and sums are of all of them."""
         labels = settings.usage_labels
         if not settings.metrics_tenants:
             labels = tuple(each for each in labels if each not in _TENANTS)
-        return cls(labels, settings.usage_max_series, settings.operator_class)
+        return cls(labels, settings.usage_max_series, settings.operator_class, providers.names)
 
 
 class UsageMetrics:
@@ -70,7 +71,7 @@ def samples(rows: Iterable[Mapping[str, Any]], plan: UsagePlan) -> tuple[metrics
     """Samples of the combinations with the most money in the month, and of the rest."""
     sums: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
-        _add(sums[_combination(row["_id"] or {}, plan.labels)], row)
+        _add(sums[_combination(row["_id"] or {}, plan)], row)
     order = sorted(sums, key=lambda each: (-sum(sums[each][f"month_{name}"] for name in AMOUNTS), each))
     most = max(plan.most_series // SERIES_EACH, 1)
     shown = order if len(order) <= most else order[: most - 1]
@@ -94,38 +95,24 @@ def _add(sums: dict[str, int], row: Mapping[str, Any]) -> None:
             sums[f"{window}_{name}"] += _finite_int(row.get(f"{window}_{name}"))
 
 
-def _combination(key: Mapping[str, Any], labels: Sequence[UsageLabel]) -> tuple[str, ...]:
+def _combination(key: Mapping[str, Any], plan: UsagePlan) -> tuple[str, ...]:
     """Values of all labels; empty for those that are not chosen, which Prometheus treats as absent."""
-    return tuple(_VALUES[label](key.get(label)) if label in labels else "" for label in UsageLabel)
+    return tuple(_value(label, key.get(label), plan) if label in plan.labels else "" for label in UsageLabel)
 
 
-def _namespace(given: object) -> str:
-    return given if isinstance(given, str) and re.fullmatch(patterns.NAMESPACE, given) else UNKNOWN
-
-
-def _user(given: object) -> str:
-    return given if isinstance(given, str) and re.fullmatch(patterns.USER_ID, given) else UNKNOWN
-
-
-def _kind(given: object) -> str:
-    return _KINDS.get(given, UNKNOWN) if isinstance(given, str) else UNKNOWN
-
-
-def _provider(given: object) -> str:
-    return given if isinstance(given, str) and given in _PROVIDERS else UNKNOWN
-
-
-def _model(given: object) -> str:
-    return metrics.model_label(full_name(given)) if isinstance(given, str) else UNKNOWN
-
-
-_VALUES: Mapping[UsageLabel, Callable[[object], str]] = {
-    UsageLabel.NAMESPACE: _namespace,
-    UsageLabel.USER: _user,
-    UsageLabel.KIND: _kind,
-    UsageLabel.PROVIDER: _provider,
-    UsageLabel.MODEL: _model,
-}
+def _value(label: UsageLabel, given: object, plan: UsagePlan) -> str:
+    """Value of a label; UNKNOWN: the ledger has none, or one that nobody gave."""
+    if not isinstance(given, str):
+        return UNKNOWN
+    match label:
+        case UsageLabel.NAMESPACE | UsageLabel.USER:
+            return given if re.fullmatch(_TENANTS[label], given) else UNKNOWN
+        case UsageLabel.KIND:
+            return _KINDS.get(given, UNKNOWN)
+        case UsageLabel.PROVIDER:
+            return given if given in plan.providers else UNKNOWN
+        case UsageLabel.MODEL:
+            return metrics.model_label(full_name(given))
 
 
 def _finite_int(value: object) -> int:

@@ -1,4 +1,4 @@
-"""Read-only access to the providers' accounts for the audit: lists of requests, bills and prices.
+"""Read-only access to providers' accounts for the audit: lists of requests, bills and prices.
 
 The clients send GET requests to the paths in `_READABLE` only; anything else raises NotReadable before it is sent. The
 first existing key of each list that the provider accepts is used.
@@ -9,8 +9,9 @@ import math
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -49,13 +50,38 @@ _READABLE = re.compile(
 )
 Row = dict[str, Any]
 T = TypeVar("T")
-UNREAD = (
-    Coverage(provider="fal", subject=AuditSubject.REQUESTS, complete=False),
-    Coverage(provider="fal", subject=AuditSubject.BILLS, complete=False),
-    Coverage(provider="fal", subject=AuditSubject.PRICES, complete=False),
-    Coverage(provider="assemblyai", subject=AuditSubject.REQUESTS, complete=False),
-)
-"""Parts of an account that an audit reads, as not read."""
+
+
+@dataclass(frozen=True)
+class AccountData:
+    """Data of one account at a provider; `coverage` has each of its reader's subjects."""
+
+    requests: Sequence[ProviderRequest] = ()
+    bills: Sequence[ProviderBill] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    coverage: Sequence[Coverage] = ()
+
+
+class AccountReader(Protocol):
+    """Reader of one account at a provider."""
+
+    @property
+    def subjects(self) -> tuple[AuditSubject, ...]:
+        """Subjects that it reads."""
+        ...
+
+    @property
+    def lists_open(self) -> bool:
+        """True if the list of requests has those under way."""
+        ...
+
+    async def read(self, models: Iterable[str], since: datetime, now: datetime) -> AccountData:
+        """Data since a moment, with the history and prices of these models of the provider. Raises nothing."""
+        ...
+
+    async def request(self, model: str, request_id: str) -> ProviderRequest | None:
+        """One request; None if the provider does not know it. Raises Unavailable."""
+        ...
 
 
 class NotReadable(Exception):
@@ -117,6 +143,9 @@ def _existing(keys: Sequence[KeyFile]) -> list[KeyFile]:
 class FalAccount:
     """Reader of fal's platform API. `keys` are for requests and prices, `billing_keys` for bills."""
 
+    subjects = (AuditSubject.REQUESTS, AuditSubject.BILLS, AuditSubject.PRICES)
+    lists_open = False
+
     def __init__(
         self,
         keys: Sequence[KeyFile],
@@ -132,6 +161,14 @@ class FalAccount:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+    async def read(self, models: Iterable[str], since: datetime, now: datetime) -> AccountData:
+        """See AccountReader."""
+        names = list(models)
+        requests, listing = await self.requests(names, since)
+        bills, billing = await self.bills(since)
+        prices, pricing = await self.prices(names, now)
+        return AccountData(requests, bills, prices, (listing, billing, pricing))
 
     async def requests(self, models: Iterable[str], since: datetime) -> tuple[list[ProviderRequest], Coverage]:
         """Ended requests of these models. fal lists none without the name of its model."""
@@ -199,6 +236,9 @@ class FalAccount:
 class AssemblyAIAccount:
     """Reader of AssemblyAI's list of transcripts. It has no API for bills or prices with a key."""
 
+    subjects = (AuditSubject.REQUESTS,)
+    lists_open = True
+
     def __init__(
         self,
         keys: Sequence[KeyFile],
@@ -213,6 +253,11 @@ class AssemblyAIAccount:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+    async def read(self, models: Iterable[str], since: datetime, now: datetime) -> AccountData:  # noqa: ARG002 - the protocol's signature
+        """See AccountReader."""
+        requests, listing = await self.requests(since)
+        return AccountData(requests, coverage=(listing,))
 
     async def requests(self, since: datetime) -> tuple[list[ProviderRequest], Coverage]:
         """Transcripts, newest first, in any state; the input has the audio's URL only."""
@@ -234,7 +279,7 @@ class AssemblyAIAccount:
             return found, _coverage("assemblyai", AuditSubject.REQUESTS, len(found), error)
         return found, _coverage("assemblyai", AuditSubject.REQUESTS, len(found), Unavailable("the list is too long"))
 
-    async def request(self, request_id: str) -> ProviderRequest | None:
+    async def request(self, model: str, request_id: str) -> ProviderRequest | None:
         """One transcript; None if AssemblyAI does not know it. Raises Unavailable."""
         try:
             found = await self._http.get(f"/v2/transcript/{checked_request_id(request_id)}", {}, self._keys)
@@ -242,9 +287,7 @@ class AssemblyAIAccount:
             if isinstance(error.__cause__, httpx.HTTPStatusError) and error.__cause__.response.status_code == 400:
                 return None  # "Transcript lookup error, transcript id not found"
             raise
-        return (
-            None if found is None else ProviderRequest(provider="assemblyai", model=TRANSCRIBER, request_id=request_id)
-        )
+        return None if found is None else ProviderRequest(provider="assemblyai", model=model, request_id=request_id)
 
 
 def _parsed(parse: Callable[[Row], T], items: Sequence[Row], odd: list[Exception]) -> list[T]:

@@ -19,17 +19,15 @@ class KeyFile:
 
 
 @dataclass(frozen=True)
-class AccountKeys:
-    """Key files of one provider account."""
+class ProviderKeys:
+    """Key files of one account at one provider. The first existing key of a list is used."""
 
-    fal: KeyFile
-    fal_billing: KeyFile
-    assemblyai: KeyFile
-    fal_audit: KeyFile
-    assemblyai_audit: KeyFile
+    paid: KeyFile
+    billing: KeyFile
+    audit: KeyFile
 
     @classmethod
-    def in_folder(cls, folder: Path) -> "AccountKeys":
+    def in_folder(cls, folder: Path, provider: str) -> "ProviderKeys":
         """The files of a mounted Secret."""
-        names = "fal-key", "fal-billing-key", "assemblyai-key", "fal-audit-key", "assemblyai-audit-key"
+        names = f"{provider}-key", f"{provider}-billing-key", f"{provider}-audit-key"
         return cls(*(KeyFile(str(folder / name)) for name in names))

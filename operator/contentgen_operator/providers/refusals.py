@@ -5,8 +5,11 @@ Decisions use HTTP status, `type`, `code` and `loc` of the JSON, and fal's heade
 its words, because fal has no code for a locked account or a model without access. Neither side of that pays anything.
 """
 
+import math
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -22,10 +25,10 @@ from contentgen_operator.providers.base import (
     ProviderError,
     Refused,
 )
-from contentgen_operator.providers.retry_after import retry_after
 
 NOT_TAKEN = (425, 429)
 MAYBE_TAKEN = (408, 409, 499)
+_MOST_WAIT = 86400.0  # seconds that a provider may ask to wait
 _DEEPEST = 8  # level of a JSON value that is read
 _MOST_ITEMS = 20  # of a list or object
 _TEXTS = ("detail", "msg", "message", "error", "errors", "title", "reason", "description")
@@ -177,3 +180,19 @@ def _entries(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     within = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
     for each in within[:_MOST_ITEMS]:
         yield from _entries(each, depth + 1)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the provider asks to wait, 86400 at most; None without a valid `Retry-After` (RFC 9110)."""
+    given = headers.get("retry-after", "").strip()[:64]
+    try:
+        seconds = float(given) if given.isascii() and given.isdigit() else _seconds_until(given)
+    except (ValueError, OverflowError, TypeError, IndexError, AttributeError, OSError):  # of email.utils
+        return None
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
+        return None
+    return min(seconds, _MOST_WAIT)
+
+
+def _seconds_until(date: str) -> float | None:
+    return parsedate_to_datetime(date).timestamp() - time.time() if date else None

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ from contentgen_contract.records.tenancy import scoped, unscoped
 from contentgen_contract.resources.prices import Unit
 
 __all__ = [
+    "BilledAccount",
     "LedgerTransition",
     "Purchase",
     "PurchaseKey",
@@ -236,6 +237,13 @@ def most_useful(found: Iterable[SamePurchase]) -> SamePurchase | None:
     return max(found, key=lambda each: (worth(each.purchase), each.purchase.created_at), default=None)
 
 
+class BilledAccount(NamedTuple):
+    """Account at a provider; the name None is the default one."""
+
+    provider: str
+    name: str | None = None
+
+
 class Unsettled(Value):
     """Finished purchase whose charge is not known from the provider's billing events."""
 
@@ -245,11 +253,17 @@ class Unsettled(Value):
     job_id: str = ""
     purchase_id: str
     request_id: str
+    provider: str
     account: str | None = None  # provider account; None: the default
     model: str
     created_at: datetime
     ended_at: datetime
     due_at: datetime | None = None  # next read; None: not read yet
+
+    @property
+    def billed(self) -> BilledAccount:
+        """Account whose bills have the charge."""
+        return BilledAccount(self.provider, self.account)
 
 
 class LedgerTransition(Value):

@@ -14,7 +14,6 @@ from contentgen_contract.resources.prices import CostSource
 from contentgen_operator.state.purchases import PurchaseState, Unsettled
 
 Document = dict[str, Any]
-PROVIDER = "fal"
 _OLDEST = timedelta(days=32)  # age: 30 days since its end, and its duration
 _LONGEST_PAUSE = timedelta(days=1)
 _MOST = 5000
@@ -37,7 +36,7 @@ _KEYS = {
 }
 _NAMES = ("namespace", "type", "jobId")
 _TIMES = ("createdAt", "changedAt", "finishedAt", "billingDueAt")
-_FIELDS = (*_NAMES, "purchaseId", "requestId", "account", "model", *_TIMES)
+_FIELDS = (*_NAMES, "purchaseId", "requestId", "provider", "account", "model", *_TIMES)
 
 
 class Charges:
@@ -47,11 +46,13 @@ class Charges:
         self._collection = collection
         self._claims: Collection[Document] = collection.database["request_claims"]
 
-    async def unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
-        """Finished purchases of fal whose charge is due, the newest 5,000; unreadable documents are skipped."""
-        return await asyncio.to_thread(self._unsettled, now)
+    async def unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
+        """Finished purchases of these providers whose charge is due, the newest 5,000; unreadable documents are
+        skipped.
+        """
+        return await asyncio.to_thread(self._unsettled, now, providers)
 
-    def _unsettled(self, now: datetime) -> tuple[Unsettled, ...]:
+    def _unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
         due: list[Document] = [
             {"billingDueAt": None},
             {"billingDueAt": {"$lte": now}},
@@ -59,7 +60,7 @@ class Charges:
         ]
         where = {
             "createdAt": {"$gte": now - _OLDEST},
-            "provider": PROVIDER,
+            "provider": {"$in": [*providers]},
             "state": _ENDED,
             "requestId": {"$ne": None},
             "billedMicros": None,
@@ -89,7 +90,7 @@ class Charges:
         return await asyncio.to_thread(self._settle, asked, micros)
 
     def _settle(self, asked: Unsettled, micros: int) -> bool:
-        claim = self._claims.find_one({"_id": f"{PROVIDER}/{asked.request_id}"})
+        claim = self._claims.find_one({"_id": f"{asked.provider}/{asked.request_id}"})
         if claim is not None and claim.get("purchaseId") != asked.purchase_id:
             return False
         change = {
@@ -118,6 +119,7 @@ def _read(document: Document) -> Unsettled | None:
         "key": str(document["_id"]),
         "purchase_id": document.get("purchaseId"),
         "request_id": document["requestId"],
+        "provider": document.get("provider"),
         "account": document.get("account"),
         "model": document.get("model"),
         "created_at": times["createdAt"],

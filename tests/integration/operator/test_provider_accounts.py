@@ -14,10 +14,10 @@ import pytest
 
 from contentgen_contract.resources.prices import SPEECH_MODELS
 from contentgen_operator.background.settlement import ChargeSettlement
-from contentgen_operator.components import build_providers, fal_billing
+from contentgen_operator.components import build_billing, build_providers
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused, Provider
-from contentgen_operator.settings import Settings
+from contentgen_operator.settings import ProviderSettings, Settings
 from contentgen_operator.state.provider_requests import (
     Call,
     RequestState,
@@ -98,15 +98,18 @@ def settings(server: SandboxServer, tmp_path: Path) -> Settings:
         for file in ("fal-key", "assemblyai-key"):
             (folder / file).write_text(f"{name}:1" if name else "key")
         (folder / "fal-billing-key").write_text(f"{name}:billing" if name else "billing")
+    environment = {
+        "CONTENTGEN_FAL_KEY_FILE": str(tmp_path / "providers" / "fal-key"),
+        "CONTENTGEN_FAL_BILLING_KEY_FILE": str(tmp_path / "providers" / "fal-billing-key"),
+        "CONTENTGEN_ASSEMBLYAI_KEY_FILE": str(tmp_path / "providers" / "assemblyai-key"),
+        "CONTENTGEN_FAL_QUEUE_URL": server.fal_queue_url,
+        "CONTENTGEN_FAL_API_URL": server.fal_api_url,
+        "CONTENTGEN_ASSEMBLYAI_URL": server.assemblyai_url,
+    }
     return Settings(
-        fal_key_file=str(tmp_path / "providers" / "fal-key"),
-        fal_billing_key_file=str(tmp_path / "providers" / "fal-billing-key"),
-        assemblyai_key_file=str(tmp_path / "providers" / "assemblyai-key"),
+        providers={name: ProviderSettings.of(name, environment) for name in ("fal", "assemblyai")},
         provider_accounts=TEAMS,
         provider_accounts_folder=tmp_path / "accounts",
-        fal_queue_url=server.fal_queue_url,
-        fal_api_url=server.fal_api_url,
-        assemblyai_url=server.assemblyai_url,
     )
 
 
@@ -190,9 +193,9 @@ async def test_charges_are_read_with_the_key_of_each_account(
         )  # fmt: skip
         collection.insert_one({"_id": str(name), **stored.model_dump(mode="python", by_alias=True)})
     (settings.provider_accounts_folder / "team-b" / "fal-billing-key").write_text("team-b:plain")  # no permission
-    default, others = fal_billing(settings)
-    await ChargeSettlement(Charges(collection), default, accounts=others).round()
+    billing = build_billing(settings)
+    await ChargeSettlement(Charges(collection), billing).round()
     billed = {each["_id"]: each["billedMicros"] is not None for each in collection.find()}
     assert billed == {"None": True, "team-a": True, "team-b": False}
-    for each in (default, *others.values()):
+    for each in billing.values():
         await each.close()

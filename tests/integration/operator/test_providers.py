@@ -32,7 +32,7 @@ from contentgen_operator.state.provider_requests import (
     StoredObject,
     seed_correlation_key,
 )
-from contentgen_operator.state.purchases import Purchase, PurchaseState
+from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState
 from contentgen_operator.stores.charges import Charges
 from contentgen_sandbox.testing import SandboxServer
 
@@ -139,7 +139,7 @@ async def test_the_billing_events_are_the_bill_where_the_key_permits(
     collection.insert_one({"_id": "it", **stored.model_dump(mode="python", by_alias=True)})
     (tmp_path / "fal-billing-key").write_text(named)
     billing = FalBilling((KeyFile(str(tmp_path / "fal-billing-key")),), server.fal_api_url)
-    settler = ChargeSettlement(Charges(collection), billing)
+    settler = ChargeSettlement(Charges(collection), {BilledAccount("fal"): billing})
     server.arm({"fault": "billing_error"})
     await settler.round()
     assert collection.find_one()["billedMicros"] is None

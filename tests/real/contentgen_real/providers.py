@@ -15,7 +15,7 @@ import httpx
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.settings import Settings
+from contentgen_operator.providers.table import SHIPPED
 
 BUILD = Path(__file__).resolve().parents[3] / "build/real"
 Json = dict[str, Any]
@@ -40,9 +40,8 @@ class BuildPlace:
         base = environment.get("REAL_API_BASE", "").rstrip("/")
         if base:
             return cls(f"{base}/fal", f"{base}/fal-api", f"{base}/assemblyai", 0.05, fal_key, assemblyai_key, base)
-        names = ("fal_queue_url", "fal_api_url", "assemblyai_url")
-        fal, api, assemblyai = (str(Settings.model_fields[name].default) for name in names)
-        return cls(fal, api, assemblyai, 5, fal_key, assemblyai_key)
+        fal, assemblyai = (SHIPPED.clients[name].urls for name in ("fal", "assemblyai"))
+        return cls(fal["queue_url"], fal["api_url"], assemblyai["url"], 5, fal_key, assemblyai_key)
 
     def fal(self, folder: Path) -> Fal:
         """The operator's adapter."""

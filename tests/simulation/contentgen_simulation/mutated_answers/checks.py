@@ -101,7 +101,8 @@ class _Clients:
         if kind == "pricing":
             return [self.prices.price(model), self.accounts.prices([model], SENT)]
         if kind == "bills":
-            asked = Unsettled(key="k", purchase_id="p", request_id=REQUEST, model=model, created_at=SENT, ended_at=SENT)
+            given = {"key": "k", "purchase_id": "p", "request_id": REQUEST, "provider": "fal", "model": model}
+            asked = Unsettled(**given, created_at=SENT, ended_at=SENT)
             return [self.billing.charges([asked]), self.accounts.bills(SENT)]
         if kind == "cancel":
             return [client.cancel(model, REQUEST)]

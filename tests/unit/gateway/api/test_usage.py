@@ -183,7 +183,7 @@ async def test_usage_and_the_cost_of_a_purchase_are_the_same(
     )
     if charge is not None:
         bills = Charges(world.database["ledger"])
-        (one,) = await bills.unsettled(START + timedelta(days=1))
+        (one,) = await bills.unsettled(START + timedelta(days=1), ["fal"])
         assert await bills.settle(one, charge)
     document = world.database["ledger"].find_one()
     cost = cost_of(Purchase.model_validate(document | {"createdAt": START, "changedAt": START}))

@@ -88,7 +88,7 @@ def facts(**changes: Any) -> AuditFacts:
         "now": NOW, "since": SINCE, "requests": (listed(),), "bills": (bill(),), "purchases": (bought(),),
         "table": PRICES, "coverage": READ,
     }  # fmt: skip
-    return AuditFacts(**(given | changes))
+    return AuditFacts(**(given | changes), lists_open=frozenset({"assemblyai"}))
 
 
 def without(provider: str, subject: AuditSubject) -> tuple[Coverage, ...]:

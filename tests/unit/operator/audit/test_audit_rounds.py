@@ -87,16 +87,16 @@ def keys(tmp_path: Path) -> Path:
 def readers(account: SandboxAccount, keys: Path) -> AuditedAccount:
     """Readers of an account with the keys of a folder."""
     transport, files = httpx.MockTransport(account), {each: KeyFile(str(keys / each)) for each in KEYS}
-    return AuditedAccount(
-        FalAccount(
+    return {
+        "fal": FalAccount(
             (files["fal-audit-key"], files["fal-key"]),
             (files["fal-audit-key"], files["fal-billing-key"], files["fal-key"]),
             "http://s/fal-api", transport=transport,
         ),
-        AssemblyAIAccount(
+        "assemblyai": AssemblyAIAccount(
             (files["assemblyai-audit-key"], files["assemblyai-key"]), "http://s/assemblyai", transport=transport
         ),
-    )  # fmt: skip
+    }  # fmt: skip
 
 
 class Stand:
@@ -108,7 +108,7 @@ class Stand:
         self.leads = True
         default = readers(account, keys)
         self.accounts: dict[str | None, AuditedAccount] = {None: default}
-        self.fal, self.assemblyai = default.fal, default.assemblyai
+        self.fal, self.assemblyai = default["fal"], default["assemblyai"]
         self.audits = Audits(self.database, self._check)
         self.plan = AuditPlan(**plan)
         self.restart()
@@ -354,7 +354,7 @@ async def test_a_transcript_that_cannot_be_read_is_not_missing(account: SandboxA
     stand = Stand(account, keys)
     stand.buy("talk", request_id="t1", marker=SOUND, provider="assemblyai", model="assemblyai/universal")
     with pytest.raises(Unavailable):
-        await stand.assemblyai.request("t1")
+        await stand.assemblyai.request("assemblyai/universal", "t1")
     assert found(await stand.round()) == []
 
 

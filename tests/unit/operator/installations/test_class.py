@@ -237,7 +237,7 @@ async def test_the_charge_of_another_class_is_not_shown_by_this_one() -> None:
     at = datetime(2026, 11, 21, tzinfo=UTC)
     bought = Unsettled(
         key="ns/ImageGeneration/it/h/-/1", type="image-generation", namespace="ns", job_id="u1", purchase_id="p",
-        request_id="r", model="m", created_at=at, ended_at=at,
+        request_id="r", provider="fal", model="m", created_at=at, ended_at=at,
     )  # fmt: skip
     showing = ChargeDisplay(cast("Kube", api), wake, Selection())
     api.body = resource(**TEAM) | {"status": END}

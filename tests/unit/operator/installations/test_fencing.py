@@ -554,13 +554,13 @@ async def test_a_run_document_is_taken_back_and_deleted_only_as_it_was_read() ->
 
 async def test_charges_are_not_written_late() -> None:
     asked = Unsettled(
-        key=str(KEY), purchase_id="p", request_id="019f7096-0000-7000-8000-000000000001", model="m",
-        created_at=NOW - timedelta(days=1), ended_at=NOW - timedelta(days=1),
+        key=str(KEY), purchase_id="p", request_id="019f7096-0000-7000-8000-000000000001", provider="fal",
+        model="m", created_at=NOW - timedelta(days=1), ended_at=NOW - timedelta(days=1),
     )  # fmt: skip
     done: list[str] = []
 
     class Memory:
-        async def unsettled(self, _: datetime) -> tuple[Unsettled, ...]:
+        async def unsettled(self, *_: Any) -> tuple[Unsettled, ...]:
             return (asked,)
 
         async def settle(self, *_: Any) -> bool:
@@ -578,9 +578,9 @@ async def test_charges_are_not_written_late() -> None:
 
     memory: Any = Memory()
     with pytest.raises(NotLeading):
-        await ChargeSettlement(memory, memory, clock=lambda: NOW, check=_raises).round()
+        await ChargeSettlement(memory, {asked.billed: memory}, clock=lambda: NOW, check=_raises).round()
     assert done == []
-    await ChargeSettlement(memory, memory, clock=lambda: NOW).round()
+    await ChargeSettlement(memory, {asked.billed: memory}, clock=lambda: NOW).round()
     assert done == ["settle"]
     store = database()["ledger"]
     mine = {"_id": str(KEY), "requestId": asked.request_id, "state": "collected", "billedMicros": None}

@@ -16,10 +16,10 @@ from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import FalBilling, charges_by_request
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.costs import CostSource, cost_of
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep, Unsettled
+from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, PurchaseStep, Unsettled
 from contentgen_operator.stores.charges import Charges
 
-S = PurchaseState
+S, FAL = PurchaseState, BilledAccount("fal")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MODEL = "fal-ai/flux/dev"
 MINUTES, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -31,6 +31,7 @@ def unsettled(request_id: str = R1, **changes: Any) -> Unsettled:
         "key": f"ns/k/n/{request_id}",
         "purchase_id": f"p-{request_id}",
         "request_id": request_id,
+        "provider": "fal",
         "model": MODEL,
         "created_at": NOW - 2 * HOUR,
         "ended_at": NOW - HOUR,
@@ -279,31 +280,31 @@ class Store:
 async def test_finished_purchases_of_fal_without_a_charge_are_unsettled(
     changes: dict[str, Any], expected: bool
 ) -> None:
-    found = await Store(document(**changes)).bills.unsettled(NOW)
+    found = await Store(document(**changes)).bills.unsettled(NOW, ["fal"])
     assert [each.request_id for each in found] == ([R1] if expected else [])
     assert all(each.ended_at == NOW - HOUR for each in found)
 
 
 async def test_a_document_that_cannot_be_read_keeps_no_other() -> None:
     store = Store(document(), document(R2) | {"model": 7})
-    assert [each.request_id for each in await store.bills.unsettled(NOW)] == [R1]
+    assert [each.request_id for each in await store.bills.unsettled(NOW, ["fal"])] == [R1]
 
 
 async def test_the_charge_is_written_and_nothing_else() -> None:
     store = Store(document())
     before = store.stored()
-    (asked,) = await store.bills.unsettled(NOW)
+    (asked,) = await store.bills.unsettled(NOW, ["fal"])
     assert await store.bills.settle(asked, 45_000)
     changed = {name: value for name, value in store.stored().items() if value != before.get(name)}
     assert changed == {"billedMicros": 45_000, "actualMicros": 45_000, "costSource": "billing events"}
-    assert await store.bills.unsettled(NOW) == ()
+    assert await store.bills.unsettled(NOW, ["fal"]) == ()
     assert not await store.bills.settle(asked, 1), "it is written once"
 
 
 @pytest.mark.parametrize("changes", [{"requestId": R2}, {"state": "refused"}, {"state": "intent"}])
 async def test_a_purchase_that_has_changed_meanwhile_stays(changes: dict[str, Any]) -> None:
     store = Store(document())
-    (asked,) = await store.bills.unsettled(NOW)
+    (asked,) = await store.bills.unsettled(NOW, ["fal"])
     store.database["ledger"].update_one({}, {"$set": changes})
     before = store.stored()
     assert not await store.bills.settle(asked, 45_000)
@@ -314,7 +315,7 @@ async def test_a_purchase_that_has_changed_meanwhile_stays(changes: dict[str, An
 async def test_a_request_that_another_purchase_claims_is_not_charged_twice() -> None:
     store = Store(document())
     store.database["request_claims"].insert_one({"_id": f"fal/{R1}", "purchaseId": "another"})
-    (asked,) = await store.bills.unsettled(NOW)
+    (asked,) = await store.bills.unsettled(NOW, ["fal"])
     assert not await store.bills.settle(asked, 45_000)
     store.database["request_claims"].update_one({}, {"$set": {"purchaseId": asked.purchase_id}})
     assert await store.bills.settle(asked, 45_000)
@@ -360,7 +361,7 @@ class Clock:
 
 async def test_a_round_settles_what_has_rows_and_puts_off_what_has_none() -> None:
     store, bill, clock = Store(document(), document(R2)), Bill({R1: 45_000, "foreign": 9}), Clock()
-    settler = ChargeSettlement(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, {FAL: bill}, clock=clock)
     await settler.round()
     assert sorted(bill.asked[0]) == [R1, R2]
     assert store.stored()["billedMicros"] == 45_000
@@ -379,7 +380,7 @@ async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
     caplog.set_level("INFO")
     store, clock = Store(document()), Clock()
     bill = Bill(AccessRefused("fal", "fal answered 403"))
-    settler = ChargeSettlement(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, {FAL: bill}, clock=clock)
     for clock.now in (NOW, NOW + HOUR, NOW + DAY + MINUTES):
         await settler.round()
     assert len(bill.asked) == 2
@@ -392,7 +393,7 @@ async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
 async def test_an_error_puts_the_batch_off_and_ends_the_round() -> None:
     many = [document(f"{each:04}") for each in range(BATCH + 1)]
     store, bill, clock = Store(*many), Bill(Unavailable("fal answered 500")), Clock()
-    settler = ChargeSettlement(store.bills, bill, clock=clock)
+    settler = ChargeSettlement(store.bills, {FAL: bill}, clock=clock)
     await settler.round()
     assert len(bill.asked) == 1
     bill.replies = [{}]
@@ -402,5 +403,5 @@ async def test_an_error_puts_the_batch_off_and_ends_the_round() -> None:
 
 async def test_without_a_key_nothing_is_asked() -> None:
     store, bill = Store(document()), Bill({}, key=None)
-    await ChargeSettlement(store.bills, bill, clock=Clock()).round()
+    await ChargeSettlement(store.bills, {FAL: bill}, clock=Clock()).round()
     assert bill.asked == []

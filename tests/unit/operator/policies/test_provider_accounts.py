@@ -15,7 +15,7 @@ from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
 from contentgen_operator.state.policies.provider_accounts import granted
 from contentgen_operator.state.provider_requests import Call, Search
-from contentgen_operator.state.purchases import Purchase, PurchaseState, Unsettled
+from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, Unsettled
 from contentgen_operator.stores.charges import Charges
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.api_server import rejection
@@ -422,8 +422,9 @@ async def test_charges_are_asked_for_with_the_key_of_each_account() -> None:
         )  # fmt: skip
         ledger.insert_one({"_id": str(account), **stored.model_dump(mode="python", by_alias=True)})
     default, team, refusing = Charging(), Charging(), Charging(refuses=True)
-    accounts = {"team-b": refusing, "team-a": team}
-    await ChargeSettlement(Charges(ledger), default, accounts=accounts, clock=lambda: NOW + timedelta(hours=1)).round()
+    named = {None: default, "team-b": refusing, "team-a": team}
+    billing = {BilledAccount("fal", name): each for name, each in named.items()}
+    await ChargeSettlement(Charges(ledger), billing, clock=lambda: NOW + timedelta(hours=1)).round()
     assert (default.asked, team.asked) == (["of-None"], ["of-team-a"])
     billed = {each["_id"] for each in ledger.find({"billedMicros": 7})}
     assert billed == {"None", "team-a"}

@@ -30,8 +30,7 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.providers.refusals import error_text
-from contentgen_operator.providers.retry_after import retry_after
+from contentgen_operator.providers.refusals import error_text, retry_after
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
     Call,

@@ -9,6 +9,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.purchases import BilledAccount
 from contentgen_operator.stores.charges import Charges
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
@@ -33,7 +34,8 @@ async def settled(world: World, micros: int) -> None:
     kube: Any = world.kube
     showing = ChargeDisplay(kube, wake)
     bills = Charges(world.database["ledger"])
-    await ChargeSettlement(bills, Bill(), clock=lambda: world.now + timedelta(hours=1), show=showing.show).round()
+    billing = {BilledAccount("fal"): Bill()}
+    await ChargeSettlement(bills, billing, clock=lambda: world.now + timedelta(hours=1), show=showing.show).round()
 
 
 @pytest.fixture

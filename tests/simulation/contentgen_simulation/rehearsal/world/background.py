@@ -41,7 +41,7 @@ class _Keys:
 def readers(account: str) -> AuditedAccount:
     """Shared readers of an account: stateless, like the adapters."""
     keys: Any = (ProviderKey(account),)
-    return AuditedAccount(FalAccount(keys, keys, FAL_API), AssemblyAIAccount(keys, ASSEMBLYAI))
+    return {"fal": FalAccount(keys, keys, FAL_API), "assemblyai": AssemblyAIAccount(keys, ASSEMBLYAI)}
 
 
 class _ReportedAudits(Audits):
