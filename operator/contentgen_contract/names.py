@@ -1,6 +1,9 @@
 """Names shared by several programs: API group, kinds, labels, annotations, phases, conditions, reasons."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 GROUP = "contentgen.dev"
 VERSION = "v1alpha1"
@@ -47,6 +50,11 @@ class Kind(StrEnum):
     TRANSCRIPTION = "Transcription"
 
     @property
+    def info(self) -> "KindInfo":
+        """Row of the kind."""
+        return KINDS[self]
+
+    @property
     def plural(self) -> str:
         """Plural name in URLs and RBAC rules."""
         return f"{self.value.lower()}s"
@@ -54,20 +62,17 @@ class Kind(StrEnum):
     @property
     def record_type(self) -> str:
         """Name of the kind in MongoDB and in the HTTP API."""
-        return _RECORD_TYPES[self]
+        return self.info.record_type
 
     @property
     def short_name(self) -> str:
         """Short name for `kubectl get`."""
-        return _SHORT_NAMES[self]
+        return self.info.short_name
 
-
-_RECORD_TYPES = {
-    Kind.LORA_TRAINING: "lora-training",
-    Kind.IMAGE_GENERATION: "image-generation",
-    Kind.TRANSCRIPTION: "transcription",
-}
-_SHORT_NAMES = {Kind.LORA_TRAINING: "lora", Kind.IMAGE_GENERATION: "imagegen", Kind.TRANSCRIPTION: "transcript"}
+    @property
+    def prepares(self) -> bool:
+        """True if the kind has a prepare stage before the payment."""
+        return Stage.PREPARE in self.info.stages
 
 
 class Stage(StrEnum):
@@ -128,36 +133,77 @@ class Step(StrEnum):
     DONE = "Done"
 
 
+class StageFiles(NamedTuple):
+    """Files of one stage: first folder of their keys, pattern of their names, and whether version 1 has a folder."""
+
+    folder: str
+    names: str
+    numbered: bool = False
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """Row of a kind. `progress`: shares of the whole progress (0-100) of its steps, in their order."""
+
+    record_type: str
+    short_name: str
+    provider_step: Step
+    progress: Mapping[Step, tuple[int, int]]
+    stages: Mapping[Stage, StageFiles]
+
+
 # The legacy API defines progress 0, 10, 20, 35, 50, 60, 85, 95 and 100; between two of them it is interpolated.
-MILESTONES: dict[Kind, dict[Step, tuple[int, int]]] = {
-    Kind.LORA_TRAINING: {
-        Step.DOWNLOADING: (0, 10),
-        Step.DETECTING_SCENES: (10, 20),
-        Step.EXTRACTING_FRAMES: (20, 35),
-        Step.BUILDING_DATASET: (35, 50),
-        Step.UPLOADING_DATASET: (50, 60),
-        Step.TRAINING: (60, 85),
-        Step.STORING: (85, 95),
-    },
-    Kind.IMAGE_GENERATION: {Step.GENERATING: (10, 85), Step.STORING: (85, 95)},
-    Kind.TRANSCRIPTION: {
-        Step.DOWNLOADING: (0, 20),
-        Step.EXTRACTING_AUDIO: (20, 35),
-        Step.UPLOADING_AUDIO: (35, 50),
-        Step.TRANSCRIBING: (50, 85),
-        Step.STORING: (85, 95),
-    },
+KINDS: dict[Kind, KindInfo] = {
+    Kind.LORA_TRAINING: KindInfo(
+        "lora-training",
+        "lora",
+        Step.TRAINING,
+        progress={
+            Step.DOWNLOADING: (0, 10),
+            Step.DETECTING_SCENES: (10, 20),
+            Step.EXTRACTING_FRAMES: (20, 35),
+            Step.BUILDING_DATASET: (35, 50),
+            Step.UPLOADING_DATASET: (50, 60),
+            Step.TRAINING: (60, 85),
+            Step.STORING: (85, 95),
+        },
+        stages={
+            Stage.PREPARE: StageFiles(
+                "datasets", r"(images/\d{4}\.jpg|captions/\d{4}\.txt|dataset\.(json|zip)|(preview|rejected)\.jpg)"
+            ),
+            Stage.COLLECT: StageFiles("loras", r"(model\.safetensors|config\.json|preview\.png)", numbered=True),
+        },
+    ),
+    Kind.IMAGE_GENERATION: KindInfo(
+        "image-generation",
+        "imagegen",
+        Step.GENERATING,
+        progress={Step.GENERATING: (10, 85), Step.STORING: (85, 95)},
+        stages={Stage.COLLECT: StageFiles("generated-images", r"image_\d{1,2}(_thumb)?\.(png|jpg)")},
+    ),
+    Kind.TRANSCRIPTION: KindInfo(
+        "transcription",
+        "transcript",
+        Step.TRANSCRIBING,
+        progress={
+            Step.DOWNLOADING: (0, 20),
+            Step.EXTRACTING_AUDIO: (20, 35),
+            Step.UPLOADING_AUDIO: (35, 50),
+            Step.TRANSCRIBING: (50, 85),
+            Step.STORING: (85, 95),
+        },
+        stages={
+            Stage.PREPARE: StageFiles("transcripts", r"audio\.flac"),
+            Stage.COLLECT: StageFiles("transcripts", r"transcript\.(json|txt|srt|vtt)"),
+        },
+    ),
 }
-PROVIDER_STEP = {
-    Kind.LORA_TRAINING: Step.TRAINING,
-    Kind.IMAGE_GENERATION: Step.GENERATING,
-    Kind.TRANSCRIPTION: Step.TRANSCRIBING,
-}
+"""All kinds, by name."""
 
 
 def progress_at(kind: Kind, step: Step, fraction: float) -> int:
     """Overall progress (0-100) at `fraction` (0-1) of a step."""
-    start, end = MILESTONES[kind].get(step, (0, 0))
+    start, end = kind.info.progress.get(step, (0, 0))
     return start + int((end - start) * min(max(fraction, 0.0), 1.0))
 
 

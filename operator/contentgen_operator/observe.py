@@ -306,7 +306,7 @@ class Observer:
         loras = await self._observe_loras(case)
         if same := await self._same_request(case, purchase, loras):
             return {"loras": loras, "same": same}
-        if not kinds.has_prepare(case.kind) or case.run.facts is not None:
+        if not case.kind.prepares or case.run.facts is not None:
             read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
             policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
             gate = await self._observe_gate(case, policy)
@@ -329,9 +329,9 @@ class Observer:
         """
         if not same_request.is_searched(case, purchase) or await self._is_lost(case.run.purchase_id, purchase):
             return None
-        if kinds.has_prepare(case.kind) and (found := await self._ledger.pointed(case.key)):
+        if case.kind.prepares and (found := await self._ledger.pointed(case.key)):
             return same_request.chosen(case, found)
-        if kinds.has_prepare(case.kind) and case.run.facts is None:
+        if case.kind.prepares and case.run.facts is None:
             return None
         asked = content_of(case.spec, call_of(case, loras), case.run.facts or {}, loras).asked
         if not asked:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.job_state import State, job_state
-from contentgen_contract.names import MILESTONES, PROVIDER_STEP, Kind, Phase, Step
+from contentgen_contract.names import Kind, Phase, Step
 
 
 class StepMark(StrEnum):
@@ -43,11 +43,11 @@ def job_steps(kind: Kind, facts: JobFacts) -> tuple[JobStep, ...]:
     deleted.
     """
     state = job_state(replace(facts, deleting=False)).state
-    paid, steps = PROVIDER_STEP[kind], tuple(MILESTONES[kind])
+    paid, steps = kind.info.provider_step, tuple(kind.info.progress)
     prepared = state is State.ESTIMATED or facts.phase in _PREPARED or facts.paid.sent
     reached = -1 if state is State.ESTIMATED else facts.progress  # which is 100 after an estimate
     free = steps.index(paid)
-    done = [(prepared and place < free) or reached >= end for place, (_, end) in enumerate(MILESTONES[kind].values())]
+    done = [(prepared and place < free) or reached >= end for place, (_, end) in enumerate(kind.info.progress.values())]
     return tuple(
         JobStep(step, mark, step is paid) for step, mark in zip(steps, _marks(state, facts, done), strict=True)
     )

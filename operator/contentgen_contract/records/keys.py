@@ -8,19 +8,9 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from contentgen_contract.names import Kind, Stage
+from contentgen_contract.names import KINDS, Kind, Stage
 
 _PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-_FILES: dict[tuple[Kind, Stage], re.Pattern[str]] = {
-    (Kind.LORA_TRAINING, Stage.PREPARE): re.compile(
-        r"^(images/\d{4}\.jpg|captions/\d{4}\.txt|dataset\.(json|zip)|(preview|rejected)\.jpg)$"
-    ),
-    (Kind.LORA_TRAINING, Stage.COLLECT): re.compile(r"^(model\.safetensors|config\.json|preview\.png)$"),
-    (Kind.IMAGE_GENERATION, Stage.COLLECT): re.compile(r"^image_\d{1,2}(_thumb)?\.(png|jpg)$"),
-    (Kind.TRANSCRIPTION, Stage.PREPARE): re.compile(r"^audio\.flac$"),
-    (Kind.TRANSCRIPTION, Stage.COLLECT): re.compile(r"^transcript\.(json|txt|srt|vtt)$"),
-}
-
 CONTENT_TYPES = {
     "flac": "audio/flac",
     "jpg": "image/jpeg",
@@ -34,8 +24,10 @@ CONTENT_TYPES = {
 }
 """Content type by file name suffix. Browsers execute scripts in none of these."""
 
+FOLDERS = sorted({each.folder for info in KINDS.values() for each in info.stages.values()})
+"""First folders of the keys of all kinds' files."""
 _STORED = re.compile(
-    r"(loras|datasets|generated-images|transcripts)/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
+    rf"({'|'.join(FOLDERS)})/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"
     r"/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/(v(?P<version>[1-9]\d{0,5})/)?((images|captions)/)?[a-z0-9_.]{1,64}"
 )
 
@@ -58,13 +50,10 @@ def _part(text: str) -> str:
 
 def prefix(kind: Kind, stage: Stage, user_id: str, job_id: str, version: int) -> str:
     """Prefix (with a trailing slash) of the files of one stage of one run."""
-    owner = f"{_part(user_id)}/{_part(job_id)}"
-    later = f"v{version}/" if version > 1 else ""
-    if kind is Kind.LORA_TRAINING:
-        return f"datasets/{owner}/{later}" if stage is Stage.PREPARE else f"loras/{owner}/v{version}/"
-    if kind is Kind.IMAGE_GENERATION:
-        return f"generated-images/{owner}/{later}"
-    return f"transcripts/{owner}/{later}"
+    stages = kind.info.stages
+    files = stages.get(stage, stages[Stage.COLLECT])
+    numbered = f"v{version}/" if files.numbered or version > 1 else ""
+    return f"{files.folder}/{_part(user_id)}/{_part(job_id)}/{numbered}"
 
 
 def job_prefixes(kind: Kind, user_id: str, job_id: str) -> set[str]:
@@ -103,8 +92,8 @@ def internal_prefix(job_id: str) -> str:
 
 def is_output(kind: Kind, stage: Stage, name: str) -> bool:
     """True if a stage may write a file of this name under its prefix."""
-    pattern = _FILES.get((kind, stage))
-    return pattern is not None and pattern.fullmatch(name) is not None
+    files = kind.info.stages.get(stage)
+    return files is not None and re.fullmatch(files.names, name) is not None
 
 
 def content_type(name: str) -> str:

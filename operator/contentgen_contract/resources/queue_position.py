@@ -42,7 +42,7 @@ class QueueEntry:
             return None
         if since.tzinfo is None:
             return None
-        prepared = kind is Kind.IMAGE_GENERATION or given.status["run"].get("facts") is not None
+        prepared = not kind.prepares or given.status["run"].get("facts") is not None
         return cls(
             provider=PROVIDERS.of_kind(kind) if prepared else PREPARATION,
             urgency=-priority if isinstance(priority, int) else 0,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from contentgen_contract.records import keys
 from contentgen_runtime import s3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Document = dict[str, Any]
-PREFIXES = ("loras/", "datasets/", "generated-images/", "transcripts/", "runs/", "purchases/")
+PREFIXES = (*(f"{folder}/" for folder in keys.FOLDERS), "runs/", "purchases/")
 """All prefixes except `temp/`."""
 
 

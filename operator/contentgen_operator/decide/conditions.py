@@ -5,7 +5,6 @@ from datetime import datetime
 from contentgen_contract.base import Value
 from contentgen_contract.names import Condition, Kind, Phase, Reason
 from contentgen_contract.resources.status import ConditionStatus, ResourceStatus
-from contentgen_operator.state.kinds import has_prepare
 
 _REACHED_SUBMISSION = (Phase.PROCESSING, Phase.COLLECTING, Phase.COMPLETED)
 # Once reached they keep their message, such as "12 pictures of 12 scenes are ready".
@@ -42,7 +41,7 @@ def _values(state: ConditionInput) -> dict[Condition, bool]:
         Condition.FAILED: state.phase is Phase.FAILED,
         Condition.SUSPENDED: suspended,
     }
-    if has_prepare(state.kind):
+    if state.kind.prepares:
         values[Condition.SOURCE_READY] = state.prepared
     if state.kind is Kind.LORA_TRAINING:
         values[Condition.DATASET_READY] = state.prepared

@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from contentgen_contract.advice import lora_links
-from contentgen_contract.names import MILESTONES, RERUN_ADVICE, Phase, Reason, Stage, Step
+from contentgen_contract.names import RERUN_ADVICE, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources import languages, sources
 from contentgen_contract.resources.addresses import literal_refusal, strip_credentials
@@ -222,7 +222,7 @@ def _before_payment(case: DecisionInput) -> Plan:
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
     if (plan := same_request.adopt(case) or _not_purchasable(case)) is not None:
         return plan
-    if kinds.has_prepare(case.kind) and case.run.facts is None:
+    if case.kind.prepares and case.run.facts is None:
         return _prepare(case)
     if (refusal := _lora_refused(case)) is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
@@ -261,7 +261,7 @@ def _prepare(case: DecisionInput) -> Plan:
         phase=Phase.PREPARING,
         reason=Reason.PREPARING,
         message="the recording is being prepared",
-        step=next(iter(MILESTONES[case.kind])),
+        step=next(iter(case.kind.info.progress)),
         after_seconds=case.provider_seconds + COLLECT_SECONDS,
     )
     ended = run_stage(case, Stage.PREPARE, run_state)

@@ -7,7 +7,7 @@ from typing import Any
 
 from contentgen_contract.advice import remedies
 from contentgen_contract.base import Value
-from contentgen_contract.names import ADOPT_ANNOTATION, MILESTONES, PROVIDER_STEP, Phase, Reason, Stage
+from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason, Stage
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide import history_searches
@@ -534,7 +534,7 @@ def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message:
         phase=Phase.PROCESSING,
         reason=reason,
         message=message,
-        step=PROVIDER_STEP[case.kind],
+        step=case.kind.info.provider_step,
         fraction=fraction,
         remaining_seconds=max(expected - since, 1) + COLLECT_SECONDS,
     )
@@ -585,10 +585,10 @@ def next_attempt(case: DecisionInput, why: str, *, resubmitted: bool = False) ->
     )
     message = f"paid attempt {run.paid_attempt} follows: {why}"
     run_state = submitting(case, Reason.SUBMITTING, message)
-    if kinds.has_prepare(case.kind) and run.facts is None:
+    if case.kind.prepares and run.facts is None:
         # An adopted purchase was prepared by its former owner, whose dataset this resource cannot use.
         run_state = run_state.model_copy(
-            update={"phase": Phase.PREPARING, "reason": Reason.PREPARING, "step": next(iter(MILESTONES[case.kind]))}
+            update={"phase": Phase.PREPARING, "reason": Reason.PREPARING, "step": next(iter(case.kind.info.progress))}
         )
     return new_plan(case, run_state, run=run, again=SOON)
 

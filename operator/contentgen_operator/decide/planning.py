@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from contentgen_contract.names import PROVIDER_STEP, Phase, Reason, Step
+from contentgen_contract.names import Phase, Reason, Step
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.decide.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
@@ -120,7 +120,7 @@ def purchase_transition(
 
 def submitting(case: DecisionInput, reason: Reason, message: str) -> RunState:
     """State before the payment."""
-    return RunState(phase=Phase.SUBMITTING, reason=reason, message=message, step=PROVIDER_STEP[case.kind])
+    return RunState(phase=Phase.SUBMITTING, reason=reason, message=message, step=case.kind.info.provider_step)
 
 
 def collecting(message: str) -> RunState:

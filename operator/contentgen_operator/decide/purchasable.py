@@ -5,6 +5,7 @@ from difflib import SequenceMatcher
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
 from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, is_trainer
+from contentgen_contract.resources.providers import Providers
 from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
 from contentgen_operator.decide.cancellation import stop_before_payment
@@ -64,7 +65,7 @@ def _model_refused(case: DecisionInput) -> str:
 def alternatives(case: DecisionInput) -> str:
     """Text that lists models of this kind that may be bought, the most similar name first."""
     listed = case.policy.models_allowed or BUILT_IN_MODELS
-    fitting = {full_name(each) for each in listed if _fits(case.kind, each)}
+    fitting = {full_name(each) for each in listed if _fits(case.kind, each, case.policy.providers)}
     model = model_of(case.spec)
     near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:
@@ -72,10 +73,10 @@ def alternatives(case: DecisionInput) -> str:
     return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MAX_ALTERNATIVES])}"
 
 
-def _fits(kind: Kind, model: str) -> bool:
+def _fits(kind: Kind, model: str, providers: Providers) -> bool:
     full = full_name(model)
     known = is_trainer(full) is not None or full not in PRICES
-    return known and not full.startswith("assemblyai/") and not makes_other_output(kind, full)
+    return known and providers.of_model(full) == providers.of_kind(kind) and not makes_other_output(kind, full)
 
 
 _MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}

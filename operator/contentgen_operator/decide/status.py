@@ -20,7 +20,6 @@ from contentgen_contract.resources.status import (
 from contentgen_contract.texts import bare_urls
 from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.conditions import ConditionInput, conditions
-from contentgen_operator.state import kinds
 from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, final_cost, total
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import Observation, Resource
@@ -74,8 +73,7 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
         phase=run_state.phase,
         reason=run_state.reason,
         message=run_state.message,
-        prepared=run.facts is not None
-        or (purchase is not None and not purchase.unpaid and kinds.has_prepare(case.kind)),
+        prepared=run.facts is not None or (purchase is not None and not purchase.unpaid and case.kind.prepares),
         submitted=run.request_id is not None,
         generation=generation_of_status(case.resource, run, ended=run_state.phase.terminal),
     )

@@ -101,11 +101,6 @@ def expected_files(kind: Kind, stage: Stage, facts: Facts | None) -> set[str]:
     return _EXPECTED.get((kind, stage), set())
 
 
-def has_prepare(kind: Kind) -> bool:
-    """True if the kind has a prepare stage before the payment."""
-    return kind is not Kind.IMAGE_GENERATION
-
-
 def fetched_url_names(kind: Kind) -> frozenset[str]:
     """Names of JSON fields with URLs that the collect stage fetches from the provider's answer."""
     return frozenset() if kind is Kind.TRANSCRIPTION else _FETCHED

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contentgen_cluster import release
-from contentgen_contract.names import MILESTONES, Kind, Step
+from contentgen_contract.names import Kind, Step
 from contentgen_e2e import media, runtime_mutants
 from contentgen_e2e.oracle import OracleViolation, check_completed
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
@@ -199,7 +199,7 @@ def test_progress_is_that_of_the_decoded_time(world: ClusterWorld, tmp_path: Pat
         world.apply("LoraTraining", "paced", lora(url) | {"loraName": "paced"})
         world.wait_for_end("LoraTraining", "paced")
     decoding = [int(shown.split()[1]) for shown in watch.seen if shown.startswith("ExtractingFrames ")]
-    first, last = MILESTONES[Kind.LORA_TRAINING][Step.EXTRACTING_FRAMES]
+    first, last = Kind.LORA_TRAINING.info.progress[Step.EXTRACTING_FRAMES]
     assert decoding == sorted(decoding)
     assert len({each for each in decoding if first < each < last}) >= 4, watch.seen
 

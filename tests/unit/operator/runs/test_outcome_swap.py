@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Stage
-from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import Outcome
 from contentgen_operator.state.purchases import PurchaseState
@@ -59,7 +58,7 @@ def facts_of(kind: Kind, stage: Stage) -> dict[str, Any]:
 
 
 def stages(kind: Kind) -> list[Stage]:
-    return [stage for stage in Stage if (kind, stage) in keys._FILES]
+    return list(kind.info.stages)
 
 
 def without_sums(facts: dict[str, Any]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_each_output_has_a_content_type() -> None:
     names += [f"transcript.{suffix}" for suffix in ("json", "txt", "srt", "vtt")]
     outputs = [(kind, stage) for kind in Kind for stage in Stage]
     assert all(any(keys.is_output(kind, stage, name) for kind, stage in outputs) for name in names)
-    patterns = "".join(pattern.pattern for pattern in keys._FILES.values())
+    patterns = "".join(files.names for kind in Kind for files in kind.info.stages.values())
     assert {name.rpartition(".")[2] for name in names} == {s for s in keys.CONTENT_TYPES if s in patterns}
     assert all(keys.content_type(name) == keys.CONTENT_TYPES[name.rpartition(".")[2]] for name in names)
     for dangerous in ("text/html", "image/svg+xml", "application/javascript", "text/xml"):
