@@ -34,9 +34,9 @@ from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable
 from contentgen_operator.providers.pricing import PriceSource
-from contentgen_operator.state import kinds
-from contentgen_operator.state.canonical_request import content_of
 from contentgen_operator.state.decision_input import DecisionInput
+from contentgen_operator.state.kinds import table as kinds
+from contentgen_operator.state.kinds.table import content_of, file_limits
 from contentgen_operator.state.observed import (
     BucketFile,
     JobRecord,
@@ -60,7 +60,7 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SamePurchase
 from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
-from contentgen_operator.state.upload_limits import file_limits, files_problem
+from contentgen_operator.state.upload_limits import files_problem
 from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
@@ -367,7 +367,7 @@ class Observer:
         listed = [each.key for each in outputs.files]
         stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
         there = is_stored(outputs, stored)
-        missing = outputs.facts.get("missing") or kinds.missing_formats(
+        missing = outputs.facts.get("missing") or kinds.row_of(spec).missing_formats(
             spec, (each.rpartition("/")[2] for each in listed), outputs.facts
         )
         if there and not missing:

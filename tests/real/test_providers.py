@@ -25,7 +25,8 @@ from contentgen_contract.resources.prices import SPEECH_MODELS
 from contentgen_contract.resources.providers import PROVIDERS
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.state import kinds
+from contentgen_operator.state.kinds import table as kinds
+from contentgen_operator.state.kinds.row import CallContext
 from contentgen_operator.state.provider_requests import Call, RequestState, RequestView, Search, StoredObject
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState
 from contentgen_operator.stores.ledger import Ledger
@@ -129,7 +130,7 @@ def purchase_of(check: ProviderCheck, input_url: str | None) -> tuple[PurchaseKe
     """The operator's own call, unique to this run; the input's address is the only thing put in by us."""
     kind, unique = KINDS[check.name], secrets.token_hex(8)
     key = PurchaseKey(namespace="real", kind=kind, name=check.name, run_hash=unique, rerun=None, attempt=1)
-    job = kinds.CallContext(provider=PROVIDERS.of_kind(kind), user_id="real", job_id=unique, version=1)
+    job = CallContext(provider=PROVIDERS.of_kind(kind), user_id="real", job_id=unique, version=1)
     call = kinds.call_of(check.spec, job, key, (), SPEECH_MODELS)
     if input_url is None:
         return key, call

@@ -55,7 +55,7 @@ def config_fields(spec: Spec) -> Document:
                 "trigger": spec.trigger_word,
                 "model": given_model(spec),
                 "steps": spec.training.steps,
-                "learning_rate": learning_rate(spec),
+                "learning_rate": spec.training.rate,
                 "dataset": spec.dataset.model_dump(mode="json", by_alias=True),
             }
         case ImageGenerationSpec():
@@ -66,11 +66,6 @@ def config_fields(spec: Spec) -> Document:
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": given_model(spec)} | spec.options.model_dump(mode="json", by_alias=True)
-
-
-def learning_rate(spec: LoraTrainingSpec) -> float | None:
-    """Learning rate as the number of the legacy API; None for the trainer's own."""
-    return None if spec.training.learning_rate is None else float(spec.training.learning_rate)
 
 
 def _lora_fields(lora: Lora) -> Document:

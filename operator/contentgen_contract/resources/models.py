@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from contentgen_contract.names import Kind
-from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec
+from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, TranscriptionSpec
 
 ALIASES = {
     "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
@@ -43,10 +43,10 @@ def given_model(spec: Spec) -> str:
     match spec:
         case LoraTrainingSpec():
             return spec.training.model
-        case ImageGenerationSpec():
-            return spec.model
-        case _:
+        case TranscriptionSpec():
             return TRANSCRIBER
+        case _:
+            return spec.model
 
 
 def short_name_error(kind: Kind, model: str) -> str | None:

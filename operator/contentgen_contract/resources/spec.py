@@ -350,6 +350,11 @@ class Training(Manifest):
     )
     style: Style = Field(Style.SUBJECT, description="Subject: a person or an object. Style: a visual style.")
 
+    @property
+    def rate(self) -> float | None:
+        """Learning rate as a number, as in the legacy API; None for the trainer's own."""
+        return None if self.learning_rate is None else float(self.learning_rate)
+
 
 class DeletionPolicy(StrEnum):
     """Treatment of the files when the resource is deleted."""
@@ -671,7 +676,7 @@ class TranscriptionSpec(JobSpec):
 
 
 Spec = LoraTrainingSpec | ImageGenerationSpec | TranscriptionSpec
-SPECS: dict[Kind, type[LoraTrainingSpec] | type[ImageGenerationSpec] | type[TranscriptionSpec]] = {
+SPECS: dict[Kind, type[Spec]] = {
     Kind.LORA_TRAINING: LoraTrainingSpec,
     Kind.IMAGE_GENERATION: ImageGenerationSpec,
     Kind.TRANSCRIPTION: TranscriptionSpec,

@@ -74,8 +74,8 @@ from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.request_endings import has_result, stored_answer
 from contentgen_operator.decide.stages import run_stage, with_left_job, with_log
 from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import LoraView, Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetRelease
@@ -444,7 +444,7 @@ def _adopt_outputs(case: DecisionInput, purchase: Purchase) -> Plan:
     if (stored.job_id, stored.version) == (case.resource.ref.uid, case.run.version):
         reason, message = same_request.ending(case, purchase, Reason.COMPLETED, _stored_text(case, stored))
         return _complete(case, stored, reason, message, ())
-    missing = ", ".join(kinds.missing_formats(case.spec, map(_name_of, stored.files), stored.facts))
+    missing = ", ".join(kinds.row_of(case.spec).missing_formats(case.spec, map(_name_of, stored.files), stored.facts))
     if missing and case.observed.response_kept:
         run = collect_retries.restarted(case, case.run, collect_retries.state_of(case.run).asked, whole=True)
         return _collect_again(case, purchase, run, f"{missing} is made from the provider's response")

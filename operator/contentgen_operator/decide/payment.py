@@ -22,9 +22,11 @@ from contentgen_operator.decide.request_endings import (
     request_ending,
 )
 from contentgen_operator.decide.stages import start_job
-from contentgen_operator.state import costs, kinds
-from contentgen_operator.state.canonical_request import content_of
+from contentgen_operator.state import costs
 from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.kinds import table as kinds
+from contentgen_operator.state.kinds.row import CallContext
+from contentgen_operator.state.kinds.table import content_of
 from contentgen_operator.state.observed import LoraView, Observation, Resource
 from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
 from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
@@ -84,7 +86,7 @@ def pay(case: DecisionInput) -> Plan:
         sent_input=arguments_json(call.arguments),
         created_at=case.now,
         changed_at=case.now,
-        units=kinds.work_units(case.spec, kinds.duration_seconds(case.run)),
+        units=kinds.row_of(case.spec).units(case.spec, kinds.duration_seconds(case.run)),
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
         **_budget_fields(case),
@@ -109,9 +111,7 @@ def pay(case: DecisionInput) -> Plan:
 def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
     """The paid call of a run with these trained LoRAs."""
     user = asset_user(case.resource, case.spec)
-    job = kinds.CallContext(
-        provider=case.provider, user_id=user, job_id=case.resource.ref.uid, version=case.run.version
-    )
+    job = CallContext(provider=case.provider, user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
     return kinds.call_of(case.spec, job, case.key, loras, case.policy.speech_models)
 
 
@@ -201,7 +201,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provide
     names = [each.lora_ref.name for each in drawn_with if each.lora_ref]
     loras = tuple(LoraView(name=name, model_key=at) for name, at in zip(names, run.loras, strict=False))
     loras += tuple(LoraView(name=name) for name in names[len(loras) :])
-    job = kinds.CallContext(provider=provider, user_id=user, job_id=resource.ref.uid, version=run.version)
+    job = CallContext(provider=provider, user_id=user, job_id=resource.ref.uid, version=run.version)
     call = kinds.call_of(spec, job, key, loras)
     sent = run.sent_at or run.started_at
     return Purchase(
@@ -221,7 +221,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provide
         created_at=sent,
         changed_at=sent,
         sent_at=sent,
-        units=kinds.work_units(spec, kinds.duration_seconds(run)),
+        units=kinds.row_of(spec).units(spec, kinds.duration_seconds(run)),
     )
 
 

@@ -58,7 +58,7 @@ def _model_refused(case: DecisionInput) -> str:
     if model in (map(full_name, listed) if listed else BUILT_IN_MODELS):
         return ""
     why = "does not list it" if listed else "is empty, which allows the built-in ones"
-    field = _MODEL_FIELDS[case.kind]
+    field = _MODEL_FIELDS.get(case.kind, "spec.model")
     return f"{field}: {model[:128]!r} may not be bought: the operator's models.allowed {why}; {alternatives(case)}"
 
 
@@ -79,4 +79,4 @@ def _fits(kind: Kind, model: str, providers: Providers) -> bool:
     return known and providers.of_model(full) == providers.of_kind(kind) and not makes_other_output(kind, full)
 
 
-_MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model", Kind.IMAGE_GENERATION: "spec.model"}
+_MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model"}

@@ -14,7 +14,8 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
 from contentgen_operator.decide import history_searches
-from contentgen_operator.state import costs, kinds
+from contentgen_operator.state import costs
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import Answer, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState
@@ -70,7 +71,7 @@ def stored_answer(kind: Kind, purchase: Purchase, result: Answer) -> StoredAnswe
         owner=ownership.purchase_owner(purchase.purchase_id),
         key=keys.purchase_response(purchase.purchase_id),
         answer=result,
-        needed=kinds.fetched_url_names(kind),
+        needed=kinds.ROWS[kind].fetched,
     )
 
 

@@ -20,8 +20,8 @@ from contentgen_contract.worker.orders import MAX_CAUSE, Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
 from contentgen_operator.decide.planning import SOON, fail, new_plan
 from contentgen_operator.decide.status import job_refused_status, transition_events
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import JobRecord, JobView, Resource
 from contentgen_operator.state.plan import Plan, StageJob
 
@@ -247,7 +247,7 @@ def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, out
         return _failed(case, stage, run_state, outcome.reason, outcome.message)
     if (wrong := _files_problem(case, stage, outcome)) is not None:
         return _failed(case, stage, run_state, *wrong)
-    if not isinstance(outcome.facts, kinds.FACTS[case.kind, stage]):
+    if not isinstance(outcome.facts, kinds.ROWS[case.kind].facts[stage]):
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage reports no facts")
     problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
     if problem:
@@ -267,7 +267,7 @@ def _partial(case: DecisionInput, run_state: RunState, outcome: Outcome) -> Plan
 def _stored_part(case: DecisionInput) -> Outcome | None:
     """Outcome of an earlier attempt whose files are all in the bucket; None if there is none."""
     part = case.observed.part
-    sound = part is not None and isinstance(part.facts, kinds.FACTS[case.kind, Stage.COLLECT])
+    sound = part is not None and isinstance(part.facts, kinds.ROWS[case.kind].facts[Stage.COLLECT])
     return part if part is not None and sound and _files_problem(case, Stage.COLLECT, part) is None else None
 
 
@@ -278,7 +278,7 @@ def _files_problem(case: DecisionInput, stage: Stage, outcome: Outcome) -> tuple
     for file in outcome.files:
         if (wrong := _file_problem(case, stage, file)) is not None:
             return wrong
-    missing = kinds.expected_files(case.kind, stage, outcome.facts) - names
+    missing = kinds.ROWS[case.kind].expected(stage, outcome.facts) - names
     if missing or not outcome.files:
         return Reason.OUTPUT_MISSING, f"the {stage} stage has not stored {sorted(missing)}"
     return None

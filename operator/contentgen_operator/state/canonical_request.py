@@ -13,13 +13,6 @@ from typing import Any
 
 from contentgen_contract.base import Value
 from contentgen_contract.records.presigned_urls import without_signature
-from contentgen_contract.resources.spec import (
-    Dataset,
-    ImageGenerationSpec,
-    LoraTrainingSpec,
-    Spec,
-    TranscriptionSpec,
-)
 from contentgen_operator.state.observed import LoraView
 from contentgen_operator.state.provider_requests import Call, StoredObject
 
@@ -39,36 +32,29 @@ class RequestContent(Value):
     asked: tuple[str, ...] = ()  # by which an equal purchase is searched
 
 
-class _Unknown(Exception):
+class UnknownBytes(Exception):
     """The bytes of an input are unknown."""
 
 
-def content_of(spec: Spec, call: Call, facts: Mapping[str, Any], loras: Iterable[LoraView]) -> RequestContent:
-    """Content of a call. `facts` are those of the prepare stage, `loras` the trained LoRAs of the call."""
-    try:
-        match spec:
-            case ImageGenerationSpec():
-                return _image(spec, call, _files(loras).get)
-            case LoraTrainingSpec() | TranscriptionSpec():
-                return _prepared(spec, call, facts)
-    except _Unknown:
-        return RequestContent()
-
-
-def _image(spec: ImageGenerationSpec, call: Call, digest: Digest) -> RequestContent:
-    """A request without a seed is equal to one with any; a purchase is found by the seed that was sent too."""
+def seeded_content(call: Call, loras: Iterable[LoraView], *, any_seed: bool) -> RequestContent:
+    """A request without a seed is equal to one with any; a purchase is found by the seed that was sent too. Raises
+    UnknownBytes.
+    """
+    digest = _files(loras).get
     seeded = _hash(call, _canonical(call.arguments, digest))
-    any_seed = _hash(call, _canonical({k: v for k, v in call.arguments.items() if k != "seed"}, digest))
-    return RequestContent(kept=(any_seed, seeded), asked=(any_seed if spec.image.seed is None else seeded,))
+    seedless = _hash(call, _canonical({k: v for k, v in call.arguments.items() if k != "seed"}, digest))
+    return RequestContent(kept=(seedless, seeded), asked=(seedless if any_seed else seeded,))
 
 
-def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Mapping[str, Any]) -> RequestContent:
+def prepared_content(call: Call, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> RequestContent:
     """A prepared input is equal by its bytes, or by the source's bytes and the settings of the preparation: the next
     version of an encoder writes other bytes.
+
+    `settings`: those that are not arguments of the call, without defaults, numbers by value. Raises UnknownBytes.
     """
     inputs: list[Any] = [facts.get(SENT_SHA256)]
     if (source := facts.get(_SOURCE_SHA256)) is not None:
-        inputs.append({"source": source, "settings": preparation(spec)})
+        inputs.append({"source": source, "settings": settings})
     hashes = tuple(_hash(call, _canonical(call.arguments, _same(each))) for each in inputs if each)
     return RequestContent(kept=hashes, asked=hashes)
 
@@ -76,14 +62,6 @@ def _prepared(spec: LoraTrainingSpec | TranscriptionSpec, call: Call, facts: Map
 def _same(digest: Any) -> Digest:
     """The digest for each key: a call has one prepared input."""
     return lambda _: digest
-
-
-def preparation(spec: LoraTrainingSpec | TranscriptionSpec) -> dict[str, Any]:
-    """Settings of the prepare stage that are not arguments of the call, without defaults, numbers by value."""
-    if isinstance(spec, TranscriptionSpec):
-        return {} if spec.options.audio_track is None else {"audioTrack": spec.options.audio_track}
-    given, default = (_numbers(each.model_dump(mode="json", by_alias=True)) for each in (spec.dataset, Dataset()))
-    return {name: value for name, value in given.items() if value != default[name]}
 
 
 def _files(loras: Iterable[LoraView]) -> dict[str, str]:
@@ -97,7 +75,7 @@ def _canonical(value: Any, digest: Digest, name: str = "") -> Any:
     match value:
         case StoredObject(key=key):
             if (found := digest(key)) is None:
-                raise _Unknown(key)
+                raise UnknownBytes(key)
             return {"sha256": found}
         case dict():
             return {at: _canonical(each, digest, at) for at, each in value.items() if at not in _NOT_CONTENT}
@@ -111,13 +89,13 @@ def _canonical(value: Any, digest: Digest, name: str = "") -> Any:
             return value
 
 
-def _numbers(value: Any) -> Any:
+def decimals(value: Any) -> Any:
     """The JSON value with each decimal in its shortest form: `0.80` is `0.8`."""
     match value:
         case dict():
-            return {name: _numbers(each) for name, each in value.items()}
+            return {name: decimals(each) for name, each in value.items()}
         case list():
-            return [_numbers(each) for each in value]
+            return [decimals(each) for each in value]
         case str() if _DECIMAL.fullmatch(value):
             return format(Decimal(value).normalize() + 0, "f")
         case _:

@@ -12,7 +12,7 @@ from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Spec, TranscriptionSpec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import Limits
-from contentgen_operator.state import kinds
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.runs import asset_user, collects_again, current_run, ended, frozen_spec, purchase_key
@@ -88,8 +88,8 @@ class DecisionInput(Value):
         seconds = kinds.duration_seconds(self.run)
         rate = self.observed.seconds_per_unit
         if rate is not None:
-            return rate * kinds.work_units(self.spec, seconds)
-        return kinds.expected_seconds(self.spec, seconds)
+            return rate * kinds.row_of(self.spec).units(self.spec, seconds)
+        return kinds.row_of(self.spec).seconds(self.spec, seconds)
 
     @property
     def price(self) -> Price | None:

@@ -21,17 +21,15 @@ from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.record import (
     config_fields,
     cost_micros,
-    learning_rate,
     legacy_status,
     search_terms,
     source_fields,
     version_totals,
 )
-from contentgen_contract.resources.models import given_model
-from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Metadata, Spec, parse_spec
+from contentgen_contract.resources.spec import LoraTrainingSpec, Metadata, Spec, parse_spec
 from contentgen_contract.resources.status import ResourceStatus, VersionStatus
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state import kinds
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.runs import asset_user, frozen_spec
 from contentgen_operator.stores.s3 import Storage
@@ -357,28 +355,13 @@ def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Doc
     made = next((each for each in status.versions if run and each.version == run.version), None)
     if run is None or made is None or not made.files or status.phase is not Phase.COMPLETED:
         return None
-    return _version(resource.ref.kind, frozen_spec(resource, run), status, made, url)
+    return _version(frozen_spec(resource, run), status, made, url)
 
 
-def _version(kind: Kind, spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
-    by_name = {PurePosixPath(file.key).name: file for file in version.files}
+def _version(spec: Spec, status: ResourceStatus, version: VersionStatus, url: Any) -> Document:
     common = _of_every_version(status, version) | {"warnings": list(kinds.shortfalls(spec, version.facts))}
-    match kind:
-        case Kind.LORA_TRAINING:
-            model = by_name["model.safetensors"]
-            return common | {
-                "modelUrl": url(model.key),
-                "s3Key": model.key,
-                "sizeBytes": model.size_bytes,
-                "previewUrl": url(by_name["preview.png"].key) if "preview.png" in by_name else None,
-                "config": _training(spec, status),
-            }
-        case Kind.IMAGE_GENERATION:
-            images = [_image(each, by_name, url) for each in version.facts.get("images", ())]
-            return common | {"images": images, "seed": version.facts.get("seed"), **_drawn(spec)}
-        case Kind.TRANSCRIPTION:
-            facts = (status.run.facts if status.run else None) or {}
-            return common | _transcript(version, by_name, url) | {"audibleDuration": facts.get("audibleSeconds")}
+    prepared = (status.run.facts if status.run else None) or {}
+    return common | kinds.row_of(spec).record(spec, prepared, version, url)
 
 
 def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Document:
@@ -393,45 +376,4 @@ def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Documen
         "bytes": prepared + sum(each.size_bytes for each in version.files) if own else 0,
         "loras": list(run.loras) if run else [],
         "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
-    }
-
-
-def _training(spec: Spec, status: ResourceStatus) -> Document:
-    facts = (status.run.facts if status.run else None) or {}
-    if not isinstance(spec, LoraTrainingSpec):
-        return {}
-    return {
-        "trigger": spec.trigger_word,
-        "steps": spec.training.steps,
-        "learning_rate": learning_rate(spec),
-        "frame_count": facts.get("images"),
-    }
-
-
-def _drawn(spec: Spec) -> Document:
-    return {"model": given_model(spec), "prompt": spec.prompt} if isinstance(spec, ImageGenerationSpec) else {}
-
-
-def _image(fact: Document, by_name: Document, url: Any) -> Document:
-    file, thumbnail = by_name[fact["name"]], by_name.get(fact.get("thumbnail") or "")
-    return {
-        "url": url(file.key),
-        "s3Key": file.key,
-        "thumbnailUrl": url(thumbnail.key) if thumbnail else None,
-        "width": fact["width"],
-        "height": fact["height"],
-        "sizeBytes": file.size_bytes,
-    }
-
-
-def _transcript(version: VersionStatus, by_name: Document, url: Any) -> Document:
-    return {
-        "transcriptUrl": url(by_name["transcript.json"].key),
-        "textUrl": url(by_name["transcript.txt"].key),
-        "srtUrl": url(by_name["transcript.srt"].key) if "transcript.srt" in by_name else None,
-        "vttUrl": url(by_name["transcript.vtt"].key) if "transcript.vtt" in by_name else None,
-        "wordCount": version.facts.get("wordCount"),
-        "duration": version.facts.get("durationSeconds"),
-        "speakers": version.facts.get("speakers"),
-        "language": version.facts.get("language"),
     }

@@ -24,9 +24,10 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.assignment import Assignment, RunOver
+from contentgen_operator.state.kinds.table import file_limits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.runs import purchase_key
-from contentgen_operator.state.upload_limits import FileLimit, file_limits, limit_of
+from contentgen_operator.state.upload_limits import FileLimit, limit_of
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier

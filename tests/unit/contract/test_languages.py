@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
 from contentgen_contract.resources.spec import ImageGenerationSpec, TranscriptionSpec, parse_spec, run_hash
-from contentgen_operator.state.kinds import CallContext, call_of
+from contentgen_operator.state.kinds.row import CallContext
+from contentgen_operator.state.kinds.table import call_of
 from contentgen_operator.state.purchases import PurchaseKey
 
 IMAGE, TRANSCRIPT = Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION

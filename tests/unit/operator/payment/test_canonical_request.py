@@ -6,8 +6,10 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import parse_spec
-from contentgen_operator.state import kinds
-from contentgen_operator.state.canonical_request import SENT_SHA256, RequestContent, content_of
+from contentgen_operator.state.canonical_request import SENT_SHA256, RequestContent
+from contentgen_operator.state.kinds import table as kinds
+from contentgen_operator.state.kinds.row import CallContext
+from contentgen_operator.state.kinds.table import content_of
 from contentgen_operator.state.observed import LoraView
 from contentgen_operator.state.purchases import PurchaseKey
 
@@ -18,7 +20,7 @@ SPECS: dict[Kind, dict[str, Any]] = {
     TRANSCRIPT: {"source": {"url": "https://h/x"}},
 }
 FACTS = {SENT_SHA256: "a" * 64, "sourceSha256": "b" * 64}
-JOB = kinds.CallContext(provider="fal", user_id="ns", job_id="uid", version=1)
+JOB = CallContext(provider="fal", user_id="ns", job_id="uid", version=1)
 
 
 def content(

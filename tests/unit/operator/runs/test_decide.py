@@ -18,8 +18,8 @@ from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.providers.answers import AnswerFile
-from contentgen_operator.state import kinds
 from contentgen_operator.state.decision_input import Policy, decision_input
+from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import (
     BucketFile,
     JobView,

@@ -6,7 +6,8 @@ from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec
 from contentgen_contract.worker.orders import ImageFacts, Limits
-from contentgen_operator.state.upload_limits import FileLimit, file_limits, limit_of
+from contentgen_operator.state.kinds.table import file_limits
+from contentgen_operator.state.upload_limits import FileLimit, limit_of
 from contentgen_simulation.world import SPECS
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -1,0 +1,1 @@
+"""Behaviour of each kind: one module per kind, and the table of them. Pure."""
