@@ -14,6 +14,7 @@ from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.dependencies import Dependencies
 from contentgen_gateway.health import probes_app
 from contentgen_gateway.live.jobs import LiveJobs
+from contentgen_gateway.live.namespaces import follow_namespaces
 from contentgen_gateway.live.recent_creations import RecentCreations
 from contentgen_gateway.live.resources import JobResources
 from contentgen_gateway.settings import Settings
@@ -70,7 +71,7 @@ async def _run(settings: Settings) -> None:
             tasks.create_task(scraped.serve())
             beside = [
                 tasks.create_task(dependencies.live.run(kube, dependencies.namespaces.scopes)),
-                tasks.create_task(dependencies.namespaces.run(kube)),
+                tasks.create_task(follow_namespaces(kube, dependencies.namespaces)),
                 tasks.create_task(dependencies.indexer.run()),
                 tasks.create_task(keep_fresh(connected.refreshed)),
                 tasks.create_task(

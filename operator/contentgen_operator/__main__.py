@@ -9,25 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import kopf
-
 from contentgen_operator import components
 from contentgen_operator.components import Foundation, ReconcileLoop
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.providers.network import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.telemetry.instrumented import counted_worker_api, exposition
-from contentgen_operator.watch.event_handlers import EventHandlers
-from contentgen_operator.watch.kopf_handlers import build_registry
+from contentgen_operator.watch.kopf_handlers import build_registry, watch
+from contentgen_operator.watch.lists import ResourceLists
 from contentgen_operator.worker_api.server import create_app
 from contentgen_operator.worker_api.tls import WorkerApiTls
 from contentgen_runtime import logs
 from contentgen_runtime.http_server.servers import plain_server, tls_server
 from contentgen_runtime.kube import API_ERRORS, explain
-from contentgen_runtime.namespaces import Namespaces
 from contentgen_runtime.rotation import keep_fresh
 from contentgen_runtime.stores import Stores
 
@@ -99,17 +97,20 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
         health_app(health, partial(exposition, base.stores.ledger)), settings.health_port, host
     )
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
+    handlers = components.build_event_handlers(base, background, leader_tasks)
+    lists = ResourceLists(kube, base.selection.namespaces, base.shared.watches, handlers)
+    missed = LeaderLoop("deletions that watches missed", 30, lists.notice_deletions, base.shared.watches.has_missed)
     loops = components.leader_loops(base, core, background, lambda: worker_server.started)
     begun = (
         health_server.serve(),
         _together(_prepare(base, health), tls.keep_fresh(refresh_in), keep_fresh(connected.refreshed)),
         leader_tasks.run(worker_server, loops),
+        _watch(lists),
+        missed.run(),  # also on a standby
+        *([base.role.election.lost()] if base.role.election is not None else ()),
     )
     tasks = [asyncio.create_task(each) for each in begun]
-    tasks += await _begin_watching(base, components.build_event_handlers(base, background, leader_tasks), stop)
-    if base.role.election is not None:
-        tasks.append(asyncio.create_task(base.role.election.lost()))
-    await _until(stop, tasks)
+    ended = await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
     await _drain(base, core, leader_tasks)
     health_server.should_exit = True
@@ -117,6 +118,8 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
     await asyncio.wait([*tasks, *leader_tasks.tasks], timeout=_GOODBYE_SECONDS)
     if base.role.election is not None:
         await base.role.election.release()
+    for task in ended:
+        task.result()
 
 
 async def _drain(base: Foundation, core: ReconcileLoop, leader_tasks: LeaderTasks) -> None:
@@ -147,38 +150,15 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
     health.stores_ready = True
 
 
-async def _begin_watching(base: Foundation, handlers: EventHandlers, stop: asyncio.Event) -> list[asyncio.Task[None]]:
-    kube, namespaces = base.kube, base.selection.namespaces
-    following = asyncio.create_task(namespaces.run(kube, partial(handlers.list_namespace, kube)))
-    known, stopping = asyncio.create_task(namespaces.known.wait()), asyncio.create_task(stop.wait())
-    # Before the first list of the labels nothing is selected.
-    await asyncio.wait({following, known, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    known.cancel()
-    stopping.cancel()
-    await handlers.list_unfinished(kube, namespaces.scopes)
-    registry = build_registry(handlers, base.shared.watches)
-    return [following, asyncio.create_task(_watch(namespaces, registry, stop))]
+async def _watch(lists: ResourceLists) -> None:
+    await lists.begin()
+    await watch(build_registry(lists), lists.namespaces.names)
 
 
-async def _watch(namespaces: Namespaces, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
-    where: dict[str, Any] = {"namespaces": list(namespaces.names)} if namespaces.names else {"clusterwide": True}
-    ready = asyncio.Event()
-    watching = asyncio.create_task(
-        kopf.operator(registry=registry, standalone=True, stop_flag=stop, ready_flag=ready, **where)
-    )
-    await asyncio.wait({watching, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    # kopf has replaced our signal handlers, and would take seconds to stop before our shutdown starts.
-    _on_signals(stop)
-    await watching
-
-
-async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for a signal, or for the end of a task that should run forever: then the pod is restarted."""
-    stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    for task in done - {stopping}:
-        task.result()
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> set[asyncio.Task[Any]]:
+    """Tasks that have ended: at a signal, or because a task failed that should run forever and the pod restarts."""
+    ended, _ = await asyncio.wait({asyncio.create_task(stop.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    return ended
 
 
 def _while_ending(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -682,7 +682,7 @@ def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:
         stuck_seconds=base.settings.queue_stuck_seconds,
         leads=lambda: base.role.works,
         claim=lambda: base.role.problem,
-        scopes=len(base.selection.namespaces.scopes),
+        namespaces=base.selection.namespaces,
     )
 
 

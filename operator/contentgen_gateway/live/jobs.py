@@ -14,8 +14,8 @@ from contentgen_contract.api_paths import UNFINISHED, resource_of
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_gateway.live.job_snapshot import JobSnapshot
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 from contentgen_runtime.kube import Body, KubeApi
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 MAX_JOBS = 20_000
 """Limit of snapshots, of a few kilobytes each; beyond it, the one updated longest ago is removed."""

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Response
 from contentgen_contract.names import Kind
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.watch.liveness import WatchLiveness
+from contentgen_runtime.namespaces import Namespaces
 
 _WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
@@ -31,13 +32,14 @@ class OperatorHealth:
         clock: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
         claim: Callable[[], str] = lambda: "",
-        scopes: int = 1,
+        namespaces: Namespaces | None = None,
     ) -> None:
         """`claim`: why this process does not work although it leads; empty if there is no such cause.
 
-        `scopes`: number of namespaces with watches of their own; 1 if all are watched at once.
+        `namespaces`: those of a list have watches of their own (None: all are watched at once).
         """
-        self._expected = _WATCHES * scopes
+        selected = namespaces or Namespaces()
+        self._expected = _WATCHES * len(selected.scopes) + (selected.selector is not None)
         self.leads = leads
         self._claim = claim
         self._watches = watches
@@ -71,8 +73,11 @@ class OperatorHealth:
     def unready(self) -> list[str]:
         """Reasons why the process is not ready; empty if it is."""
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
-        refused = len(self._watches.refused) >= self._expected
-        waits += ["the right to watch any of its namespaces (403)"] * refused
+        refused = self._watches.refused
+        if len(refused) >= self._expected:
+            waits += ["the right to watch any of its namespaces (403)"]
+        else:
+            waits += [f"the right to watch {name} (403)" for name in sorted(refused) if "/" not in name]
         claim = self._claim()
         return [*waits, claim] if claim else waits
 

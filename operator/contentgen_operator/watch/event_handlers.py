@@ -1,28 +1,21 @@
 """Handlers of watch events: store objects in the cache and wake the resources that may have work."""
 
-import asyncio
-import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import CLASS_LABEL
 from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator import metrics
-from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime.kube import API_ERRORS, explain
 
 Body = dict[str, Any]
-_FIRST_LOOK_SECONDS = 10.0
-_AGAIN_SECONDS = 5.0
-_log = logging.getLogger(__name__)
 Wake = Callable[[ResourceRef], Awaitable[None]]
 
 
@@ -92,41 +85,21 @@ class EventHandlers:
         self._wake = wake
         self._reports = reports
         self._dependents = Dependents()
+        self._known: dict[str, ResourceRef] = {}  # by uid, of all classes
 
-    async def list_unfinished(self, kube: Kube, namespaces: Iterable[str] = ("",)) -> None:
-        """List the unfinished resources before the watches list everything, so that thousands of finished ones delay
-        none.
-
-        The empty name is all namespaces. Only an optimization: the watches deliver what is missed here.
-        """
-        for namespace in namespaces:
-            try:
-                async with asyncio.timeout(_FIRST_LOOK_SECONDS):
-                    for kind in Kind:
-                        async for body in kube.unfinished(kind, namespace):
-                            await self.resource(kind, body, deleted=False)
-            except API_ERRORS as error:
-                _log.info("the first list is incomplete%s: %s", f" in {namespace}" * bool(namespace), explain(error))
-
-    async def list_namespace(self, kube: Kube, namespace: str) -> None:
-        """List all resources of a namespace whose selection has changed.
-
-        Waits for an unavailable API server.
-        """
-        while True:
-            try:
-                for kind in Kind:
-                    async for body in kube.every(kind, namespace):
-                        await self.resource(kind, body, deleted=False)
-                return
-            except API_ERRORS as error:
-                _log.warning("the resources of %s cannot be listed yet: %s", namespace, explain(error))
-            await asyncio.sleep(_AGAIN_SECONDS)
+    def resources(self, kind: Kind, namespace: str) -> tuple[ResourceRef, ...]:
+        """Resources of a kind that exist as far as known, of one namespace or (empty) of all."""
+        known = self._known.values()
+        return tuple(ref for ref in known if ref.kind is kind and namespace in ("", ref.namespace))
 
     async def resource(self, kind: Kind, body: Body, *, deleted: bool) -> None:
         """Handle a resource that was listed, added, changed or deleted."""
         meta = body["metadata"]
         ref = ResourceRef(kind=kind, namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+        if deleted:
+            self._known.pop(ref.uid, None)
+        else:
+            self._known[ref.uid] = ref
         status, served = body.get("status") or {}, self._selection.serves(body)
         if deleted or not served:
             self._not_served(ref, body, deleted=deleted)

@@ -18,10 +18,10 @@ from contentgen_contract.names import Kind
 from contentgen_gateway.dependencies import Services
 from contentgen_gateway.live import jobs
 from contentgen_gateway.live.job_snapshot import JobSnapshot
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_gateway.problems import NotFound
 from contentgen_gateway.services import streams
 from contentgen_runtime.http_server.servers import Server
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 SOUND = Kind.TRANSCRIPTION

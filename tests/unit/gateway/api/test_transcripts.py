@@ -13,6 +13,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.records.searching import conditions
+from contentgen_gateway.live.watching import ObjectChanged, ObjectDeleted
 from contentgen_gateway.services import transcript_search
 from contentgen_gateway.services.transcript_search import marked
 from contentgen_gateway.stores.files import BucketFiles
@@ -21,7 +22,6 @@ from contentgen_gateway.transcripts import splitting
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_gateway.transcripts.passages import Passage, _Transcript, passages
-from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource, session
 
 SOUND = Kind.TRANSCRIPTION

@@ -9,8 +9,8 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources
+from contentgen_gateway.live.watching import ObjectChanged, ObjectDeleted
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.watching import ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 

@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import RERUN_ANNOTATION, Kind
 from contentgen_gateway.live.job_snapshot import JobSnapshot, document
 from contentgen_gateway.live.jobs import LiveJobs
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted
 from contentgen_simulation.gateway.server import GatewayWorld, resource
 
 SOUND = Kind.TRANSCRIPTION

@@ -20,10 +20,10 @@ from contentgen_gateway.auth.sign_outs import SignOuts
 from contentgen_gateway.live import recent_creations
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.live.jobs import JobFollower
+from contentgen_gateway.live.watching import ObjectChanged
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
-from contentgen_runtime.watching import ObjectChanged
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import resource
 

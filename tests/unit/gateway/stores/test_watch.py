@@ -13,9 +13,9 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import resource_of
 from contentgen_contract.names import Kind
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 from contentgen_runtime import kube as runtime
 from contentgen_runtime.kube import KubeApi
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 
 TRANSCRIPTIONS = resource_of(Kind.TRANSCRIPTION)
 

@@ -1,6 +1,5 @@
 """Namespaces: all, a list or a label selector. Those that leave are released, and nothing is paid twice."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import timedelta
@@ -13,6 +12,8 @@ from pydantic import ValidationError
 from contentgen_contract.api_paths import NAMESPACES
 from contentgen_contract.names import FINALIZER, Kind, Phase
 from contentgen_contract.resources.namespaces import LabelSelector
+from contentgen_gateway.live.namespaces import apply
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.kube.api import Kube
@@ -20,13 +21,13 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.watch import event_handlers as intake_module
+from contentgen_operator.watch import lists as module
 from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.lists import ResourceLists
+from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_runtime import namespaces as module
 from contentgen_runtime.kube import KubeApi
 from contentgen_runtime.namespaces import Namespaces
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
 from contentgen_simulation.world import SPECS, UID, World, Writes
 
 IMAGES = Kind.IMAGE_GENERATION
@@ -100,57 +101,19 @@ def test_a_pattern_is_no_namespace(name: str) -> None:
 # Which are selected
 
 
-class Labels:
-    """API server with labelled namespaces, and the names that were passed on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told: asyncio.Queue[Seen] = asyncio.Queue()
-        self.asked: list[str] = []
-        self.changed: list[str] = []
-        self.namespaces = Namespaces(selector=LABELS)
-        monkeypatch.setattr(module, "follow", self._follow)
-
-    async def _follow(self, _: Any, resource: Any, *, labels: str) -> AsyncIterator[Seen]:
-        self.asked.append(f"{resource.plural}?{labels}")
-        while True:
-            yield await self.told.get()
-            self.told.task_done()
-
-    async def tell(self, *seen: Seen) -> list[str]:
-        self.changed.clear()
-
-        async def changed(name: str) -> None:
-            self.changed.append(name)
-
-        running = asyncio.create_task(self.namespaces.run(cast("KubeApi", None), changed))
-        for each in seen:
-            self.told.put_nowait(each)
-        async with asyncio.timeout(60):
-            await self.told.join()
-            await asyncio.sleep(0)
-        running.cancel()
-        await asyncio.wait({running})
-        return list(self.changed)
-
-
-async def test_labels_select_and_their_loss_deselects(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = Labels(monkeypatch)
-    selected = labels.namespaces
-    assert "a" not in selected
-    assert not selected.known.is_set(), "nothing is selected, and nothing left, before the first list"
-    first = (
-        ObjectChanged(namespace("a")),
-        ObjectChanged(namespace("b")),
-        ListComplete(frozenset({"uid-of-a", "uid-of-b"})),
-    )
-    assert await labels.tell(*first) == [], "the watches of all resources begin after it"
+async def test_labels_select_and_their_loss_deselects() -> None:
+    """The gateway's watch; the operator's is in watch/test_kopf_watches.py."""
+    selected = Namespaces(selector=LABELS)
+    for seen in (ObjectChanged(namespace("a")), ObjectChanged(namespace("b"))):
+        apply(selected, seen)
+    assert not selected.known.is_set()
+    apply(selected, ListComplete(frozenset({"uid-of-a", "uid-of-b"})))
     assert (selected.known.is_set(), "a" in selected, "c" in selected) == (True, True, False)
-    assert labels.asked == ["namespaces?contentgen.dev/enabled=true"]
-    changes = (ObjectChanged(namespace("c")), ObjectChanged(namespace("c")), ObjectDeleted(namespace("a")))
-    assert await labels.tell(*changes) == ["c", "a"]
+    for seen in (ObjectChanged(namespace("c")), ObjectDeleted(namespace("a"))):
+        apply(selected, seen)
     assert ("a" in selected, "c" in selected) == (False, True)
-    assert await labels.tell(ListComplete(frozenset({"uid-of-c"}))) == ["b"], "it lost them while the watch was broken"
-    assert "b" not in selected
+    apply(selected, ListComplete(frozenset({"uid-of-c"})))
+    assert "b" not in selected, "it lost them while the watch was broken"
 
 
 async def test_lists_and_all_are_known_at_once() -> None:
@@ -211,6 +174,9 @@ class Woken:
             self.cache, self._wake, Reports(), selection=Selection(namespaces=namespaces), on_deselected=self._leave
         )
 
+    def lists(self, api: Lists) -> ResourceLists:
+        return ResourceLists(cast("Kube", api), self.handlers._selection.namespaces, WatchLiveness(), self.handlers)
+
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)
 
@@ -222,27 +188,27 @@ async def test_a_namespace_of_a_list_without_a_role_hides_no_other() -> None:
     woken = Woken(Namespaces(("a", "b", "c")))
     lists = Lists(resource("a", "one"), resource("c", "three"))
     lists.refused = {"a", "b"}
-    await woken.handlers.list_unfinished(cast("Kube", lists), ("a", "b", "c"))
+    await woken.lists(lists).list_unfinished()
     assert woken.names == ["three"]
 
 
 async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses_them_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake_module, "_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0)
     namespaces = Namespaces(selector=LABELS)
     namespaces.known.set()
     woken, lists = Woken(namespaces), Lists(resource("a", "one"), resource("b", "two"))
-    await woken.handlers.list_unfinished(cast("Kube", lists))
+    await woken.lists(lists).list_unfinished()
     assert (woken.names, woken.cache.refs()) == ([], ())
     namespaces._uids["b"] = "uid-of-b"
     lists.away = 2
-    await woken.handlers.list_namespace(cast("Kube", lists), "b")
+    await woken.lists(lists).list_namespace("b")
     assert (woken.names, [each.name for each in woken.cache.refs()]) == (["two"], ["two"])
     assert set(lists.asked[3:]) == {"b"}
     woken.left.clear()
     del namespaces._uids["b"]
-    await woken.handlers.list_namespace(cast("Kube", lists), "b")
+    await woken.lists(lists).list_namespace("b")
     assert (woken.cache.refs(), woken.left, woken.names) == ((), ["two"], ["two"])
 
 

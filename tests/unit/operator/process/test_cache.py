@@ -10,7 +10,10 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache, trimmed
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
 from contentgen_operator.watch.event_handlers import EventHandlers
+from contentgen_operator.watch.lists import ResourceLists
+from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.worker_api.reports import Reports
+from contentgen_runtime.namespaces import Namespaces
 
 REF = ResourceRef(kind=Kind.IMAGE_GENERATION, namespace="ns", name="it", uid="u1")
 
@@ -201,7 +204,8 @@ async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time(
         woken.append(ref)
 
     cache = Cache()
-    await EventHandlers(cache, wake, Reports()).list_unfinished(cast("Kube", Lists()))
+    handlers = EventHandlers(cache, wake, Reports())
+    await ResourceLists(cast("Kube", Lists()), Namespaces(), WatchLiveness(), handlers).list_unfinished()
     assert [ref.kind for ref in woken] == [Kind.LORA_TRAINING, Kind.IMAGE_GENERATION]
     assert all(cache.resource(ref) is not None for ref in woken)
 

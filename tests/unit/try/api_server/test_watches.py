@@ -18,6 +18,7 @@ from contentgen_cli.cluster import ClusterFlags, connect
 from contentgen_contract.api_paths import LEASES, resource_of
 from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 from contentgen_contract.resources.operator_class import ClassOwner
+from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, follow
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.class_claim import KubeClass
 from contentgen_operator.leader.election import Record
@@ -26,7 +27,6 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
 from contentgen_runtime.clock import utc_now
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.watching import ListComplete, ObjectChanged, ObjectDeleted, follow
 from contentgen_simulation.crd_cases import IMAGE, SPEC, manifest
 from contentgen_try.api_server.refusals import Refusal
 from contentgen_try.api_server.schemas.resource_types import CONFIG_MAPS
