@@ -1,0 +1,251 @@
+"""Record of rehearsals that a refactoring must not change: each decision's input and plan, and each call of a store.
+
+    git worktree add BASE COMMIT
+    PYTHONHASHSEED=0 PYTHONPATH=BASE/operator:BASE/tests/simulation python tools/record_rehearsal.py record before.jsonl
+    PYTHONHASHSEED=0 PYTHONPATH=operator:tests/simulation python tools/record_rehearsal.py record after.jsonl
+    python tools/record_rehearsal.py compare before.jsonl after.jsonl
+
+A line has the SHA-256 of a seed's records: `decisions` (input and plan by field), `writes` (calls of the API server,
+MongoDB, the bucket and the providers, in their order, with arguments), `calls` (the names of all), `story` (with the
+bucket and MongoDB at the end). `show SEED` prints the records themselves, to compare two trees by `diff`. Plans of the
+group `lines` are left out: their faults strike at lines of the source. Random ids have the same values in each record.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import itertools
+import json
+import multiprocessing
+import random
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from contentgen_operator import reconcile
+from contentgen_operator.stores import ledger
+from contentgen_simulation.rehearsal.generate import generate
+from contentgen_simulation.rehearsal.run import quiet
+from contentgen_simulation.rehearsal.world import io_points
+from contentgen_simulation.rehearsal.world.context import rehearsing
+from contentgen_simulation.rehearsal.world.provider import ProviderWorld
+from contentgen_simulation.rehearsal.world.world import RehearsalWorld
+
+SEEDS = (range(108), range(1_000_000, 1_000_060), range(2_000_000, 2_000_035))
+_READS = (
+    "get",
+    "find",
+    "count",
+    "aggregate",
+    "outcome",
+    "stored",
+    "exists",
+    "every",
+    "content_budgets",
+    "marker",
+    "poll",
+)
+_LEFT_OUT = ("policy",)  # settings, the same in all decisions
+
+
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
+    """The value as JSON. Fields with their defaults are left out; of a value without fields, there is the type."""
+    match value:
+        case Enum():
+            return value.value
+        case None | bool() | int() | float() | str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case bytes():
+            return hashlib.sha256(value).hexdigest()
+        case pydantic.BaseModel():
+            return _fields(value)
+        case Mapping():
+            return {str(_plain(key)): _plain(each) for key, each in value.items()}
+        case set() | frozenset():
+            return sorted((_plain(each) for each in value), key=str)
+        case list() | tuple():
+            return [_plain(each) for each in value]
+    return type(value).__name__
+
+
+def _fields(value: pydantic.BaseModel) -> dict[str, Any]:
+    described = type(value).model_fields
+    defaults = {name: each.get_default(call_default_factory=True) for name, each in described.items()}
+    given = {name: getattr(value, name) for name in described if name not in _LEFT_OUT}
+    return {name: _plain(each) for name, each in given.items() if each != defaults[name]}
+
+
+class Recording:
+    """Records of one seed, as lines of JSON by topic."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[str]] = {"decisions": [], "writes": [], "calls": [], "story": []}
+
+    def note(self, topic: str, *values: Any) -> None:
+        """Add a line."""
+        self.lines[topic].append(json.dumps([_plain(each) for each in values], sort_keys=True))
+
+    def call(self, name: str, *args: Any) -> None:
+        """Add a call of a store."""
+        self.note("calls", name)
+        method = name.rpartition(".")[2]
+        if method == "find_one_and_update" or not method.startswith(_READS):
+            self.note("writes", name, *args)
+
+    @property
+    def hashes(self) -> dict[str, Any]:
+        """Number of decisions, and SHA-256 of each topic."""
+        digests = {name: hashlib.sha256("\n".join(lines).encode()).hexdigest() for name, lines in self.lines.items()}
+        return {"count": len(self.lines["decisions"]), **digests}
+
+    def decision(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of decisions that is recorded."""
+
+        def decided(*args: Any) -> Any:
+            plan = original(*args)
+            self.note("decisions", original.__name__, args, plan)
+            return plan
+
+        return decided
+
+    def attribute(self, original: Callable[..., Any], name_of: Callable[[Any, str], str]) -> Callable[..., Any]:
+        """`__getattr__` of a proxy whose methods are recorded under their names; without one: not."""
+
+        def attribute(proxy: Any, method: str) -> Any:
+            value, name = original(proxy, method), name_of(proxy, method)
+
+            def call(*args: Any, **named: Any) -> Any:
+                self.call(name, args, named)
+                return value(*args, **named)
+
+            return call if callable(value) and name else value
+
+        return attribute
+
+    def request(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the providers' HTTP server that is recorded."""
+
+        def asked(server: Any, request: Any) -> Any:
+            self.call(f"http.{request.method.lower()}", str(request.url), request.content)
+            return original(server, request)
+
+        return asked
+
+
+@contextmanager
+def _recorded(record: Recording, seed: int) -> Iterator[None]:
+    """Patch the rehearsal, so that all is recorded and nothing is random."""
+    kept: list[tuple[Any, str, Any]] = []
+    numbers = itertools.count(1)
+
+    def put(target: Any, name: str, value: Any) -> None:
+        kept.append((target, name, getattr(target, name)))
+        setattr(target, name, value)
+
+    for name in ("decide", "decide_deletion", "invalid_spec"):
+        put(reconcile, name, record.decision(getattr(reconcile, name)))
+    for proxy, name_of in ((io_points.Proxy, _name_in_proxy), (io_points.CollectionProxy, _name_of_command)):
+        put(proxy, "__getattr__", record.attribute(proxy.__getattr__, name_of))
+    for name in ("answer", "answer_now"):
+        put(ProviderWorld, name, record.request(getattr(ProviderWorld, name)))
+    put(ledger, "_PROCESS", "a process")
+    put(socket, "gethostname", lambda: "host")
+    put(secrets, "token_hex", lambda size: f"{next(numbers):0{2 * size}x}")
+    put(secrets, "randbits", lambda _: next(numbers))
+    put(time, "time_ns", lambda: 1_790_000_000_000_000_000)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        for target, name, value in reversed(kept):
+            setattr(target, name, value)
+
+
+def _name_in_proxy(proxy: Any, method: str) -> str:
+    return "" if method.startswith("_") else f"{proxy._store}.{method}"
+
+
+def _name_of_command(proxy: Any, method: str) -> str:
+    return f"{proxy._collection.name}.{method}" if method in proxy._COMMANDS else ""
+
+
+def recorded(seed: int) -> tuple[str, Recording]:
+    """Group of a seed's plan, and its records; none of a plan of `lines`."""
+    quiet()
+    plan, record = generate(seed), Recording()
+    if plan.group == "lines":
+        return plan.group, record
+    with _recorded(record, seed), rehearsing():
+        world = RehearsalWorld(plan)
+        asyncio.run(world.run())
+    for line in world.story:
+        record.note("story", line)
+    for name in sorted(world.database.list_collection_names()):
+        for each in sorted(world.database[name].find(), key=lambda found: str(found["_id"])):
+            record.note("story", name, each)
+    record.note("story", world.bucket.objects)
+    return plan.group, record
+
+
+def _line(seed: int) -> dict[str, Any] | None:
+    group, record = recorded(seed)
+    return {"seed": seed, "group": group, **record.hashes} if group != "lines" else None
+
+
+def _record(file: Path, seeds: Iterable[int], processes: int) -> None:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, file.open("w") as out:
+        lines = [each for each in pool.imap(_line, seeds, chunksize=4) if each is not None]
+        out.writelines(json.dumps(each) + "\n" for each in lines)
+    print(f"{len(lines)} plans with {sum(each['count'] for each in lines)} decisions")
+
+
+def _compare(before: Path, after: Path) -> int:
+    """Exit code 1 if a seed of both files differs, or one of the first is missing."""
+    old, new = ({each["seed"]: each for each in map(json.loads, file.open())} for file in (before, after))
+    different = {
+        seed: [name for name in each if each[name] != new.get(seed, {}).get(name)] for seed, each in old.items()
+    }
+    for seed, names in different.items():
+        if names:
+            print(f"seed {seed} ({old[seed]['group']}): {', '.join(names)}")
+    count = sum(bool(names) for names in different.values())
+    decisions = sum(each["count"] for each in old.values())
+    print(f"{len(old) - count} of {len(old)} plans are equal; all have {decisions} decisions")
+    return 1 if count else 0
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    record = commands.add_parser("record")
+    record.add_argument("file", type=Path)
+    record.add_argument("--plans", type=int, default=10**9, help="of each series of seeds")
+    record.add_argument("--processes", type=int, default=2)
+    commands.add_parser("show").add_argument("seed", type=int)
+    compare = commands.add_parser("compare")
+    compare.add_argument("files", type=Path, nargs=2)
+    asked = parser.parse_args()
+    if asked.command == "compare":
+        sys.exit(_compare(*asked.files))
+    if asked.command == "show":
+        for topic, lines in recorded(asked.seed)[1].lines.items():
+            print("\n".join(f"{topic} {each}" for each in lines))
+        return
+    seeds = itertools.chain.from_iterable(each[: asked.plans] for each in SEEDS)
+    _record(asked.file, seeds, asked.processes)
+
+
+if __name__ == "__main__":
+    main()
