@@ -57,7 +57,7 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     """App with its stores, services and middleware."""
     app = endpoints()
     app.state.dependencies = dependencies
-    app.state.services = Services.build(dependencies)
+    app.state.services = Services(dependencies)
     stack.install(app, dependencies)
     return app
 

@@ -5,7 +5,6 @@ A service gets the stores and clients that it needs, and no other.
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Self
 
 from pymongo.collection import Collection
 
@@ -81,70 +80,42 @@ class Dependencies:
     streams: OpenStreams = field(default_factory=OpenStreams)
 
 
-@dataclass(frozen=True)
 class Services:
     """Services that routes and pages call."""
 
-    actions: JobActions
-    assets: AssetReader
-    collections: CollectionEditor
-    creation: JobCreation
-    datasets: DatasetReader
-    deletion: JobDeletion
-    editing: JobEditing
-    files: FileReader
-    given_up: GivenUpReader
-    jobs: JobReader
-    audits: AuditReader
-    legacy_imports: LegacyImporter
-    notifications: JobNotifications
-    orphans: OrphanReader
-    queue: QueueReader
-    resources: ResourceReader
-    sharing: JobSharing
-    streams: JobStreams
-    transcript_search: TranscriptSearcher
-    usage: UsageReader
-    viewed_states: ViewedStates
-
-    @classmethod
-    def build(cls, given: Dependencies) -> Self:
-        """Services over these stores and clients."""
+    def __init__(self, given: Dependencies) -> None:
         visibility, authorizer, resources = given.visibility, given.authorizer, given.resources
         records, files, settings = given.records, given.files, given.settings
-        jobs = JobReader(visibility, authorizer, records, files, given.live)
-        queue = QueueReader(visibility, given.live)
-        states = ViewedStates(jobs, visibility, authorizer, queue, ResourceReader(resources))
         editable = EditableJobs(visibility, authorizer, resources)
         uses = JobUses(records, given.tenants, visibility, authorizer)
         loras = LoraReferences(visibility, resources, files)
         retention = timedelta(days=settings.orphan_retention_days)
         most_streams = settings.gateway_streams_per_caller
         dollars_per_gb = settings.gateway_storage_dollars_per_gb
-        return cls(
-            actions=JobActions(editable, authorizer, given.live, given.clock),
-            assets=AssetReader(jobs, visibility, records, files),
-            collections=CollectionEditor(
-                given.collections, visibility, authorizer, given.tenants, given.namespaces, given.clock
-            ),
-            creation=JobCreation(authorizer, resources, given.creations, loras, given.namespaces),
-            datasets=DatasetReader(jobs, files),
-            deletion=JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses),
-            editing=JobEditing(editable, records, jobs),
-            files=FileReader(visibility, records, files, given.clock),
-            given_up=GivenUpReader(visibility, jobs, states),
-            jobs=jobs,
-            audits=AuditReader(authorizer, given.audit_reports, given.settings.operator_class),
-            legacy_imports=LegacyImporter(authorizer, records, files, given.tenants),
-            notifications=JobNotifications(
-                editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
-            ),
-            orphans=OrphanReader(visibility, given.purchases, retention),
-            queue=queue,
-            resources=ResourceReader(resources),
-            sharing=JobSharing(editable, given.shares, given.clock),
-            streams=JobStreams(visibility, given.live, resources, given.streams, most_streams),
-            transcript_search=TranscriptSearcher(visibility, given.transcripts, records, files),
-            usage=UsageReader(visibility, records, given.purchases, uses, dollars_per_gb),
-            viewed_states=states,
+
+        self.actions = JobActions(editable, authorizer, given.live, given.clock)
+        self.audits = AuditReader(authorizer, given.audit_reports, settings.operator_class)
+        self.collections = CollectionEditor(
+            given.collections, visibility, authorizer, given.tenants, given.namespaces, given.clock
         )
+        self.creation = JobCreation(authorizer, resources, given.creations, loras, given.namespaces)
+        self.deletion = JobDeletion(editable, resources, records, given.shares, given.collections, given.tenants, uses)
+        self.files = FileReader(visibility, records, files, given.clock)
+        self.jobs = JobReader(visibility, authorizer, records, files, given.live)
+        self.legacy_imports = LegacyImporter(authorizer, records, files, given.tenants)
+        self.notifications = JobNotifications(
+            editable, given.notifications, given.clock, settings.gateway_webhook_keys_file
+        )
+        self.orphans = OrphanReader(visibility, given.purchases, retention)
+        self.queue = QueueReader(visibility, given.live)
+        self.resources = ResourceReader(resources)
+        self.sharing = JobSharing(editable, given.shares, given.clock)
+        self.streams = JobStreams(visibility, given.live, resources, given.streams, most_streams)
+        self.transcript_search = TranscriptSearcher(visibility, given.transcripts, records, files)
+        self.usage = UsageReader(visibility, records, given.purchases, uses, dollars_per_gb)
+
+        self.assets = AssetReader(self.jobs, visibility, records, files)
+        self.datasets = DatasetReader(self.jobs, files)
+        self.editing = JobEditing(editable, records, self.jobs)
+        self.viewed_states = ViewedStates(self.jobs, visibility, authorizer, self.queue, self.resources)
+        self.given_up = GivenUpReader(visibility, self.jobs, self.viewed_states)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from contentgen_contract.names import Verdict
-from contentgen_gateway.injection import ActionsDep, CallerDep, DeletionDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.problems import CONFLICT, MEDIA_TYPE, RESPONSES
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.schemas.changes import Asked, Cancelled, Decided, Deleted, InUse, Resumed
@@ -28,13 +28,13 @@ deletion_router = APIRouter(
 )
 async def cancel(
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     response: Response,
     job_id: Name,
     wait: Annotated[float, Query(ge=0, le=25, description="Seconds to wait for the outcome.")] = 10,
 ) -> Cancelled:
     """End the run; the job and its record stay. After the payment the provider is asked to cancel the request."""
-    outcome = await actions.cancel(caller, job_id, wait)
+    outcome = await services.actions.cancel(caller, job_id, wait)
     if outcome.status == "processing":
         response.status_code = 202
     return outcome
@@ -44,7 +44,7 @@ async def cancel(
 async def retry(
     *,
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     job_id: Name,
     resubmit: Annotated[
         str | None,
@@ -62,21 +62,21 @@ async def retry(
 
     Needs the verb `spend` on the resource.
     """
-    return await actions.run_again(caller, job_id, resubmit, run, paid=paid)
+    return await services.actions.run_again(caller, job_id, resubmit, run, paid=paid)
 
 
 @router.post("/{job_id}/collect", status_code=202)
-async def collect(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Asked:
+async def collect(caller: CallerDep, services: ServicesDep, job_id: Name) -> Asked:
     """Fetch the paid result of a failed run again, without another payment. 409 if the run has not failed, or was not
     paid.
     """
-    return await actions.collect(caller, job_id)
+    return await services.actions.collect(caller, job_id)
 
 
 @router.post("/{job_id}/approve", status_code=202)
 async def approve(
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     job_id: Name,
     run: Annotated[int | None, Query(ge=1, description="Number of the run; 409 if another one waits.")] = None,
     amount: Annotated[
@@ -92,13 +92,13 @@ async def approve(
 
     Needs the verb `approve` on the resource.
     """
-    return await actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
+    return await services.actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
 
 
 @router.post("/{job_id}/reject", status_code=202)
 async def reject(
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     job_id: Name,
     run: Annotated[int | None, Query(ge=1, description="Number of the run; 409 if another one waits.")] = None,
 ) -> Decided:
@@ -106,21 +106,21 @@ async def reject(
 
     Needs the verb `approve` on the resource.
     """
-    return await actions.decide(caller, job_id, Verdict.REJECTED, run)
+    return await services.actions.decide(caller, job_id, Verdict.REJECTED, run)
 
 
 @router.post("/{job_id}/resume")
-async def resume(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Resumed:
+async def resume(caller: CallerDep, services: ServicesDep, job_id: Name) -> Resumed:
     """Resume a suspended job. No change if it is not suspended."""
-    return await actions.resume(caller, job_id)
+    return await services.actions.resume(caller, job_id)
 
 
 @deletion_router.delete("/{job_id}", status_code=202)
 async def delete_job(
     caller: CallerDep,
-    deletion: DeletionDep,
+    services: ServicesDep,
     job_id: Name,
     force: Annotated[bool, Query(description="Delete it even if other jobs use its outputs.")] = False,
 ) -> Deleted:
     """Delete the job: its record, its resource, and all versions of its files. A running run is cancelled."""
-    return await deletion.delete(caller, job_id, force=force)
+    return await services.deletion.delete(caller, job_id, force=force)

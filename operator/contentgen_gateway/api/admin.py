@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from contentgen_contract.records.audits import AuditReport, AuditRequest
-from contentgen_gateway.injection import AuditsDep, CallerDep, LegacyImportsDep, NowDep
+from contentgen_gateway.injection import CallerDep, NowDep, ServicesDep
 from contentgen_gateway.migration.legacy_import import ImportEntry, Outcome
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.bodies import Body, Name
@@ -60,32 +60,32 @@ class AuditState(Body):
 
 
 @router.get("/audit")
-async def last_audit(caller: CallerDep, audits: AuditsDep) -> AuditState:
+async def last_audit(caller: CallerDep, services: ServicesDep) -> AuditState:
     """Newest report of all tenants' requests and bills.
 
     Needs the verb `audit` on the installation's OperatorClass.
     """
-    report, request = await audits.last(caller)
+    report, request = await services.audits.last(caller)
     return AuditState(report=report, request=request)
 
 
 @router.post("/audit", status_code=202)
-async def request_audit(caller: CallerDep, audits: AuditsDep, now: NowDep) -> AuditRequest:
+async def request_audit(caller: CallerDep, services: ServicesDep, now: NowDep) -> AuditRequest:
     """Request an audit; the operator begins within seconds. The report that answers it has its token as `request`.
 
     Needs the verb `audit` on the installation's OperatorClass. Nothing is paid.
     """
-    return await audits.request(caller, now)
+    return await services.audits.request(caller, now)
 
 
 @router.post("/import")
-async def import_jobs(caller: CallerDep, imports: LegacyImportsDep, body: Takeover) -> TakenOver:
+async def import_jobs(caller: CallerDep, services: ServicesDep, body: Takeover) -> TakenOver:
     """Import documents into a namespace. Idempotent.
 
     Needs the verb `import` on all kinds there, and the verb `use` on `userids` for each userId that is not the
     namespace.
     """
-    entries = await imports.run(caller, body.namespace, body.bucket, body.jobs)
+    entries = await services.legacy_imports.run(caller, body.namespace, body.bucket, body.jobs)
     outcomes = Counter(each.outcome for each in entries)
     return TakenOver(
         total=len(entries),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from contentgen_gateway.injection import CallerDep, CreationDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.problems import CONFLICT, RESPONSES
 from contentgen_gateway.schemas.changes import Made
 from contentgen_gateway.schemas.refusals import PRINTABLE
@@ -25,26 +25,26 @@ Key = Annotated[
 
 @router.post("/lora/train", status_code=202)
 async def train(
-    caller: CallerDep, creation: CreationDep, order: TrainOrder, response: Response, key: Key = None
+    caller: CallerDep, services: ServicesDep, order: TrainOrder, response: Response, key: Key = None
 ) -> Made:
     """Train a LoRA with a video."""
-    return _located(response, await creation.create(caller, order, key))
+    return _located(response, await services.creation.create(caller, order, key))
 
 
 @router.post("/images/generate", status_code=202)
 async def generate(
-    caller: CallerDep, creation: CreationDep, order: GenerateOrder, response: Response, key: Key = None
+    caller: CallerDep, services: ServicesDep, order: GenerateOrder, response: Response, key: Key = None
 ) -> Made:
     """Generate pictures from a prompt."""
-    return _located(response, await creation.create(caller, order, key))
+    return _located(response, await services.creation.create(caller, order, key))
 
 
 @router.post("/transcribe", status_code=202)
 async def transcribe(
-    caller: CallerDep, creation: CreationDep, order: TranscribeOrder, response: Response, key: Key = None
+    caller: CallerDep, services: ServicesDep, order: TranscribeOrder, response: Response, key: Key = None
 ) -> Made:
     """Transcribe a recording."""
-    return _located(response, await creation.create(caller, order, key))
+    return _located(response, await services.creation.create(caller, order, key))
 
 
 def _located(response: Response, made: Made) -> Made:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, OrphansDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.orphans import OrphanList, OrphanListing
 
@@ -12,6 +12,8 @@ router = APIRouter(prefix="/api", tags=["orphans"], responses=RESPONSES)
 
 
 @router.get("/orphans")
-async def list_orphans(caller: CallerDep, orphans: OrphansDep, query: Annotated[OrphanListing, Query()]) -> OrphanList:
+async def list_orphans(
+    caller: CallerDep, services: ServicesDep, query: Annotated[OrphanListing, Query()]
+) -> OrphanList:
     """Page of purchases that are or may be paid and whose resource is gone, as far as the caller may list them."""
-    return await orphans.list_orphans(caller, query)
+    return await services.orphans.list_orphans(caller, query)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from contentgen_gateway.injection import CallerDep, EditingDep, SharingDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.problems import CONFLICT, RESPONSES
 from contentgen_gateway.schemas.bodies import Job, Name
 from contentgen_gateway.schemas.changes import Edit
@@ -17,26 +17,26 @@ edit_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPONS
 
 
 @edit_router.patch("/{job_id}")
-async def edit(caller: CallerDep, editing: EditingDep, job_id: Name, body: Edit) -> Job:
+async def edit(caller: CallerDep, services: ServicesDep, job_id: Name, body: Edit) -> Job:
     """Change tags, description or public visibility of an asset."""
-    return await editing.edit(caller, job_id, body)
+    return await services.editing.edit(caller, job_id, body)
 
 
 @router.get("/{job_id}/share")
-async def list_shares(caller: CallerDep, sharing: SharingDep, job_id: Name) -> ShareList:
+async def list_shares(caller: CallerDep, services: ServicesDep, job_id: Name) -> ShareList:
     """Shares of a job, for callers who may change it."""
-    return await sharing.list_shares(caller, job_id)
+    return await services.sharing.list_shares(caller, job_id)
 
 
 @router.post("/{job_id}/share")
-async def share(caller: CallerDep, sharing: SharingDep, job_id: Name, body: Wish) -> ShareList:
+async def share(caller: CallerDep, services: ServicesDep, job_id: Name, body: Wish) -> ShareList:
     """Share a job with more users and namespaces."""
-    return await sharing.share(caller, job_id, body)
+    return await services.sharing.share(caller, job_id, body)
 
 
 @router.delete("/{job_id}/share")
 async def unshare(
-    caller: CallerDep, sharing: SharingDep, job_id: Name, grantees: Annotated[Grantees, Query()]
+    caller: CallerDep, services: ServicesDep, job_id: Name, grantees: Annotated[Grantees, Query()]
 ) -> ShareList:
     """Remove these shares of a job; all of them if none is named."""
-    return await sharing.unshare(caller, job_id, grantees)
+    return await services.sharing.unshare(caller, job_id, grantees)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from contentgen_gateway.injection import CallerDep, StreamsDep, caller_of
+from contentgen_gateway.injection import CallerDep, ServicesDep, caller_of
 from contentgen_gateway.problems import CONFLICT, RESPONSES
 from contentgen_gateway.schemas.bodies import Name
 from contentgen_gateway.services.streams import StreamEvent
@@ -35,17 +35,17 @@ _DESCRIBED: dict[int | str, dict[str, Any]] = {
 async def stream_job(
     request: Request,
     caller: CallerDep,
-    streams: StreamsDep,
+    services: ServicesDep,
     job_id: Name,
     last_event_id: Annotated[
         str | None, Header(max_length=128, description="Id of the last event that the client received.")
     ] = None,
 ) -> Response:
     """Stream the progress of a job until it ends."""
-    events = await streams.follow(caller, job_id, partial(caller_of, request), last_event_id)
+    events = await services.streams.follow(caller, job_id, partial(caller_of, request), last_event_id)
     if events is None:
         return Response(status_code=204)  # a browser's EventSource stops reconnecting
-    return _CountedStream(_sent(events), streams.counted(caller))
+    return _CountedStream(_sent(events), services.streams.counted(caller))
 
 
 class _CountedStream(EventSourceResponse):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from contentgen_gateway.injection import CallerDep, UsageDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.problems import RESPONSES
 from contentgen_gateway.schemas.reports.usage import Stats, UsageOf, UsageReport, Whose
 
@@ -13,19 +13,19 @@ stats_router = APIRouter(prefix="/api/assets", tags=["assets"], responses=RESPON
 
 
 @router.get("/usage")
-async def get_usage(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> UsageReport:
+async def get_usage(caller: CallerDep, services: ServicesDep, query: Annotated[UsageOf, Query()]) -> UsageReport:
     """Spending and storage of the jobs that the caller may list."""
-    return await usage.report(caller, query)
+    return await services.usage.report(caller, query)
 
 
 @router.get("/usage.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
-async def get_usage_table(caller: CallerDep, usage: UsageDep, query: Annotated[UsageOf, Query()]) -> Response:
+async def get_usage_table(caller: CallerDep, services: ServicesDep, query: Annotated[UsageOf, Query()]) -> Response:
     """Spending as CSV: a row for each day, namespace, user, kind and model; `by` has no effect."""
     headers = {"Content-Disposition": 'attachment; filename="usage.csv"', "Cache-Control": "no-store"}
-    return Response(await usage.table(caller, query), media_type="text/csv", headers=headers)
+    return Response(await services.usage.table(caller, query), media_type="text/csv", headers=headers)
 
 
 @stats_router.get("/stats")
-async def stats(caller: CallerDep, usage: UsageDep, query: Annotated[Whose, Query()]) -> Stats:
+async def stats(caller: CallerDep, services: ServicesDep, query: Annotated[Whose, Query()]) -> Stats:
     """Number of jobs by type, size of their files, and monthly cost of the storage."""
-    return await usage.totals(caller, query)
+    return await services.usage.totals(caller, query)

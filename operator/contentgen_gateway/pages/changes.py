@@ -9,19 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from contentgen_contract.advice.permitted_actions import Does
 from contentgen_contract.names import Verdict
-from contentgen_gateway.injection import (
-    ActionsDep,
-    CallerDep,
-    CollectionsDep,
-    DatasetsDep,
-    DeletionDep,
-    EditingDep,
-    JobsDep,
-    NotificationsDep,
-    SharingDep,
-    UsageDep,
-    ViewedStatesDep,
-)
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import redirect, validated
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -40,9 +28,9 @@ router = APIRouter(route_class=PageRoute)
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancel(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
+async def cancel(caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Cancel the run; the job stays."""
-    await actions.cancel(caller, job_id, _WAIT_SECONDS)
+    await services.actions.cancel(caller, job_id, _WAIT_SECONDS)
     return redirect(f"/jobs/{job_id}?said=cancelling")
 
 
@@ -51,14 +39,13 @@ async def show_quote(
     *,
     request: Request,
     caller: CallerDep,
-    actions: ActionsDep,
-    jobs: JobsDep,
+    services: ServicesDep,
     job_id: Name,
     paid: Annotated[bool, Query()] = False,
 ) -> Response:
     """Page with the price of another run, to confirm; with `paid`, of the paid run after an estimate."""
-    record = await jobs.record(caller, job_id)
-    quote = await actions.quote(caller, job_id, paid=paid)
+    record = await services.jobs.record(caller, job_id)
+    quote = await services.actions.quote(caller, job_id, paid=paid)
     return render(request, "again.html", caller, job=card(record), quote=quote, paid=paid)
 
 
@@ -66,7 +53,7 @@ async def show_quote(
 async def retry(
     *,
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     job_id: Name,
     run: Annotated[int | None, Form()] = None,
     resubmit: Annotated[str | None, Form(max_length=64)] = None,
@@ -74,37 +61,35 @@ async def retry(
 ) -> Response:
     """Start the confirmed run; without a run number, redirect to the confirmation."""
     if run is None:
-        await actions.quote(caller, job_id)
+        await services.actions.quote(caller, job_id)
         return redirect(f"/jobs/{job_id}/retry")
-    await actions.run_again(caller, job_id, resubmit, run, paid=paid)
+    await services.actions.run_again(caller, job_id, resubmit, run, paid=paid)
     return redirect(f"/jobs/{job_id}?said=again")
 
 
 @router.post("/jobs/{job_id}/fetch")
-async def collect_again(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
+async def collect_again(caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Collect the paid result of a failed run again, without a payment."""
-    await actions.collect(caller, job_id)
+    await services.actions.collect(caller, job_id)
     return redirect(f"/jobs/{job_id}?said=fetching")
 
 
 @router.get("/jobs/{job_id}/approve")
-async def show_waiting_run(  # noqa: PLR0917 - dependencies
-    request: Request, caller: CallerDep, actions: ActionsDep, jobs: JobsDep, datasets: DatasetsDep, job_id: Name
-) -> Response:
+async def show_waiting_run(request: Request, caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Page with the price and the training set of the run that waits, to approve or reject it."""
-    record = await jobs.record(caller, job_id)
-    waiting = await actions.waiting(caller, job_id)
+    record = await services.jobs.record(caller, job_id)
+    waiting = await services.actions.waiting(caller, job_id)
     dataset = None
     if waiting.facts.get("type") == "dataset":
         with suppress(Problem):  # an invalid or missing dataset.json is not shown
-            dataset = await datasets.page(caller, job_id, Window(version=waiting.version, limit=1))
+            dataset = await services.datasets.page(caller, job_id, Window(version=waiting.version, limit=1))
     return render(request, "approve.html", caller, job=card(record), waiting=waiting, dataset=dataset)
 
 
 @router.post("/jobs/{job_id}/approve")
 async def approve(
     caller: CallerDep,
-    actions: ActionsDep,
+    services: ServicesDep,
     job_id: Name,
     run: Annotated[int | None, Form(ge=1)] = None,
     amount: Annotated[str | None, Form(max_length=32)] = None,
@@ -112,39 +97,37 @@ async def approve(
     """Approve the run and the price that were shown; without them, redirect to the page that shows them."""
     if run is None or amount is None:
         return redirect(f"/jobs/{job_id}/approve")
-    await actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
+    await services.actions.decide(caller, job_id, Verdict.APPROVED, run, amount)
     return redirect(f"/jobs/{job_id}?said=approved")
 
 
 @router.post("/jobs/{job_id}/reject")
 async def reject(
-    caller: CallerDep, actions: ActionsDep, job_id: Name, run: Annotated[int | None, Form(ge=1)] = None
+    caller: CallerDep, services: ServicesDep, job_id: Name, run: Annotated[int | None, Form(ge=1)] = None
 ) -> Response:
     """Reject the run that was shown."""
-    await actions.decide(caller, job_id, Verdict.REJECTED, run)
+    await services.actions.decide(caller, job_id, Verdict.REJECTED, run)
     return redirect(f"/jobs/{job_id}?said=rejected")
 
 
 @router.post("/jobs/{job_id}/resume")
-async def resume(caller: CallerDep, actions: ActionsDep, job_id: Name) -> Response:
+async def resume(caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Resume a suspended job."""
-    await actions.resume(caller, job_id)
+    await services.actions.resume(caller, job_id)
     return redirect(f"/jobs/{job_id}?said=resumed")
 
 
 @router.post("/jobs/{job_id}/notifications/{notification_id}/resend")
-async def resend(
-    caller: CallerDep, notifications: NotificationsDep, job_id: Name, notification_id: NotificationId
-) -> Response:
+async def resend(caller: CallerDep, services: ServicesDep, job_id: Name, notification_id: NotificationId) -> Response:
     """Deliver a notification again."""
-    await notifications.resend(caller, job_id, notification_id)
+    await services.notifications.resend(caller, job_id, notification_id)
     return redirect(f"/jobs/{job_id}?said=resent")
 
 
 @router.post("/jobs/{job_id}/edit")
 async def edit(  # noqa: PLR0917 - a form has as many fields
     caller: CallerDep,
-    editing: EditingDep,
+    services: ServicesDep,
     job_id: Name,
     tags: Annotated[str, Form()] = "",
     description: Annotated[str, Form()] = "",
@@ -153,33 +136,33 @@ async def edit(  # noqa: PLR0917 - a form has as many fields
     """Change comma-separated tags, description and public visibility."""
     named = [each.strip() for each in tags.split(",") if each.strip()]
     body = validated(Edit, {"tags": named, "description": description.strip(), "isPublic": public})
-    await editing.edit(caller, job_id, body)
+    await services.editing.edit(caller, job_id, body)
     return redirect(f"/jobs/{job_id}?said=saved")
 
 
 @router.post("/jobs/{job_id}/share")
 async def share(
     caller: CallerDep,
-    sharing: SharingDep,
+    services: ServicesDep,
     job_id: Name,
     users: Annotated[str, Form()] = "",
     namespaces: Annotated[str, Form()] = "",
 ) -> Response:
     """Share with comma-separated users and namespaces."""
-    await sharing.share(caller, job_id, validated(Wish, _grantees(users, namespaces)))
+    await services.sharing.share(caller, job_id, validated(Wish, _grantees(users, namespaces)))
     return redirect(f"/jobs/{job_id}?said=shared")
 
 
 @router.post("/jobs/{job_id}/unshare")
 async def unshare(
     caller: CallerDep,
-    sharing: SharingDep,
+    services: ServicesDep,
     job_id: Name,
     users: Annotated[str, Form()] = "",
     namespaces: Annotated[str, Form()] = "",
 ) -> Response:
     """Remove these shares; all of them if none is named."""
-    await sharing.unshare(caller, job_id, validated(Grantees, _grantees(users, namespaces)))
+    await services.sharing.unshare(caller, job_id, validated(Grantees, _grantees(users, namespaces)))
     return redirect(f"/jobs/{job_id}?said=unshared")
 
 
@@ -191,31 +174,29 @@ def _grantees(users: str, namespaces: str) -> dict[str, object]:
 
 @router.post("/jobs/{job_id}/collect")
 async def add_to_collection(
-    caller: CallerDep, jobs: JobsDep, collections: CollectionsDep, job_id: Name, collection: Annotated[str, Form()] = ""
+    caller: CallerDep, services: ServicesDep, job_id: Name, collection: Annotated[str, Form()] = ""
 ) -> Response:
     """Add the job to a collection."""
-    await jobs.record(caller, job_id)
-    await collections.put(caller, collection, MoreAssets(assets=[AssetRef(job_id=job_id)]))
+    await services.jobs.record(caller, job_id)
+    await services.collections.put(caller, collection, MoreAssets(assets=[AssetRef(job_id=job_id)]))
     return redirect(f"/jobs/{job_id}?said=added")
 
 
 @router.get("/jobs/{job_id}/delete")
-async def confirm_deletion(
-    *, request: Request, caller: CallerDep, jobs: JobsDep, usage: UsageDep, states: ViewedStatesDep, job_id: Name
-) -> Response:
+async def confirm_deletion(*, request: Request, caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Page to confirm a deletion, with the jobs that use the outputs; for callers who may delete the job."""
-    record = await jobs.record(caller, job_id)
-    if Does.DELETE not in {each.does for each in (await states.of_job(caller, record, None)).actions}:
+    record = await services.jobs.record(caller, job_id)
+    if Does.DELETE not in {each.does for each in (await services.viewed_states.of_job(caller, record, None)).actions}:
         raise Problem(403, f"you may see the job {job_id!r}, but not delete it")
-    stats = await usage.asset(caller, record)
-    users = await jobs.stored(stats.used_in_jobs[:20])
+    stats = await services.usage.asset(caller, record)
+    users = await services.jobs.stored(stats.used_in_jobs[:20])
     return render(request, "delete.html", caller, job=card(record), record=record, using=[card(each) for each in users])
 
 
 @router.post("/jobs/{job_id}/delete")
 async def delete(
-    caller: CallerDep, deletion: DeletionDep, job_id: Name, force: Annotated[bool, Form()] = False
+    caller: CallerDep, services: ServicesDep, job_id: Name, force: Annotated[bool, Form()] = False
 ) -> Response:
     """Delete the record, the resource and all files."""
-    await deletion.delete(caller, job_id, force=force)
+    await services.deletion.delete(caller, job_id, force=force)
     return redirect("/jobs?said=deleted")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from contentgen_gateway.injection import CallerDep, GivenUpDep, JobsDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -20,13 +20,12 @@ router = APIRouter(route_class=PageRoute)
 async def list_given_up(
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    given_up: GivenUpDep,
+    services: ServicesDep,
     query: Annotated[GivenUpListing, Depends(query_model(GivenUpListing, limit=_SHOWN))],
 ) -> Response:
     """Page of given-up work."""
     chosen = {"namespace": query.namespace or ""}
-    found = await given_up.list_given_up(caller, query)
-    records = await jobs.stored(each.job_id for each in found.given_up)
+    found = await services.given_up.list_given_up(caller, query)
+    records = await services.jobs.stored(each.job_id for each in found.given_up)
     titles = {each.job_id: each.title for each in map(card, records)}
     return render(request, "given_up.html", caller, found=found, titles=titles, labels=LABELS, chosen=chosen)

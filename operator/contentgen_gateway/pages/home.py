@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, NowDep, UsageDep
+from contentgen_gateway.injection import CallerDep, NowDep, ServicesDep
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import Card, card, digest_of, minute
@@ -38,22 +38,19 @@ class Queue:
 
 @router.get("/")
 async def show_dashboard(
-    *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    usage: UsageDep,
-    files: FilesDep,
+    services: ServicesDep,
     now: NowDep,
     seen: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """Page of the dashboard; 204 if it is as the browser has `seen` it."""
-    scope = await jobs.scope(caller, None, None)
+    scope = await services.jobs.scope(caller, None, None)
     lately = now - _LATELY
     queue, failed, made = await asyncio.gather(
-        _queue(jobs, caller, scope),
-        jobs.page(scope, JobFilter(state=StateFilter.FAILED, since=lately, limit=_FAILED)),
-        jobs.page(scope, JobFilter(state=StateFilter.COMPLETED, limit=_MADE)),
+        _queue(services.jobs, caller, scope),
+        services.jobs.page(scope, JobFilter(state=StateFilter.FAILED, since=lately, limit=_FAILED)),
+        services.jobs.page(scope, JobFilter(state=StateFilter.COMPLETED, limit=_MADE)),
     )
     shown = [card(each) for each in failed.records], [card(each) for each in made.records]
     if seen == (digest := digest_of(queue, *shown, failed.total, made.total, minute(now))):
@@ -68,8 +65,8 @@ async def show_dashboard(
         failed_in_all=failed.total,
         made=shown[1],
         made_in_all=made.total,
-        chart=await spending(caller, usage, now, _CHART_DAYS),
-        picture=files.signed_address,
+        chart=await spending(caller, services.usage, now, _CHART_DAYS),
+        picture=services.files.signed_address,
     )
 
 

@@ -14,17 +14,7 @@ from contentgen_contract.advice.reasons import CONDITIONS
 from contentgen_contract.advice.remedies import Facts, advice_lines
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import (
-    CallerDep,
-    CollectionsDep,
-    FilesDep,
-    JobsDep,
-    NotificationsDep,
-    NowDep,
-    ResourcesDep,
-    SharingDep,
-    ViewedStatesDep,
-)
+from contentgen_gateway.injection import CallerDep, NowDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -81,12 +71,12 @@ _TIMES = {Sorted.UPDATED: "updated", Sorted.STARTED: "started", Sorted.COMPLETED
 async def list_jobs(
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
+    services: ServicesDep,
     query: Annotated[Listing, Depends(query_model(Listing, limit=_SHOWN))],
 ) -> Response:
     """Page of the list of jobs."""
-    scope = await jobs.scope(caller, query.namespace, query.user_id)
-    page = await jobs.page(scope, await jobs.for_viewer(caller, scope, query.job_filter()))
+    scope = await services.jobs.scope(caller, query.namespace, query.user_id)
+    page = await services.jobs.page(scope, await services.jobs.for_viewer(caller, scope, query.job_filter()))
     return render(
         request,
         "jobs.html",
@@ -109,27 +99,21 @@ async def show_job(
     *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    resources: ResourcesDep,
-    states: ViewedStatesDep,
-    files: FilesDep,
-    sharing: SharingDep,
-    collections: CollectionsDep,
-    notifications: NotificationsDep,
+    services: ServicesDep,
     now: NowDep,
     job_id: Name,
     seen: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """Page of one job; 204 if it is as the browser has `seen` it."""
-    record = await jobs.record(caller, job_id)
+    record = await services.jobs.record(caller, job_id)
     if seen:
-        resource = await resources.current(record)
-        if seen == _digest(record, resource, await states.of_job(caller, record, resource), now):
+        resource = await services.resources.current(record)
+        if seen == _digest(record, resource, await services.viewed_states.of_job(caller, record, resource), now):
             return Response(status_code=HTTPStatus.NO_CONTENT)
     job = card(record)
-    details = await resources.details(record)
+    details = await services.resources.details(record)
     resource = details.resource
-    state = await states.of_job(caller, record, resource)
+    state = await services.viewed_states.of_job(caller, record, resource)
     status = (resource or {}).get("status") or {}
     facts = JobFacts.of_resource(resource) if resource is not None else JobFacts.of_record(record)
     return render(
@@ -147,12 +131,12 @@ async def show_job(
         ignored=details.notes,
         conditions=_conditions(status, state),
         parsed_time=parsed_time,
-        sheet=await _contact_sheet(files, record),
+        sheet=await _contact_sheet(services.files, record),
         events=details.events,
-        shares=await _shares(caller, sharing, job_id),
-        notifications=await _notifications(caller, notifications, job_id),
-        collections=(await collections.list_collections(caller, CollectionListing(limit=50))).collections,
-        picture=files.signed_address,
+        shares=await _shares(caller, services.sharing, job_id),
+        notifications=await _notifications(caller, services.notifications, job_id),
+        collections=(await services.collections.list_collections(caller, CollectionListing(limit=50))).collections,
+        picture=services.files.signed_address,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import AssetsDep, CallerDep, DatasetsDep, FilesDep, JobsDep, UsageDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -28,29 +28,25 @@ router = APIRouter(route_class=PageRoute)
 async def list_loras(
     request: Request,
     caller: CallerDep,
-    assets: AssetsDep,
+    services: ServicesDep,
     query: Annotated[LoraListing, Depends(query_model(LoraListing, limit=_SHOWN))],
 ) -> Response:
     """Page of trained LoRAs."""
-    return render(request, "loras.html", caller, found=await assets.loras(caller, query))
+    return render(request, "loras.html", caller, found=await services.assets.loras(caller, query))
 
 
 @router.get("/loras/{job_id}")
 async def show_lora(
-    *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    usage: UsageDep,
-    datasets: DatasetsDep,
-    files: FilesDep,
+    services: ServicesDep,
     job_id: Name,
     window: Annotated[Window, Depends(query_model(Window, limit=_FRAMES))],
 ) -> Response:
     """Page of one LoRA."""
-    record = await jobs.training(caller, job_id)
-    stats = await usage.asset(caller, record)
-    made = await jobs.stored(stats.used_in_jobs[:_MADE])
+    record = await services.jobs.training(caller, job_id)
+    stats = await services.usage.asset(caller, record)
+    made = await services.jobs.stored(stats.used_in_jobs[:_MADE])
     return render(
         request,
         "lora.html",
@@ -58,10 +54,10 @@ async def show_lora(
         job=card(record),
         record=record,
         versions=versions_of(record),
-        dataset=await _dataset(caller, datasets, job_id, window),
+        dataset=await _dataset(caller, services.datasets, job_id, window),
         stats=stats,
         made=[card(each) for each in made],
-        picture=files.signed_address,
+        picture=services.files.signed_address,
     )
 
 

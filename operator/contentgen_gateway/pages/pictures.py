@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
 from contentgen_contract.resources.models import SHORT_NAMES
-from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model, redirect
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -31,11 +31,11 @@ router = APIRouter(route_class=PageRoute)
 async def list_pictures(
     request: Request,
     caller: CallerDep,
-    assets: AssetsDep,
+    services: ServicesDep,
     query: Annotated[PictureListing, Depends(query_model(PictureListing, limit=_JOBS))],
 ) -> Response:
     """Page of pictures, newest first."""
-    found = await assets.pictures(caller, query)
+    found = await services.assets.pictures(caller, query)
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     numbers: dict[str, int] = {}
     tiles = []
@@ -47,18 +47,15 @@ async def list_pictures(
 
 @router.get("/pictures/{job_id}")
 async def show_picture(
-    *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    assets: AssetsDep,
-    files: FilesDep,
+    services: ServicesDep,
     job_id: Name,
     n: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> Response:
     """Page of one picture; `n` counts the pictures of all versions, newest version first."""
-    record = await jobs.record(caller, job_id)
-    made = pictures(record, files.signed_address)
+    record = await services.jobs.record(caller, job_id)
+    made = pictures(record, services.files.signed_address)
     if record.get("type") != Kind.IMAGE_GENERATION.record_type or (made and n > len(made)):
         raise NotFound("job" if n == 1 else "picture", job_id)
     version = (version_of(record, made[n - 1].version) if made else None) or {}
@@ -70,9 +67,9 @@ async def show_picture(
         record=record,
         made=made,
         n=n,
-        address=files.signed_address(made[n - 1].image_url) if made else "",
+        address=services.files.signed_address(made[n - 1].image_url) if made else "",
         version=version,
-        loras=_applied(record, version, [card(each) for each in await assets.loras_of(caller, record)]),
+        loras=_applied(record, version, [card(each) for each in await services.assets.loras_of(caller, record)]),
     )
 
 
@@ -90,7 +87,7 @@ def _applied(record: Record, version: Version, loras: list[Card]) -> list[tuple[
 
 @router.get("/files/{job_id}")
 async def download(
-    caller: CallerDep, files: FilesDep, job_id: Name, query: Annotated[DownloadQuery, Query()]
+    caller: CallerDep, services: ServicesDep, job_id: Name, query: Annotated[DownloadQuery, Query()]
 ) -> Response:
     """Redirect to a signed URL of one file; counts as a download."""
-    return redirect((await files.download(caller, job_id, query)).url)
+    return redirect((await services.files.download(caller, job_id, query)).url)

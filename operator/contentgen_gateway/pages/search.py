@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.injection import CallerDep, FilesDep, JobsDep, TranscriptSearchDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -22,24 +22,21 @@ router = APIRouter(route_class=PageRoute)
 
 @router.get("/search")
 async def show_results(
-    *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    transcripts: TranscriptSearchDep,
-    files: FilesDep,
+    services: ServicesDep,
     query: Annotated[SearchListing, Depends(query_model(SearchListing, limit=_SHOWN))],
 ) -> Response:
     """Page of search results."""
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     wanted, sought = query.job_filter(), bool(query.q or query.tags)
-    scope = await jobs.scope(caller, query.namespace, query.user_id)
-    page = await jobs.page(scope, wanted) if sought else JobPage([], 0, None)
+    scope = await services.jobs.scope(caller, query.namespace, query.user_id)
+    page = await services.jobs.page(scope, wanted) if sought else JobPage([], 0, None)
     spoken = None
     if query.q and not query.cursor and query.type in (None, Kind.TRANSCRIPTION.record_type):
         where = {"namespace": query.namespace, "userId": query.user_id}
         transcript_query = TranscriptSearch.model_validate({"q": query.q, "hits": 3, "limit": 10} | where)
-        spoken = await transcripts.search(caller, transcript_query)
+        spoken = await services.transcript_search.search(caller, transcript_query)
     return render(
         request,
         "search.html",
@@ -53,7 +50,7 @@ async def show_results(
         highlighted_parts=highlighted_parts,
         chosen=chosen,
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
-        picture=files.signed_address,
+        picture=services.files.signed_address,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from contentgen_contract.names import Kind
-from contentgen_gateway.injection import AssetsDep, CallerDep, FilesDep, JobsDep
+from contentgen_gateway.injection import CallerDep, ServicesDep
 from contentgen_gateway.pages.rendering.forms import query_model
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
@@ -31,28 +31,27 @@ router = APIRouter(route_class=PageRoute)
 async def list_transcripts(
     request: Request,
     caller: CallerDep,
-    assets: AssetsDep,
+    services: ServicesDep,
     query: Annotated[TranscriptListing, Depends(query_model(TranscriptListing, limit=_SHOWN))],
 ) -> Response:
     """Page of transcribed recordings."""
-    return render(request, "transcripts.html", caller, found=await assets.transcripts(caller, query))
+    return render(request, "transcripts.html", caller, found=await services.assets.transcripts(caller, query))
 
 
 @router.get("/transcripts/{job_id}")
 async def show_transcript(
-    *,
     request: Request,
     caller: CallerDep,
-    jobs: JobsDep,
-    files: FilesDep,
+    services: ServicesDep,
     job_id: Name,
     q: Annotated[str, Query(max_length=256)] = "",
 ) -> Response:
     """Page of the newest version of a transcript."""
-    record = await jobs.record(caller, job_id)
+    record = await services.jobs.record(caller, job_id)
     if record.get("type") != Kind.TRANSCRIPTION.record_type:
         raise NotFound("job", job_id)
     version = next(iter(versions_of(record)), {})
+    files = services.files
     sound = await files.view_url(record, "audio.flac")
     async with files.parsing:
         document, cut = await files.content(record, "transcript.json", _LARGEST_JSON)

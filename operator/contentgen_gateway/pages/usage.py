@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from contentgen_gateway.auth.authentication import Caller
-from contentgen_gateway.injection import CallerDep, NowDep, UsageDep
+from contentgen_gateway.injection import CallerDep, NowDep, ServicesDep
 from contentgen_gateway.pages.rendering.page_route import PageRoute
 from contentgen_gateway.pages.rendering.render import render
 from contentgen_gateway.pages.rendering.views import LABELS
@@ -37,9 +37,14 @@ class Bar:
 
 @router.get("/usage")
 async def show_usage(
-    request: Request, caller: CallerDep, usage: UsageDep, now: NowDep, days: Annotated[int, Query(ge=1, le=366)] = 30
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    now: NowDep,
+    days: Annotated[int, Query(ge=1, le=366)] = 30,
 ) -> Response:
     """Page with tables and chart."""
+    usage = services.usage
     reports = await asyncio.gather(*(_report(caller, usage, by, now, days) for by in (By.KIND, By.MODEL, By.USER)))
     chart = await spending(caller, usage, now, days)
     return render(

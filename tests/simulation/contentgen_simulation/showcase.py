@@ -59,7 +59,7 @@ class Showcase(GatewayWorld):
         bucket.behind(files)
         self.dependencies = replace(self.dependencies, files=files)
         self.app.state.dependencies = self.dependencies
-        self.app.state.services = Services.build(self.dependencies)
+        self.app.state.services = Services(self.dependencies)
         made = everything(f"{address}/bucket", shrink, states=states)
         for document in made.records:
             self.database["jobs"].insert_one(document)

@@ -304,7 +304,7 @@ async def test_a_caller_has_so_many_streams_open_and_no_more(world: Served) -> N
     world.dependencies = dataclasses.replace(
         world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.services = Services.build(world.dependencies)
+    world.app.state.services = Services(world.dependencies)
     world.api.rights.add(("bob", "*", "*", "red"))
     world.now(1, progress=10)
     async with world.events() as first, world.events():
@@ -329,7 +329,7 @@ async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Se
     world.dependencies = dataclasses.replace(
         world.dependencies, settings=world.settings.model_copy(update={"gateway_streams_per_caller": 2})
     )
-    world.app.state.services = Services.build(world.dependencies)
+    world.app.state.services = Services(world.dependencies)
     robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
     world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
     world.now(1, progress=10)
