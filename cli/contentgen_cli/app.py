@@ -1,9 +1,12 @@
 """Commands of the plugin. Each imports its dependencies when it runs, to keep `--help` and completion fast."""
 
+import inspect
 import secrets
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,7 +73,28 @@ GatewayToken = Annotated[
     ),
 ]
 GATEWAY = "contentgen/contentgen-gateway"
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
+
+Connect = Callable[[], "ClusterClient"]
+_CONNECTION = {"namespace": Namespace, "context": Context, "kubeconfig": Kubeconfig, "user": AsUser}
+
+
+def _connecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Command with the options of a connection after its own; its first argument, a `Connect`, connects with them."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        values = [given.pop(name) for name in _CONNECTION]
+        command(lambda: _cluster(*values), **given)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    flags = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=each) for name, each in _CONNECTION.items()
+    ]
+    run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]  # typer reads these
+    run.__annotations__ = {each.name: each.annotation for each in (*own, *flags)}
+    return run
 
 
 class FilesOutput(StrEnum):
@@ -88,14 +112,12 @@ class TableOutput(StrEnum):
     JSON = "json"
 
 
+TableFormat = Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")]
+
+
 @app.command()
-def why(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def why(connect: Connect, names: Names) -> None:
     """Explain the state of a resource, and what to do next.
 
     Shows the cause of a wait or a failure, or the files of a completed run.
@@ -104,7 +126,7 @@ def why(
     from contentgen_cli.commands.why import explain
     from contentgen_cli.item import utc_now
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         report = explain(item, _context(cluster, item), utc_now())
         commands = [cluster.command(words, item.namespace) for words in report.commands]
@@ -112,16 +134,14 @@ def why(
 
 
 @app.command()
+@_connecting
 def logs(
+    connect: Connect,
     names: Names,
     *,
     stage: Annotated[Stage | None, typer.Option("--stage", help="This stage only.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the logs until the run is over.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the unformatted lines of a pod: JSON.")] = False,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Print the logs of a resource's workers.
 
@@ -130,7 +150,7 @@ def logs(
     from contentgen_cli.commands import logs as reading
     from contentgen_contract.worker.log import collapse_retries
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         parts = reading.follow_attempts(cluster, item, stage) if follow else iter(
             reading.attempt_logs(item, cluster.pods(item.uid), stage)
@@ -149,17 +169,15 @@ def logs(
 
 
 @get_app.command("files")
+@_connecting
 def get_files(
+    connect: Connect,
     names: SeveralNames,
     *,
     output: Annotated[FilesOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
         FilesOutput.TABLE
     ),
     version: Annotated[int | None, typer.Option("--version", help="This version only.")] = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """List stored files.
 
@@ -170,7 +188,7 @@ def get_files(
 
     targets = target.parse_all(names)
     listed: list[tables.VersionFiles] = []
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         for wanted in targets:
             try:
                 listed.append(tables.files_of(cluster.find(wanted), version))
@@ -203,7 +221,9 @@ def _print_files(listed: Sequence["VersionFiles"], output: FilesOutput, *, sever
 
 
 @app.command()
+@_connecting
 def download(
+    connect: Connect,
     names: Names,
     *,
     to: Annotated[str | None, typer.Option("--to", help="Folder; NAME-vVERSION if omitted. It is created.")] = None,
@@ -214,10 +234,6 @@ def download(
     ] = None,
     gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Download the stored files of a resource.
 
@@ -230,7 +246,7 @@ def download(
     from contentgen_cli.commands import downloading
     from contentgen_cli.gateway import open_gateway
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         chosen = tables.versions(item, version)[-1]
         folder = Path(to or f"{item.name}-v{chosen.version}")
@@ -242,15 +258,13 @@ def download(
 
 
 @app.command()
+@_connecting
 def watch(
+    connect: Connect,
     names: OptionalNames = None,
     *,
     everywhere: Everywhere = False,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Maximum duration in seconds.")] = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Show progress until all runs are over.
 
@@ -258,7 +272,7 @@ def watch(
     """
     from contentgen_cli.commands import watching
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         if names:
             item = _find(cluster, names)
 
@@ -277,17 +291,15 @@ def watch(
 
 
 @app.command()
+@_connecting
 def retry(
+    connect: Connect,
     names: Names,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     paid: Annotated[
         bool, typer.Option("--paid", help="After a dry run: remove spec.dryRun and start the paid run.")
     ] = False,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Run a resource once more with the same inputs.
 
@@ -296,7 +308,7 @@ def retry(
     from contentgen_cli.commands import retrying
     from contentgen_cli.item import utc_now
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         plan = retrying.paid_run(item) if paid else retrying.retry(item, utc_now())
         printing.say(*plan.text.split("\n"))
@@ -308,20 +320,15 @@ def retry(
 
 
 @app.command()
-def collect(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def collect(connect: Connect, names: Names) -> None:
     """Fetch the paid result of a failed run once more.
 
     Nothing is paid: the provider's response was stored when the run failed.
     """
     from contentgen_cli.commands import collecting
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         change = collecting.collect(item)
         if change is not None:
@@ -331,20 +338,15 @@ def collect(
 
 
 @app.command()
-def cancel(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def cancel(connect: Connect, names: Names) -> None:
     """Cancel the current run, and keep the resource.
 
     Free before the request is sent; afterwards the provider is asked to cancel it, and may bill it.
     """
     from contentgen_cli.commands import cancelling
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         plan = cancelling.cancel(item)
         cluster.patch(item, plan.change)
@@ -354,20 +356,13 @@ def cancel(
 
 
 @app.command()
-def approve(
-    names: Names,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def approve(connect: Connect, names: Names, *, yes: Yes = False) -> None:
     """Approve the payment of the run that waits for it.
 
     Shows the expected cost and asks for confirmation.
     """
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         plan = _decision(cluster, item, Verdict.APPROVED)
         printing.say(*plan.lines)
@@ -379,15 +374,10 @@ def approve(
 
 
 @app.command()
-def reject(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def reject(connect: Connect, names: Names) -> None:
     """Reject the run that waits for an approval. It ends, and nothing is paid."""
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         cluster.patch(item, _decision(cluster, item, Verdict.REJECTED).change)
         printing.say(f"{item.reference} is rejected; nothing is paid. See the result: "
@@ -401,16 +391,13 @@ def _decision(cluster: "ClusterClient", item: "Item", verdict: Verdict) -> "Deci
 
 
 @app.command()
+@_connecting
 def adopt(
+    connect: Connect,
     names: Names,
     request_id: Annotated[
         str, typer.Argument(metavar="REQUEST_ID", help="ID of the request, from the provider's dashboard.")
     ],
-    *,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Adopt a request whose reply was lost, by its ID at the provider.
 
@@ -418,7 +405,7 @@ def adopt(
     """
     from contentgen_cli.commands import adopting
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         plan = adopting.adopt(item, request_id)
         cluster.patch(item, plan.change)
@@ -427,19 +414,15 @@ def adopt(
 
 
 @app.command()
+@_connecting
 def cost(
+    connect: Connect,
     *,
     since: Annotated[
         str | None, typer.Option("--since", help="Runs that started within this period: a number and m, h, d or w.")
     ] = None,
     everywhere: Everywhere = False,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
-        TableOutput.TABLE
-    ),
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
+    output: TableFormat = TableOutput.TABLE,
 ) -> None:
     """Sum the costs of the last runs.
 
@@ -451,7 +434,7 @@ def cost(
     from contentgen_cli.item import utc_now
 
     start = utc_now() - tables.parse_period(since) if since else None
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         items = _all(cluster, everywhere)
     begun = ((item, item.status.start_time or item.created_at) for item in items)
     costs = tables.costs(item for item, at in begun if start is None or at >= start)
@@ -469,18 +452,14 @@ def cost(
 
 
 @app.command()
+@_connecting
 def orphans(
+    connect: Connect,
     *,
     everywhere: Everywhere = False,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
-        TableOutput.TABLE
-    ),
+    output: TableFormat = TableOutput.TABLE,
     gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """List purchases whose resource was deleted.
 
@@ -491,7 +470,7 @@ def orphans(
     from contentgen_cli.commands import show
     from contentgen_cli.gateway import open_gateway
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         place = None if everywhere else cluster.namespace
         found = listing.list_orphans(open_gateway(gateway, token, lambda: cluster, place), place)
     if output is TableOutput.JSON:
@@ -504,19 +483,15 @@ def orphans(
 
 
 @app.command()
+@_connecting
 def audit(
+    connect: Connect,
     *,
     last: Annotated[bool, typer.Option("--last", help="Print the last report; request no audit.")] = False,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
-        TableOutput.TABLE
-    ),
+    output: TableFormat = TableOutput.TABLE,
     timeout: Annotated[float, typer.Option("--timeout", help="Maximum duration in seconds.")] = 300,
     gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Compare the providers' requests and bills with the ledger.
 
@@ -530,9 +505,7 @@ def audit(
 
     with ExitStack() as stack:
         # A URL and a token need no kubeconfig.
-        client = open_gateway(
-            gateway, token, lambda: stack.enter_context(_cluster(namespace, context, kubeconfig, user))
-        )
+        client = open_gateway(gateway, token, lambda: stack.enter_context(connect()))
         report = auditing.last_report(client) if last else auditing.new_report(client, timeout)
     if output is TableOutput.JSON:
         printing.say_json(report)
@@ -545,21 +518,17 @@ def audit(
 
 
 @app.command()
+@_connecting
 def notifications(
+    connect: Connect,
     names: Names,
     *,
     again: Annotated[
         str | None, typer.Option("--resend", metavar="ID", help="Deliver this one again, with the same id and text.")
     ] = None,
-    output: Annotated[TableOutput, typer.Option("--output", "-o", help="json has a stable format for scripts.")] = (
-        TableOutput.TABLE
-    ),
+    output: TableFormat = TableOutput.TABLE,
     gateway: GatewayAddress = GATEWAY,
     token: GatewayToken = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """List the notifications of a resource (spec.notify) and their deliveries, or deliver one again.
 
@@ -569,7 +538,7 @@ def notifications(
     from contentgen_cli.commands import notifying, show
     from contentgen_cli.gateway import open_gateway
 
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         item = _find(cluster, names)
         client = open_gateway(gateway, token, lambda: cluster, item.namespace)
         if again is not None:
@@ -586,43 +555,31 @@ def notifications(
 
 
 @app.command()
-def suspend(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def suspend(connect: Connect, names: Names) -> None:
     """Suspend a resource until it is resumed.
 
     Nothing is started and nothing is paid; a request at the provider continues.
     """
-    _set_suspend(names, True, _cluster(namespace, context, kubeconfig, user))
+    _set_suspend(names, True, connect())
 
 
 @app.command()
-def resume(
-    names: Names,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
-) -> None:
+@_connecting
+def resume(connect: Connect, names: Names) -> None:
     """Resume a suspended resource."""
-    _set_suspend(names, False, _cluster(namespace, context, kubeconfig, user))
+    _set_suspend(names, False, connect())
 
 
 @app.command()
+@_connecting
 def move(
+    connect: Connect,
     names: OptionalNames = None,
     *,
     to: Annotated[str, typer.Option("--to", help="Operator class; most installations serve the class default.")],
     every: Annotated[bool, typer.Option("--all", help="All resources of the namespace.")] = False,
     kind: Annotated[str | None, typer.Option("--kind", help="With --all: this kind only.")] = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-    user: AsUser = None,
 ) -> None:
     """Move resources to another operator class.
 
@@ -636,7 +593,7 @@ def move(
     if kind and not every:
         raise CliError("--kind requires --all; for a named resource put the kind before its name, as in lora/avatar")
     kinds = (target.kind_of(kind),) if kind else tuple(Kind)
-    with _cluster(namespace, context, kubeconfig, user) as cluster:
+    with connect() as cluster:
         if names:
             items = [cluster.find(each) for each in target.parse_all(names)]
         else:
