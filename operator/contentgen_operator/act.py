@@ -29,13 +29,13 @@ from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStat
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
-from contentgen_operator.decide.status import with_actions
 from contentgen_operator.finished_jobs import FinishedJobs, Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.plans.status import with_actions
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import (
     Blocked,

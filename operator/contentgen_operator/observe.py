@@ -19,7 +19,7 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
-from contentgen_operator.decide import history_searches, lora_identity
+from contentgen_operator.decide import lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup, same_request
@@ -30,6 +30,7 @@ from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, template_hash
 from contentgen_operator.kube.namespace_policies import NamespacePolicies
+from contentgen_operator.plans import history_searches
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, Provider, Unavailable

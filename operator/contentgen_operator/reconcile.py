@@ -13,12 +13,12 @@ from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.policies import queue
 from contentgen_operator.decide.stages import without_job
-from contentgen_operator.decide.status import store_unavailable_status
 from contentgen_operator.finished_jobs import Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
+from contentgen_operator.plans.status import store_unavailable_status
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.payment_queue import PaymentQueue

@@ -30,13 +30,13 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.request_endings import MISSING, observed_fields, request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.observe import find_lost
+from contentgen_operator.plans import history_searches
 from contentgen_operator.polling import is_stored, poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import Provider, Unavailable

@@ -16,8 +16,8 @@ from contentgen_operator.decide.payment import (
     processing,
     search_lost_request,
 )
-from contentgen_operator.decide.planning import fail, new_plan, unpaid_text
 from contentgen_operator.decide.request_endings import MISSING, is_given_up, missing_text
+from contentgen_operator.plans.planning import fail, new_plan, stop_before_payment, unpaid_text
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.provider_requests import RequestState
@@ -38,11 +38,6 @@ def cancel_run(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
         return _abandoned(case, purchase)
     step = _BY_STATE.get(purchase.state)
     return step(case, purchase) if step is not None else None
-
-
-def stop_before_payment(case: DecisionInput, reason: Reason, message: str) -> Plan:
-    """The plan that ends a run and its Job before the payment."""
-    return fail(case, reason, message).model_copy(update={"stop_job": True})
 
 
 def _nothing_sent(case: DecisionInput, _: Purchase | None = None) -> Plan:

@@ -28,8 +28,7 @@ from contentgen_contract.resources.status import (
 )
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.decide import collect_retries, purchasable
-from contentgen_operator.decide.cancellation import cancel_run, stop_before_payment
-from contentgen_operator.decide.disagreement import wait_for_stores
+from contentgen_operator.decide.cancellation import cancel_run
 from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
 from contentgen_operator.decide.payment import (
     COLLECT_SECONDS,
@@ -49,17 +48,6 @@ from contentgen_operator.decide.payment import (
     unread_reason,
     was_rewound,
 )
-from contentgen_operator.decide.planning import (
-    SOON,
-    collecting,
-    fail,
-    new_plan,
-    purchase_transition,
-    recheck_seconds,
-    submitting,
-    unpaid_text,
-    withdraw_planned,
-)
 from contentgen_operator.decide.policies import (
     approval,
     awaited_results,
@@ -70,20 +58,30 @@ from contentgen_operator.decide.policies import (
     queue,
     same_request,
 )
-from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.decide.request_endings import has_result, stored_answer
 from contentgen_operator.decide.stages import run_stage, with_left_job, with_log
-from contentgen_operator.decide.status import invalid_spec_status, transition_events, with_settled_cost
+from contentgen_operator.plans.planning import (
+    SOON,
+    before_submission,
+    collecting,
+    fail,
+    new_plan,
+    purchase_transition,
+    stop_before_payment,
+    submitting,
+    unpaid_text,
+    withdraw_planned,
+)
+from contentgen_operator.plans.status import invalid_spec_status, transition_events, with_settled_cost
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.kinds import table as kinds
-from contentgen_operator.state.observed import LoraView, Resource
+from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetRelease
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import replacing_run
 
 _WAIT_SECONDS = 30.0
-_MAX_LORA_WAIT_SECONDS = 900.0  # fallback for a missed event of the LoRA, which wakes the resources that use it
 
 
 def decide(case: DecisionInput) -> Plan:
@@ -228,7 +226,7 @@ def _before_payment(case: DecisionInput) -> Plan:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
     if (refusal := _lora_unusable(case)) is not None:
         return fail(case, Reason.INVALID_SPEC, refusal)
-    return estimate.end(case) or _wait_for_lora(case) or _gate(case)
+    return estimate.end(case) or gate.hold(case) or pay(case)
 
 
 def _not_purchasable(case: DecisionInput) -> Plan | None:
@@ -331,55 +329,6 @@ def _audio_text(facts: AudioFacts) -> str:
     if facts.tracks > 1:
         text += f", from track {facts.track} of {facts.tracks}"
     return "; ".join([text, *facts.notes])
-
-
-def _wait_for_lora(case: DecisionInput) -> Plan | None:
-    if not isinstance(case.spec, ImageGenerationSpec):
-        return None
-    unready = [lora for lora in case.observed.loras if lora.model_key is None]
-    if not unready:
-        return None
-    # Nothing was started or paid, so an edit, such as another LoRA's name, replaces this run at once.
-    run = replacing_run(case.resource, case.run, case.now)
-    if run is not None:
-        run_state = RunState(phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA, message="the changed spec is read")
-        return new_plan(case, run_state, run=run, moves=withdraw_planned(case), again=SOON)
-    worst = min(unready, key=lambda lora: (lora.phase is not None, lora.phase is not Phase.FAILED))
-    return new_plan(case, _unready_lora_state(case, worst), again=recheck_seconds(case, _MAX_LORA_WAIT_SECONDS))
-
-
-def _unready_lora_state(case: DecisionInput, lora: LoraView) -> RunState:
-    """State of an ImageGeneration whose LoRA is not ready: it continues once the LoraTraining has a version."""
-    paid = "nothing more is paid" if case.run.paid_attempt > 1 else "nothing was paid"
-    goes_on = f"{paid} here, and it goes on by itself once that LoraTraining has a version, or with another LoRA in"
-    match lora.phase:
-        case None:
-            reason = Reason.LORA_MISSING
-            message = f"LoraTraining {lora.name} does not exist in this namespace; {goes_on} spec.loras"
-        case Phase.FAILED:
-            reason = Reason.LORA_FAILED
-            message = f"LoraTraining {lora.name} has failed: {lora.message or 'no message'}; {goes_on} spec.loras"
-        case phase:
-            reason = Reason.WAITING_FOR_LORA
-            message = f"waiting for LoraTraining {lora.name}, which is {lora.state or phase.value}{_without_file(lora)}"
-    return RunState(phase=before_submission(case), reason=reason, message=message)
-
-
-def _without_file(lora: LoraView) -> str:
-    """Clause about a LoraTraining that has ended without a usable file; empty for one that has not ended."""
-    if lora.estimated:
-        return ": nothing was trained; remove spec.dryRun there, and the training is paid"
-    if lora.phase is not Phase.COMPLETED:
-        return ""
-    return (
-        ", and whose file is not in this installation's ledger: it was trained with other stores (another operator "
-        "class); train it in this class, or give its address as path in spec.loras"
-    )
-
-
-def _gate(case: DecisionInput) -> Plan:
-    """Last checks before the payment: the stores agree, and no policy holds the run."""
-    return wait_for_stores(case) or gate.hold(case) or pay(case)
 
 
 def _refused(case: DecisionInput, purchase: Purchase) -> Plan:

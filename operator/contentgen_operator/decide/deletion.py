@@ -15,9 +15,9 @@ from contentgen_contract.records import ownership
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone, purchase_id_prefix
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.status import RunStatus, VersionStatus
-from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.payment import adoption, cancel_request, purchase_from_status, status_names_purchase
-from contentgen_operator.decide.planning import withdrawal_transition
+from contentgen_operator.plans import history_searches
+from contentgen_operator.plans.planning import withdrawal_transition
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event, Plan, Reservation

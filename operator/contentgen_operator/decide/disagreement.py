@@ -2,7 +2,7 @@
 
 from contentgen_contract.advice import remedies
 from contentgen_contract.names import Phase, Reason
-from contentgen_operator.decide.planning import new_plan
+from contentgen_operator.plans.planning import new_plan
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.run_document import UnrecordedRun

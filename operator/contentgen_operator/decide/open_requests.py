@@ -5,10 +5,10 @@ earlier attempt that is found before the next one is sent replaces that one.
 """
 
 from contentgen_contract.names import Reason
-from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.payment import cancel_request, noted_answer, run_request_ending
-from contentgen_operator.decide.planning import SOON, new_plan, submitting, withdraw_planned
-from contentgen_operator.decide.status import status_after_end
+from contentgen_operator.plans import history_searches
+from contentgen_operator.plans.planning import SOON, new_plan, submitting, withdraw_planned
+from contentgen_operator.plans.status import status_after_end
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import OpenRequest
 from contentgen_operator.state.plan import Plan, StoredAnswer

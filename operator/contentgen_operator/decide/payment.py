@@ -10,9 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason, Stage
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
-from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.collect_retries import open_advice, retry_advice
-from contentgen_operator.decide.planning import SOON, collecting, fail, new_plan, purchase_transition, submitting
 from contentgen_operator.decide.request_endings import (
     MISSING,
     Ending,
@@ -22,6 +20,8 @@ from contentgen_operator.decide.request_endings import (
     request_ending,
 )
 from contentgen_operator.decide.stages import start_job
+from contentgen_operator.plans import history_searches
+from contentgen_operator.plans.planning import SOON, collecting, fail, new_plan, purchase_transition, submitting
 from contentgen_operator.state import costs
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.kinds import table as kinds

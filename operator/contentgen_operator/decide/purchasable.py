@@ -2,15 +2,14 @@
 
 from difflib import SequenceMatcher
 
-from contentgen_contract.names import Kind, Phase, Reason
+from contentgen_contract.names import Kind, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
 from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, is_trainer
 from contentgen_contract.resources.providers import Providers
 from contentgen_contract.resources.spec import TranscriptionSpec
 from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
-from contentgen_operator.decide.cancellation import stop_before_payment
-from contentgen_operator.decide.planning import new_plan, unpaid_text
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import stop_before_payment, unpaid_text, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 _MAX_ALTERNATIVES = 5
@@ -37,17 +36,7 @@ def waits(case: DecisionInput) -> Plan | None:
         "that one is deleted, which cancels its request if that has not ended, or until one of them has another "
         "loraName"
     )
-    run_state = RunState(phase=before_submission(case), reason=Reason.WAITING_FOR_LORA_NAME, message=message)
-    return new_plan(case, run_state, again=_NAME_WAIT_SECONDS)
-
-
-def before_submission(case: DecisionInput) -> Phase:
-    """Phase before the payment: Pending, or Submitting for a run that was further already."""
-    last = case.resource.status
-    unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
-    waiting = unstarted and case.run.facts is None
-    begun = last.run is not None and last.run.number == case.run.number and not waiting
-    return Phase.SUBMITTING if begun else Phase.PENDING
+    return waiting(case, Reason.WAITING_FOR_LORA_NAME, message, _NAME_WAIT_SECONDS)
 
 
 def _model_refused(case: DecisionInput) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys, ownership
-from contentgen_operator.decide import history_searches
+from contentgen_operator.plans import history_searches
 from contentgen_operator.state import costs
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.plan import StoredAnswer

@@ -18,8 +18,8 @@ from contentgen_contract.texts import bare_urls, foreign_text
 from contentgen_contract.worker.log import redact_secrets
 from contentgen_contract.worker.orders import MAX_CAUSE, Outcome, StoredFile
 from contentgen_operator.decide import collect_retries
-from contentgen_operator.decide.planning import SOON, fail, new_plan
-from contentgen_operator.decide.status import job_refused_status, transition_events
+from contentgen_operator.plans.planning import SOON, fail, new_plan
+from contentgen_operator.plans.status import job_refused_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import JobRecord, JobView, Resource

@@ -17,7 +17,7 @@ from contentgen_contract.resources.status import ResourceStatus, dump_status
 from contentgen_e2e import resource_health
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import ClusterWorld
-from contentgen_operator.decide.conditions import ConditionInput, conditions
+from contentgen_operator.plans.conditions import ConditionInput, conditions
 
 ARGOCD = ROOT / "charts/contentgen/gitops/argocd"
 KSTATUS = ROOT / ".cluster/bin/kstatus"

@@ -32,10 +32,11 @@ from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background import notifier
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
-from contentgen_operator.decide import decision, payment, planning, request_endings, stages
+from contentgen_operator.decide import decision, payment, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.observe import Observer
+from contentgen_operator.plans import planning
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetWindow

@@ -15,7 +15,8 @@ from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
-from contentgen_operator.decide.planning import (
+from contentgen_operator.plans.planning import (
+    before_submission,
     fail,
     new_plan,
     recheck_seconds,
@@ -23,7 +24,6 @@ from contentgen_operator.decide.planning import (
     unpaid_text,
     withdraw_planned,
 )
-from contentgen_operator.decide.purchasable import before_submission
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.runs import replacing_run

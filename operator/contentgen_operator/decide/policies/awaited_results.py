@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from contentgen_contract.names import Phase
 from contentgen_operator.decide import collect_retries
-from contentgen_operator.decide.planning import purchase_transition
+from contentgen_operator.plans.planning import purchase_transition
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
-from contentgen_operator.decide.planning import fail, new_plan, recheck_seconds, replace_run, unpaid_text
-from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import fail, recheck_seconds, replace_run, unpaid_text, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.budgets import BudgetRelease, BudgetWindow, MatchingBudget
 
@@ -81,8 +80,8 @@ def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
     if (replaced := replace_run(case, Reason.BUDGET_EXCEEDED)) is not None:
         return replaced.model_copy(update=released)
     message = f"{refusal.why}; {_wait(refusal.until)}, and nothing is paid until then"
-    run_state = RunState(phase=before_submission(case), reason=Reason.BUDGET_EXCEEDED, message=message)
-    return new_plan(case, run_state, again=_seconds(case, refusal.until)).model_copy(update=released)
+    plan = waiting(case, Reason.BUDGET_EXCEEDED, message, _seconds(case, refusal.until))
+    return plan.model_copy(update=released)
 
 
 def _wait(until: datetime | None) -> str:

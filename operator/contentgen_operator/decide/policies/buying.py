@@ -4,9 +4,8 @@ Only plans and POSTs are held. Requests that are under way are polled, and resul
 """
 
 from contentgen_contract.names import Reason
-from contentgen_operator.decide.planning import new_plan, recheck_seconds, replace_run
-from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import recheck_seconds, replace_run, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.buying import BuyingStop, StopState
 
@@ -31,8 +30,7 @@ def _held(case: DecisionInput, reason: Reason, message: str, longest: float) -> 
     # Nothing was prepared or paid, so an edit replaces this run at once.
     if case.run.facts is None and (replaced := replace_run(case, reason)) is not None:
         return replaced
-    run_state = RunState(phase=before_submission(case), reason=reason, message=message)
-    return new_plan(case, run_state, again=recheck_seconds(case, longest))
+    return waiting(case, reason, message, recheck_seconds(case, longest))
 
 
 def _text(stop: BuyingStop) -> str:

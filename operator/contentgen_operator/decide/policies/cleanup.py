@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.status import dump_status
-from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.planning import SOON
+from contentgen_operator.plans import history_searches
+from contentgen_operator.plans.planning import SOON
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import Resource, is_end
 from contentgen_operator.state.plan import Plan

@@ -2,7 +2,7 @@
 
 from contentgen_contract.names import Phase, Reason, Step
 from contentgen_contract.resources.prices import format_dollars
-from contentgen_operator.decide.planning import new_plan, unpaid_text, withdraw_planned
+from contentgen_operator.plans.planning import new_plan, unpaid_text, withdraw_planned
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 

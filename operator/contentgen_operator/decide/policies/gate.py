@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
-from contentgen_operator.decide.planning import replace_run
+from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.policies import (
     approval,
+    awaited_loras,
     budget,
     buying,
     provider_accounts,
@@ -13,6 +14,7 @@ from contentgen_operator.decide.policies import (
     queue,
     reachable_bucket,
 )
+from contentgen_operator.plans.planning import replace_run
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
@@ -20,6 +22,8 @@ Policy = Callable[[DecisionInput], Plan | None]
 """The plan of a run that the policy holds or ends; None: the run may go on."""
 
 GATE: tuple[Policy, ...] = (
+    awaited_loras.hold,
+    wait_for_stores,
     buying.hold_paused,
     provider_accounts.hold,
     provider_key.hold,

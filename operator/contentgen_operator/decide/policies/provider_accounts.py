@@ -4,9 +4,8 @@ It never pays with another account: bills and limits of the accounts are separat
 """
 
 from contentgen_contract.names import Reason
-from contentgen_operator.decide.planning import new_plan, recheck_seconds
-from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import recheck_seconds, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 _MAX_WAIT_SECONDS = 300.0  # a change of the label wakes nothing
@@ -25,5 +24,4 @@ def hold(case: DecisionInput) -> Plan | None:
         )
     if not message:
         return None
-    run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-    return new_plan(case, run_state, again=recheck_seconds(case, _MAX_WAIT_SECONDS))
+    return waiting(case, Reason.PROVIDER_NOT_CONFIGURED, message, recheck_seconds(case, _MAX_WAIT_SECONDS))

@@ -1,9 +1,8 @@
 """Provider keys: a run waits until there is a key for its provider."""
 
 from contentgen_contract.names import Reason
-from contentgen_operator.decide.planning import new_plan, recheck_seconds
-from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import recheck_seconds, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 _MAX_WAIT_SECONDS = 300.0
@@ -15,5 +14,4 @@ def hold(case: DecisionInput) -> Plan | None:
         return None
     provider = case.provider
     message = f"there is no key for {provider}; put {provider}-key into the providers' Secret, see the chart's values"
-    run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-    return new_plan(case, run_state, again=recheck_seconds(case, _MAX_WAIT_SECONDS))
+    return waiting(case, Reason.PROVIDER_NOT_CONFIGURED, message, recheck_seconds(case, _MAX_WAIT_SECONDS))

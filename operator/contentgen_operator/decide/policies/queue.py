@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import QUEUE_LABEL, Reason, Stage
 from contentgen_contract.resources.models import model_of
-from contentgen_operator.decide.cancellation import stop_before_payment
-from contentgen_operator.decide.planning import new_plan, replace_run, unpaid_text
-from contentgen_operator.decide.purchasable import before_submission
+from contentgen_operator.plans.planning import replace_run, stop_before_payment, unpaid_text, waiting
 from contentgen_operator.queues.fair_turns import Claimant
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Limit
 
@@ -68,9 +66,9 @@ def hold(case: DecisionInput) -> Plan | None:
         )
         return stop_before_payment(case, Reason.DEADLINE_EXCEEDED, message)
     reason = Reason.CIRCUIT_OPEN if turn.limit is Limit.CIRCUIT else Reason.QUEUED
-    run_state = RunState(phase=before_submission(case), reason=reason, message=_text(case))
     run = case.run.model_copy(update={"queued_at": since})
-    return new_plan(case, run_state, run=run, again=_WAIT_SECONDS if left is None else min(left, _WAIT_SECONDS))
+    again = _WAIT_SECONDS if left is None else min(left, _WAIT_SECONDS)
+    return waiting(case, reason, _text(case), again, run)
 
 
 def without_wait(plan: Plan) -> Plan:

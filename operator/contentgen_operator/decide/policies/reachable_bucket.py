@@ -5,9 +5,8 @@
 
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.spec import ImageGenerationSpec
-from contentgen_operator.decide.planning import new_plan, recheck_seconds
-from contentgen_operator.decide.purchasable import before_submission
-from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.plans.planning import recheck_seconds, waiting
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
 _MAX_WAIT_SECONDS = 300.0
@@ -22,8 +21,7 @@ def hold(case: DecisionInput) -> Plan | None:
         f"{provider} fetches the input of this run from the bucket, which is on this computer, and cannot reach it: "
         "nothing is paid; start `contentgen try` in another folder with --bucket and your own bucket"
     )
-    run_state = RunState(phase=before_submission(case), reason=Reason.PROVIDER_NOT_CONFIGURED, message=message)
-    return new_plan(case, run_state, again=recheck_seconds(case, _MAX_WAIT_SECONDS))
+    return waiting(case, Reason.PROVIDER_NOT_CONFIGURED, message, recheck_seconds(case, _MAX_WAIT_SECONDS))
 
 
 def _is_fetched(case: DecisionInput) -> bool:

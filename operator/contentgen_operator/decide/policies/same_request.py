@@ -10,7 +10,7 @@ from contentgen_contract.names import RERUN_ADVICE, Phase, Reason, Step
 from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_contract.resources.spec_checks import first_problem
 from contentgen_contract.resources.status import SameRequest
-from contentgen_operator.decide.planning import SOON, new_plan, submitting, withdraw_planned
+from contentgen_operator.plans.planning import SOON, new_plan, submitting, withdraw_planned
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan, Pointer
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep, SamePurchase, most_useful

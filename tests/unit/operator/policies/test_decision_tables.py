@@ -22,8 +22,8 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
-from contentgen_operator.decide import history_searches
 from contentgen_operator.decide.policies import approval, cleanup, queue
+from contentgen_operator.plans import history_searches
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.policies.turns import Limit, Turn

@@ -16,7 +16,7 @@ from contentgen_contract.worker.orders import DatasetFacts, Outcome, Progress
 from contentgen_operator.decide import decision
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
-from contentgen_operator.decide.status import store_unavailable_status
+from contentgen_operator.plans.status import store_unavailable_status
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.decision_input import Policy, decision_input
 from contentgen_operator.state.kinds import table as kinds

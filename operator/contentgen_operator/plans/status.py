@@ -18,8 +18,8 @@ from contentgen_contract.resources.status import (
     dump_status,
 )
 from contentgen_contract.texts import bare_urls
-from contentgen_operator.decide import history_searches
-from contentgen_operator.decide.conditions import ConditionInput, conditions
+from contentgen_operator.plans import history_searches
+from contentgen_operator.plans.conditions import ConditionInput, conditions
 from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, final_cost, total
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.observed import Observation, Resource

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import Phase, Reason, Step
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
-from contentgen_operator.decide.status import build_status, transition_events
+from contentgen_operator.plans.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
@@ -73,6 +73,11 @@ def fail(case: DecisionInput, reason: Reason, message: str) -> Plan:
     return new_plan(case, RunState(phase=Phase.FAILED, reason=reason, message=message), moves=withdraw_planned(case))
 
 
+def stop_before_payment(case: DecisionInput, reason: Reason, message: str) -> Plan:
+    """The plan that ends a run and its Job before the payment."""
+    return fail(case, reason, message).model_copy(update={"stop_job": True})
+
+
 def replace_run(case: DecisionInput, reason: Reason) -> Plan | None:
     """The plan that replaces an unpaid run that waits after an edit, under a new number; None: there was no edit."""
     run = replacing_run(case.resource, case.run, case.now)
@@ -116,6 +121,20 @@ def purchase_transition(
         expected=expected,
         changes=changes,
     )
+
+
+def before_submission(case: DecisionInput) -> Phase:
+    """Phase before the payment: Pending, or Submitting for a run that was further already."""
+    last = case.resource.status
+    unstarted = last.phase in (None, Phase.PENDING, Phase.SUSPENDED) or last.reason == Reason.LORA_FAILED
+    waiting = unstarted and case.run.facts is None
+    begun = last.run is not None and last.run.number == case.run.number and not waiting
+    return Phase.SUBMITTING if begun else Phase.PENDING
+
+
+def waiting(case: DecisionInput, reason: Reason, message: str, again: float, run: RunStatus | None = None) -> Plan:
+    """The plan of a run that waits before its payment."""
+    return new_plan(case, RunState(phase=before_submission(case), reason=reason, message=message), run=run, again=again)
 
 
 def submitting(case: DecisionInput, reason: Reason, message: str) -> RunState:
