@@ -64,7 +64,7 @@ check: .venv/.ready ## before each commit: lint, types, unit tests but for the c
 CAMPAIGNS = bench/test_unseen.py contract/test_advice.py gateway/auth/test_hostile.py gateway/auth/test_tenants.py \
 	operator/installations/test_fencing.py operator/payment/test_lost_replies.py \
 	operator/payment/test_purchases.py operator/payment/test_unknown_requests.py \
-	operator/policies/test_budgets_at_once.py operator/policies/test_budgets_of_lost_requests.py \
+	operator/budgets/test_budgets_at_once.py operator/budgets/test_budgets_of_lost_requests.py \
 	operator/runs/test_crashes.py operator/runs/test_outcome_swap.py operator/runs/test_run_documents.py \
 	operator/worker_api/test_worker_api_http.py operator/worker_api/test_worker_api_tls.py simulation \
 	tooling/test_images.py try/api_server/test_watches.py worker/media/test_adaptive.py worker/media/test_engine.py \

@@ -23,7 +23,8 @@ from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLU
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
-from contentgen_operator.metrics import described  # noqa: E402
+from contentgen_operator import metrics  # noqa: E402
+from contentgen_operator.components import FEATURES  # noqa: E402
 from contentgen_simulation.rehearsal import lifecycle  # noqa: E402
 from contentgen_simulation.rehearsal.lifecycle import LifecycleTransition  # noqa: E402
 from crds import content_budget_crd, crd, operator_class_crd  # noqa: E402
@@ -297,9 +298,10 @@ def _help_pages(path: str, command: Any, parent: Any) -> Iterator[tuple[str, str
 
 def metrics_md() -> str:
     """docs/reference/metrics.md"""
+    metrics.gauges.features = tuple(each.gauges for each in FEATURES)
     rows = [
         (f"`{each.name}`", each.type, ", ".join(f"`{label}`" for label in each.labels), _cell(each.meaning))
-        for each in described()
+        for each in metrics.described()
     ]
     introduction = (ROOT / CHART / "files/monitoring/metrics.md").read_text()
     head = ("metric", "type", "labels", "meaning")

@@ -32,6 +32,8 @@ from typing import Any
 import pydantic
 
 from contentgen_operator import reconcile
+from contentgen_operator.state.observed import Observation
+from contentgen_operator.state.plan import Plan
 from contentgen_operator.stores import ledger
 from contentgen_simulation.rehearsal.generate import generate
 from contentgen_simulation.rehearsal.run import quiet
@@ -54,6 +56,12 @@ _READS = (
     "marker",
     "poll",
 )
+# Facts and effects of features, by class: the former field, and what of them it was.
+_NAMES = {
+    "BudgetFacts": ("budgets", "matching"),
+    "BudgetClaims": ("claims", ""),
+    "BudgetReleases": ("releases", "each"),
+}
 _LEFT_OUT = ("policy",)  # settings, the same in all decisions
 
 
@@ -83,10 +91,22 @@ def _fields(value: pydantic.BaseModel) -> dict[str, Any]:
     described = type(value).model_fields
     defaults = {name: each.get_default(call_default_factory=True) for name, each in described.items()}
     given = {name: getattr(value, name) for name in described if name not in _LEFT_OUT}
-    return {name: _plain(each) for name, each in given.items() if each != defaults[name]}
+    fields = {name: _plain(each) for name, each in given.items() if each != defaults[name]}
+    return _as_before(value, fields)
 
 
-class Recording:
+def _as_before(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an observation or a plan by their names at 4d624560, the first commit that was recorded."""
+    if isinstance(value, Plan) and fields.get("cancel", {}).pop("last_chance", False):
+        fields["last_chance"] = True
+    for group in ("facts", "of_features") if isinstance(value, (Observation, Plan)) else ():
+        for part in getattr(value, group, ()) if fields.pop(group, None) else ():
+            name, field = _NAMES[type(part).__name__]
+            fields |= {name: found} if (found := _plain(getattr(part, field) if field else part)) else {}
+    return fields
+
+
+class RehearsalRecord:
     """Records of one seed, as lines of JSON by topic."""
 
     def __init__(self) -> None:
@@ -144,7 +164,7 @@ class Recording:
 
 
 @contextmanager
-def _recorded(record: Recording, seed: int) -> Iterator[None]:
+def _recorded(record: RehearsalRecord, seed: int) -> Iterator[None]:
     """Patch the rehearsal, so that all is recorded and nothing is random."""
     kept: list[tuple[Any, str, Any]] = []
     numbers = itertools.count(1)
@@ -180,10 +200,10 @@ def _name_of_command(proxy: Any, method: str) -> str:
     return f"{proxy._collection.name}.{method}" if method in proxy._COMMANDS else ""
 
 
-def recorded(seed: int) -> tuple[str, Recording]:
+def recorded(seed: int) -> tuple[str, RehearsalRecord]:
     """Group of a seed's plan, and its records; none of a plan of `lines`."""
     quiet()
-    plan, record = generate(seed), Recording()
+    plan, record = generate(seed), RehearsalRecord()
     if plan.group == "lines":
         return plan.group, record
     with _recorded(record, seed), rehearsing():

@@ -16,7 +16,7 @@ from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.providers.network import reach_cluster_directly
 from contentgen_operator.settings import Settings
-from contentgen_operator.stores.preparation import prepare_stores
+from contentgen_operator.stores.preparation import Indexed, prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.telemetry.instrumented import counted_worker_api, exposition
 from contentgen_operator.watch.kopf_handlers import build_registry, watch
@@ -138,14 +138,14 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
 
 async def _prepare(base: Foundation, health: OperatorHealth) -> None:
     stores = base.stores
-    indexed = (
+    indexed: list[Indexed] = [
         stores.ledger,
         stores.records,
         stores.jobs,
         stores.audits,
-        stores.budgets,
         stores.notifications,
-    )
+        *base.features,
+    ]
     await prepare_stores(stores.storage, indexed)
     health.stores_ready = True
 

@@ -1,15 +1,14 @@
 """Writes of one reconcile, in the only order that survives a crash after each of them:
 
-check of the collect Job → add finalizer → run document (new run, facts, attempt) → adoption → pointer → response →
-cancellation → claims of budgets for a paid purchase → ledger transitions → other claims of budgets → purchase planned
-and marked → payment of one that was planned before → files deleted → run document (purchase, finished version) → Job →
-remove finalizer → label → record → notifications planned → status → notifications released → events → left Job deleted.
+check of the collect Job → add finalizer → run document (new run, facts, attempt) → effects on purchases and on what
+features store (`EffectOrder`) → files deleted → run document (purchase, finished version) → Job → remove finalizer →
+label → record → notifications planned → status → notifications released → events → left Job deleted.
 
 The record is written before the status, because a resource with a finished status is not reconciled again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -29,7 +28,7 @@ from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStat
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
-from contentgen_operator.finished_jobs import FinishedJobs, Room
+from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
@@ -52,9 +51,22 @@ from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import Endpoint
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
+from contentgen_operator.state.effects import Effect
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
-from contentgen_operator.state.plan import Adoption, Cancellation, Event, Payment, Plan, Pointer, Reservation, StageJob
+from contentgen_operator.state.plan import (
+    Adoption,
+    Cancellation,
+    Event,
+    LostPurchase,
+    Payment,
+    Plan,
+    Pointer,
+    Reservation,
+    RestoredPurchase,
+    StageJob,
+    StoredAnswer,
+)
 from contentgen_operator.state.policies.buying import scope_of
 from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
@@ -68,7 +80,7 @@ from contentgen_operator.state.purchases import (
 )
 from contentgen_operator.state.run_document import next_document
 from contentgen_operator.state.sends import LastSend, Send, SendEnding, input_hash
-from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.stores.finished_jobs import FinishedJobs, Room
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.notifications import NotificationOutbox
@@ -113,13 +125,12 @@ class Actor:
         cache: Cache,
         garbage_collector: GarbageCollector,
         leadership: Leadership,
-        budgets: BudgetStore,
         buying: Buying,
+        features: Iterable[BoundFeature],
         payment_queue: PaymentQueue | None = None,
     ) -> None:
         self._buying = buying
         self._leadership = leadership
-        self._budgets = budgets
         self._payment_queue = payment_queue or PaymentQueue()
         self._cache = cache
         self._garbage_collector = garbage_collector
@@ -140,6 +151,19 @@ class Actor:
             operator_class=ledger.operator_class,
             check=leadership.check,
         )
+        self._performers: dict[type[Effect], Callable[[Any, datetime], Awaitable[str | None]]] = {
+            Adoption: self._adopt,
+            Pointer: self._point,
+            StoredAnswer: self._store,
+            Cancellation: self._cancel,
+            LedgerTransition: self._move,
+            LostPurchase: self._insert_lost,
+            RestoredPurchase: self._restore,
+            Reservation: self._reserve,
+            Payment: self._pay,
+        }
+        for feature in features:
+            self._performers |= feature.effects
         self._written_records: dict[str, ResourceStatus] = {}
         self._stopping = False  # the process ends: no POST is begun
         self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
@@ -170,7 +194,7 @@ class Actor:
         status = resource.status.model_copy(update={"run": plan.status.run})
         resource = await self._with_run_document(resource, status)
         self._leadership.check()
-        plan = await self._act_on_purchase(plan, now)
+        plan = await self._perform_all(plan, now)
         self._leadership.check()  # after a POST, whose request id is in the ledger now
         resource = await self._with_run_document(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped_jobs:
@@ -235,37 +259,15 @@ class Actor:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         return resource.model_copy(update={"document": stored})
 
-    async def _act_on_purchase(self, plan: Plan, now: datetime) -> Plan:
-        """Write all changes of the purchase; the plan, whose status names a reserved purchase."""
-        await self._adopt_and_point(plan)
-        if plan.store is not None:
-            await self._storage.put_answer(plan.store)
-        if plan.cancel is not None:
-            await self._cancel(plan.cancel, now, last_chance=plan.last_chance)
-        if plan.claims is not None and plan.claims.paid:  # first: what may be paid counts at every moment
-            await self._budgets.claim(plan.claims, now)
-        for move in plan.moves:
-            await self._move(move, now)
-        if plan.unrecorded is not None:
-            self._leadership.check()
-            await self._ledger.intend(plan.unrecorded.key, plan.unrecorded.purchase)
-        if plan.restored is not None:
-            await self._restore(plan.restored, now)
-        await self._claim(plan, now)
-        if plan.reservation is not None:
-            plan = await self._reserve(plan, plan.reservation)
-        if plan.payment is not None:
-            await self._pay(plan.payment)
+    async def _perform_all(self, plan: Plan, now: datetime) -> Plan:
+        """Perform the effects; the plan, whose status names a reserved purchase."""
+        for effect in plan.effects:
+            named = await self._performers[type(effect)](effect, now)
+            if named is not None:
+                assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
+                run = plan.status.run.model_copy(update={"purchase_id": named})
+                plan = plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
         return plan
-
-    async def _claim(self, plan: Plan, now: datetime) -> None:
-        """Raises Conflict if a budget has no room any more; the next decision waits for it."""
-        if plan.releases:
-            await self._budgets.release(plan.releases)
-        if plan.claims is None or plan.claims.paid:
-            return
-        if (refused := await self._budgets.claim(plan.claims, now)) is not None:
-            raise Conflict(f"the budget {refused.budget} has no room any more ({refused.id})")
 
     async def _with_job(self, resource: Resource, plan: Plan, now: datetime) -> tuple[Plan, JobAdmission]:
         """The plan with its Job or the Job's refusal in the status."""
@@ -339,13 +341,13 @@ class Actor:
         await self._post_events(resource, plan.notices, now)
         await self._without_finalizer(resource)
 
-    async def _cancel(self, cancel: Cancellation, now: datetime, *, last_chance: bool) -> None:
+    async def _cancel(self, cancel: Cancellation, now: datetime) -> None:
         self._leadership.check()  # a provider has no compare-and-set
         try:
             provider = self._providers.provider(cancel.provider, cancel.account)
             ended = await provider.cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
-            if not last_chance:
+            if not cancel.last_chance:
                 raise
             _log.warning("a request was not cancelled: %s", error, extra={"purchase": str(cancel.key)})
             return
@@ -360,13 +362,7 @@ class Actor:
             move = LedgerTransition(key=cancel.key, source=source, target=source, expected=mine, changes=changes)
         await self._move(move, now)
 
-    async def _adopt_and_point(self, plan: Plan) -> None:
-        if plan.adoption is not None:
-            await self._adopt(plan.adoption)
-        if plan.pointer is not None:
-            await self._point(plan.pointer)
-
-    async def _adopt(self, adoption: Adoption) -> None:
+    async def _adopt(self, adoption: Adoption, _: datetime) -> None:
         """Mark the content of a purchase of another class for this one first: a restored MongoDB may lack it.
 
         Raises Conflict if the purchase was adopted or discarded since it was observed.
@@ -386,7 +382,7 @@ class Actor:
             extra={"purchase": str(adoption.key)},
         )  # fmt: skip
 
-    async def _point(self, pointer: Pointer) -> None:
+    async def _point(self, pointer: Pointer, _: datetime) -> None:
         """Mark the key of an equal request in the bucket first: a restored MongoDB may lack the purchase."""
         self._leadership.check()
         await self._storage.put_marker(str(pointer.also), pointer.purchase_id, pointer.namespace_uid)
@@ -414,7 +410,14 @@ class Actor:
             sent_at = kept.sent_at or kept.changed_at
             await self._sends.close(key, Send.of(kept, kept.send_number, kept.sent_by or "", sent_at))
 
-    async def _restore(self, restored: Reservation, now: datetime) -> None:
+    async def _store(self, stored: StoredAnswer, _: datetime) -> None:
+        await self._storage.put_answer(stored)
+
+    async def _insert_lost(self, lost: LostPurchase, _: datetime) -> None:
+        self._leadership.check()
+        await self._ledger.intend(lost.key, lost.purchase)
+
+    async def _restore(self, restored: RestoredPurchase, now: datetime) -> None:
         """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
         key, purchase = restored.key, restored.purchase
         if not await self._ledger.claim(purchase, purchase.request_id or "", now):
@@ -453,8 +456,8 @@ class Actor:
         version = body["metadata"]["resourceVersion"]
         return resource.model_copy(update={"resource_version": version, "given_up": wanted})
 
-    async def _reserve(self, plan: Plan, reservation: Reservation) -> Plan:
-        """The plan with the purchase in its status, after it was planned in the ledger and marked in the bucket."""
+    async def _reserve(self, reservation: Reservation, _: datetime) -> str:
+        """Purchase id that the status is to name, after it was planned in the ledger and marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
         await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
         kept = await self._ledger.get(key)
@@ -467,9 +470,7 @@ class Actor:
             await self._ledger.drop_planned(key, kept.purchase_id)
         else:
             await self._mark_content(key, kept)
-        assert plan.status.run is not None  # noqa: S101 - a plan with a purchase has a run
-        run = plan.status.run.model_copy(update={"purchase_id": named})
-        return plan.model_copy(update={"status": plan.status.model_copy(update={"run": run})})
+        return named
 
     async def _mark_content(self, key: PurchaseKey, purchase: Purchase) -> None:
         for each in key.requests(purchase.content, purchase):
@@ -502,7 +503,7 @@ class Actor:
         self._leadership.check()
         return await self._storage.put_marker(str(key), planned.purchase_id, uid)
 
-    async def _pay(self, payment: Payment) -> None:
+    async def _pay(self, payment: Payment, _: datetime) -> None:
         """Send the paid request; the only function that spends money: at most one POST, by the process that moves the
         purchase to `sending`.
         """

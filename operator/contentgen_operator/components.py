@@ -22,7 +22,6 @@ from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
-from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.notifier import Notifier
@@ -30,9 +29,10 @@ from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
+from contentgen_operator.budgets import feature as budgets
 from contentgen_operator.clock import utc_now
+from contentgen_operator.feature import BoundFeature, Installation
 from contentgen_operator.kube.api import Kube
-from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import Selection
@@ -53,18 +53,17 @@ from contentgen_operator.providers.pricing import PriceSource
 from contentgen_operator.providers.table import SHIPPED, Access, ProviderTable
 from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.open_places import takes_place
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.purchases import BilledAccount, Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.notifications import NotificationOutbox
@@ -97,6 +96,7 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
+FEATURES = (budgets.FEATURE,)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,6 @@ class OperatorStores:
     charges: Charges
     audits: Audits
     audited_ledger: AuditedLedger
-    budgets: BudgetStore
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -170,6 +169,7 @@ class Foundation:
     stores: OperatorStores
     shared: Shared
     providers: ProviderTable
+    features: tuple[BoundFeature, ...]
 
     @property
     def check(self) -> Check:
@@ -195,7 +195,6 @@ class ReconcileLoop:
 class BackgroundWork:
     """Components that work beside the reconciles, on the leader."""
 
-    budgets: BudgetKeeper
     orphans: Orphans
     settlement: ChargeSettlement
     audit: AccountAudit
@@ -214,15 +213,18 @@ def build_foundation(
 ) -> Foundation:
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
+    check = role.leadership.check
+    installation = Installation(kube, connected.database, settings.operator_class, check)
     return Foundation(
         settings=settings,
         kube=kube,
         tls=tls,
         role=role,
         selection=selection,
-        stores=_stores(settings, kube, connected, role.leadership.check),
+        stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
         providers=providers,
+        features=tuple(each.bind(installation) for each in FEATURES),
     )
 
 
@@ -279,7 +281,6 @@ def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> 
         charges=Charges(database["ledger"]),
         audits=Audits(database, check, settings.operator_class),
         audited_ledger=AuditedLedger(database),
-        budgets=BudgetStore(database["budgets"], database["ledger"], check),
         tenancy=tenancy,
         verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
     )
@@ -318,7 +319,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         leadership=base.role.leadership,
         buying=buying,
         payment_queue=payment_queue,
-        budgets=stores.budgets,
+        features=base.features,
     )
     reconciler = Reconciler(
         kube=base.kube,
@@ -392,8 +393,7 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         names=shared.lora_names,
         prices=_prices(base),
         limits=settings.limits,
-        budgets=Budgets(base.kube, settings.operator_class),
-        usage=stores.budgets,
+        features=base.features,
         template=partial(_template, settings, base.tls),
     )
 
@@ -495,7 +495,6 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         check=base.check,
     )
     return BackgroundWork(
-        budgets=_budget_keeper(base),
         orphans=orphans,
         settlement=_settlement(base, core),
         audit=_audit(base),
@@ -532,15 +531,6 @@ def _notifier(base: Foundation) -> Notifier:
     )
 
 
-def _budget_keeper(base: Foundation) -> BudgetKeeper:
-    return BudgetKeeper(
-        budgets=Budgets(base.kube, base.settings.operator_class),
-        store=base.stores.budgets,
-        kube=base.kube,
-        check=base.check,
-    )
-
-
 def leader_loops(
     base: Foundation, core: ReconcileLoop, background: BackgroundWork, serves: Callable[[], bool]
 ) -> list[Loop]:
@@ -552,7 +542,7 @@ def leader_loops(
         LeaderLoop("orphans", 60, background.orphans.round),
         LeaderLoop("settlement of charges", 900, background.settlement.round),
         LeaderLoop("audit of the accounts", 10, background.audit.round),  # which looks for a request
-        LeaderLoop("budgets", 5, background.budgets.round),
+        *(loop for each in base.features for loop in each.loops),
         LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
         LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
         LeaderLoop("unfinished Jobs of ended runs", 15, background.left_jobs.wake_due),
@@ -695,6 +685,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.leader = lambda: base.role.works
     metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
     metrics.gauges.circuits = lambda: tuple(core.payment_queue.circuits.items())
+    metrics.gauges.features = tuple(each.gauges for each in FEATURES)
     metrics.gauges.buying_paused = base.settings.buying_paused
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the operator, all defined here.
+"""Prometheus metrics of the operator. Those of features are in `metrics.py` of their folders.
 
 Labels have few values: no name of a user, a namespace or a resource, except for the usage, whose series are limited.
 Everybody may be able to read them: money by tenant is only there where `Gauges.shows_tenants`. Counters begin at zero
@@ -148,7 +148,7 @@ class Gauges(Collector):
         self.orphans: Mapping[str, int] = {}
         self.audit_findings: Mapping[str, int] = {}
         self.audited_at: float | None = None
-        self.budgets: Sequence[tuple[str, str, int, int, int, int, float]] = ()
+        self.features: Sequence[Collector] = ()
         self.usage: Sequence[UsageSample] = ()
         self.uncollected: Sequence[UncollectedSample] = ()
         self.stops: Mapping[tuple[str, str], int] = {}
@@ -213,7 +213,8 @@ class Gauges(Collector):
             orphans.add_metric((state,), count)
         yield orphans
         yield from self._audit()
-        yield from self._budgets()
+        for each in self.features:
+            yield from each.collect()
         yield from self._usage()
         pending, age, overdue = self.notifications
         yield GaugeMetricFamily(
@@ -330,27 +331,6 @@ class Gauges(Collector):
         for labels, value in values.items():
             circuits.add_metric(labels, value)
         yield circuits
-
-    def _budgets(self) -> Iterable[Metric]:
-        dollars = GaugeMetricFamily(
-            "contentgen_budget_dollars",
-            "Current window of each ContentBudget, if readers are named. `amount` is limit, reserved (upper bounds of "
-            "runs under way), settled (charges of ended runs) or overrun (above the upper bounds, or lost requests "
-            "beyond the limit).",
-            labels=("budget", "window", "amount"),
-        )
-        warning = GaugeMetricFamily(
-            "contentgen_budget_warning",
-            "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0; if readers are named.",
-            labels=("budget", "window"),
-        )
-        for budget, window, limit, reserved, settled, overrun, share in self.budgets if self.shows_tenants else ():
-            amounts = {"limit": limit, "reserved": reserved, "settled": settled, "overrun": overrun}
-            for amount, micros in amounts.items():
-                dollars.add_metric((budget, window, amount), micros / USD)
-            warning.add_metric((budget, window), reserved + settled >= limit * share)
-        yield dollars
-        yield warning
 
     def _usage(self) -> Iterable[Metric]:
         # Prometheus' own label of the target is `namespace`.

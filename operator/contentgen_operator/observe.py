@@ -1,7 +1,7 @@
 """Reads of one reconcile. They depend on the run's progress; every payment is preceded by a read of its purchase."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,9 +24,9 @@ from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
 from contentgen_operator.decide.policies import cleanup, same_request
 from contentgen_operator.decide.stages import has_passed
+from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
-from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, template_hash
 from contentgen_operator.kube.namespace_policies import NamespacePolicies
@@ -40,6 +40,7 @@ from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.kinds.table import content_of, file_limits
 from contentgen_operator.state.observed import (
     BucketFile,
+    FeatureFacts,
     JobRecord,
     JobView,
     LoraView,
@@ -50,7 +51,6 @@ from contentgen_operator.state.observed import (
     ResourceRef,
     is_stored,
 )
-from contentgen_operator.state.policies.budgets import MatchingBudget, matching_budget, windows_of
 from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.provider_requests import (
     Call,
@@ -62,7 +62,6 @@ from contentgen_operator.state.provider_requests import (
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SamePurchase
 from contentgen_operator.state.runs import asset_user, frozen_spec, own_files, purchase_key
 from contentgen_operator.state.upload_limits import files_problem
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
@@ -99,13 +98,11 @@ class Observer:
         verifier: StatusVerifier,
         limits: Limits,
         prices: Mapping[str, PriceSource] = _NO_PRICES,
-        budgets: Budgets,
-        usage: BudgetStore,
+        features: Iterable[BoundFeature],
         template: Callable[[], JobTemplate],
         names: LoraNames | None = None,
     ) -> None:
-        self._budgets = budgets
-        self._usage = usage
+        self._features = tuple(features)
         self._names = names or LoraNames()
         self._policies = NamespacePolicies(kube, providers.names)
         self._prices = prices
@@ -238,7 +235,7 @@ class Observer:
             return fields | {"same": same}
         policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
         fields |= await self._observe_gate(case, policy)
-        fields["budgets"] = await self._matching_budgets(case, purchase, policy.labels)
+        fields["facts"] = await self._facts(case, purchase, policy)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -311,8 +308,7 @@ class Observer:
             read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
             policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
             gate = await self._observe_gate(case, policy)
-            budgets = await self._matching_budgets(case, purchase, policy.labels)
-            return gate | {"loras": loras, "budgets": budgets}
+            return gate | {"loras": loras, "facts": await self._facts(case, purchase, policy)}
         fields = await self._observe_stage(case, Stage.PREPARE)
         account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant, case.now)
         return fields | {
@@ -611,21 +607,13 @@ class Observer:
         names = [lora.lora_ref.name for lora in case.spec.loras if lora.lora_ref]
         return tuple([await self._observe_lora(tenant, namespace, name) for name in names])
 
-    async def _matching_budgets(
-        self, case: DecisionInput, purchase: Purchase | None, labels: Mapping[str, str]
-    ) -> tuple[MatchingBudget, ...]:
-        """Budgets that count the run, with the usage of their windows and the run's claims.
-
-        The windows are the current ones, or those of the POST of a purchase that the ledger has lost.
-        """
+    async def _facts(
+        self, case: DecisionInput, purchase: Purchase | None, policy: NamespacePolicy
+    ) -> tuple[FeatureFacts, ...]:
+        """Facts of features about a payment now, or at the time of the POST of a purchase that the ledger has lost."""
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        user = asset_user(case.resource, case.spec)
-        found = await self._budgets.matching(labels, case.provider, case.kind, user)
-        windows = {each.uid: windows_of(each, at) for each in found}
-        ids = [window.id for each in windows.values() for window in each]
-        usage = await self._usage.usage(ids, str(case.key)) if ids else {}
-        return tuple(matching_budget(each, windows[each.uid], usage) for each in found)
+        return tuple([await each.observe(case, policy, at) for each in self._features])
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a

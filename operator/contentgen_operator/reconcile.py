@@ -13,7 +13,6 @@ from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.policies import queue
 from contentgen_operator.decide.stages import without_job
-from contentgen_operator.finished_jobs import Room
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
@@ -32,6 +31,7 @@ from contentgen_operator.state.decision_input import DecisionInput, Policy, deci
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.policies.turns import Turn
+from contentgen_operator.stores.finished_jobs import Room
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 from contentgen_runtime.store_errors import STORE_ERRORS, short_text, store_of

@@ -27,6 +27,7 @@ from contentgen_contract.resources.status import (
     VersionStatus,
 )
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
+from contentgen_operator.budgets.claims import with_unused_released
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run
 from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
@@ -51,7 +52,6 @@ from contentgen_operator.decide.payment import (
 from contentgen_operator.decide.policies import (
     approval,
     awaited_results,
-    budget,
     cleanup,
     estimate,
     gate,
@@ -77,7 +77,6 @@ from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.budgets import BudgetRelease
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import replacing_run
 
@@ -125,16 +124,9 @@ def _plan_with_purchase(case: DecisionInput) -> Plan:
         "moves": awaited_results.with_mark(case, plan),
         "adoption": adoption(case.resource, case.key, used),
         "pointer": same_request.pointer(case, used),
-        "releases": plan.releases or _unused_claims(case, plan),
+        "of_features": with_unused_released(case, plan),
     }
     return plan.model_copy(update=changes)
-
-
-def _unused_claims(case: DecisionInput, plan: Plan) -> tuple[BudgetRelease, ...]:
-    """Claims of a planned purchase that this plan does not send: a run that waits for any cause holds no money."""
-    purchase = case.observed.purchase
-    unused = purchase is not None and purchase.planned and plan.claims is None
-    return budget.claims_of(case) if unused else ()
 
 
 def _with_stage_log(case: DecisionInput) -> DecisionInput:

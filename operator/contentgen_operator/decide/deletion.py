@@ -20,7 +20,7 @@ from contentgen_operator.plans import history_searches
 from contentgen_operator.plans.planning import withdrawal_transition
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import Observation, Resource
-from contentgen_operator.state.plan import Event, Plan, Reservation
+from contentgen_operator.state.plan import Event, LostPurchase, Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
 from contentgen_operator.state.runs import admitted_user, frozen_spec, own_files, purchase_key
 
@@ -49,7 +49,7 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
             update=changes | _search_lost_request(resource, observed, purchase, now, last_chance=plan.last_chance)
         )
     if purchase is not None and (purchase.job_id == resource.ref.uid or _uses_purchase(resource, run, purchase)):
-        changes |= _end_purchase(resource, run, purchase, now)
+        changes |= _end_purchase(resource, run, purchase, now, last_chance=plan.last_chance)
     return plan.model_copy(update=changes)
 
 
@@ -58,14 +58,14 @@ def _ledger_lacks_purchase(resource: Resource, run: RunStatus, purchase: Purchas
     return purchase is None and status_names_purchase(resource, run)
 
 
-def _reservation_from_status(resource: Resource, run: RunStatus, policy: Policy) -> Reservation | None:
+def _reservation_from_status(resource: Resource, run: RunStatus, policy: Policy) -> LostPurchase | None:
     """Purchase that the ledger has lost, to insert there; None: its spec is invalid. Only the status names it."""
     try:
         spec = frozen_spec(resource, run)
     except ValidationError:
         return None
     lost = purchase_from_status(resource, run, spec, policy.providers.of_kind(resource.ref.kind))
-    return Reservation(key=purchase_key(resource, run), purchase=lost)
+    return LostPurchase(key=purchase_key(resource, run), purchase=lost)
 
 
 def is_searched_at_deletion(resource: Resource, purchase: Purchase) -> bool:
@@ -115,14 +115,17 @@ def _uses_purchase(resource: Resource, run: RunStatus, purchase: Purchase) -> bo
     return purchase.request_id is not None and run.request_id == purchase.request_id
 
 
-def _end_purchase(resource: Resource, run: RunStatus, purchase: Purchase, now: datetime) -> dict[str, object]:
+def _end_purchase(
+    resource: Resource, run: RunStatus, purchase: Purchase, now: datetime, *, last_chance: bool
+) -> dict[str, object]:
     """Changes to the plan that withdraw or cancel the run's own purchase."""
     key = purchase_key(resource, run)
     if purchase.planned:
         return {"moves": (withdrawal_transition(key, purchase, now),)}
     if purchase.state is not PurchaseState.SUBMITTED or _cancel_was_asked(resource, purchase):
         return {}
-    return {"cancel": cancel_request(key, purchase), "adoption": adoption(resource, key, purchase)}
+    cancel = cancel_request(key, purchase, last_chance=last_chance)
+    return {"cancel": cancel, "adoption": adoption(resource, key, purchase)}
 
 
 def _cancel_was_asked(resource: Resource, purchase: Purchase) -> bool:

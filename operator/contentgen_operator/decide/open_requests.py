@@ -85,7 +85,7 @@ def plan_after_end(case: DecisionInput) -> Plan:
         goes_on = each.view is not None and each.view.state in _IN_PROGRESS
         if goes_on and each.purchase.cancel_asked_at is None:  # no run waits for its result
             cancel = cancel_request(each.key, each.purchase)
-            return plan.model_copy(update={"cancel": cancel, "last_chance": True, "again_seconds": _SOON_SECONDS})
+            return plan.model_copy(update={"cancel": cancel, "again_seconds": _SOON_SECONDS})
     pauses = [history_searches.recheck_seconds(each.purchase, case.now) for each in opened]
     return plan.model_copy(update={"moves": noted, "again_seconds": min(pauses, default=None)})
 

@@ -10,6 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason, Stage
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
+from contentgen_operator.budgets.claims import claims, purchase_fields
 from contentgen_operator.decide.collect_retries import open_advice, retry_advice
 from contentgen_operator.decide.request_endings import (
     MISSING,
@@ -28,8 +29,16 @@ from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.kinds.row import CallContext
 from contentgen_operator.state.kinds.table import content_of
 from contentgen_operator.state.observed import LoraView, Observation, Resource
-from contentgen_operator.state.plan import Adoption, Cancellation, Payment, Plan, Reservation, StoredAnswer
-from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims
+from contentgen_operator.state.plan import (
+    Adoption,
+    Cancellation,
+    LostPurchase,
+    Payment,
+    Plan,
+    Reservation,
+    RestoredPurchase,
+    StoredAnswer,
+)
 from contentgen_operator.state.provider_requests import (
     Call,
     RequestState,
@@ -89,12 +98,12 @@ def pay(case: DecisionInput) -> Plan:
         units=kinds.row_of(case.spec).units(case.spec, kinds.duration_seconds(case.run)),
         estimated_micros=case.estimated_micros,
         **costs.price_fields(case.spec, case.price),
-        **_budget_fields(case),
+        **purchase_fields(case),
     )
     run_state = submitting(case, Reason.SUBMITTING, f"requesting {call.model} from {call.provider}")
     run = case.run.model_copy(update={"provider_account": purchase.account})
     plan = new_plan(case, run_state, run=run, again=SOON)
-    plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case)})
+    plan = plan.model_copy(update={"finalizer": True, "of_features": claims(case)})
     planned = case.observed.purchase
     if planned is None or not _is_reserved(case, planned):
         reservation = Reservation(key=case.key, purchase=purchase, asked=content.asked)
@@ -118,21 +127,6 @@ def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
     step = PurchaseStep.PLANNED.value
     return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
-
-
-def _budget_fields(case: DecisionInput) -> dict[str, Any]:
-    """Fields by which the purchase counts in budgets."""
-    windows = (window.ref.id for budget in case.observed.budgets for window in budget.windows)
-    return {"bound_micros": case.bound_micros, "budgets": tuple(windows)}
-
-
-def _claims(case: DecisionInput, *, paid: bool = False) -> BudgetClaims | None:
-    """Claims of the purchase in all windows that count it; None: there are none."""
-    # Unknown: its budgets allow that, else the run would be held. It starts while anything is left.
-    micros, least = (case.bound_micros, 0) if case.bound_micros is not None else (0, 1)
-    windows = (window.ref for budget in case.observed.budgets for window in budget.windows)
-    each = tuple(BudgetClaim(ref=ref, micros=micros, least=least) for ref in windows)
-    return BudgetClaims(purchase=str(case.key), each=each, paid=paid) if each else None
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -271,21 +265,21 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     was = purchase_from_status(case.resource, case.run, case.spec, case.provider)
     run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON)
-    plan = plan.model_copy(update={"finalizer": True, "claims": _claims(case, paid=True)})
+    plan = plan.model_copy(update={"finalizer": True, "of_features": claims(case, paid=True)})
     changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
         purchase = was.model_copy(
-            update=changes | update | costs.price_fields(case.spec, case.price) | _budget_fields(case)
+            update=changes | update | costs.price_fields(case.spec, case.price) | purchase_fields(case)
         )
-        return plan.model_copy(update={"restored": Reservation(key=case.key, purchase=purchase)})
+        return plan.model_copy(update={"restored": RestoredPurchase(key=case.key, purchase=purchase)})
     move = LedgerTransition(
         key=case.key,
         source=kept.state,
         target=PurchaseState.SUBMITTED,
         owner=kept.job_id,
         expected={"step": kept.step},
-        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras} | _budget_fields(case),
+        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras} | purchase_fields(case),
         claimed_for=kept,
     )
     return plan.model_copy(update={"moves": (move,)})
@@ -295,7 +289,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
     """The plan that marks a lost purchase as abandoned, so that the next attempt follows for any resource with its
     key. It may be paid, so it counts in its budgets.
     """
-    plan = plan.model_copy(update={"claims": _claims(case, paid=True)})
+    plan = plan.model_copy(update={"of_features": claims(case, paid=True)})
     if kept is not None:
         step = LedgerTransition(
             key=case.key,
@@ -303,7 +297,7 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
             target=PurchaseState.INTENT,
             owner=kept.job_id,
             expected={"step": kept.step},
-            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | _budget_fields(case),
+            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | purchase_fields(case),
         )
         return plan.model_copy(update={"moves": (step,)})
     lost_one = purchase_from_status(case.resource, case.run, case.spec, case.provider).model_copy(
@@ -313,9 +307,9 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
             "sent_at": case.run.sent_at,
             "error": f"the ledger had lost it; its request was {case.run.request_id}",
         }
-        | _budget_fields(case)
+        | purchase_fields(case)
     )
-    return plan.model_copy(update={"unrecorded": Reservation(key=case.key, purchase=lost_one)})
+    return plan.model_copy(update={"unrecorded": LostPurchase(key=case.key, purchase=lost_one)})
 
 
 def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
@@ -441,11 +435,15 @@ def unread_reason(observed: Observation) -> Reason:
     return Reason.PROVIDER_NOT_CONFIGURED if observed.access_refused else Reason.PROVIDER_UNAVAILABLE
 
 
-def cancel_request(key: PurchaseKey, purchase: Purchase) -> Cancellation:
+def cancel_request(key: PurchaseKey, purchase: Purchase, *, last_chance: bool = True) -> Cancellation:
     """Cancellation of a purchase's request."""
-    request_id = purchase.request_id or ""
     return Cancellation(
-        key=key, provider=purchase.provider, account=purchase.account, model=purchase.model, request_id=request_id
+        key=key,
+        provider=purchase.provider,
+        account=purchase.account,
+        model=purchase.model,
+        request_id=purchase.request_id or "",
+        last_chance=last_chance,
     )
 
 
@@ -473,7 +471,7 @@ def passed_limit(case: DecisionInput, purchase: Purchase) -> TooLate | None:
 def _cancel_at_limit(case: DecisionInput, purchase: Purchase, late: TooLate) -> Plan:
     """The plan that cancels a request. The run ends once the provider confirms, or after a grace period."""
     asked, view = purchase.cancel_asked_at, case.observed.request
-    cancel = {"cancel": cancel_request(case.key, purchase), "last_chance": True}
+    cancel = {"cancel": cancel_request(case.key, purchase)}
     if asked is None or asked < late.since:
         long_over = (case.now - late.since).total_seconds() >= _UNREACHABLE_SECONDS
         if view is None and long_over:

@@ -21,6 +21,7 @@ from contentgen_operator.decide import collect_retries
 from contentgen_operator.plans.planning import SOON, fail, new_plan
 from contentgen_operator.plans.status import job_refused_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
+from contentgen_operator.state.effects import EffectOrder
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import JobRecord, JobView, Resource
 from contentgen_operator.state.plan import Plan, StageJob
@@ -174,7 +175,8 @@ def without_job(resource: Resource, plan: Plan, words: str, provider: str, now: 
     status = job_refused_status(resource, planned, message, now)
     finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": transition_events(resource, status), "finalizer": finalizer}
-    return plan.model_copy(update=changes | {"claims": None, "reservation": None, "payment": None, "job": None})
+    kept = tuple(each for each in plan.of_features if each.order < EffectOrder.CLAIM)
+    return plan.model_copy(update=changes | {"of_features": kept, "reservation": None, "payment": None, "job": None})
 
 
 def _wait_for_retry(case: DecisionInput, stage: Stage, run_state: RunState) -> Plan | None:

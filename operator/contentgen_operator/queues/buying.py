@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from contentgen_operator.clock import utc_now
-from contentgen_operator.state.open_places import is_open_probe
+from contentgen_operator.queues.open_places import is_open_probe
 from contentgen_operator.state.policies.buying import (
     INSTALLATION,
     AwaitedResults,

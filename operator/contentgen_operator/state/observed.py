@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -31,7 +31,6 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
-from contentgen_operator.state.policies.budgets import MatchingBudget
 from contentgen_operator.state.policies.buying import BuyingStop, scope_of
 from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.policies.turns import Turn
@@ -39,6 +38,7 @@ from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
 from contentgen_operator.state.run_document import RunDocument
 
+F = TypeVar("F", bound="FeatureFacts")
 _END_CONDITIONS = dict(zip(FINAL_PHASES, (Condition.COMPLETE, Condition.FAILED), strict=True))
 _VERDICT_ANNOTATIONS = (*approve_run.ANNOTATION_OF.values(), APPROVED_BY_ANNOTATION)
 _MAX_TEXT = 500  # characters of a Job's reason and message
@@ -339,6 +339,10 @@ class WantedPurchase(Value):
     waits: bool = False  # undecided: a LoRA is not ready, and an existing purchase may be of another training
 
 
+class FeatureFacts(Value):
+    """Part of an observation that the gate of a feature reads. Not observed, it has its defaults."""
+
+
 class Observation(Value):
     """Everything around one resource that the decision needs; other fields have their defaults."""
 
@@ -360,7 +364,7 @@ class Observation(Value):
     open_requests: tuple[OpenRequest, ...] = ()  # earlier attempts, and the last one of a run that has ended
     same_lora_name: str | None = None  # name of an older LoraTraining with the same loraName
     price: PriceLookup = PriceLookup()  # the provider's
-    budgets: tuple[MatchingBudget, ...] = ()  # that count the run
+    facts: tuple[FeatureFacts, ...] = ()  # of features, read for a run that may be paid
     response_kept: bool = False  # the provider's response is in the bucket
     response_missing: bool = False  # it is not, and is to be collected
     found_request: str | None = None  # request id that a search for a lost reply found
@@ -386,3 +390,7 @@ class Observation(Value):
     turn: Turn | None = None  # in the queue; None: the run has not asked for a place
     stop: BuyingStop | None = None  # of buying; None: none, or the run has not asked
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model
+
+    def facts_of(self, kind: type[F]) -> F:
+        """Facts of a feature."""
+        return next((each for each in self.facts if isinstance(each, kind)), kind())

@@ -11,22 +11,38 @@ from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.state.effects import Effect, EffectOrder
 from contentgen_operator.state.observed import JobView
-from contentgen_operator.state.policies.budgets import BudgetClaims, BudgetRelease
 from contentgen_operator.state.provider_requests import Answer, Call
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey
 
 
-class Reservation(Value):
+class Reservation(Effect):
     """Purchase to plan in the ledger, to mark in the bucket and to name in the status. Nothing is sent."""
+
+    ORDER = EffectOrder.RESERVE
 
     key: PurchaseKey
     purchase: Purchase
     asked: tuple[str, ...] = ()  # hashes of the content by which an equal purchase is searched in the bucket
 
 
-class Payment(Value):
+class LostPurchase(Reservation):
+    """Purchase missing in the ledger, to insert there."""
+
+    ORDER = EffectOrder.INSERT_LOST
+
+
+class RestoredPurchase(Reservation):
+    """Purchase missing in the ledger, to insert there with the request id of the adopt annotation."""
+
+    ORDER = EffectOrder.RESTORE
+
+
+class Payment(Effect):
     """Planned purchase to send: one POST, by the process that moves it to `sending`."""
+
+    ORDER = EffectOrder.PAY
 
     key: PurchaseKey
     purchase: Purchase
@@ -34,8 +50,10 @@ class Payment(Value):
     planned_at: datetime | None = None
 
 
-class Adoption(Value):
+class Adoption(Effect):
     """Change of a purchase's owner to this resource, before any other write to it."""
+
+    ORDER = EffectOrder.ADOPT
 
     key: PurchaseKey
     purchase: Purchase  # as observed
@@ -43,8 +61,10 @@ class Adoption(Value):
     tenant: Tenant = Tenant()  # the new owner's
 
 
-class Pointer(Value):
+class Pointer(Effect):
     """Key of an equal request, to add to the purchase that it uses and to mark in the bucket."""
+
+    ORDER = EffectOrder.POINT
 
     key: PurchaseKey  # of the purchase
     purchase_id: str
@@ -52,8 +72,10 @@ class Pointer(Value):
     namespace_uid: str | None = None
 
 
-class StoredAnswer(Value):
+class StoredAnswer(Effect):
     """Provider's response to store in the bucket, under a key that `owner` may write."""
+
+    ORDER = EffectOrder.STORE_RESPONSE
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -70,14 +92,17 @@ class StageJob(Value):
     attempt: int
 
 
-class Cancellation(Value):
+class Cancellation(Effect):
     """Request to cancel at the provider; its answer decides the purchase's next state."""
+
+    ORDER = EffectOrder.CANCEL
 
     key: PurchaseKey
     provider: str
     account: str | None = None  # provider account; None: the default
     model: str
     request_id: str
+    last_chance: bool = False  # a failure is not retried
 
 
 class Event(Value):
@@ -96,13 +121,11 @@ class Plan(Value):
     pointer: Pointer | None = None
     store: StoredAnswer | None = None
     moves: tuple[LedgerTransition, ...] = ()
-    # Made or renewed before the reservation and before the payment; of a paid purchase, before the ledger has it.
-    claims: BudgetClaims | None = None
-    releases: tuple[BudgetRelease, ...] = ()  # claims of a run that is not paid now
     reservation: Reservation | None = None
     payment: Payment | None = None
-    unrecorded: Reservation | None = None  # purchase missing in the ledger, to insert there
-    restored: Reservation | None = None  # likewise, with the request id of the adopt annotation
+    unrecorded: LostPurchase | None = None
+    restored: RestoredPurchase | None = None
+    of_features: tuple[Effect, ...] = ()
     job: StageJob | None = None
     notices: tuple[Event, ...] = ()
     finalizer: bool = False  # whether the resource should have our finalizer
@@ -112,5 +135,12 @@ class Plan(Value):
     discard: DeletionTombstone | None = None
     expire: bool = False  # delete the resource, and none of its files: spec.ttlSecondsAfterFinished is over
     hold: bool = False  # a deleted resource keeps our finalizer
-    last_chance: bool = False  # a failed cancellation or deletion is not retried
+    last_chance: bool = False  # a failed deletion is not retried
     again_seconds: float | None = None  # until the next reconcile; None: at the next event
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """Writes to purchases and to the stores of features, in their order."""
+        first = (self.adoption, self.pointer, self.store, self.cancel, *self.moves, self.unrecorded, self.restored)
+        made = [each for each in (*first, *self.of_features, self.reservation, self.payment) if each is not None]
+        return tuple(sorted(made, key=lambda each: each.order))

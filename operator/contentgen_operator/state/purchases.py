@@ -25,6 +25,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.records.tenancy import scoped, unscoped
 from contentgen_contract.resources.prices import Unit
+from contentgen_operator.state.effects import Effect, EffectOrder
 
 __all__ = [
     "BilledAccount",
@@ -266,11 +267,13 @@ class Unsettled(Value):
         return BilledAccount(self.provider, self.account)
 
 
-class LedgerTransition(Value):
+class LedgerTransition(Effect):
     """Transition of a purchase between two states, with the fields (by Python name) that change.
 
     Compare-and-set: `owner` and `expected` (fields by Python name) must match the document, or nothing is changed.
     """
+
+    ORDER = EffectOrder.MOVE
 
     key: PurchaseKey | StoredKey
     source: PurchaseState

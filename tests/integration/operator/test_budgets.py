@@ -8,8 +8,8 @@ from typing import Any
 from pymongo.database import Database
 
 from contentgen_contract.resources.content_budget import ContentBudget
-from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims, BudgetRelease, WindowRef, windows_of
-from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import BudgetClaim, BudgetClaims, BudgetRelease, WindowRef, windows_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ONE = 70_000

@@ -28,9 +28,12 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
-from contentgen_operator.background.budgets import BudgetKeeper
 from contentgen_operator.background.orphans import Orphans, Retention
-from contentgen_operator.kube.budgets import Budgets
+from contentgen_operator.budgets.cluster import Budgets
+from contentgen_operator.budgets.feature import bound
+from contentgen_operator.budgets.keeper import BudgetKeeper
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import WindowRef
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
@@ -43,15 +46,14 @@ from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queues.open_places import takes_place
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
-from contentgen_operator.state.open_places import takes_place
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.policies.budgets import WindowRef
 from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
@@ -65,7 +67,6 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.notifications import NotificationOutbox
@@ -670,6 +671,7 @@ class World:
         jobs = TracedWorkerJobs(self.database["worker_jobs"], self.writes, check)
         runs = TracedRunDocuments(self.database["runs"], self.writes, check)
         budgets = TracedBudgets(self.database["budgets"], self.database["ledger"], self.writes, check)
+        features = (bound(self._listed_budgets(), budgets, self._keeper()),)
         notifications = TracedOutbox(self.database["notifications"], self.writes, check)
         tenancy = Tenancy(kube, self.database, lambda: self.now)
         self.payment_queue = PaymentQueue(
@@ -700,8 +702,7 @@ class World:
             prices={"fal": self.prices},
             names=self.names,
             limits=Limits(),
-            budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
-            usage=budgets,
+            features=features,
             template=lambda: self.template,
         )
         retention = Retention(provider_seconds=self.policy.provider_seconds)
@@ -741,7 +742,7 @@ class World:
             leadership=self.leadership,
             buying=self.buying,
             payment_queue=self.payment_queue,
-            budgets=budgets,
+            features=features,
         )
         return Reconciler(
             kube=kube,
@@ -865,15 +866,22 @@ class World:
         """Run a round over the budgets; a new keeper's first one is thorough."""
         keeper = self.keeper
         if thorough or keeper is None:
-            kube: Any = self.kube
-            keeper = self.keeper = BudgetKeeper(
-                budgets=Budgets(kube, self.selection.operator_class, lambda: next(self._ticks)),
-                store=BudgetStore(self.database["budgets"], self.database["ledger"], self.leadership.check),
-                kube=kube,
-                check=self.leadership.check,
-                clock=lambda: self.now,
-            )
+            keeper = self.keeper = self._keeper()
         await keeper.round()
+
+    def _listed_budgets(self) -> Budgets:
+        kube: Any = self.kube
+        return Budgets(kube, self.selection.operator_class, lambda: next(self._ticks))
+
+    def _keeper(self) -> BudgetKeeper:
+        kube: Any = self.kube
+        return BudgetKeeper(
+            budgets=self._listed_budgets(),
+            store=BudgetStore(self.database["budgets"], self.database["ledger"], self.leadership.check),
+            kube=kube,
+            check=self.leadership.check,
+            clock=lambda: self.now,
+        )
 
     async def step(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)

@@ -32,6 +32,8 @@ from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background import notifier
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import BudgetWindow
 from contentgen_operator.decide import decision, payment, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.kube.job_manifests import job_manifest
@@ -39,11 +41,9 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.plans import planning
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.budgets import BudgetWindow
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.webhooks import guarded_post
 from contentgen_operator.webhooks.signing import signed_headers
@@ -583,7 +583,7 @@ def _fails_when_collected(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _no_claim(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(payment, "_budget_fields", lambda _: {"bound_micros": 1})
+    patch.setattr(payment, "purchase_fields", lambda _: {"bound_micros": 1})
     return plan_of(budget="10")
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
+from contentgen_operator.budgets import gate as budgets
 from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.policies import (
     approval,
     awaited_loras,
-    budget,
     buying,
     provider_accounts,
     provider_key,
@@ -29,7 +29,7 @@ GATE: tuple[Policy, ...] = (
     provider_key.hold,
     reachable_bucket.hold,
     approval.hold,  # before those that reserve something
-    budget.hold,
+    budgets.hold,
     buying.hold_stopped,
     queue.hold,  # last: only a run that may be paid otherwise takes a place
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_operator.finished_jobs import Room, is_full
+from contentgen_operator.stores.finished_jobs import Room, is_full
 from contentgen_simulation.world import SPECS, World
 
 NAMES = {Kind.TRANSCRIPTION: "talk", Kind.LORA_TRAINING: "lora", Kind.IMAGE_GENERATION: "picture"}

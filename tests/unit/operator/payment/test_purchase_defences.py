@@ -170,7 +170,7 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
     assert now is not None
     stale = now.model_copy(update={"job_id": "another"})
     with pytest.raises(Conflict):
-        await actor._adopt(Adoption(key=key, purchase=stale, job_id="late"))
+        await actor._adopt(Adoption(key=key, purchase=stale, job_id="late"), NOW)
     with pytest.raises(Conflict):
         await actor._move(LedgerTransition(key=key, source=PurchaseState.SUBMITTED, target=PurchaseState.FAILED), NOW)
     assert await actor._ledger.get(key) == now

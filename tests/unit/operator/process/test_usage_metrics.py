@@ -13,6 +13,8 @@ from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator import metrics
 from contentgen_operator.background.usage import SERIES_EACH, UsageMetrics, UsagePlan
+from contentgen_operator.budgets.metrics import WindowSample
+from contentgen_operator.budgets.metrics import gauges as budgets
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import Charges
 
@@ -187,7 +189,8 @@ async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytes
     """Metrics need no token, so every pod of a tenant may be able to read them."""
     settings = Settings(usage_labels=ALL, metrics_tenants=named)
     monkeypatch.setattr(metrics.gauges, "shows_tenants", settings.metrics_tenants)
-    monkeypatch.setattr(metrics.gauges, "budgets", [("of-red", "day", 2_000_000, 0, 1_000_000, 0, 0.5)])
+    monkeypatch.setattr(metrics.gauges, "features", [budgets])
+    monkeypatch.setattr(budgets, "windows", [WindowSample("of-red", "day", 2_000_000, 0, 1_000_000, 0, 0.5)])
     monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
     stand = Stand(plan=UsagePlan.of(settings))
     stand.buy("red", userId="rita")

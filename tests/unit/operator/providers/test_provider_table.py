@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from contentgen_operator.stores.budgets import BudgetStore
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.records.audits import AuditSubject, Coverage
@@ -28,7 +29,6 @@ from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import ProviderSettings, Settings
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.audits import AuditedLedger, Audits
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore

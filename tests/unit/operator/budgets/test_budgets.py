@@ -9,8 +9,9 @@ from contentgen_contract.names import CANCEL_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator import metrics
-from contentgen_operator.providers.base import Busy
-from contentgen_operator.state.policies.budgets import (
+from contentgen_operator.budgets.metrics import gauges
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import (
     BudgetClaim,
     BudgetClaims,
     BudgetRelease,
@@ -18,7 +19,7 @@ from contentgen_operator.state.policies.budgets import (
     claim_key,
     windows_of,
 )
-from contentgen_operator.stores.budgets import BudgetStore
+from contentgen_operator.providers.base import Busy
 from contentgen_simulation.budget_world import IMAGES, ONE, budget_of
 from contentgen_simulation.world import SPECS, World, Writes
 
@@ -342,6 +343,7 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
 
 async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.gauges, "shows_tenants", True)
+    monkeypatch.setattr(metrics.gauges, "features", [gauges])
     world = world_of(monkeypatch, budget_of(limits={"day": "0.14", "total": "10"}, warnAtPercent=50))
     image(world)
     await rounds(world, ["it"], 3)

@@ -9,6 +9,8 @@ from datetime import datetime
 
 from contentgen_contract.base import Value
 from contentgen_contract.resources.content_budget import ContentBudget, LimitWindow, OnExceeded, UnknownPrice, micros_of
+from contentgen_operator.state.effects import Effect, EffectOrder
+from contentgen_operator.state.observed import FeatureFacts
 
 
 class WindowRef(Value):
@@ -53,6 +55,17 @@ class MatchingBudget(Value):
     windows: tuple[BudgetWindow, ...] = ()
 
 
+class BudgetFacts(FeatureFacts):
+    """Budgets that count a run."""
+
+    matching: tuple[MatchingBudget, ...] = ()
+
+    @property
+    def windows(self) -> tuple[BudgetWindow, ...]:
+        """Windows of all of them."""
+        return tuple(window for each in self.matching for window in each.windows)
+
+
 class BudgetClaim(Value):
     """Amount to claim in a window."""
 
@@ -61,12 +74,19 @@ class BudgetClaim(Value):
     least: int = 0  # what the window must have left, where that is more
 
 
-class BudgetClaims(Value):
-    """Claims of one purchase, in the order in which they are made: the same for all purchases."""
+class BudgetClaims(Effect):
+    """Claims of one purchase, in the order in which they are made: the same for all purchases. They are made or renewed
+    before the reservation and the payment; of a paid purchase, before the ledger has it.
+    """
 
     purchase: str  # `_id` in the ledger
     each: tuple[BudgetClaim, ...]
     paid: bool = False  # the money is spent already, so the claims are made whatever the limits
+
+    @property
+    def order(self) -> EffectOrder:
+        """Place among the effects of the plan."""
+        return EffectOrder.CLAIM_PAID if self.paid else EffectOrder.CLAIM
 
 
 class BudgetRelease(Value):
@@ -75,6 +95,14 @@ class BudgetRelease(Value):
     purchase: str
     window: str
     token: str
+
+
+class BudgetReleases(Effect):
+    """Claims to release, of a run that is not paid now."""
+
+    ORDER = EffectOrder.RELEASE_CLAIMS
+
+    each: tuple[BudgetRelease, ...]
 
 
 def claim_key(purchase: str) -> str:

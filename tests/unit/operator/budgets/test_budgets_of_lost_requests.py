@@ -14,11 +14,12 @@ import pytest
 from contentgen_contract.names import ADOPT_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_operator import metrics
+from contentgen_operator.budgets.metrics import gauges
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import BudgetClaim, BudgetClaims, WindowRef, windows_of
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.providers.base import Busy
-from contentgen_operator.state.policies.budgets import BudgetClaim, BudgetClaims, WindowRef, windows_of
 from contentgen_operator.state.provider_requests import Found
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_simulation.budget_world import IMAGES, ONE, BudgetWorld, budget_of
 from contentgen_simulation.world import SPECS, Crash, resubmit_token
 
@@ -188,6 +189,7 @@ async def test_a_lost_request_that_a_person_replaces_counts_at_once(
 @pytest.mark.parametrize("since", ["missing", "planned", "refused"])
 async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pytest.MonkeyPatch, since: str) -> None:
     monkeypatch.setattr(metrics.gauges, "shows_tenants", True)
+    monkeypatch.setattr(metrics.gauges, "features", [gauges])
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.10"}), count=0)
     await lost(world, since)
     await paid_by_another(world)

@@ -1,6 +1,6 @@
 """Budgets: a run waits, or ends, while it may cost more than a budget has left. Pure.
 
-The decision is made on observed usage; the claim in MongoDB decides (`stores/budgets.py`).
+The decision is made on observed usage; the claim in MongoDB decides (`budgets/store.py`).
 """
 
 from datetime import UTC, datetime
@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from contentgen_contract.names import Reason
 from contentgen_contract.resources.content_budget import LimitWindow, OnExceeded, UnknownPrice, dollars_of
+from contentgen_operator.budgets.claims import releases
+from contentgen_operator.budgets.values import BudgetFacts, BudgetWindow, MatchingBudget
 from contentgen_operator.plans.planning import fail, recheck_seconds, replace_run, unpaid_text, waiting
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.budgets import BudgetRelease, BudgetWindow, MatchingBudget
 
 _MAX_WAIT_SECONDS = 300.0
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -31,7 +32,7 @@ class _BudgetRefusal(NamedTuple):
 
 def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run that a budget refuses; None: all of them have room for it, or none counts it."""
-    found = (_refusal(case, budget) for budget in case.observed.budgets)
+    found = (_refusal(case, budget) for budget in case.observed.facts_of(BudgetFacts).matching)
     refusals = [each for each in found if each is not None]
     return _held(case, max(refusals, key=lambda each: each.rank)) if refusals else None
 
@@ -73,7 +74,7 @@ def _until(full: BudgetWindow, least: int) -> datetime | None:
 
 
 def _held(case: DecisionInput, refusal: _BudgetRefusal) -> Plan:
-    released = {"releases": claims_of(case)}
+    released = {"of_features": releases(case)}
     if refusal.budget.on_exceeded is OnExceeded.FAIL:
         return fail(case, Reason.BUDGET_EXCEEDED, f"{refusal.why}; {unpaid_text(case)}").model_copy(update=released)
     # An edit, such as fewer pictures, replaces this run at once, also a prepared one: it may never fit the budget.
@@ -95,13 +96,3 @@ def _seconds(case: DecisionInput, until: datetime | None) -> float:
     """Seconds until the next check: at the reset at the latest, as a budget may be raised before."""
     seconds = recheck_seconds(case, _MAX_WAIT_SECONDS)
     return seconds if until is None else min(seconds, max((until - case.now).total_seconds(), 1.0))
-
-
-def claims_of(case: DecisionInput) -> tuple[BudgetRelease, ...]:
-    """Claims of the run, to release them: a run that waits holds no money."""
-    return tuple(
-        BudgetRelease(purchase=str(case.key), window=each.ref.id, token=each.usage.token)
-        for budget in case.observed.budgets
-        for each in budget.windows
-        if each.usage.claimed is not None
-    )

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from contentgen_contract.resources.content_budget import dollars_of
+from contentgen_operator.budgets.store import BudgetStore
+from contentgen_operator.budgets.values import WindowUsage
 from contentgen_operator.leader.leadership import Leadership
-from contentgen_operator.state.policies.budgets import WindowUsage
-from contentgen_operator.stores.budgets import BudgetStore
 from contentgen_simulation.budget_world import ONE, BudgetWorld, budget_of
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

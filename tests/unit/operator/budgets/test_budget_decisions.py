@@ -9,12 +9,20 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.content_budget import LimitWindow, dollars_of
 from contentgen_contract.resources.prices import PRICES, Price, Unit
-from contentgen_operator.decide.policies import budget
-from contentgen_operator.kube.budgets import Budgets
+from contentgen_operator.budgets.cluster import Budgets
+from contentgen_operator.budgets.gate import hold
+from contentgen_operator.budgets.values import (
+    BudgetFacts,
+    BudgetRelease,
+    BudgetReleases,
+    MatchingBudget,
+    WindowUsage,
+    matching_budget,
+    windows_of,
+)
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.budgets import MatchingBudget, WindowUsage, matching_budget, windows_of
 from contentgen_simulation.budget_world import ONE, budget_of
 
 NOW = datetime(2026, 11, 23, 23, 58, tzinfo=UTC)
@@ -50,8 +58,12 @@ async def matching(bodies: list[dict[str, Any]], held: int, claimed: int | None)
     return tuple(matching_budget(each, refs[each.uid], {ref.id: usage for ref in refs[each.uid]}) for each in found)
 
 
+def released(plan: Plan) -> list[BudgetRelease]:
+    return [release for each in plan.effects if isinstance(each, BudgetReleases) for release in each.each]
+
+
 def decided(budgets: tuple[MatchingBudget, ...], policy: Policy = KNOWN) -> Plan | None:
-    return budget.hold(image(policy).observing(Observation(budgets=budgets)))
+    return hold(image(policy).observing(Observation(facts=(BudgetFacts(matching=budgets),))))
 
 
 class Row(NamedTuple):
@@ -126,12 +138,12 @@ async def test_the_decision_table(window: LimitWindow) -> None:
             assert plan is None, row
             continue
         assert plan is not None, row
-        assert plan.payment is None and plan.reservation is None and plan.claims is None, row  # noqa: PT018
+        assert {type(each) for each in plan.effects} <= {BudgetReleases}, row
         status, message = plan.status, plan.status.message or ""
         assert status.reason == Reason.BUDGET_EXCEEDED, row
         assert "ContentBudget all" in message, row
         windows = [] if row.scope == "unreadable" or row.claimed is None else [f"uid-of-all/{window.label(NOW)}"]
-        assert [each.window for each in plan.releases] == windows, (row, "a run that waits or ends holds nothing")
+        assert [each.window for each in released(plan)] == windows, (row, "a run that waits or ends holds nothing")
         if verdict == "fails":
             assert status.phase == Phase.FAILED, row
             assert message.endswith("nothing was paid"), row
@@ -170,9 +182,9 @@ async def test_a_run_that_a_budget_refuses_releases_its_claims_in_all() -> None:
     both = [budget_of("a", limits={"day": "9", "month": "9"}), budget_of("b", limits={"total": "0.07"})]
     plan = decided(await matching(both, held=2 * ONE, claimed=ONE))
     assert plan is not None
-    assert [each.window for each in plan.releases] == [
+    assert [each.window for each in released(plan)] == [
         "uid-of-a/day-2026-11-23",
         "uid-of-a/month-2026-11",
         "uid-of-b/total",
     ]
-    assert {each.token for each in plan.releases} == {"token"}
+    assert {each.token for each in released(plan)} == {"token"}

@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.prices import PRICES, Price, Unit
-from contentgen_operator.state.policies.budgets import claim_key
+from contentgen_operator.budgets.values import claim_key
 from contentgen_simulation.budget_world import IMAGES, ONE, BudgetWorld, budget_of
 from contentgen_simulation.world import SPECS
 

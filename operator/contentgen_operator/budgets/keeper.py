@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from contentgen_contract.api_paths import CONTENT_BUDGETS
 from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
 from contentgen_contract.resources.status import ConditionStatus
-from contentgen_operator import metrics
+from contentgen_operator.budgets.cluster import Budgets
+from contentgen_operator.budgets.metrics import WindowSample, gauges
+from contentgen_operator.budgets.store import BudgetStore, WindowTotals
+from contentgen_operator.budgets.values import WindowRef, windows_of
 from contentgen_operator.clock import utc_now
-from contentgen_operator.kube.budgets import Budgets
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.policies.budgets import WindowRef, windows_of
-from contentgen_operator.stores.budgets import BudgetStore, WindowTotals
 from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 
 _log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class BudgetKeeper:
         budgets = await self.budgets.all()
         refs = {each.uid: windows_of(each, now) for each in budgets}
         totals = await self.store.totals([ref.id for each in refs.values() for ref in each])
-        metrics.gauges.budgets = [
-            (ref.budget, ref.window.value, ref.limit, *_amounts(totals.get(ref.id)), ref.warn_percent / 100)
+        gauges.windows = [
+            WindowSample(ref.budget, ref.window.value, ref.limit, *_amounts(totals.get(ref.id)), ref.warn_percent / 100)
             for each in refs.values()
             for ref in each
         ]

@@ -32,8 +32,7 @@ from pymongo.errors import DuplicateKeyError
 
 from contentgen_contract.base import Value
 from contentgen_contract.records import indexes
-from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.policies.budgets import (
+from contentgen_operator.budgets.values import (
     BudgetClaim,
     BudgetClaims,
     BudgetRelease,
@@ -41,6 +40,7 @@ from contentgen_operator.state.policies.budgets import (
     WindowUsage,
     claim_key,
 )
+from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import PurchaseState, PurchaseStep
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
