@@ -31,7 +31,7 @@ from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.budgets import feature as budgets
 from contentgen_operator.clock import utc_now
-from contentgen_operator.feature import BoundFeature, Installation
+from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
@@ -214,7 +214,6 @@ def build_foundation(
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
     check = role.leadership.check
-    installation = Installation(kube, connected.database, settings.operator_class, check)
     return Foundation(
         settings=settings,
         kube=kube,
@@ -224,7 +223,7 @@ def build_foundation(
         stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
         providers=providers,
-        features=tuple(each.bind(installation) for each in FEATURES),
+        features=tuple(each.bind(kube, connected.database, settings.operator_class, check) for each in FEATURES),
     )
 
 

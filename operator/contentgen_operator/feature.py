@@ -23,16 +23,6 @@ from contentgen_operator.state.policies.provider_accounts import NamespacePolicy
 
 
 @dataclass(frozen=True)
-class Installation:
-    """What a feature is built from."""
-
-    kube: Kube
-    database: Database[dict[str, Any]]
-    operator_class: str
-    check: Check  # raises Conflict if this process does not lead
-
-
-@dataclass(frozen=True)
 class BoundFeature:
     """Functions of a feature over the stores of an installation."""
 
@@ -49,4 +39,4 @@ class Feature:
 
     gates: tuple[Callable[[DecisionInput], Plan | None], ...]
     gauges: Collector
-    bind: Callable[[Installation], BoundFeature]
+    bind: Callable[[Kube, Database[dict[str, Any]], str, Check], BoundFeature]  # the third: operator class

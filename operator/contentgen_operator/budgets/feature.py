@@ -2,6 +2,9 @@
 
 from datetime import datetime
 from functools import partial
+from typing import Any
+
+from pymongo.database import Database
 
 from contentgen_operator.budgets.cluster import Budgets
 from contentgen_operator.budgets.gate import hold
@@ -9,7 +12,9 @@ from contentgen_operator.budgets.keeper import BudgetKeeper
 from contentgen_operator.budgets.metrics import gauges
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetClaims, BudgetFacts, BudgetReleases, matching_budget, windows_of
-from contentgen_operator.feature import BoundFeature, Feature, Installation
+from contentgen_operator.feature import BoundFeature, Feature
+from contentgen_operator.kube.api import Kube
+from contentgen_operator.leader.leadership import Check
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.policies.provider_accounts import NamespacePolicy
@@ -17,13 +22,9 @@ from contentgen_operator.state.runs import asset_user
 from contentgen_runtime.kube import Conflict
 
 
-def _bind(installation: Installation) -> BoundFeature:
-    kube, check = installation.kube, installation.check
-    store = BudgetStore(installation.database["budgets"], installation.database["ledger"], check)
-    # Each with its own list: a payment reads it again a second after the keeper did.
-    listed, kept = (Budgets(kube, installation.operator_class) for _ in range(2))
-    keeper = BudgetKeeper(budgets=kept, store=store, kube=kube, check=check)
-    return bound(listed, store, keeper)
+def _bind(kube: Kube, database: Database[dict[str, Any]], operator_class: str, check: Check) -> BoundFeature:
+    budgets, store = Budgets(kube, operator_class), BudgetStore(database["budgets"], database["ledger"], check)
+    return bound(budgets, store, BudgetKeeper(budgets=budgets, store=store, kube=kube, check=check))
 
 
 def bound(budgets: Budgets, store: BudgetStore, keeper: BudgetKeeper) -> BoundFeature:

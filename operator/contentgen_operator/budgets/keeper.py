@@ -14,7 +14,7 @@ from contentgen_contract.api_paths import CONTENT_BUDGETS
 from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
 from contentgen_contract.resources.status import ConditionStatus
 from contentgen_operator.budgets.cluster import Budgets
-from contentgen_operator.budgets.metrics import WindowSample, gauges
+from contentgen_operator.budgets.metrics import gauges
 from contentgen_operator.budgets.store import BudgetStore, WindowTotals
 from contentgen_operator.budgets.values import WindowRef, windows_of
 from contentgen_operator.clock import utc_now
@@ -65,11 +65,7 @@ class BudgetKeeper:
         budgets = await self.budgets.all()
         refs = {each.uid: windows_of(each, now) for each in budgets}
         totals = await self.store.totals([ref.id for each in refs.values() for ref in each])
-        gauges.windows = [
-            WindowSample(ref.budget, ref.window.value, ref.limit, *_amounts(totals.get(ref.id)), ref.warn_percent / 100)
-            for each in refs.values()
-            for ref in each
-        ]
+        gauges.windows = [(ref, totals[ref.id]) for each in refs.values() for ref in each]
         for each in budgets:
             await self._write(each, status_of(each, refs[each.uid], totals, now))
 
@@ -97,7 +93,7 @@ def status_of(
     budget: ContentBudget, refs: Iterable[WindowRef], totals: Mapping[str, WindowTotals], now: datetime
 ) -> BudgetStatus:
     """Status of a budget, with the usage of its current windows."""
-    windows = tuple(_window_status(ref, totals.get(ref.id)) for ref in refs)
+    windows = tuple(_window_status(ref, totals[ref.id]) for ref in refs)
     fullest = max(windows, key=_fullness, default=None)
     display = f"${fullest.settled}+{fullest.reserved} of ${fullest.limit}" if fullest is not None else ""
     return BudgetStatus(
@@ -143,24 +139,17 @@ def _last_transition(before: Mapping[str, Any], status: str) -> datetime | None:
     return datetime.fromisoformat(str(given)) if given and before.get("status") == status else None
 
 
-def _window_status(ref: WindowRef, totals: WindowTotals | None) -> WindowStatus:
-    reserved, settled, overrun = _amounts(totals)
-    held = reserved + settled
+def _window_status(ref: WindowRef, totals: WindowTotals) -> WindowStatus:
     return WindowStatus(
         window=ref.id.partition("/")[2],
         limit=dollars_of(ref.limit),
-        reserved=dollars_of(reserved),
-        settled=dollars_of(settled),
-        remaining=dollars_of(max(ref.limit - held, 0)),
-        overrun=dollars_of(overrun),
-        warning=held * 100 >= ref.limit * ref.warn_percent,
+        reserved=dollars_of(totals.reserved),
+        settled=dollars_of(totals.settled),
+        remaining=dollars_of(max(ref.limit - totals.held, 0)),
+        overrun=dollars_of(totals.overrun),
+        warning=totals.warns(ref),
         resets_at=ref.resets_at,
     )
-
-
-def _amounts(totals: WindowTotals | None) -> tuple[int, int, int]:
-    """Reserved, settled and overrun micro-dollars."""
-    return (totals.reserved, totals.settled, totals.overrun) if totals is not None else (0, 0, 0)
 
 
 def _fullness(window: WindowStatus) -> float:

@@ -1,31 +1,20 @@
 """Gauges of the budgets' current windows, for readers who may see money by tenant."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from contentgen_contract.resources.prices import USD
 from contentgen_operator import metrics
-
-
-class WindowSample(NamedTuple):
-    """Amounts of a window in micro-dollars."""
-
-    budget: str
-    window: str
-    limit: int
-    reserved: int
-    settled: int
-    overrun: int
-    warned_from: float  # share of the limit
+from contentgen_operator.budgets.store import WindowTotals
+from contentgen_operator.budgets.values import WindowRef
 
 
 class BudgetGauges(Collector):
     """Gauges, read at each scrape."""
 
-    windows: Sequence[WindowSample] = ()
+    windows: Sequence[tuple[WindowRef, WindowTotals]] = ()  # as last settled
 
     def collect(self) -> Iterable[Metric]:
         """Current values; none unless the readers are named."""
@@ -41,11 +30,11 @@ class BudgetGauges(Collector):
             "1 if a ContentBudget is used to spec.warnAtPercent in its current window, else 0; if readers are named.",
             labels=("budget", "window"),
         )
-        for each in self.windows if metrics.gauges.shows_tenants else ():
-            for amount in ("limit", "reserved", "settled", "overrun"):
-                dollars.add_metric((each.budget, each.window, amount), getattr(each, amount) / USD)
-            used = each.reserved + each.settled >= each.limit * each.warned_from
-            warning.add_metric((each.budget, each.window), used)
+        for ref, totals in self.windows if metrics.gauges.shows_tenants else ():
+            amounts = {"limit": ref.limit, "reserved": totals.reserved}
+            for amount, micros in (amounts | {"settled": totals.settled, "overrun": totals.overrun}).items():
+                dollars.add_metric((ref.budget, ref.window.value, amount), micros / USD)
+            warning.add_metric((ref.budget, ref.window.value), totals.warns(ref))
         yield dollars
         yield warning
 

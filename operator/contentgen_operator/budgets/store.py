@@ -80,19 +80,18 @@ _OVERRUN: Document = {"$cond": [{"$gt": [_COST, _BOUND]}, {"$subtract": [_COST, 
 class WindowTotals(Value):
     """Totals of a window, as last written."""
 
-    id: str
-    budget: str
-    window: str
-    limit: int
-    held: int
-    settled: int
-    overrun: int
-    claims: int
+    held: int = 0
+    settled: int = 0
+    overrun: int = 0
 
     @property
     def reserved(self) -> int:
         """Amounts of open claims."""
         return self.held - self.settled
+
+    def warns(self, window: WindowRef) -> bool:
+        """True from spec.warnAtPercent of the limit on."""
+        return self.held * 100 >= window.limit * window.warn_percent
 
 
 class BudgetStore:
@@ -312,12 +311,14 @@ class BudgetStore:
         return (int(found[0]["cost"]), int(found[0]["overrun"])) if found else (0, 0)
 
     async def totals(self, ids: Sequence[str]) -> dict[str, WindowTotals]:
-        """Totals of windows by id; windows without any claim are missing."""
+        """Totals of windows by id."""
         return await asyncio.to_thread(self._totals, list(ids))
 
     def _totals(self, ids: list[str]) -> dict[str, WindowTotals]:
         found = self._collection.find({"_id": {"$in": ids}})
-        return {str(each["_id"]): _totals_of(each) for each in found}
+        fields = WindowTotals.model_fields
+        stored = {each["_id"]: WindowTotals(**{name: each[name] for name in fields}) for each in found}
+        return {each: stored.get(each, WindowTotals()) for each in ids}
 
 
 def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: datetime) -> bool:
@@ -356,8 +357,3 @@ def _usage_of(document: Document, key: str) -> WindowUsage:
     if mine is None:
         return WindowUsage(held=document["held"])
     return WindowUsage(held=document["held"], claimed=mine["micros"], token=mine["token"])
-
-
-def _totals_of(document: Document) -> WindowTotals:
-    plain = {name: document[name] for name in ("budget", "window", "limit", "held", "settled", "overrun")}
-    return WindowTotals(id=str(document["_id"]), claims=len(document["open"]), **plain)

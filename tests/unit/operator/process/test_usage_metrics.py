@@ -10,13 +10,16 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records.purchase_costs import UsageLabel
+from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator import metrics
 from contentgen_operator.background.usage import SERIES_EACH, UsageMetrics, UsagePlan
-from contentgen_operator.budgets.metrics import WindowSample
 from contentgen_operator.budgets.metrics import gauges as budgets
+from contentgen_operator.budgets.store import WindowTotals
+from contentgen_operator.budgets.values import windows_of
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import Charges
+from contentgen_simulation.budget_world import budget_of
 
 NOW = datetime(2026, 11, 22, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -190,7 +193,9 @@ async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytes
     settings = Settings(usage_labels=ALL, metrics_tenants=named)
     monkeypatch.setattr(metrics.gauges, "shows_tenants", settings.metrics_tenants)
     monkeypatch.setattr(metrics.gauges, "features", [budgets])
-    monkeypatch.setattr(budgets, "windows", [WindowSample("of-red", "day", 2_000_000, 0, 1_000_000, 0, 0.5)])
+    budget = ContentBudget.parse(budget_of("of-red", limits={"day": "2"}, warnAtPercent=50))
+    (window,) = windows_of(budget, NOW)
+    monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, settled=1_000_000))])
     monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
     stand = Stand(plan=UsagePlan.of(settings))
     stand.buy("red", userId="rita")
