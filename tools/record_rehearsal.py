@@ -7,8 +7,8 @@
 
 A line has the SHA-256 of a seed's records: `decisions` (input and plan by field), `writes` (calls of the API server,
 MongoDB, the bucket and the providers, in their order, with arguments), `calls` (the names of all), `story` (with the
-bucket and MongoDB at the end). `show SEED` prints the records themselves, to compare two trees by `diff`. Plans of the
-group `lines` are left out: their faults strike at lines of the source. Random ids have the same values in each record.
+bucket and MongoDB at the end). `show SEED` prints the records themselves, to compare two trees by `diff`. Plans
+with faults that strike at lines of the source are left out. Random ids have the same values in each record.
 """
 
 import argparse
@@ -201,11 +201,11 @@ def _name_of_command(proxy: Any, method: str) -> str:
 
 
 def recorded(seed: int) -> tuple[str, RehearsalRecord]:
-    """Group of a seed's plan, and its records; none of a plan of `lines`."""
+    """Group of a seed's plan, and its records. With a fault at a line of the source: `lines`, and none."""
     quiet()
     plan, record = generate(seed), RehearsalRecord()
-    if plan.group == "lines":
-        return plan.group, record
+    if any(each.do == "line" for each in plan.events):
+        return "lines", record
     with _recorded(record, seed), rehearsing():
         world = RehearsalWorld(plan)
         asyncio.run(world.run())
