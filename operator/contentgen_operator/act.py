@@ -9,7 +9,7 @@ The record is written before the status, because a resource with a finished stat
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -107,50 +107,38 @@ class JobAdmission:
 _ADMITTED = JobAdmission()
 
 
+@dataclass(kw_only=True, eq=False)
 class Actor:
     """Executor of plans."""
 
-    def __init__(
-        self,
-        *,
-        kube: Kube,
-        storage: Storage,
-        ledger: Ledger,
-        records: RecordStore,
-        jobs: WorkerJobs,
-        runs: RunDocuments,
-        notifications: NotificationOutbox,
-        providers: ProviderAccounts,
-        template: Callable[[], JobTemplate],
-        cache: Cache,
-        garbage_collector: GarbageCollector,
-        leadership: Leadership,
-        buying: Buying,
-        features: Iterable[BoundFeature],
-        payment_queue: PaymentQueue | None = None,
-    ) -> None:
-        self._buying = buying
-        self._leadership = leadership
-        self._payment_queue = payment_queue or PaymentQueue()
-        self._cache = cache
-        self._garbage_collector = garbage_collector
-        self._kube = kube
-        self._storage = storage
-        self._sends = SendObjects(storage)
-        self._ledger = ledger
-        self._records = records
-        self._jobs = jobs
-        self._runs = runs
-        self._notifications = notifications
-        self._providers = providers
-        self._template = template
+    kube: Kube
+    storage: Storage
+    ledger: Ledger
+    records: RecordStore
+    jobs: WorkerJobs
+    runs: RunDocuments
+    notifications: NotificationOutbox
+    providers: ProviderAccounts
+    template: Callable[[], JobTemplate]
+    cache: Cache
+    garbage_collector: GarbageCollector
+    leadership: Leadership
+    buying: Buying
+    features: Iterable[BoundFeature]
+    payment_queue: PaymentQueue = field(default_factory=PaymentQueue)
+
+    def __post_init__(self) -> None:
+        self._sends = SendObjects(self.storage)
         self._finished_jobs = FinishedJobs(
-            kube=kube,
-            jobs=jobs,
-            storage=storage,
-            operator_class=ledger.operator_class,
-            check=leadership.check,
+            kube=self.kube,
+            jobs=self.jobs,
+            storage=self.storage,
+            operator_class=self.ledger.operator_class,
+            check=self.leadership.check,
         )
+        self._stopping = False  # the process ends: no POST is begun
+        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
+        self._written_records: dict[str, ResourceStatus] = {}
         self._performers: dict[type[Effect], Callable[[Any, datetime], Awaitable[str | None]]] = {
             Adoption: self._adopt,
             Pointer: self._point,
@@ -162,11 +150,8 @@ class Actor:
             Reservation: self._reserve,
             Payment: self._pay,
         }
-        for feature in features:
+        for feature in self.features:
             self._performers |= feature.effects
-        self._written_records: dict[str, ResourceStatus] = {}
-        self._stopping = False  # the process ends: no POST is begun
-        self._stopped_jobs: set[str] = set()  # uids of deleted resources whose Job is stopped
 
     def stop_paying(self) -> None:
         """Begin no more paid requests; one that is being sent goes on."""
@@ -185,7 +170,7 @@ class Actor:
         return await self._act(resource, plan, now)
 
     async def _act(self, resource: Resource, plan: Plan, now: datetime) -> JobAdmission:
-        self._leadership.check()
+        self.leadership.check()
         if plan.expire:
             await self._expire(resource, plan.status, now)
             return _ADMITTED
@@ -193,9 +178,9 @@ class Actor:
             resource = await self._with_finalizer(resource)
         status = resource.status.model_copy(update={"run": plan.status.run})
         resource = await self._with_run_document(resource, status)
-        self._leadership.check()
+        self.leadership.check()
         plan = await self._perform_all(plan, now)
-        self._leadership.check()  # after a POST, whose request id is in the ledger now
+        self.leadership.check()  # after a POST, whose request id is in the ledger now
         resource = await self._with_run_document(resource, plan.status)
         if plan.stop_job and resource.ref.uid not in self._stopped_jobs:
             await self._stop_job(resource.ref, plan)
@@ -208,11 +193,11 @@ class Actor:
         if not plan.finalizer:
             resource = await self._without_finalizer(resource)
         resource = await self._labelled(resource, plan.status)
-        self._leadership.check()
+        self.leadership.check()
         await self._write_record(resource, plan.status)
         notifications = notifications_of(resource, plan.status, now)
         if notifications:
-            await self._notifications.plan(notifications, now)
+            await self.notifications.plan(notifications, now)
         await self.write_status(resource, plan.status)
         await self._release(notifications, now)
         await self._post_events(resource, plan.notices, now)
@@ -222,9 +207,9 @@ class Actor:
 
     async def _delete_left(self, ref: ResourceRef, job: JobView) -> None:
         """Delete a Job after the status: a missing Job that the status names counts as a failed attempt."""
-        self._leadership.check()
+        self.leadership.check()
         _log.info("Job %s (uid %s) is deleted: no run needs it", job.name, job.uid, extra=ref.about)
-        await self._kube.delete_job(ref.namespace, job.name, job.uid)
+        await self.kube.delete_job(ref.namespace, job.name, job.uid)
 
     async def _expire(self, resource: Resource, status: ResourceStatus, now: datetime) -> None:
         """Delete a resource whose time is over, and its Jobs. Raises Conflict if it was changed since it was observed.
@@ -233,17 +218,17 @@ class Actor:
         """
         document = resource.document
         assert document is not None  # noqa: S101 - decided
-        stored = await self._runs.put(document.model_copy(update={"expired_at": now}))
+        stored = await self.runs.put(document.model_copy(update={"expired_at": now}))
         if stored is None:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         await self._write_record(resource, status)
-        await self._records.note_expiry(resource.ref.uid, now)
+        await self.records.note_expiry(resource.ref.uid, now)
         if resource.finalized:
-            self._leadership.check()
-            await self._kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)
+            self.leadership.check()
+            await self.kube.delete_resource(resource.ref, resource.resource_version, dry_run=True)
             resource = await self._without_finalizer(resource)
-        self._leadership.check()
-        await self._kube.delete_resource(resource.ref, resource.resource_version)
+        self.leadership.check()
+        await self.kube.delete_resource(resource.ref, resource.resource_version)
         _log.info("deleted: its ttlSecondsAfterFinished is over; its files are kept", extra=resource.ref.about)
 
     async def _with_run_document(self, resource: Resource, status: ResourceStatus) -> Resource:
@@ -254,7 +239,7 @@ class Actor:
         document = next_document(before, status, allowed=resource.payments_allowed)
         if document == before:
             return resource
-        stored = await self._runs.put(document)
+        stored = await self.runs.put(document)
         if stored is None:
             raise Conflict(f"the run document of {resource.ref.name} was changed")
         return resource.model_copy(update={"document": stored})
@@ -296,10 +281,10 @@ class Actor:
 
     async def _collect_job_refusal_now(self, resource: Resource, plan: Plan) -> str:
         assert plan.status.run is not None  # noqa: S101 - a plan with a payment has a run
-        template, labels = self._template(), resource.queue_labels
+        template, labels = self.template(), resource.queue_labels
         manifest = job_manifest(resource.ref, plan.status.run.number, Stage.COLLECT, 1, template, queue_labels=labels)
         try:
-            await self._kube.check_job(resource.ref.namespace, manifest)
+            await self.kube.check_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if error.status == 409 or no_dry_run(error):
                 return await self._quota_refusal(resource.ref)
@@ -311,28 +296,28 @@ class Actor:
     async def _quota_refusal(self, ref: ResourceRef) -> str:
         """Cause for which the namespace's quotas would refuse the pod of a Job; empty: none."""
         try:
-            return no_room(await self._kube.quotas(ref.namespace))
+            return no_room(await self.kube.quotas(ref.namespace))
         except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the quotas of %s cannot be read: %s", ref.namespace, explain(error), extra=ref.about)
             return ""
 
     async def gone(self, ref: ResourceRef) -> None:
         """Forget a deleted resource, and end its record."""
-        self._leadership.check()
+        self.leadership.check()
         self._written_records.pop(ref.uid, None)
         self._stopped_jobs.discard(ref.uid)
-        await self._records.end(ref.uid)
-        await self._jobs.forget(ref.uid)
-        await self._ledger.await_no_more(ref.uid)
+        await self.records.end(ref.uid)
+        await self.jobs.forget(ref.uid)
+        await self.ledger.await_no_more(ref.uid)
 
     async def _finish_deletion(self, resource: Resource, plan: Plan, now: datetime) -> None:
         """Delete the next files of a deleted resource; remove the finalizer once none is left."""
         try:
             if plan.discard is not None:
-                if not await self._garbage_collector.discard(plan.discard, held=True):
+                if not await self.garbage_collector.discard(plan.discard, held=True):
                     return
             else:
-                await self._records.end(resource.ref.uid)
+                await self.records.end(resource.ref.uid)
         except STORE_ERRORS as error:
             if not plan.last_chance:
                 raise
@@ -342,9 +327,9 @@ class Actor:
         await self._without_finalizer(resource)
 
     async def _cancel(self, cancel: Cancellation, now: datetime) -> None:
-        self._leadership.check()  # a provider has no compare-and-set
+        self.leadership.check()  # a provider has no compare-and-set
         try:
-            provider = self._providers.provider(cancel.provider, cancel.account)
+            provider = self.providers.provider(cancel.provider, cancel.account)
             ended = await provider.cancel(cancel.model, cancel.request_id)
         except Unavailable as error:
             if not cancel.last_chance:
@@ -368,11 +353,11 @@ class Actor:
         Raises Conflict if the purchase was adopted or discarded since it was observed.
         """
         purchase = adoption.purchase
-        if purchase.operator_class != self._ledger.operator_class:
-            taken = purchase.model_copy(update={"operator_class": self._ledger.operator_class})
+        if purchase.operator_class != self.ledger.operator_class:
+            taken = purchase.model_copy(update={"operator_class": self.ledger.operator_class})
             await self._mark_content(adoption.key, taken)
-        if not await self._ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):
-            kept = await self._ledger.get(adoption.key)
+        if not await self.ledger.adopt(adoption.key, purchase, adoption.job_id, adoption.tenant):
+            kept = await self.ledger.get(adoption.key)
             _log.warning(
                 "%s was not adopted: it was %s, and is %s", adoption.key, _purchase_text(purchase), _purchase_text(kept)
             )
@@ -384,46 +369,46 @@ class Actor:
 
     async def _point(self, pointer: Pointer, _: datetime) -> None:
         """Mark the key of an equal request in the bucket first: a restored MongoDB may lack the purchase."""
-        self._leadership.check()
-        await self._storage.put_marker(str(pointer.also), pointer.purchase_id, pointer.namespace_uid)
-        self._leadership.check()
-        await self._ledger.point(pointer.key, pointer.purchase_id, pointer.also)
+        self.leadership.check()
+        await self.storage.put_marker(str(pointer.also), pointer.purchase_id, pointer.namespace_uid)
+        self.leadership.check()
+        await self.ledger.point(pointer.key, pointer.purchase_id, pointer.also)
 
     async def _move(self, move: LedgerTransition, now: datetime) -> None:
         """Raises Conflict if the purchase was changed since it was observed."""
         request_id = move.changes.get("request_id")
         claim = move.claimed_for
-        self._leadership.check()
-        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
+        self.leadership.check()
+        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
         if move.changes.get("step") == PurchaseStep.ABANDONED:
             await self._close(move.key)
-        self._leadership.check()  # the claims of budgets of a frozen process may be released
-        if await self._ledger.move(move) is None:
-            _log_conflict(move, await self._ledger.get(move.key))
+        self.leadership.check()  # the claims of budgets of a frozen process may be released
+        if await self.ledger.move(move) is None:
+            _log_conflict(move, await self.ledger.get(move.key))
             raise Conflict(f"purchase {move.key} was changed")
 
     async def _close(self, key: PurchaseKey | StoredKey) -> None:
         """Close the try that is abandoned, so that a frozen process which has not created its object never sends it."""
-        kept = await self._ledger.get(key)
+        kept = await self.ledger.get(key)
         if kept is not None and kept.step is PurchaseStep.SENDING and kept.send_number:
             sent_at = kept.sent_at or kept.changed_at
             await self._sends.close(key, Send.of(kept, kept.send_number, kept.sent_by or "", sent_at))
 
     async def _store(self, stored: StoredAnswer, _: datetime) -> None:
-        await self._storage.put_answer(stored)
+        await self.storage.put_answer(stored)
 
     async def _insert_lost(self, lost: LostPurchase, _: datetime) -> None:
-        self._leadership.check()
-        await self._ledger.intend(lost.key, lost.purchase)
+        self.leadership.check()
+        await self.ledger.intend(lost.key, lost.purchase)
 
     async def _restore(self, restored: RestoredPurchase, now: datetime) -> None:
         """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
         key, purchase = restored.key, restored.purchase
-        if not await self._ledger.claim(purchase, purchase.request_id or "", now):
+        if not await self.ledger.claim(purchase, purchase.request_id or "", now):
             raise Conflict(f"request {purchase.request_id} is another purchase's")
-        self._leadership.check()  # as above
-        if not await self._ledger.intend(key, purchase):
+        self.leadership.check()  # as above
+        if not await self.ledger.intend(key, purchase):
             raise Conflict(f"purchase {key} is in the ledger again")
 
     async def _with_finalizer(self, resource: Resource) -> Resource:
@@ -435,8 +420,8 @@ class Actor:
 
     async def _finalizers(self, resource: Resource, finalizers: list[str]) -> Resource:
         ref = resource.ref
-        body = await self._kube.put_finalizers(ref.kind, ref.namespace, ref.name, resource.resource_version, finalizers)
-        self._cache.note(ref, body)
+        body = await self.kube.put_finalizers(ref.kind, ref.namespace, ref.name, resource.resource_version, finalizers)
+        self.cache.note(ref, body)
         changed = {"resource_version": body["metadata"]["resourceVersion"], "finalizers": tuple(finalizers)}
         return resource.model_copy(update=changed)
 
@@ -450,32 +435,32 @@ class Actor:
         wanted = "true" if after else None
         if before == after or resource.given_up == wanted:
             return resource
-        self._leadership.check()
-        body = await self._kube.put_label(resource.ref, resource.resource_version, GIVEN_UP_LABEL, wanted)
-        self._cache.note(resource.ref, body)
+        self.leadership.check()
+        body = await self.kube.put_label(resource.ref, resource.resource_version, GIVEN_UP_LABEL, wanted)
+        self.cache.note(resource.ref, body)
         version = body["metadata"]["resourceVersion"]
         return resource.model_copy(update={"resource_version": version, "given_up": wanted})
 
     async def _reserve(self, reservation: Reservation, _: datetime) -> str:
         """Purchase id that the status is to name, after it was planned in the ledger and marked in the bucket."""
         key, wanted = reservation.key, reservation.purchase
-        await self._ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
-        kept = await self._ledger.get(key)
+        await self.ledger.intend(key, wanted.model_copy(update={"purchase_id": new_purchase_id()}))
+        kept = await self.ledger.get(key)
         if kept is None or not kept.planned or kept.job_id != wanted.job_id:
             raise Conflict(f"purchase {key} was changed before it was planned")
         named = await self._lost_equal(reservation, kept) or await self._marker_id(key, kept)
         if named != kept.purchase_id:
             # The ledger was restored from a backup; the next decision stops at this id in the status.
             _log.error("the bucket knows purchase %s as %s, the ledger as %s: not paid", key, named, kept.purchase_id)
-            await self._ledger.drop_planned(key, kept.purchase_id)
+            await self.ledger.drop_planned(key, kept.purchase_id)
         else:
             await self._mark_content(key, kept)
         return named
 
     async def _mark_content(self, key: PurchaseKey, purchase: Purchase) -> None:
         for each in key.requests(purchase.content, purchase):
-            self._leadership.check()
-            await self._storage.mark_content(each, purchase.purchase_id)
+            self.leadership.check()
+            await self.storage.mark_content(each, purchase.purchase_id)
 
     async def _lost_equal(self, reservation: Reservation, planned: Purchase) -> str | None:
         """Id of a purchase of an equal request, of any spelling, that the bucket has and the ledger lacks; None: none.
@@ -484,8 +469,8 @@ class Actor:
         """
         key, found = reservation.key, frozenset[str]()
         for each in key.requests(reservation.asked, planned) if key.attempt == 1 else ():
-            found |= await self._storage.purchases_of_content(each)
-        return min(await self._ledger.lost(found, frozenset()), default=None) if found else None
+            found |= await self.storage.purchases_of_content(each)
+        return min(await self.ledger.lost(found, frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
         """Purchase id of the bucket's marker. Markers under other scopes count too, because a restored database may
@@ -494,14 +479,14 @@ class Actor:
         uid = planned.namespace_uid
         if uid and key.scope != uid:
             mine = key.model_copy(update={"scope": uid})
-            if (named := await self._storage.marker(str(mine))) is not None:
+            if (named := await self.storage.marker(str(mine))) is not None:
                 return named
         if uid and key.scope:
             unscoped = key.model_copy(update={"scope": UNSCOPED})
-            if (named := await self._storage.marker(str(unscoped), uid)) is not None:
+            if (named := await self.storage.marker(str(unscoped), uid)) is not None:
                 return named
-        self._leadership.check()
-        return await self._storage.put_marker(str(key), planned.purchase_id, uid)
+        self.leadership.check()
+        return await self.storage.put_marker(str(key), planned.purchase_id, uid)
 
     async def _pay(self, payment: Payment, _: datetime) -> None:
         """Send the paid request; the only function that spends money: at most one POST, by the process that moves the
@@ -513,13 +498,13 @@ class Actor:
         arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
         sending = Sending(
-            payment,
-            await self._next_number(payment),
-            ledger=self._ledger,
+            payment=payment,
+            number=await self._next_number(payment),
+            ledger=self.ledger,
             sends=self._sends,
-            leadership=self._leadership,
+            leadership=self.leadership,
             stopping=lambda: self._stopping,
-            permitted=partial(self._buying.require, scope_of(bought.namespace_uid, bought.namespace)),
+            permitted=partial(self.buying.require, scope_of(bought.namespace_uid, bought.namespace)),
         )
         move = await self._send(payment, call, sending)
         try:
@@ -556,14 +541,14 @@ class Actor:
         marker = send.marker or bought.marker
         facts = {"account": send.account, "model": send.model, "marker": marker, "sent_input": sent_input}
         sent = bought.model_copy(update=facts | {"send_number": last.number})
-        await self._ledger.note_sent(key, sent, send.sent_by, send.sent_at, now)
+        await self.ledger.note_sent(key, sent, send.sent_by, send.sent_at, now)
         text = f"try {last.number} of purchase {key} was made at {send.sent_at}, and the ledger lacks it"
         _log.error("%s: was it restored from a backup? The request is searched, not sent", text)
         raise Conflict(text)
 
     async def _send(self, payment: Payment, call: Call, sending: Sending) -> LedgerTransition:
         key, intent = payment.key, PurchaseState.INTENT
-        provider = self._providers.provider(call.provider, payment.purchase.account)
+        provider = self.providers.provider(call.provider, payment.purchase.account)
         key_id = provider.key_id
         try:
             request_id = await provider.submit(call, sending.begin)
@@ -600,21 +585,21 @@ class Actor:
         """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
         endpoint = Endpoint(purchase.provider, purchase.model, purchase.account or "")
         if isinstance(error, Blocked) and not isinstance(error, InputUnread):
-            self._payment_queue.note_block(endpoint, purchase.namespace, purchase.job_id)
+            self.payment_queue.note_block(endpoint, purchase.namespace, purchase.job_id)
         elif error is not None and (cause := endpoint_failure(error)):
-            self._payment_queue.note_failure(endpoint, cause, error.retry_after)
+            self.payment_queue.note_failure(endpoint, cause, error.retry_after)
         else:
-            self._payment_queue.note_success(endpoint)
+            self.payment_queue.note_success(endpoint)
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _write_result(self, move: LedgerTransition) -> None:
         request_id, claim = move.changes.get("request_id"), move.claimed_for
-        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, utc_now()):
+        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, utc_now()):
             _log.error("request %s is another purchase's; %s has none", request_id, move.key)
             return
-        if await self._ledger.move(move) is not None:
+        if await self.ledger.move(move) is not None:
             return
-        kept = await self._ledger.get(move.key)
+        kept = await self.ledger.get(move.key)
         if kept is None or (kept.state, kept.request_id) != (move.target, request_id):  # else an earlier try wrote it
             _log_conflict(move, kept)
 
@@ -622,7 +607,7 @@ class Actor:
         """The arguments with a presigned URL for every StoredObject."""
         match value:
             case StoredObject(key=key):
-                return self._storage.provider_get(inputs, key)
+                return self.storage.provider_get(inputs, key)
             case dict():
                 return {name: self._presigned(inputs, each) for name, each in value.items()}
             case list():
@@ -631,18 +616,18 @@ class Actor:
                 return value
 
     def _provider(self, resource: Resource) -> str:
-        return self._providers.table.of_kind(resource.ref.kind)
+        return self.providers.table.of_kind(resource.ref.kind)
 
     async def _create_job(
         self, resource: Resource, status: ResourceStatus, job: StageJob, now: datetime
     ) -> ResourceStatus:
         assert status.run is not None  # noqa: S101 - a plan with a Job has a run
         run = status.run
-        template, labels = self._template(), resource.queue_labels
+        template, labels = self.template(), resource.queue_labels
         manifest = job_manifest(resource.ref, run.number, job.stage, job.attempt, template, queue_labels=labels)
-        self._leadership.check()
+        self.leadership.check()
         try:
-            body = await self._kube.create_job(resource.ref.namespace, manifest)
+            body = await self.kube.create_job(resource.ref.namespace, manifest)
         except ApiException as error:
             if words := refusal_of(error):
                 raise JobRefused(words) from error
@@ -652,55 +637,55 @@ class Actor:
         else:
             await self._recorded_or_deleted(_job_record(resource.ref, run, job, body, template_hash(manifest)))
         view = JobView.parse(body)
-        self._cache.note_job(resource.ref, view)
+        self.cache.note_job(resource.ref, view)
         ref = JobRef(name=view.name, uid=view.uid, stage=job.stage, attempt=job.attempt, started_at=now)
         return status.model_copy(update={"run": run.model_copy(update={"job": ref})})
 
     async def _recorded_or_deleted(self, job: RecordedJob) -> None:
         """Record a new Job. If another process leads or has recorded one, delete it and raise Conflict."""
         try:
-            await self._jobs.record(job)
+            await self.jobs.record(job)
         except Conflict:
-            await self._kube.delete_job(job.owner.namespace, job.name, job.uid)
+            await self.kube.delete_job(job.owner.namespace, job.name, job.uid)
             raise
 
     async def _recorded_job(self, ref: ResourceRef, name: str) -> dict[str, Any]:
         """The recorded Job of this name. Raises Conflict if it is missing or being deleted, or not recorded and
         therefore deleted.
         """
-        found = await self._kube.get_job(ref.namespace, name)
+        found = await self.kube.get_job(ref.namespace, name)
         if found is None:
             raise Conflict(f"Job {name} was deleted")
         uid = found["metadata"]["uid"]
         if "deletionTimestamp" in found["metadata"]:
             raise Conflict(f"Job {name} is being deleted")
-        recorded = await self._jobs.newest(ref.uid, uid)
+        recorded = await self.jobs.newest(ref.uid, uid)
         if recorded is not None and recorded.uid == uid:
             return found
         # Caused by a crash before the Job was recorded, a restored MongoDB, or a tenant who created it.
-        self._leadership.check()  # otherwise the leader may be about to record it
+        self.leadership.check()  # otherwise the leader may be about to record it
         _log.warning("Job %s/%s (uid %s) is not recorded: it is replaced", ref.namespace, name, uid, extra=ref.about)
-        await self._kube.delete_job(ref.namespace, name, uid)
+        await self.kube.delete_job(ref.namespace, name, uid)
         raise Conflict(f"Job {name} is replaced")
 
     async def _stop_job(self, ref: ResourceRef, plan: Plan) -> None:
         """Delete the recorded Job, and by its computed name one that a crash left unrecorded."""
         run = plan.status.run
         try:
-            recorded = await self._jobs.newest(ref.uid, run.job.uid if run and run.job else None)
+            recorded = await self.jobs.newest(ref.uid, run.job.uid if run and run.job else None)
         except PyMongoError:
             if not plan.last_chance:
                 raise
             recorded = None  # Kubernetes deletes the Job with its resource
-        self._leadership.check()  # after the uid was read: a Job of the next leader has another one
+        self.leadership.check()  # after the uid was read: a Job of the next leader has another one
         if recorded is not None:
-            await self._kube.delete_job(ref.namespace, recorded.name, recorded.uid)
+            await self.kube.delete_job(ref.namespace, recorded.name, recorded.uid)
         name = job_name(ref.uid, run.number, Stage.PREPARE, run.stage_attempt) if run else ""
         if name and (recorded is None or recorded.name != name):
-            found = await self._kube.get_job(ref.namespace, name)
-            self._leadership.check()
+            found = await self.kube.get_job(ref.namespace, name)
+            self.leadership.check()
             if found is not None:
-                await self._kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
+                await self.kube.delete_job(ref.namespace, name, found["metadata"]["uid"])
 
     async def write_status(self, resource: Resource, status: ResourceStatus) -> None:
         """Write the status. Raises Conflict if the resource was changed since it was observed."""
@@ -719,11 +704,11 @@ class Actor:
             },
             "status": dump_status(status),
         }
-        written = await self._kube.put_status(ref.kind, ref.namespace, ref.name, body)
+        written = await self.kube.put_status(ref.kind, ref.namespace, ref.name, body)
         if is_settled(written):
-            self._cache.forget(ref)
+            self.cache.forget(ref)
         else:
-            self._cache.note(ref, written)
+            self.cache.note(ref, written)
         _check_crd(status, written)
         if resource.status.phase != status.phase or resource.status.reason != status.reason:
             _log.info(
@@ -737,7 +722,7 @@ class Actor:
         if not notifications:
             return
         try:
-            await self._notifications.release(notifications, now)
+            await self.notifications.release(notifications, now)
         except PyMongoError as error:
             _log.warning("a notification waits: %s", error, extra=notifications[0].ref.about)
 
@@ -745,7 +730,7 @@ class Actor:
         """Post events; a failure is only logged."""
         for notice in notices:
             try:
-                await self._kube.post_event(resource.ref, notice, now)
+                await self.kube.post_event(resource.ref, notice, now)
             except ApiException as error:
                 _log.warning("an event was not posted: %s", explain(error), extra=resource.ref.about)
 
@@ -753,7 +738,7 @@ class Actor:
         looked_at_again = status == resource.status and status.run is not None and status.run.request_open
         if self._written_records.get(resource.ref.uid) == status or looked_at_again:
             return
-        await self._records.write(resource, status)
+        await self.records.write(resource, status)
         if is_end(dump_status(status)):  # a finished resource costs no memory
             self._written_records.pop(resource.ref.uid, None)
         else:

@@ -1,7 +1,8 @@
 """Reads of one reconcile. They depend on the run's progress; every payment is preceded by a read of its purchase."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,7 +75,6 @@ from contentgen_runtime.kube import explain
 _log = logging.getLogger(__name__)
 _CLOCK_ERROR = timedelta(hours=25)  # of our own clock, for a request that a person names
 _AFTER_SENT = timedelta(minutes=20)  # duration of a POST, and difference of a provider's clock from ours
-_NO_PRICES: Mapping[str, PriceSource] = {}
 _AT_DELETION = "deletion"
 _MAX_POLL_TIMES = 10_000  # open requests whose last poll is remembered; others are polled more often
 _LEFT_SECONDS = 60.0  # until a Job is deleted that its run has moved past: most end by themselves, and keep their log
@@ -82,40 +82,26 @@ _MAX_LEFT_JOBS = 10_000  # that are remembered; others are read again
 _STARTING_SECONDS = 3.0  # shortest time in which a pod is created, scheduled and started
 
 
+@dataclass(kw_only=True, eq=False)
 class Observer:
     """Reader of Jobs, outcomes, the ledger, the provider and the LoRAs of a resource."""
 
-    def __init__(
-        self,
-        *,
-        kube: Kube,
-        cache: Cache,
-        storage: Storage,
-        ledger: Ledger,
-        jobs: WorkerJobs,
-        providers: ProviderAccounts,
-        reports: Reports,
-        verifier: StatusVerifier,
-        limits: Limits,
-        prices: Mapping[str, PriceSource] = _NO_PRICES,
-        features: Iterable[BoundFeature],
-        template: Callable[[], JobTemplate],
-        names: LoraNames | None = None,
-    ) -> None:
-        self._features = tuple(features)
-        self._names = names or LoraNames()
-        self._policies = NamespacePolicies(kube, providers.names)
-        self._prices = prices
-        self._cache = cache
-        self._kube = kube
-        self._storage = storage
-        self._ledger = ledger
-        self._jobs = jobs
-        self._providers = providers
-        self._reports = reports
-        self._verifier = verifier
-        self._limits = limits
-        self._template = template
+    kube: Kube
+    cache: Cache
+    storage: Storage
+    ledger: Ledger
+    jobs: WorkerJobs
+    providers: ProviderAccounts
+    reports: Reports
+    verifier: StatusVerifier
+    limits: Limits
+    features: Sequence[BoundFeature]
+    template: Callable[[], JobTemplate]
+    prices: Mapping[str, PriceSource] = field(default_factory=dict)
+    names: LoraNames = field(default_factory=LoraNames)
+
+    def __post_init__(self) -> None:
+        self._policies = NamespacePolicies(self.kube, self.providers.names)
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         # Jobs that their runs have moved past, by uid: the time at which one was first seen, None: it has ended.
         self._left_since: BoundedDict[str, datetime | None] = BoundedDict(_MAX_LEFT_JOBS)
@@ -146,10 +132,10 @@ class Observer:
             if cleanup.is_due(case.resource, case.now):
                 return await self._observe_purchases(case)
             return await self._observe_settled(case)
-        purchase = await self._ledger.get(case.key)
+        purchase = await self.ledger.get(case.key)
         fields: dict[str, Any] = {"purchase": purchase}
         if case.run.number > 1 or case.run.paid_attempt > 1:
-            fields["earlier"], fields["other_runs"] = await self._ledger.others(case.key, case.resource.ref.uid)
+            fields["earlier"], fields["other_runs"] = await self.ledger.others(case.key, case.resource.ref.uid)
             fields["open_requests"] = await self._open_requests(case, purchase)
         if case.over:
             fields |= await self._find_result(case, purchase)
@@ -171,7 +157,7 @@ class Observer:
         ref, run, now = case.resource.ref, case.run, case.now
         if not (case.over or run.number > 1 or run.stage_attempt > 1 or run.facts is not None):
             return {}  # no Job was before the run's present one
-        newest = await self._jobs.newest(ref.uid)
+        newest = await self.jobs.newest(ref.uid)
         passed = [each for each in (newest, *newest.earlier) if has_passed(case, each)] if newest is not None else []
         left_in: dict[str, Any] = {}
         for job in [each for each in passed if await self._is_left(ref, each)]:
@@ -187,13 +173,13 @@ class Observer:
         """True if a passed Job may not have ended and nothing is expected of it: the purchase of a collect Job is
         collected or discarded.
         """
-        known = self._cache.job(ref.namespace, job.name)
+        known = self.cache.job(ref.namespace, job.name)
         if known is not None and known.finished:
             self._left_since[job.uid] = None
         if job.uid in self._left_since and self._left_since[job.uid] is None:
             return False
         bought = job.purchase_id if job.stage is Stage.COLLECT else None
-        return job.stage is Stage.PREPARE or (bought is not None and await self._ledger.is_stored_or_discarded(bought))
+        return job.stage is Stage.PREPARE or (bought is not None and await self.ledger.is_stored_or_discarded(bought))
 
     def _note_left(self, job: JobRecord, now: datetime) -> datetime:
         """Time at which a passed Job was first seen."""
@@ -203,10 +189,10 @@ class Observer:
 
     async def _left_job(self, ref: ResourceRef, job: JobRecord) -> JobView | None:
         """A recorded Job that has not ended. None, and not looked at again: it has, or is of another operator class."""
-        body = await self._kube.get_job(ref.namespace, job.name)
+        body = await self.kube.get_job(ref.namespace, job.name)
         if body is not None and body["metadata"]["uid"] == job.uid:
             labels, view = body["metadata"].get("labels") or {}, JobView.parse(body)
-            if labels.get(CLASS_LABEL) == self._ledger.operator_class and not view.finished:
+            if labels.get(CLASS_LABEL) == self.ledger.operator_class and not view.finished:
                 return view
         self._left_since[job.uid] = None
         return None
@@ -216,7 +202,7 @@ class Observer:
         if await self._is_superseded(case, purchase):
             return {"superseded": True}
         if same_request.may_be_anothers(case, purchase) and (
-            found := await self._ledger.elsewhere(case.resource.tenant, case.key, purchase.purchase_id)
+            found := await self.ledger.elsewhere(case.resource.tenant, case.key, purchase.purchase_id)
         ):
             return {"same": same_request.chosen(case, found)}
         return {} if purchase.abandoned else await self._observe_purchase(case, purchase)
@@ -225,12 +211,12 @@ class Observer:
         """Fields of an image whose purchase depends on the trainings of its LoRAs."""
         resource, run = case.resource, case.run
         loras = await self._observe_loras(case)
-        variants = await self._verifier.variants(resource, run)
+        variants = await self.verifier.variants(resource, run)
         wanted = lora_identity.wanted_purchase(run, loras, variants, case.now, resource.tenant.cluster)
         fields: dict[str, Any] = {"loras": loras, "wanted": wanted}
         if wanted.scope is not None and wanted.scope != resource.scope:
             case = case.model_copy(update={"resource": resource.model_copy(update={"scope": wanted.scope})})
-            fields["purchase"] = purchase = await self._ledger.get(case.key)
+            fields["purchase"] = purchase = await self.ledger.get(case.key)
         if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
             return fields | {"same": same}
         policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
@@ -245,7 +231,7 @@ class Observer:
         located = purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
         if not located or purchase.job_id == case.resource.ref.uid:
             return False
-        following = await self._ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
+        following = await self.ledger.get(case.key.model_copy(update={"attempt": case.key.attempt + 1}))
         if following is None or following.state is not PurchaseState.COLLECTED:
             return False
         return bool((await self._find_outputs(following, case.spec)).get("outputs_stored"))
@@ -259,15 +245,15 @@ class Observer:
     async def _observe_purchases(self, case: DecisionInput) -> Observation:
         """Observation of all purchases of an ended run's resource."""
         uid = case.resource.ref.uid
-        purchase = await self._ledger.get(case.key)
-        earlier, other_runs = await self._ledger.others(case.key, uid)
+        purchase = await self.ledger.get(case.key)
+        earlier, other_runs = await self.ledger.others(case.key, uid)
         self._settled.discard(uid)
         return Observation(purchase=purchase, earlier=earlier, other_runs=other_runs)
 
     async def _observe_ended(self, case: DecisionInput) -> Observation:
         """Observation of requests that were open when the run ended."""
-        purchase = await self._ledger.get(case.key)
-        earlier, other_runs = await self._ledger.others(case.key, case.resource.ref.uid)
+        purchase = await self.ledger.get(case.key)
+        earlier, other_runs = await self.ledger.others(case.key, case.resource.ref.uid)
         opened = await self._open_requests(case, purchase)
         if purchase is not None:
             opened += (await self._polled_if_due(case, OpenRequest(key=case.key, purchase=purchase), None),)
@@ -275,7 +261,7 @@ class Observer:
 
     async def _open_requests(self, case: DecisionInput, purchase: Purchase | None) -> tuple[OpenRequest, ...]:
         """Attempts before the run's current one, with the provider's answer for those that are due."""
-        kept = await self._ledger.attempts(case.key)
+        kept = await self.ledger.attempts(case.key)
         opened = list[OpenRequest]()
         for index, (at, each) in enumerate(kept):
             following = kept[index + 1][1] if index + 1 < len(kept) else purchase
@@ -313,7 +299,7 @@ class Observer:
         account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant, case.now)
         return fields | {
             "account": account,
-            "seconds_per_unit": await self._ledger.seconds_per_unit(model_of(case.spec)),
+            "seconds_per_unit": await self.ledger.seconds_per_unit(model_of(case.spec)),
             "price": await self._price(case, account),
             "same_lora_name": await self._older_same_name(case.resource),
         }
@@ -326,20 +312,20 @@ class Observer:
         """
         if not same_request.is_searched(case, purchase) or await self._is_lost(case.run.purchase_id, purchase):
             return None
-        if case.kind.prepares and (found := await self._ledger.pointed(case.key)):
+        if case.kind.prepares and (found := await self.ledger.pointed(case.key)):
             return same_request.chosen(case, found)
         if case.kind.prepares and case.run.facts is None:
             return None
         asked = content_of(case.spec, call_of(case, loras), case.run.facts or {}, loras).asked
         if not asked:
             return None
-        return same_request.chosen(case, await self._ledger.same_requests(case.resource.tenant, case.key, asked))
+        return same_request.chosen(case, await self.ledger.same_requests(case.resource.tenant, case.key, asked))
 
     async def _is_lost(self, named: str | None, purchase: Purchase | None) -> bool:
         """True if the ledger lacks the purchase that a run names, which is not its own: see `Actor._lost_equal`."""
         if named is None or (purchase is not None and purchase.purchase_id == named):
             return False
-        return bool(await self._ledger.lost(frozenset({named}), frozenset()))
+        return bool(await self.ledger.lost(frozenset({named}), frozenset()))
 
     async def _observe_purchase(self, case: DecisionInput, purchase: Purchase) -> dict[str, Any]:
         match purchase.state:
@@ -362,7 +348,7 @@ class Observer:
         """
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
         listed = [each.key for each in outputs.files]
-        stored = await self._storage.stored(Owner(keys=frozenset(listed)), "", listed)
+        stored = await self.storage.stored(Owner(keys=frozenset(listed)), "", listed)
         there = is_stored(outputs, stored)
         missing = outputs.facts.get("missing") or kinds.row_of(spec).missing_formats(
             spec, (each.rpartition("/")[2] for each in listed), outputs.facts
@@ -405,11 +391,11 @@ class Observer:
 
     async def _response_kept(self, purchase: Purchase) -> bool:
         key = purchase.result_key
-        return key is not None and await self._storage.exists(Owner(keys=frozenset({key})), key)
+        return key is not None and await self.storage.exists(Owner(keys=frozenset({key})), key)
 
     async def verified(self, resource: Resource) -> Resource:
         """The resource with the part of its status that MongoDB confirms. Raises PyMongoError."""
-        return await self._verifier.verified(resource)
+        return await self.verifier.verified(resource)
 
     async def observe_deleted(self, resource: Resource, now: datetime) -> Observation:
         """Observation for the decision about a resource that is being deleted."""
@@ -417,7 +403,7 @@ class Observer:
         if run is None or not resource.finalized:
             return Observation()
         key = purchase_key(resource, run)
-        purchase = await self._ledger.get(key)
+        purchase = await self.ledger.get(key)
         if purchase is None or not is_searched_at_deletion(resource, purchase):
             return Observation(purchase=purchase)
         try:
@@ -436,25 +422,25 @@ class Observer:
         if run.job is None or run.job.stage is not stage:
             return await self._earlier_part(case, stage)  # not started; a Job left by a crash is found by its name
         attempt = run.stage_attempt
-        recorded = await self._jobs.newest(resource.ref.uid, run.job.uid)
+        recorded = await self.jobs.newest(resource.ref.uid, run.job.uid)
         if recorded is not None and (recorded.run, recorded.stage, recorded.attempt) != (run.number, stage, attempt):
             recorded = None
         job = await self._job(recorded) if recorded is not None else None
         lost = await self._observe_termination(resource.ref.namespace, job, now)
-        if job is not None and not job.finished and not lost.get("node_gone") and not self._reports.finished(job.uid):
+        if job is not None and not job.finished and not lost.get("node_gone") and not self.reports.finished(job.uid):
             trouble = await self._pod_problem(resource.ref.namespace, job, now)
             outdated = (
                 trouble is not None and not trouble.queued and await self._is_outdated(case, stage, recorded, job)
             )
-            progress = self._reports.progress(job.uid)
+            progress = self.reports.progress(job.uid)
             return {"job": job, "progress": progress, "trouble": trouble, "outdated_job": outdated} | lost
         # Not the uid in the status: it may be another tenant's Job. Without a record no Job may upload; then the
         # resource's uid is the lock's name, so that no other resource uses it.
         uid = recorded.uid if recorded is not None else resource.ref.uid
         if job is None or job.finished or lost.get("node_gone"):
-            self._reports.forget(uid)
+            self.reports.forget(uid)
         # The worker API replaces no file between the reads of the outcome and of the files that it lists.
-        async with self._reports.exclusive(uid):
+        async with self.reports.exclusive(uid):
             left = await self._read_outcome(case, stage, job)
         return left | lost | {"unrecorded_job": recorded is None}
 
@@ -463,25 +449,25 @@ class Observer:
         resource, run, spec = case.resource, case.run, case.spec
         key = keys.outcome(resource.ref.uid, run.number, stage, run.stage_attempt)
         try:
-            outcome = await self._storage.outcome(own_files(resource, asset_user(resource, spec)), key)
+            outcome = await self.storage.outcome(own_files(resource, asset_user(resource, spec)), key)
         except InvalidOutcome as error:
             return {"job": job, "outcome_problem": str(error)}
         taken = outcome is not None and (outcome.succeeded or stage is Stage.COLLECT)
         files = outcome.files if outcome is not None and taken else ()
-        if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self._limits)):
+        if problem := files_problem(resource.ref.kind, stage, files, file_limits(spec, stage, self.limits)):
             return {"job": job, "outcome": outcome, "outcome_problem": problem}
         killed = job is not None and job.finished and outcome is None  # before it stored an outcome
         fields = await self._observe_end(resource.ref.namespace, job) if job is not None and killed else {}
         stored = await self._stored(case, stage, [file.name for file in files])
         part = {} if files else await self._earlier_part(case, stage)
-        progress = self._reports.progress(job.uid) if job else None
+        progress = self.reports.progress(job.uid) if job else None
         return {"job": job, "outcome": outcome, "stored": stored, "progress": progress} | fields | part
 
     async def _observe_end(self, namespace: str, job: JobView) -> dict[str, Any]:
         """Fields of a Job that ended without an outcome: the log and the cause of its last pod."""
         ended = await self._pods(namespace, job)
         return {
-            "log": await self._kube.job_log(namespace, job.name, job.uid, MAX_LOG),
+            "log": await self.kube.job_log(namespace, job.name, job.uid, MAX_LOG),
             "cause": pods.end_cause(ended),
             "node_gone": pods.node_is_gone(ended),
             "timed_out": pods.timed_out(ended),
@@ -496,11 +482,11 @@ class Observer:
             return {}
         key = keys.outcome(resource.ref.uid, run.number, stage, attempt)
         try:
-            part = await self._storage.outcome(own_files(resource, asset_user(resource, case.spec)), key)
+            part = await self.storage.outcome(own_files(resource, asset_user(resource, case.spec)), key)
         except InvalidOutcome:
             return {}
         files = part.files if part else ()
-        if not files or files_problem(resource.ref.kind, stage, files, file_limits(case.spec, stage, self._limits)):
+        if not files or files_problem(resource.ref.kind, stage, files, file_limits(case.spec, stage, self.limits)):
             return {}
         return {"part": part, "stored": await self._stored(case, stage, [file.name for file in files])}
 
@@ -531,7 +517,7 @@ class Observer:
         seconds = (now - job.started_at).total_seconds()
         if job.suspended:
             return PodTrouble(refused=False, queued=True, words=f"Job {job.name} is suspended: a queue holds it")
-        if job.ready or self._reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
+        if job.ready or self.reports.progress(job.uid) is not None or seconds < _STARTING_SECONDS:
             return None
         mine = await self._pods(namespace, job)
         if mine:
@@ -550,36 +536,36 @@ class Observer:
         Reads the Job and its pods again: a queue that holds it, or a pod that has just started, keeps it.
         """
         ref, run = case.resource.ref, case.run
-        template, labels = self._template(), case.resource.queue_labels
+        template, labels = self.template(), case.resource.queue_labels
         manifest = job_manifest(ref, run.number, stage, run.stage_attempt, template, queue_labels=labels)
         if recorded is None or recorded.template_hash == template_hash(manifest):
             return False
-        body = await self._kube.get_job(ref.namespace, job.name)
+        body = await self.kube.get_job(ref.namespace, job.name)
         now = JobView.parse(body) if body is not None else job
         if now.uid != job.uid or now.finished or now.suspended or now.ready or now.terminating:
             return False
         return not pods.ever_ran(await self._pods(ref.namespace, job))
 
     async def _pods(self, namespace: str, job: JobView) -> list[dict[str, Any]]:
-        return pods.of_the_job(await self._kube.job_pods(namespace, job.name), job.uid)
+        return pods.of_the_job(await self.kube.job_pods(namespace, job.name), job.uid)
 
     async def _refused_pod(self, namespace: str, job: JobView) -> str:
         try:
-            return pods.refused_pod(await self._kube.job_events(namespace, job.uid))
+            return pods.refused_pod(await self.kube.job_events(namespace, job.uid))
         except ApiException as error:  # the Role of an older chart lacks the permission; the run goes on
             _log.info("the events of Job %s cannot be read: %s", job.name, explain(error))
             return ""
 
     async def _job(self, recorded: RecordedJob) -> JobView | None:
         ref = recorded.owner
-        known = self._cache.job(ref.namespace, recorded.name)
+        known = self.cache.job(ref.namespace, recorded.name)
         if known is not None and known.uid == recorded.uid:
             return known
-        body = await self._kube.get_job(ref.namespace, recorded.name)
+        body = await self.kube.get_job(ref.namespace, recorded.name)
         if body is None or body["metadata"]["uid"] != recorded.uid:
             return None
         job = JobView.parse(body)
-        self._cache.note_job(ref, job)
+        self.cache.note_job(ref, job)
         return job
 
     async def _stored(self, case: DecisionInput, stage: Stage, names: list[str]) -> dict[str, BucketFile]:
@@ -587,12 +573,12 @@ class Observer:
             return {}
         ref, user = case.resource.ref, asset_user(case.resource, case.spec)
         prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
-        return await self._storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
+        return await self.storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
     async def _observe_gate(self, case: DecisionInput, policy: NamespacePolicy) -> dict[str, Any]:
         account = policy.account
-        provider = self._providers.provider(case.provider, account.name)
-        await self._storage.require_bucket()  # without it a paid result could not be stored
+        provider = self.providers.provider(case.provider, account.name)
+        await self.storage.require_bucket()  # without it a paid result could not be stored
         price = await self._price(case, account)
         name = await self._older_same_name(case.resource)
         gate = {"provider_configured": provider.configured, "namespace_policy": policy}
@@ -613,7 +599,7 @@ class Observer:
         """Facts of features about a payment now, or at the time of the POST of a purchase that the ledger has lost."""
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        return tuple([await each.observe(case, policy, at) for each in self._features])
+        return tuple([await each.observe(case, policy, at) for each in self.features])
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
@@ -621,28 +607,28 @@ class Observer:
         """
         if resource.ref.kind is not Kind.LORA_TRAINING:
             return None
-        other = self._names.older(resource)
+        other = self.names.older(resource)
         if other is None and resource.status.reason == Reason.WAITING_FOR_LORA_NAME:
-            async for body in self._kube.every(Kind.LORA_TRAINING, resource.ref.namespace):
-                self._names.note(body)
-            other = self._names.older(resource)
+            async for body in self.kube.every(Kind.LORA_TRAINING, resource.ref.namespace):
+                self.names.note(body)
+            other = self.names.older(resource)
         return other
 
     async def _price(self, case: DecisionInput, account: AccountGrant) -> PriceLookup:
-        source = self._prices.get(case.provider)
+        source = self.prices.get(case.provider)
         if source is None or account.problem:
             return PriceLookup()
         return await source.price(model_of(case.spec), account.name)
 
     async def _observe_lora(self, tenant: Tenant, namespace: str, name: str) -> LoraView:
-        body = await self._kube.get_resource(Kind.LORA_TRAINING, namespace, name)
+        body = await self.kube.get_resource(Kind.LORA_TRAINING, namespace, name)
         if body is None:
             return await self._observe_expired_lora(tenant, namespace, name)
         try:
             status = ResourceStatus.model_validate(body.get("status") or {})
         except ValidationError:  # somebody else wrote its status: not ready
             return LoraView(name=name)
-        trainings = await self._verifier.trainings(tenant, namespace, name)
+        trainings = await self.verifier.trainings(tenant, namespace, name)
         key = _model_key(status.versions, lora_identity.files_of(trainings))
         message = (status.message or "")[:200]
         phase = status.phase or Phase.PENDING
@@ -661,10 +647,8 @@ class Observer:
         """A LoraTraining that is gone: usable if its spec.ttlSecondsAfterFinished was over, missing if a person
         deleted it.
         """
-        trainings = await self._verifier.trainings(tenant, namespace, name)
-        document = await self._verifier.expired(
-            Kind.LORA_TRAINING, namespace, name, (each.job_id for each in trainings)
-        )
+        trainings = await self.verifier.trainings(tenant, namespace, name)
+        document = await self.verifier.expired(Kind.LORA_TRAINING, namespace, name, (each.job_id for each in trainings))
         if document is None:
             return LoraView(name=name)
         key = _model_key(document.versions, lora_identity.files_of(trainings))
@@ -699,13 +683,13 @@ class Observer:
             return None
         if not is_request_id(given):
             return Verified(same=False, text="it is not a request id")
-        if await self._ledger.is_anothers(purchase, given):
+        if await self.ledger.is_anothers(purchase, given):
             return Verified(same=False, text="it belongs to another purchase")
         search = Search(
             call=kinds.sent_call(spec, key, purchase),
             sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
             sent_before=before + _CLOCK_ERROR,
-            claimed=await self._ledger.request_ids(purchase),
+            claimed=await self.ledger.request_ids(purchase),
         )
         if given in search.claimed:
             return Verified(same=False, text="it belongs to another purchase")
@@ -720,19 +704,19 @@ class Observer:
         """Fields of a search for the request of a lost reply, sent before the next attempt's (`before`)."""
         call = kinds.sent_call(spec, key, purchase)
         try:
-            found = await find_lost(self._ledger, self._provider_of(purchase), purchase, call, before)
+            found = await find_lost(self.ledger, self._provider_of(purchase), purchase, call, before)
         except Unavailable as error:
             return _read_problem(error)
         return {"found_request": found.request_id, "history_complete": found.complete}
 
     def _provider_of(self, purchase: Purchase) -> Provider:
         """Client of the account that the request was sent with, whatever its namespace is granted now."""
-        return self._providers.provider(purchase.provider, purchase.account)
+        return self.providers.provider(purchase.provider, purchase.account)
 
     async def _poll(self, purchase: Purchase, now: datetime) -> dict[str, Any]:
-        rate = await self._ledger.seconds_per_unit(purchase.model)
+        rate = await self.ledger.seconds_per_unit(purchase.model)
         try:
-            view = await poll_or_stored(self._storage, self._ledger, self._provider_of(purchase), purchase, now)
+            view = await poll_or_stored(self.storage, self.ledger, self._provider_of(purchase), purchase, now)
         except Unavailable as error:
             return _read_problem(error) | {"seconds_per_unit": rate}
         return {"request": view, "seconds_per_unit": rate}

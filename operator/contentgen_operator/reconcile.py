@@ -1,6 +1,7 @@
 """Reconcile of one resource: observe → decide → act, with pauses after conflicts and while a store is unavailable."""
 
 import logging
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -45,31 +46,21 @@ _OLDER_FIRST = "a quota of the namespace is used up, and its older paid results 
 _NO_FINALIZERS = '{"metadata": {"finalizers": null}}'
 
 
+@dataclass(kw_only=True, eq=False)
 class Reconciler:
     """Reconciler with its work queue; repeated wake-ups of a resource are merged."""
 
-    def __init__(
-        self,
-        *,
-        kube: Kube,
-        cache: Cache,
-        observer: Observer,
-        actor: Actor,
-        policy: Policy,
-        selection: Selection = DEFAULT,
-        buying: Buying,
-        payment_queue: PaymentQueue | None = None,
-        preparation_queue: PreparationQueue | None = None,
-    ) -> None:
-        self._preparation_queue = preparation_queue or PreparationQueue()
-        self._buying = buying
-        self._payment_queue = payment_queue or PaymentQueue()
-        self._kube = kube
-        self._selection = selection
-        self._cache = cache
-        self._observer = observer
-        self._actor = actor
-        self._policy = policy
+    kube: Kube
+    cache: Cache
+    observer: Observer
+    actor: Actor
+    policy: Policy
+    selection: Selection = DEFAULT
+    buying: Buying
+    payment_queue: PaymentQueue = field(default_factory=PaymentQueue)
+    preparation_queue: PreparationQueue = field(default_factory=PreparationQueue)
+
+    def __post_init__(self) -> None:
         self._failures: dict[ResourceRef, int] = {}
         self._conflicts: dict[ResourceRef, int] = {}  # in a row
         self.queue: WorkQueue[ResourceRef] = WorkQueue(
@@ -84,16 +75,16 @@ class Reconciler:
         """True for a run that may pay now or has paid: before the new ones of its namespace. A forged status gains
         nothing from other namespaces.
         """
-        run = ((self._cache.resource(ref) or {}).get("status") or {}).get("run") or {}
-        return self._payment_queue.has_permission(ref.uid) or bool(run.get("sentAt") or run.get("requestId"))
+        run = ((self.cache.resource(ref) or {}).get("status") or {}).get("run") or {}
+        return self.payment_queue.has_permission(ref.uid) or bool(run.get("sentAt") or run.get("requestId"))
 
     def _leave_queues(self, ref: ResourceRef) -> None:
         self._give_back(ref)
-        self._preparation_queue.collect_ends(ref)
+        self.preparation_queue.collect_ends(ref)
 
     def _give_back(self, ref: ResourceRef) -> None:
         self._leave(ref.uid)
-        self._preparation_queue.leave(ref.uid)
+        self.preparation_queue.leave(ref.uid)
 
     async def _reconcile(self, ref: ResourceRef) -> None:
         with metrics.reconcile_seconds.labels(ref.kind).time():
@@ -107,7 +98,7 @@ class Reconciler:
         try:
             again = await self._read_and_reconcile(ref)
         except Conflict:  # the resource has changed since it was read
-            self._cache.drop(ref)
+            self.cache.drop(ref)
             return self._pause_after_conflict(ref), "conflict"
         except API_ERRORS as error:
             again = self._pause(ref)
@@ -124,7 +115,7 @@ class Reconciler:
 
     def _release_advice(self, ref: ResourceRef, error: Exception) -> str:
         """Advice if the operator may not remove a finalizer, because its Role was deleted with the namespace."""
-        body = self._cache.resource(ref) or {"metadata": {}}
+        body = self.cache.resource(ref) or {"metadata": {}}
         if getattr(error, "status", None) != _FORBIDDEN or "deletionTimestamp" not in body["metadata"]:
             return ""
         what = f"{ref.kind.plural}.{GROUP}/{ref.name} --namespace {ref.namespace}"
@@ -135,14 +126,14 @@ class Reconciler:
         )
 
     async def _read_and_reconcile(self, ref: ResourceRef) -> float | None:
-        body = self._cache.resource(ref) or await self._read_resource(ref)
+        body = self.cache.resource(ref) or await self._read_resource(ref)
         if body is None:
             self._leave_queues(ref)
-            await self._actor.gone(ref)
+            await self.actor.gone(ref)
             self._failures.pop(ref, None)
             return None
-        if not self._selection.serves(body):  # its class changed between the watch and this read
-            self._cache.forget(ref)
+        if not self.selection.serves(body):  # its class changed between the watch and this read
+            self.cache.forget(ref)
             self._leave_queues(ref)
             self._failures.pop(ref, None)
             return None
@@ -155,14 +146,14 @@ class Reconciler:
         return await self._observe_decide_act(resource, utc_now())
 
     async def _read_resource(self, ref: ResourceRef) -> Body | None:
-        body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+        body = await self.kube.get_resource(ref.kind, ref.namespace, ref.name)
         if body is None or body["metadata"]["uid"] != ref.uid:
-            self._cache.forget(ref)
+            self.cache.forget(ref)
             return None
         if is_settled(body):  # woken by a late report, say: it costs no memory
-            self._cache.forget(ref)
+            self.cache.forget(ref)
         else:
-            self._cache.note(ref, body)
+            self.cache.note(ref, body)
         return body
 
     async def _observe_decide_act(self, resource: Resource, now: datetime) -> float | None:
@@ -172,27 +163,27 @@ class Reconciler:
             if plan.payment is not None and resource.finalized:
                 # Without a finalizer, writing it first fails unless the resource is the newest.
                 await self._require_unchanged(resource)
-            behind = _collects(plan) and self._preparation_queue.is_behind(resource.ref)
+            behind = _collects(plan) and self.preparation_queue.is_behind(resource.ref)
             if behind:
-                provider = self._policy.providers.of_kind(resource.ref.kind)
+                provider = self.policy.providers.of_kind(resource.ref.kind)
                 plan = without_job(resource, plan, _OLDER_FIRST, provider, now)
-            admission = await self._actor.act(resource, plan, now)
+            admission = await self.actor.act(resource, plan, now)
         except STORE_ERRORS as error:
             return await self._report_store_error(resource, error, now)
         except Unavailable as error:  # a cancellation that can still be tried again
             _log.warning("%s", error, extra=resource.ref.about)
             return min(self._pause(resource.ref), _DELETION_PAUSE_SECONDS)
         if behind:
-            self._preparation_queue.collect_waits(resource.ref, _paid_at(plan, now))
+            self.preparation_queue.collect_waits(resource.ref, _paid_at(plan, now))
             return self._pause(resource.ref)
         return self._after(resource.ref, plan, admission, now)
 
     def _after(self, ref: ResourceRef, plan: Plan, admission: JobAdmission, now: datetime) -> float | None:
         """Seconds until the next reconcile of a run whose plan was carried out."""
         if _collects(plan) and admission.room is not Room.FREE:
-            self._preparation_queue.collect_waits(ref, _paid_at(plan, now))
+            self.preparation_queue.collect_waits(ref, _paid_at(plan, now))
         else:
-            self._preparation_queue.collect_ends(ref)
+            self.preparation_queue.collect_ends(ref)
         if admission.room is Room.MADE or not admission.refused:
             self._failures.pop(ref, None)
         if admission.refused:  # others may have its places until the next try
@@ -202,25 +193,25 @@ class Reconciler:
 
     async def _verified(self, resource: Resource, now: datetime) -> Resource:
         try:
-            return await self._observer.verified(resource)
+            return await self.observer.verified(resource)
         except STORE_ERRORS:
-            if not grace_is_over(resource, now, self._policy):
+            if not grace_is_over(resource, now, self.policy):
                 raise
             return with_owned_versions(resource, ())  # deleted all the same, with only its own files
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
             self._leave_queues(resource.ref)
-            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self._policy)
+            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self.policy)
         try:
-            case = decision_input(resource, now, self._policy)
+            case = decision_input(resource, now, self.policy)
         except ValidationError as error:
             self._leave_queues(resource.ref)
             return invalid_spec(resource, error, now)
-        case = case.observing(await self._observer.observe(case))
+        case = case.observing(await self.observer.observe(case))
         plan = await self._plan_in_turn(case)
         if not _only_waits(plan):
-            await self._observer.confirm_namespace(case)
+            await self.observer.confirm_namespace(case)
         return plan
 
     async def _plan_in_turn(self, case: DecisionInput) -> Plan:
@@ -231,45 +222,45 @@ class Reconciler:
         if (turn := self._preparation_turn(case, plan)) is not None and not turn.granted:
             plan = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
             if plan.status.phase is not None and plan.status.phase.terminal:  # its deadline is over
-                self._preparation_queue.leave(uid)
+                self.preparation_queue.leave(uid)
         if not queue.asks(plan):
             self._leave(uid)
             return plan
-        stop = await self._buying.ask(uid, case.resource.buyer)
+        stop = await self.buying.ask(uid, case.resource.buyer)
         if stop is not None:
             self._leave(uid)
             return decide(case.observing(case.observed.model_copy(update={"stop": stop})))
-        turn = await self._payment_queue.ask(case.resource.ref, queue.claimant(case))
+        turn = await self.payment_queue.ask(case.resource.ref, queue.claimant(case))
         if turn.granted:
             return plan
-        self._buying.leave(uid)  # another run may be the probe
+        self.buying.leave(uid)  # another run may be the probe
         waits = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
         if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
-            self._payment_queue.leave(uid)
+            self.payment_queue.leave(uid)
         return waits
 
     def _preparation_turn(self, case: DecisionInput, plan: Plan) -> Turn | None:
         """Turn of a run that would create its prepare Job; None: it creates none, or no limit applies."""
         ref, job = case.resource.ref, case.observed.job
         if queue.asks_to_prepare(case, plan):
-            return self._preparation_queue.ask(ref, preparation_claimant(ref, queue.claimant(case)))
+            return self.preparation_queue.ask(ref, preparation_claimant(ref, queue.claimant(case)))
         if job is not None and queue.is_preparing(case, plan):
             young = (case.now - job.started_at).total_seconds() < UNSTARTED_SECONDS
-            self._preparation_queue.keep(ref, counted=job.ready or young)
+            self.preparation_queue.keep(ref, counted=job.ready or young)
         else:
-            self._preparation_queue.leave(ref.uid)
+            self.preparation_queue.leave(ref.uid)
         return None
 
     def _leave(self, uid: str) -> None:
         """Give back the place of a run that does not ask for one, and its permission to buy."""
-        self._payment_queue.leave(uid)
-        self._buying.leave(uid)
+        self.payment_queue.leave(uid)
+        self.buying.leave(uid)
 
     async def _observed_at_deletion(self, resource: Resource, now: datetime) -> Observation:
         try:
-            return await self._observer.observe_deleted(resource, now)
+            return await self.observer.observe_deleted(resource, now)
         except STORE_ERRORS:
-            if not grace_is_over(resource, now, self._policy):
+            if not grace_is_over(resource, now, self.policy):
                 raise
             return Observation()  # deleted all the same
 
@@ -287,7 +278,7 @@ class Reconciler:
         _log.warning("a store is unavailable: %s; again in %.0f s", message, again, extra=resource.ref.about)
         if resource.deleting:
             return min(again, _DELETION_PAUSE_SECONDS)
-        await self._actor.write_status(resource, store_unavailable_status(resource, message, now))
+        await self.actor.write_status(resource, store_unavailable_status(resource, message, now))
         return again
 
     def _pause(self, ref: ResourceRef) -> float:

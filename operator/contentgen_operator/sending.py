@@ -6,6 +6,7 @@ planned again.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,29 +26,20 @@ _LEASE_TO_WRITE_SECONDS = 2.0  # remaining time of the Lease, for the compare-an
 _LEASE_TO_SEND_SECONDS = 1.0  # likewise, for the bytes of the request
 
 
+@dataclass(kw_only=True, eq=False)
 class Sending:
     """Try `number` of a payment, whose provider awaits `begin` once the connection is open."""
 
-    def __init__(
-        self,
-        payment: Payment,
-        number: int,
-        *,
-        ledger: Ledger,
-        sends: SendObjects,
-        leadership: Leadership,
-        stopping: Callable[[], bool],
-        permitted: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`stopping`: whether the process ends. `permitted` raises Conflict if nothing may be bought any more."""
-        self._permitted = permitted
-        self._stopping = stopping
-        self._leadership = leadership
-        self._ledger = ledger
-        self._sends = sends
-        self._payment = payment
-        self._number = number
-        self._purchase = payment.purchase.model_copy(update={"send_number": number})
+    payment: Payment
+    number: int
+    ledger: Ledger
+    sends: SendObjects
+    leadership: Leadership
+    stopping: Callable[[], bool]  # whether the process ends
+    permitted: Callable[[], Awaitable[None]]  # raises Conflict if nothing may be bought any more
+
+    def __post_init__(self) -> None:
+        self._purchase = self.payment.purchase.model_copy(update={"send_number": self.number})
         self._sent_by: str | None = None
         self._sent: Send | None = None
 
@@ -56,17 +48,17 @@ class Sending:
         longer planned for this resource, nothing may be bought, the process ends, or it does not lead for long enough;
         STORE_ERRORS.
         """
-        key, now = self._payment.key, utc_now()
-        if self._stopping():
+        key, now = self.payment.key, utc_now()
+        if self.stopping():
             raise Conflict(f"the operator ends: purchase {key} stays planned")
-        await self._permitted()
+        await self.permitted()
         self._require(_LEASE_TO_WRITE_SECONDS)
-        sent_by = await self._ledger.send(key, self._purchase, now, self._payment.planned_at)
+        sent_by = await self.ledger.send(key, self._purchase, now, self.payment.planned_at)
         if sent_by is None:
             raise Conflict(f"purchase {key} is sent by somebody else, or is not to be sent")
         send = self._send(sent_by, now)
         try:
-            await self._sends.create(key, send)
+            await self.sends.create(key, send)
             self._require(_LEASE_TO_SEND_SECONDS)
         except Exception:
             await self._withdraw(send)
@@ -76,19 +68,19 @@ class Sending:
     async def _withdraw(self, send: Send) -> None:
         """End the try, of which no byte was sent."""
         try:
-            await self._ledger.withdraw(self._payment.key, send.sent_by)
+            await self.ledger.withdraw(self.payment.key, send.sent_by)
         finally:
-            await self._sends.take_back(self._payment.key, send)
+            await self.sends.take_back(self.payment.key, send)
 
     def _require(self, seconds: float) -> None:
         """Raises Conflict if another process may lead within `seconds`."""
         try:
-            self._leadership.require(seconds)
+            self.leadership.require(seconds)
         except NotLeading as error:
-            raise Conflict(f"purchase {self._payment.key} stays planned: {error}") from error
+            raise Conflict(f"purchase {self.payment.key} stays planned: {error}") from error
 
     def _send(self, sent_by: str, now: datetime) -> Send:
-        return Send.of(self._purchase, self._number, sent_by, now)
+        return Send.of(self._purchase, self.number, sent_by, now)
 
     async def ensure_begun(self) -> None:
         """Note the try, if the provider did not await `begin` although it may have sent the request. Either of ledger
@@ -96,24 +88,24 @@ class Sending:
         """
         if self._sent_by is not None:
             return
-        key, now, sent_by = self._payment.key, utc_now(), new_sent_by()
+        key, now, sent_by = self.payment.key, utc_now(), new_sent_by()
         send = self._send(sent_by, now)
         try:
             noted = await self._note_sent(sent_by, now)
         finally:
-            await self._sends.create(key, send)
+            await self.sends.create(key, send)
         if not noted:
             raise Conflict(f"purchase {key} was changed while its request was sent")
         self._sent_by, self._sent = sent_by, send
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _note_sent(self, sent_by: str, now: datetime) -> bool:
-        return await self._ledger.note_sent(self._payment.key, self._purchase, sent_by, now, now)
+        return await self.ledger.note_sent(self.payment.key, self._purchase, sent_by, now, now)
 
     async def end_refused(self) -> None:
         """Create the end of a try that the provider did not accept."""
         if self._sent is not None:
-            await self._sends.end(self._payment.key, self._sent, SendEnding.REFUSED)
+            await self.sends.end(self.payment.key, self._sent, SendEnding.REFUSED)
 
     @property
     def sent_by(self) -> str | None:
@@ -125,6 +117,6 @@ class Sending:
         """Owner and fields that the ledger has unless another process has changed the purchase."""
         step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
         return {
-            "owner": self._payment.purchase.job_id,
+            "owner": self.payment.purchase.job_id,
             "expected": step | ({"sent_by": self._sent_by} if self._sent_by else {}),
         }

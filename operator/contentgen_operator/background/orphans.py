@@ -14,6 +14,7 @@ which needs a resource.
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -283,32 +284,21 @@ def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
     return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
 
 
+@dataclass(kw_only=True, eq=False)
 class Orphans:
     """Follows orphans, a bounded number in each round; the next round continues after the last key."""
 
-    def __init__(
-        self,
-        *,
-        kube: Kube,
-        cache: Cache,
-        storage: Storage,
-        ledger: Ledger,
-        providers: ProviderAccounts,
-        retention: Retention,
-        tenancy: Tenancy,
-        selection: Selection = DEFAULT,
-        check: Check = unchecked,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._selection = selection
-        self._check = check
-        self._kube = kube
-        self._cache = cache
-        self._storage = storage
-        self._ledger = ledger
-        self._providers = providers
-        self._retention = retention
-        self._tenancy = tenancy
+    kube: Kube
+    cache: Cache
+    storage: Storage
+    ledger: Ledger
+    providers: ProviderAccounts
+    retention: Retention
+    tenancy: Tenancy
+    selection: Selection = DEFAULT
+    check: Check = unchecked  # raises Conflict if this process does not lead
+
+    def __post_init__(self) -> None:
         self._after = ""  # the key at which the last round stopped
         self._due: dict[str, datetime] = {}  # by key
         self._seen: set[str] = set()  # since the first key
@@ -320,8 +310,8 @@ class Orphans:
         """Process the next purchases. Raises NotLeading, or one of STORE_ERRORS or API_ERRORS."""
         now = now or utc_now()
         self._calls, self._away = 0, set()
-        self._followed = await self._tenancy.followed()
-        found = await self._ledger.open_purchases(self._after, _A_ROUND)
+        self._followed = await self.tenancy.followed()
+        found = await self.ledger.open_purchases(self._after, _A_ROUND)
         for key, purchase in found:
             if self._calls >= _CALLS:
                 break
@@ -331,7 +321,7 @@ class Orphans:
         if len(found) < _A_ROUND and self._calls < _CALLS:
             self._due = {key: due for key, due in self._due.items() if key in self._seen}
             self._after, self._seen = "", set()
-        for key, purchase in await self._ledger.undeleted(_A_ROUND):
+        for key, purchase in await self.ledger.undeleted(_A_ROUND):
             if self._followed.includes(purchase.cluster_uid, key.namespace):
                 await self._delete(key, purchase)
 
@@ -343,7 +333,7 @@ class Orphans:
         state = await self._follow_state_if_known(key, purchase, now)
         if state is None:
             return
-        step = next_step(purchase, state, now, self._retention)
+        step = next_step(purchase, state, now, self.retention)
         if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
             await self._confirm_served(key)
         if step in (OrphanStep.SEARCH, OrphanStep.POLL) and (purchase.provider, purchase.account) in self._away:
@@ -361,7 +351,7 @@ class Orphans:
 
     async def _follow_state_if_known(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState | None:
         """State; None if it cannot be determined, and the purchase waits. Raises one of API_ERRORS."""
-        names = self._selection.namespaces.names
+        names = self.selection.namespaces.names
         if names and key.namespace not in names:
             return FollowState.UNSEEN
         # The ledger was read before: a missing owner was deleted after the purchase.
@@ -399,25 +389,25 @@ class Orphans:
                 await self._poll(key, purchase, provider, now, seen=state is not FollowState.UNSEEN)
 
     def _provider(self, purchase: Purchase) -> Provider | None:
-        if not self._providers.knows(purchase.provider):
+        if not self.providers.knows(purchase.provider):
             return None
-        return self._providers.provider(purchase.provider, purchase.account)
+        return self.providers.provider(purchase.provider, purchase.account)
 
     async def _follow_state(self, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
         """State by a read of the API server, unless the cache has the owner. Raises one of API_ERRORS."""
         ref = ResourceRef(kind=key.kind, namespace=key.namespace, name=key.name, uid=purchase.job_id)
-        cached = self._cache.resource(ref)
+        cached = self.cache.resource(ref)
         if cached is not None:
             return follow_state(cached, Tenant(), key, purchase, now)
-        body = await self._kube.get_resource(key.kind, key.namespace, key.name)
+        body = await self.kube.get_resource(key.kind, key.namespace, key.name)
         if body is None:
             return FollowState.GONE
-        tenant = await self._tenancy.of_resource(key.namespace, body["metadata"]["uid"])
+        tenant = await self.tenancy.of_resource(key.namespace, body["metadata"]["uid"])
         state = follow_state(body, tenant, key, purchase, now)
-        if self._selection.has_left(body):
+        if self.selection.has_left(body):
             # The run continues when the namespace is selected again; until then no reconcile follows it.
             return FollowState.ENDED if state is FollowState.FOLLOWED else state
-        if state is FollowState.GONE or self._selection.serves(body):
+        if state is FollowState.GONE or self.selection.serves(body):
             return state
         # The resource has another class now. Its installation may use another account of the provider, which does not
         # know requests sent here, and may never learn of purchases of an earlier resource of this name.
@@ -429,8 +419,8 @@ class Orphans:
             selector = equals("metadata.name", key.name)
         except InvalidName:  # no resource can have it
             return
-        scope = key.namespace if self._selection.namespaces.names else ""
-        async for _ in self._kube.every(key.kind, scope, {"fieldSelector": selector}):
+        scope = key.namespace if self.selection.namespaces.names else ""
+        async for _ in self.kube.every(key.kind, scope, {"fieldSelector": selector}):
             break
 
     async def _search(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime) -> None:
@@ -443,7 +433,7 @@ class Orphans:
             provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
         )
         before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
-        found = await find_lost(self._ledger, provider, purchase, call, before)
+        found = await find_lost(self.ledger, provider, purchase, call, before)
         if found.request_id is None:
             return
         move = found_again(key, purchase, found.request_id, now)
@@ -452,28 +442,28 @@ class Orphans:
 
     async def _next_sent_at(self, key: StoredKey) -> datetime | None:
         """Time of the next attempt, whose request has the same input; None if it was not sent."""
-        following = await self._ledger.get(key.next_attempt)
+        following = await self.ledger.get(key.next_attempt)
         return following.sent_at if following is not None else None
 
     async def _before_next_run(self, purchase: Purchase) -> datetime | None:
         """Time before the owner's next request with the same marker, less the margin of the clocks; None if there is
         none.
         """
-        following = await self._ledger.next_sent_at(purchase)
+        following = await self.ledger.next_sent_at(purchase)
         return following - _CLOCKS if following is not None else None
 
     async def _poll(self, key: StoredKey, purchase: Purchase, provider: Provider, now: datetime, *, seen: bool) -> None:
         """`seen`: the state of its resource is known; else nothing is cancelled or given up as lost."""
-        view = await poll_or_stored(self._storage, self._ledger, provider, purchase, now)
+        view = await poll_or_stored(self.storage, self.ledger, provider, purchase, now)
         if view.state in MISSING and not seen:
             return
-        store, move = after_poll(key, purchase, view, now, self._retention)
+        store, move = after_poll(key, purchase, view, now, self.retention)
         if store is not None:
-            self._check()
-            await self._storage.put_answer(store)
+            self.check()
+            await self.storage.put_answer(store)
         is_open = move is None or move.target is PurchaseState.SUBMITTED
-        if is_open and seen and is_to_be_cancelled(purchase, now, self._retention):
-            self._check()
+        if is_open and seen and is_to_be_cancelled(purchase, now, self.retention):
+            self.check()
             ended = await provider.cancel(purchase.model, purchase.request_id or "")
             move = after_cancel(key, purchase, ended, now)
         if move is not None and await self._moved(move, now) and move.target is not purchase.state:
@@ -486,7 +476,7 @@ class Orphans:
         """
         if purchase.state is not PurchaseState.SUCCEEDED or purchase.result_key is None or purchase.discard_asked:
             return
-        if (purchase.provider, purchase.account) in self._away or await is_stored(self._storage, purchase):
+        if (purchase.provider, purchase.account) in self._away or await is_stored(self.storage, purchase):
             return
         if (provider := self._provider(purchase)) is None:
             return
@@ -496,31 +486,31 @@ class Orphans:
         if end is None or end.answer is None:
             _log.warning("the response of orphan %s is in no store, the provider is %s", key, view.state)
             return
-        self._check()
-        await self._storage.put_answer(end.answer)
+        self.check()
+        await self.storage.put_answer(end.answer)
         _log.info("the lost response of orphan %s is stored again", key, extra=_about(purchase))
 
     async def _delete(self, key: StoredKey, purchase: Purchase) -> None:
         """Delete one page of the files of a discarded orphan; the next round continues."""
         owner = ownership.purchase_owner(purchase.purchase_id)
-        self._check()
+        self.check()
         try:
-            page = await self._storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))
+            page = await self.storage.delete_prefix(owner, keys.purchase_prefix(purchase.purchase_id))
         except (ClientError, NotDeleted) as error:  # of this one alone
             _log.warning("the response of orphan %s waits to be deleted: %s", key, error, extra=_about(purchase))
             return
         if not page.more:
-            self._check()
-            await self._ledger.move(deleted(key, purchase))
+            self.check()
+            await self.ledger.move(deleted(key, purchase))
 
     async def _moved(self, move: LedgerTransition, now: datetime) -> bool:
         """True if the compare-and-set succeeded; else another process was faster."""
         request_id, claim = move.changes.get("request_id"), move.claimed_for
-        self._check()
-        if claim is not None and request_id and not await self._ledger.claim(claim, request_id, now):
+        self.check()
+        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, now):
             _log.warning("request %s is another purchase's, not that of orphan %s", request_id, move.key)
             return False
-        if await self._ledger.move(move) is not None:
+        if await self.ledger.move(move) is not None:
             return True
         _log.info("orphan %s was changed before it went from %s to %s", move.key, move.source, move.target)
         return False

@@ -6,31 +6,23 @@ A watch could be silent for minutes while a limit is lowered; a list is never ol
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS, class_of
+from contentgen_operator.kube.api import Kube
 
 _FRESH_SECONDS = 1.0
 _NOT_FOUND = 404
-
-
-class BudgetReader(Protocol):
-    """Access to ContentBudgets of the API server."""
-
-    async def content_budgets(self) -> list[dict[str, Any]]:
-        """All ContentBudgets."""
-        ...
 
 
 class Budgets:
     """ContentBudgets of one operator class: another class may have another ledger."""
 
     def __init__(
-        self, kube: BudgetReader, operator_class: str = DEFAULT_CLASS, clock: Callable[[], float] = time.monotonic
+        self, kube: Kube, operator_class: str = DEFAULT_CLASS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._kube = kube
         self._class = operator_class

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from contentgen_contract.api_paths import CONTENT_BUDGETS
 from contentgen_contract.resources.content_budget import BudgetStatus, ContentBudget, WindowStatus, dollars_of
@@ -18,21 +18,14 @@ from contentgen_operator.budgets.metrics import gauges
 from contentgen_operator.budgets.store import BudgetStore, WindowTotals
 from contentgen_operator.budgets.values import WindowRef, windows_of
 from contentgen_operator.clock import utc_now
+from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
+from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = "this operator cannot read the spec, and refuses all runs; the spec may be of a newer release"
 _THOROUGH = timedelta(minutes=15)
 _LATEST_CHARGE = timedelta(days=33)  # after the end of a window
-
-
-class StatusWriter(Protocol):
-    """Access to the statuses of ContentBudgets."""
-
-    async def put_budget_status(self, name: str, body: Body) -> Body:
-        """Raises Conflict if `metadata.resourceVersion` is not the newest."""
-        ...
 
 
 @dataclass(kw_only=True)
@@ -41,7 +34,7 @@ class BudgetKeeper:
 
     budgets: Budgets
     store: BudgetStore
-    kube: StatusWriter
+    kube: Kube
     check: Check = unchecked  # raises Conflict if this process does not lead
     clock: Callable[[], datetime] = utc_now
     _thorough_at: datetime | None = field(default=None, init=False)

@@ -400,7 +400,7 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
         storage._client.put_object(Bucket=storage.bucket, Key=prefix + "audio.flac", Body=CONTENT[::-1])
     for job in world.kube.jobs.values():
         job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-        world.process._cache.note_job(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID), JobView.parse(job))
+        world.process.cache.note_job(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID), JobView.parse(job))
     calls = Calls(storage)
     await world.step(kind)
     status = world.status(kind)

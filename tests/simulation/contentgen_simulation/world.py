@@ -803,13 +803,13 @@ class World:
 
     async def sweep(self) -> None:
         """Run the garbage collector once for each mark."""
-        collector = self.process._actor._garbage_collector
+        collector = self.process.actor.garbage_collector
         for mark in await collector.records.marks(1000):
             await collector.work(mark)
 
     async def marks(self) -> list[str]:
         """Uids of jobs with files to delete."""
-        return [mark.uid for mark in await self.process._actor._garbage_collector.records.marks(1000)]
+        return [mark.uid for mark in await self.process.actor.garbage_collector.records.marks(1000)]
 
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
@@ -892,7 +892,7 @@ class World:
             if self.watch(ref) or await self.expires(ref) or await self.is_behind(ref):
                 again = await self.process._read_and_reconcile(ref)
         except Conflict:
-            self.process._cache.drop(ref)
+            self.process.cache.drop(ref)
         except Unavailable:
             again = 4
         except Crash:

@@ -327,19 +327,19 @@ async def test_a_job_of_the_next_leader_is_not_stopped_late(unrecorded: bool, mo
         await case.look(case.world)
     (job,) = case.world.kube.jobs.values()
     former = FormerLeader(case.world, case.freezer)
-    actor, lost = former.process._actor, former.leadership
+    actor, lost = former.process.actor, former.leadership
 
     async def newest(*_: Any) -> RecordedJob | None:
         if unrecorded:
             return None
         lost.revoke("the Lease is another's")
-        return await case.world.process._actor._jobs.by_uid(job["metadata"]["uid"])
+        return await case.world.process.actor.jobs.by_uid(job["metadata"]["uid"])
 
     async def get_job(*_: Any) -> Any:
         lost.revoke("the Lease is another's")
         return job
 
-    monkeypatch.setattr(actor._jobs, "newest", newest)
+    monkeypatch.setattr(actor.jobs, "newest", newest)
     monkeypatch.setattr(case.world.kube, "get_job", get_job)
     with pytest.raises(NotLeading):
         await actor._stop_job(case.ref, Plan(status=case.world.status(TALKS)))
@@ -659,7 +659,7 @@ async def test_an_outcome_that_only_the_former_leader_heard_of_is_read_at_the_jo
         await case.look(case.world)
     (job,) = case.world.kube.jobs.values()
     case.world._leave_outcome(TALKS, Stage.PREPARE, case.world.status(TALKS))
-    case.world.process._observer._reports.note_finished(job["metadata"]["uid"])
+    case.world.process.observer.reports.note_finished(job["metadata"]["uid"])
     case.lead()
     await case.look(case.world)
     assert case.world.status(TALKS).phase is Phase.PREPARING, "nobody has told the next leader"

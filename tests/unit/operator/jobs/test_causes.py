@@ -146,9 +146,9 @@ async def test_the_cause_of_a_workers_retries_is_in_the_status(kind: Kind, stage
         report = Progress(
             step=Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING, fraction=0, message=message
         )
-        world.process._observer._reports.note_progress(found["metadata"]["uid"], report)
+        world.process.observer.reports.note_progress(found["metadata"]["uid"], report)
         await world.step(kind)
         assert world.status(kind).message == shown
-    world.process._observer._reports.note_progress(found["metadata"]["uid"], report.model_copy(update={"message": ""}))
+    world.process.observer.reports.note_progress(found["metadata"]["uid"], report.model_copy(update={"message": ""}))
     await world.step(kind)
     assert "s3.example" not in (world.status(kind).message or "")

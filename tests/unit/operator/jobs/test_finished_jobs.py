@@ -53,7 +53,7 @@ async def test_other_jobs_keep_their_room(world: World, what: str) -> None:
         case "deleted":
             job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     kept = copy.deepcopy(world.kube.jobs)
-    assert await world.process._actor._finished_jobs.make_room("ns") is Room.NONE
+    assert await world.process.actor._finished_jobs.make_room("ns") is Room.NONE
     assert world.kube.jobs == kept
     apply(world, Kind.LORA_TRAINING)
     await world.step(Kind.LORA_TRAINING, "lora")

@@ -50,7 +50,7 @@ class Leaver:
             if job["metadata"]["labels"][STAGE_LABEL] != self.stage or "status" in job or not named:
                 continue
             self.world._leave_outcome(self.kind, self.stage, self.world.status(self.kind))
-            self.world.process._observer._reports.note_finished(job["metadata"]["uid"])
+            self.world.process.observer.reports.note_finished(job["metadata"]["uid"])
             self.leave(job)
             self.jobs.append(job)
             self.note(job)

@@ -292,7 +292,7 @@ async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_o
     forged["status"] = dump_status(ResourceStatus(phase=Phase.PENDING, run=run_of(forged, identity)))
     await world.until_gone(LORA)
     await trained(world, FIRST, OTHER_LORA_UID)
-    verifier = world.process._observer._verifier
+    verifier = world.process.observer.verifier
     resource = Resource.parse(IMAGES, forged)
     assert resource.status.run is not None
     assert (await verifier._run(resource, resource.status.run)).lora_identity is None
@@ -313,7 +313,7 @@ def run_of(body: dict[str, Any], identity: str) -> RunStatus:
 
 
 async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(world: World) -> None:
-    ledger, documents = world.process._observer._ledger, world.database["ledger"]
+    ledger, documents = world.process.observer.ledger, world.database["ledger"]
     key = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="ab", rerun=None, attempt=1)
     pinned = key.model_copy(update={"run_hash": f"ab.{'0' * 16}"})
     later = key.model_copy(update={"attempt": 12})

@@ -52,7 +52,7 @@ async def follow(world: World, kind: Kind, over: Callable[[], bool], name: str =
             if world.watch(ref):
                 again = await world.process._read_and_reconcile(ref)
         except Conflict:
-            world.process._cache.drop(ref)
+            world.process.cache.drop(ref)
         if again is None and not any("status" not in job for job in world.kube.jobs.values()):
             return over()
         world.now += timedelta(seconds=max(again or 0, 1))

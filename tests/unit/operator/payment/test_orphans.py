@@ -409,10 +409,10 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
-    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("n",)))
+    world.orphans[-1].selection = Selection(namespaces=Namespaces(("n",)))
     await rounds(world, 3)
     assert the_purchase(world)["orphanedAt"] is None
-    world.orphans[-1]._selection = Selection(namespaces=Namespaces(("other", "ns")))
+    world.orphans[-1].selection = Selection(namespaces=Namespaces(("other", "ns")))
     await rounds(world, 3)
     assert states(world) == ["succeeded"]
 

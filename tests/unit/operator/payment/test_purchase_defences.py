@@ -165,15 +165,15 @@ async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPat
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
-    key, actor = purchase_key(subject, current_run(subject, NOW)), world.process._actor
-    now = await actor._ledger.get(key)
+    key, actor = purchase_key(subject, current_run(subject, NOW)), world.process.actor
+    now = await actor.ledger.get(key)
     assert now is not None
     stale = now.model_copy(update={"job_id": "another"})
     with pytest.raises(Conflict):
         await actor._adopt(Adoption(key=key, purchase=stale, job_id="late"), NOW)
     with pytest.raises(Conflict):
         await actor._move(LedgerTransition(key=key, source=PurchaseState.SUBMITTED, target=PurchaseState.FAILED), NOW)
-    assert await actor._ledger.get(key) == now
+    assert await actor.ledger.get(key) == now
 
 
 async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +192,9 @@ async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.M
 async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a provider returns the same id for two requests, the first purchase keeps it."""
     world = World(monkeypatch, Writes())
-    actor, purchase = world.process._actor, bought(step=SENDING)
-    await actor._ledger.claim(bought(purchase_id="another"), "r1", NOW)
-    await actor._ledger.intend(KEY, purchase)
+    actor, purchase = world.process.actor, bought(step=SENDING)
+    await actor.ledger.claim(bought(purchase_id="another"), "r1", NOW)
+    await actor.ledger.intend(KEY, purchase)
     move = LedgerTransition(
         key=KEY,
         source=PurchaseState.INTENT,
@@ -203,11 +203,11 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
         claimed_for=purchase,
     )
     await actor._write_result(move)
-    kept = await actor._ledger.get(KEY)
+    kept = await actor.ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.INTENT, None)
     await actor._write_result(move.model_copy(update={"changes": {"request_id": "r2"}}))
-    kept = await actor._ledger.get(KEY)
+    kept = await actor.ledger.get(KEY)
     assert kept is not None
     assert (kept.state, kept.request_id) == (PurchaseState.SUBMITTED, "r2")
 

@@ -277,7 +277,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
     assert status.versions[0].job_id == UID
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
-    await world.process._actor._garbage_collector.records.mark_discarded(tombstone_of(IMAGES, record))
+    await world.process.actor.garbage_collector.records.mark_discarded(tombstone_of(IMAGES, record))
     await sweep(world)
     assert_complete(world, status)
     assert purchase(world)["state"] == "collected"
@@ -535,7 +535,7 @@ async def until_frozen(process: Any, ref: ResourceRef) -> None:
         try:
             await process._read_and_reconcile(ref)
         except Conflict:
-            process._cache.drop(ref)
+            process.cache.drop(ref)
             return
 
 
@@ -548,7 +548,7 @@ async def test_a_request_id_is_logged_before_it_is_written(
     caplog.set_level(logging.INFO)
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    ledger = world.process._actor._ledger
+    ledger = world.process.actor.ledger
 
     async def away(*_: Any) -> Any:
         raise AutoReconnect("away")

@@ -215,14 +215,14 @@ async def test_another_key_of_the_account_is_the_requests_key_once_it_sees_it(wo
 
 async def test_an_unknown_request_gives_its_place_back_and_keeps_its_budget(world: World, says: Says) -> None:
     await running(world, says)
-    assert [takes_place(each, world.now, 86400) for each in await world.process._observer._ledger.under_way()] == [True]
+    assert [takes_place(each, world.now, 86400) for each in await world.process.observer.ledger.under_way()] == [True]
     says.view = UNKNOWN
     await goes_on(world, 2 * HOUR)
-    (bought,) = await world.process._observer._ledger.under_way()
+    (bought,) = await world.process.observer.ledger.under_way()
     assert (takes_place(bought, world.now, 86400), bought.state) == (False, PurchaseState.SUBMITTED)
     says.view = RUNNING
     await goes_on(world, HOUR)
-    (bought,) = await world.process._observer._ledger.under_way()
+    (bought,) = await world.process.observer.ledger.under_way()
     assert takes_place(bought, world.now, 86400)
 
 
@@ -295,7 +295,7 @@ async def test_what_counts_as_evidence(
     world: World, says: Says, key: str, _: RequestView, other: RequestView | Exception, *, conclusive: bool
 ) -> None:
     await running(world, says)
-    ledger = world.process._observer._ledger
+    ledger = world.process.observer.ledger
     first = the_purchase(world)
     second = {"_id": first["_id"].replace("/it/", "/b/"), "requestId": "request-2", "purchaseId": "p2"}
     world.database["ledger"].insert_one(first | second)

@@ -200,7 +200,7 @@ async def test_a_run_that_is_reconciled_no_more_loses_its_place(monkeypatch: pyt
         (granted,) = made._woken
         del made.refs[granted.name]
     else:
-        made.world.process._cache.forget(made.refs.pop("one"))
+        made.world.process.cache.forget(made.refs.pop("one"))
     for _ in range(15):
         made.world.now += timedelta(minutes=1)
         await made.round()

@@ -160,7 +160,7 @@ async def test_a_result_that_is_stored_during_a_stop_does_not_end_it(driver: Que
     names = await collecting(driver, "a")
     driver.world.now += LATE
     assert await bought(driver, "w-0", "w-1") == []
-    ledger: Any = driver.world.process._actor._ledger
+    ledger: Any = driver.world.process.actor.ledger
     (purchase, *_) = await ledger.sent_since(driver.world.now - 2 * LATE)
     late_post = {"state": PurchaseState.COLLECTED, "sent_at": driver.world.now}
     driver.world.buying.note_purchase(purchase.model_copy(update=late_post))
@@ -338,7 +338,7 @@ async def test_late_results_and_stops_are_metrics(
     monkeypatch.setattr(metrics, "gauges", gauges)
     monkeypatch.setattr(gauges, "clock", world._seconds)
     gauges.shows_tenants = named
-    ledger: Any = world.process._actor._ledger
+    ledger: Any = world.process.actor.ledger
     background = BuyingMetrics(ledger, world.buying, lambda: world.now)
 
     async def shown() -> dict[str, dict[tuple[str, ...], float]]:

@@ -164,7 +164,7 @@ async def test_statuses_of_finished_resources_are_not_kept(monkeypatch: pytest.M
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
-    assert world.process._actor._written_records == {}
+    assert world.process.actor._written_records == {}
 
 
 def test_annotations_and_labels_that_nobody_reads_are_not_kept() -> None:
@@ -235,7 +235,7 @@ async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_i
         return parse(document)
 
     monkeypatch.setattr(ledger, "_purchase", noted)
-    verifier = world.process._observer._verifier
+    verifier = world.process.observer.verifier
     assert len(files_of(await verifier.trainings(Tenant(), "ns", "it"))) == 2
     assert read == [bought["_id"]]
 
@@ -341,7 +341,7 @@ async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest
     assert result == "done"
     world.kube.jobs[name]["metadata"]["uid"] = "theirs"
     world.database["worker_jobs"].delete_many({})
-    world.process._actor._jobs._known.clear()
+    world.process.actor.jobs._known.clear()
     assert await looks(1) == [(0.1, "conflict")], "counted anew after a success"
 
 
@@ -353,7 +353,7 @@ async def test_resources_without_a_recorded_job_do_not_wait_for_one_another(monk
     world.storage.objects.clear()
     world.database["worker_jobs"].delete_many({})
     world.restart()
-    reports = world.process._observer._reports
+    reports = world.process.observer.reports
     locked: list[str] = []
     real = reports.exclusive
 

@@ -53,7 +53,7 @@ async def test_nothing_is_sent_once_the_process_ends(monkeypatch: pytest.MonkeyP
     world.kube.apply(IMAGES, SPECS[IMAGES])
 
     async def ends() -> None:
-        world.process._actor.stop_paying()
+        world.process.actor.stop_paying()
 
     world.provider.connected = ends
     await until(world)
@@ -75,7 +75,7 @@ async def test_a_post_that_is_under_way_is_awaited_and_written_down(monkeypatch:
     drained = list[asyncio.Task[None]]()
 
     async def ends() -> None:
-        world.process._actor.stop_paying()
+        world.process.actor.stop_paying()
         drained.append(asyncio.create_task(world.process.queue.drain(60)))
 
     world.provider.sending = ends

@@ -166,7 +166,7 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
             ends = await asyncio.gather(*(each._read_and_reconcile(ref) for each in operators), return_exceptions=True)
             for operator, end in zip(operators, ends, strict=True):
                 if isinstance(end, Conflict):
-                    operator._cache.drop(ref)
+                    operator.cache.drop(ref)
             assert not [each for each in ends if isinstance(each, BaseException) and not isinstance(each, Conflict)]
             world.now += timedelta(seconds=2)
             world.work()

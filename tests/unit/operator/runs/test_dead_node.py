@@ -154,7 +154,7 @@ async def test_failures_of_the_worker_are_counted_beside_them(world: World) -> N
             if "status" not in job:
                 failed.append(job["metadata"]["name"])
                 job["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "backoff limit"}]}
-                world.process._cache.drop_job(dead_owner(job), job["metadata"]["name"])
+                world.process.cache.drop_job(dead_owner(job), job["metadata"]["name"])
 
     world.kube.pods = []
     world.work = worked  # type: ignore[method-assign]
@@ -321,10 +321,10 @@ class CutOff:
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
         desk = WorkerApi(
-            authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process._actor._jobs),
+            authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process.actor.jobs),
             storage=storage,
             ledger=ledger,
-            reports=world.process._observer._reports,
+            reports=world.process.observer.reports,
             policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
             verifier=StatusVerifier(
@@ -381,7 +381,7 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # with the signed URL of its order
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
     assert await desk.says(token) <= {403, 425}, "between the attempts"
-    assert world.process._observer._reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"
+    assert world.process.observer.reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"
 
     works, world.work = world.work, lambda: None  # type: ignore[method-assign]
     while not world.kube.jobs:

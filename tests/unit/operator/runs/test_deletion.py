@@ -87,7 +87,7 @@ def marks(namespace: str, count: int) -> list[tuple[str, DeletionTombstone]]:
 async def marked(world: World, wanted: list[tuple[str, DeletionTombstone]], files: int = 1) -> None:
     for namespace, mark in wanted:
         world.database["jobs"].insert_one({"jobId": mark.uid, "namespace": namespace})
-        await world.process._actor._garbage_collector.records.mark_discarded(mark)
+        await world.process.actor.garbage_collector.records.mark_discarded(mark)
         world.storage.objects |= {f"{mark.prefixes[0]}{number}": 1 for number in range(files)}
 
 
@@ -105,7 +105,7 @@ async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pyte
         return page
 
     monkeypatch.setattr(world.storage, "delete_prefix", slow)
-    janitor = world.process._actor._garbage_collector
+    janitor = world.process.actor.garbage_collector
     await janitor.sweep()
     running = asyncio.create_task(janitor.queue.run())
     with contextlib.suppress(TimeoutError):
@@ -138,7 +138,7 @@ async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatc
         raise NotDeleted("runs/stuck-0/0: AccessDenied")
 
     monkeypatch.setattr(world.storage, "delete_prefix", kept)
-    janitor = world.process._actor._garbage_collector
+    janitor = world.process.actor.garbage_collector
     pauses: list[float] = []
 
     async def noted(_: object, delay: float = 0) -> None:
@@ -154,7 +154,7 @@ async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatc
 async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await marked(world, marks("stuck", 1))
-    janitor = world.process._actor._garbage_collector
+    janitor = world.process.actor.garbage_collector
     (mark,) = await janitor.records.marks(10)
     await janitor.queue.wake(mark, 1800)
     await janitor.sweep()

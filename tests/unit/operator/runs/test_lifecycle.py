@@ -155,7 +155,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
 
 async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
-    janitor = world.process._actor._garbage_collector
+    janitor = world.process.actor.garbage_collector
     marks = [
         DeletionTombstone(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,))
         for uid in ("first", "second")

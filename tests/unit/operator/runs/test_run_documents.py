@@ -378,8 +378,8 @@ async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.Monke
     await made(world, kind, SPECS[kind])
     world.kube.apply(kind, OTHER[kind])
     first, second = world.process, world.operator()
-    ref = first._cache  # each operator has its own cache
-    assert ref is not second._cache
+    ref = first.cache  # each operator has its own cache
+    assert ref is not second.cache
     planned = second._plan
     entered = list[int]()
 
@@ -562,7 +562,7 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
         woken.append(ref.uid)
 
     check = SettledCheck(documents, wake)
-    handlers = EventHandlers(world.process._cache, wake, Reports(), finished=[check])
+    handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
     for number in range(1_200):
@@ -590,7 +590,7 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: p
         """The change itself triggers the reconcile."""
 
     check = SettledCheck(RunDocuments(world.database["runs"]), wake)
-    handlers = EventHandlers(world.process._cache, wake, Reports(), finished=[check])
+    handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
         await handlers.resource(IMAGES, body, deleted=False)
         assert check._waiting

@@ -28,7 +28,7 @@ async def settled(world: World, micros: int) -> None:
             return {each.request_id: micros for each in asked}
 
     async def wake(ref: ResourceRef) -> None:
-        world.process._observer.note_settled(ref.uid)
+        world.process.observer.note_settled(ref.uid)
         await world.process._read_and_reconcile(ref)
 
     kube: Any = world.kube

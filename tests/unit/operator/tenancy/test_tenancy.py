@@ -290,7 +290,7 @@ async def test_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource(
     await finished(world, UID)
     await recreate(world)
     await orphaned(world, OTHER)
-    world.orphans[-1]._selection = Selection(namespaces=Namespaces((watched,) if watched else ()))
+    world.orphans[-1].selection = Selection(namespaces=Namespaces((watched,) if watched else ()))
     await rounds(world, 4)
     kept = bought(world, jobId=OTHER)
     assert (kept["state"], kept["orphanedAt"] is not None) == ("succeeded", True)

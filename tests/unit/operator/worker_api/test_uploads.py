@@ -59,7 +59,7 @@ class Setting:
         self.storage = storage
         self.s3 = client()
         self.reports = Reports()
-        world.process._observer._reports = self.reports
+        world.process.observer.reports = self.reports
         door: Any = Door(world)
         self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
@@ -296,7 +296,7 @@ async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> Non
     """The token and the assignment may be cached for longer."""
     (job,) = setting.world.kube.jobs.values()
     job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
-    setting.world.process._cache.note_job(REF, JobView.parse(job))
+    setting.world.process.cache.note_job(REF, JobView.parse(job))
     await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 
@@ -304,7 +304,7 @@ async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> Non
 async def test_nothing_is_signed_once_the_job_is_gone(setting: Setting) -> None:
     setting.world.kube.jobs.clear()
     setting.world.restart()
-    setting.world.process._observer._reports = setting.reports
+    setting.world.process.observer.reports = setting.reports
     await setting.world.process._read_and_reconcile(REF)
     assert await ended_codes(setting) == (403, 403)
 

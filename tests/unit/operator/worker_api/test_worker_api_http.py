@@ -149,7 +149,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     world = World(monkeypatch, Writes())
     await preparing(world)
     reports = Reports()
-    world.process._observer._reports = reports
+    world.process.observer.reports = reports
     looks = Looks(world)
     for limit in ("REQUESTS", "JOB_REQUESTS", "NAMESPACE_REQUESTS"):
         monkeypatch.setattr(f"contentgen_operator.worker_api.server.{limit}", RateLimit(burst=1e9, per_second=1e9))
@@ -207,8 +207,8 @@ class Looks:
 
     def __init__(self, world: World) -> None:
         self.made = 0
-        self._observe = world.process._observer.observe
-        world.process._observer.observe = self  # type: ignore[assignment, method-assign]
+        self._observe = world.process.observer.observe
+        world.process.observer.observe = self  # type: ignore[assignment, method-assign]
 
     async def __call__(self, *args: Any) -> Any:
         self.made += 1

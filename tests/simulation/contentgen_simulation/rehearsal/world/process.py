@@ -84,7 +84,7 @@ class RehearsalProcess:
         self._keep_budgets = wiring.keep_budgets
         (self.cache,), (self.orphans,), self.names = wiring.caches, wiring.orphans, wiring.names
         self.left_jobs = LeftJobs(self.cache, self._wake, lambda: self.world.seconds)
-        self.background = BackgroundTasks(self, self.reconciler._actor._notifications, wiring.kube)
+        self.background = BackgroundTasks(self, self.reconciler.actor.notifications, wiring.kube)
 
     def now(self) -> datetime:
         """Current time by this process's clock."""
@@ -137,8 +137,8 @@ class RehearsalProcess:
             self.world.oracles.unexpected(ref)
         if again is not None and again >= 0:
             self.wake(ref, self.world.paced(ref, again))
-        await self.reconciler._payment_queue.wake_started(self._wake)
-        await self.reconciler._preparation_queue.wake_started(self._wake)
+        await self.reconciler.payment_queue.wake_started(self._wake)
+        await self.reconciler.preparation_queue.wake_started(self._wake)
         if self.background.has_news():
             self.world.deliver_soon(self)
 
@@ -158,7 +158,7 @@ class RehearsalProcess:
     async def _sweep(self) -> None:
         ACTING.set(Acting(self.world, self, None))
         try:
-            janitor = self.reconciler._actor._garbage_collector
+            janitor = self.reconciler.actor.garbage_collector
             for mark in await janitor.records.marks(1000):
                 await janitor.work(mark)
         except Exception as error:  # noqa: BLE001 - as the janitor's loop does with a store that is unavailable

@@ -466,7 +466,7 @@ class RehearsalWorld:
     def outcome_reported(self, owner: ResourceRef | None, job_uid: str) -> None:
         """Handle the report of a worker that its outcome is stored."""
         for process in [each for each in self._processes if each.leadership.is_leader]:
-            process.reconciler._observer._reports.note_finished(job_uid)
+            process.reconciler.observer.reports.note_finished(job_uid)
             if owner is not None:
                 process.wake(owner)
 
