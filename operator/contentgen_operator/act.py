@@ -26,7 +26,6 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStatus, dump_status
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.policies.notifications import notifications_of
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube.api import Kube
@@ -34,6 +33,9 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, job_name, template_hash
 from contentgen_operator.kube.pods import JobRefused, no_dry_run, no_room, refusal_of
 from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.notifications.events import notifications_of
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.values import Notification
 from contentgen_operator.plans.status import with_actions
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import (
@@ -52,7 +54,6 @@ from contentgen_operator.queues.fair_turns import Endpoint
 from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.effects import Effect
-from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
 from contentgen_operator.state.plan import (
     Adoption,
@@ -83,7 +84,6 @@ from contentgen_operator.state.sends import LastSend, Send, SendEnding, input_ha
 from contentgen_operator.stores.finished_jobs import FinishedJobs, Room
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage

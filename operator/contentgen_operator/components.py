@@ -24,7 +24,6 @@ from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
-from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
@@ -42,6 +41,11 @@ from contentgen_operator.leader.leadership import Check, Leadership
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.leader.tasks import LeaderTasks, Loop
 from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.notifications.granted_headers import GrantedHeaders
+from contentgen_operator.notifications.guarded_post import GuardedPost
+from contentgen_operator.notifications.key_secret import KeySecret
+from contentgen_operator.notifications.notifier import Notifier
+from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.audited import AccountReader
@@ -66,7 +70,6 @@ from contentgen_operator.state.purchases import BilledAccount, Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
-from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
@@ -81,9 +84,6 @@ from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.watch.settled import SettledCheck
-from contentgen_operator.webhooks.granted_headers import GrantedHeaders
-from contentgen_operator.webhooks.guarded_post import GuardedPost
-from contentgen_operator.webhooks.key_secret import KeySecret
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi

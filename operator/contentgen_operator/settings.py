@@ -21,8 +21,8 @@ from contentgen_contract.worker.orders import EgressProxy, Limits
 from contentgen_operator.kube.job_manifests import FINISHED_JOB_SECONDS, WorkerPod, WorkerSizes
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.endpoint import WorkerEndpoint
+from contentgen_operator.notifications.header_grants import HeaderGrant
 from contentgen_operator.providers.sending import POST_SECONDS
-from contentgen_operator.state.policies.header_grants import HeaderGrant
 from contentgen_operator.state.policies.provider_accounts import is_account_name
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 

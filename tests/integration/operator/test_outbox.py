@@ -10,9 +10,9 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.notifications import DeliveryResult, NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_gateway.stores.notifications import Notifications
-from contentgen_operator.state.notifications import Delivery, DeliveryAttempt, Notification, after_attempt
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.values import Delivery, DeliveryAttempt, Notification, after_attempt
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.stores.notifications import NotificationOutbox
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

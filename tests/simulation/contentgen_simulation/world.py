@@ -38,6 +38,8 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.leadership import Check, Leadership, unchecked
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.values import Notification
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
@@ -51,7 +53,6 @@ from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.notifications import Notification
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.policies.buying import BacklogLimit
@@ -69,7 +70,6 @@ from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
-from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import DeletedPage

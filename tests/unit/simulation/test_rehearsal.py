@@ -29,7 +29,6 @@ from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator import act
 from contentgen_operator.audit import comparison
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background import notifier
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.budgets.store import BudgetStore
@@ -37,6 +36,9 @@ from contentgen_operator.budgets.values import BudgetWindow
 from contentgen_operator.decide import decision, payment, request_endings, stages
 from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
 from contentgen_operator.kube.job_manifests import job_manifest
+from contentgen_operator.notifications import guarded_post, notifier
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import signed_headers
 from contentgen_operator.observe import Observer
 from contentgen_operator.plans import planning
 from contentgen_operator.state.decision_input import DecisionInput
@@ -44,9 +46,6 @@ from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks import guarded_post
-from contentgen_operator.webhooks.signing import signed_headers
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     AUDITING,

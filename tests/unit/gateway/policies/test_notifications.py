@@ -11,10 +11,10 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_gateway.schemas.notifications import shown_target
 from contentgen_gateway.schemas.requests import GenerateOrder, TrainOrder, TranscribeOrder
-from contentgen_operator.state.notifications import Notification
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import PUBLIC, KeyTerm, rotated
+from contentgen_operator.notifications.values import Notification
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks.signing import PUBLIC, KeyTerm, rotated
 from contentgen_simulation.gateway.server import GatewayWorld
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

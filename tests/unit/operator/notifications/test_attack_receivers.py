@@ -16,16 +16,16 @@ import pytest
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import NotificationEvent
-from contentgen_operator.background import notifier as module
-from contentgen_operator.background.notifier import Notifier
-from contentgen_operator.state.notifications import Notification
+from contentgen_operator.notifications import guarded_post
+from contentgen_operator.notifications import notifier as module
+from contentgen_operator.notifications.granted_headers import GrantedHeaders
+from contentgen_operator.notifications.guarded_post import GuardedPost, NotSent, PostResponse, ThreadResolver
+from contentgen_operator.notifications.header_grants import HeaderGrant
+from contentgen_operator.notifications.notifier import Notifier
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import KeyTerm, SigningKey, keys_of, new_key, rotated
+from contentgen_operator.notifications.values import Notification
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.policies.header_grants import HeaderGrant
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks import guarded_post
-from contentgen_operator.webhooks.granted_headers import GrantedHeaders
-from contentgen_operator.webhooks.guarded_post import GuardedPost, NotSent, PostResponse, ThreadResolver
-from contentgen_operator.webhooks.signing import KeyTerm, SigningKey, keys_of, new_key, rotated
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

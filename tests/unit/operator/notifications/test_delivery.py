@@ -21,17 +21,23 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator import metrics
-from contentgen_operator.background.notifier import Notifier
 from contentgen_operator.leader.leadership import NotLeading
-from contentgen_operator.state.notifications import Notification
+from contentgen_operator.notifications import outbox
+from contentgen_operator.notifications.granted_headers import GrantedHeaders
+from contentgen_operator.notifications.guarded_post import (
+    AddressRefused,
+    GuardedPost,
+    NotSent,
+    PostResponse,
+    _retry_after,
+)
+from contentgen_operator.notifications.header_grants import HeaderGrant, headers_problem
+from contentgen_operator.notifications.key_secret import KeySecret
+from contentgen_operator.notifications.notifier import Notifier
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import PRIVATE, PUBLIC, KeyTerm, keys_of, rotated, signed_headers
+from contentgen_operator.notifications.values import Notification
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.policies.header_grants import HeaderGrant, headers_problem
-from contentgen_operator.stores import notifications
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks.granted_headers import GrantedHeaders
-from contentgen_operator.webhooks.guarded_post import AddressRefused, GuardedPost, NotSent, PostResponse, _retry_after
-from contentgen_operator.webhooks.key_secret import KeySecret
-from contentgen_operator.webhooks.signing import PRIVATE, PUBLIC, KeyTerm, keys_of, rotated, signed_headers
 from contentgen_operator.worker_api.certificate_authority import issue, new_authority
 from contentgen_runtime.kube import Conflict
 
@@ -709,7 +715,7 @@ async def test_a_namespace_has_a_bounded_number_of_notifications(
     monkeypatch: pytest.MonkeyPatch, ended: tuple[int, ...], left: list[int], undelivered: int
 ) -> None:
     """Dry runs are free, and each message to a receiver that takes none is kept for a month."""
-    monkeypatch.setattr(notifications, "MOST_OF_A_NAMESPACE", 5)
+    monkeypatch.setattr(outbox, "MOST_OF_A_NAMESPACE", 5)
     desk, failed = Desk(), "contentgen_notifications_failed_total"
     other = NotificationOutbox(desk.database["notifications"], operator_class="another-installation")
     (foreign,) = await desk.add("http://hooks.example.com/", namespace="other")

@@ -16,9 +16,13 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.records.notifications import DeliveryResult, NotificationState
 from contentgen_contract.resources.spec import NotificationEvent, NotifyTarget, parse_spec, run_hash
 from contentgen_contract.resources.status import CollectStatus, ResourceStatus, RunStatus
-from contentgen_operator.background.notifier import Notifier
-from contentgen_operator.decide.policies.notifications import events_of_change, holds_event, notifications_of
-from contentgen_operator.state.notifications import (
+from contentgen_operator.notifications.events import events_of_change, holds_event, notifications_of
+from contentgen_operator.notifications.granted_headers import GrantedHeaders
+from contentgen_operator.notifications.guarded_post import PostResponse
+from contentgen_operator.notifications.notifier import Notifier
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import SigningKey, new_key
+from contentgen_operator.notifications.values import (
     Delivery,
     DeliveryAttempt,
     Notification,
@@ -30,10 +34,6 @@ from contentgen_operator.state.notifications import (
     without_queries,
 )
 from contentgen_operator.state.observed import Resource, ResourceRef
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks.granted_headers import GrantedHeaders
-from contentgen_operator.webhooks.guarded_post import PostResponse
-from contentgen_operator.webhooks.signing import SigningKey, new_key
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes
 

@@ -21,6 +21,7 @@ from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.components import Foundation, LeaderRole, OperatorStores, Shared
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.providers.audited import AccountData
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.providers.table import SHIPPED, Access, ProviderClients, ProviderTable
@@ -30,7 +31,6 @@ from contentgen_operator.settings import ProviderSettings, Settings
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
-from contentgen_operator.stores.notifications import NotificationOutbox
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.status_verification import StatusVerifier

@@ -25,7 +25,7 @@ from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.audit.comparison import possible_markers
-from contentgen_operator.decide.policies.notifications import events_of_change
+from contentgen_operator.notifications.events import events_of_change
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
 from contentgen_operator.watch.event_handlers import owner_of

@@ -12,8 +12,8 @@ import httpx
 
 from contentgen_contract.resources.addresses import IPAddress
 from contentgen_contract.resources.spec import NotificationEvent
-from contentgen_operator.state.notifications import TYPES
-from contentgen_operator.webhooks.guarded_post import GuardedPost, NotSent, PostResponse
+from contentgen_operator.notifications.guarded_post import GuardedPost, NotSent, PostResponse
+from contentgen_operator.notifications.values import TYPES
 from contentgen_simulation.rehearsal.world import io_points
 
 if TYPE_CHECKING:

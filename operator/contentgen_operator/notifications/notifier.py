@@ -17,11 +17,15 @@ from contentgen_contract.records.notifications import DeliveryResult, Notificati
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.policies.notifications import holds_event
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.leader.loop import LeaderLoop
-from contentgen_operator.state.notifications import (
+from contentgen_operator.notifications.events import holds_event
+from contentgen_operator.notifications.granted_headers import GrantedHeaders, HeadersRefused
+from contentgen_operator.notifications.guarded_post import AddressRefused, NotSent, PostResponse
+from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.notifications.signing import SigningKey, signed_headers
+from contentgen_operator.notifications.values import (
     Delivery,
     DeliveryAttempt,
     Notification,
@@ -30,10 +34,6 @@ from contentgen_operator.state.notifications import (
     ended,
     host_of,
 )
-from contentgen_operator.stores.notifications import NotificationOutbox
-from contentgen_operator.webhooks.granted_headers import GrantedHeaders, HeadersRefused
-from contentgen_operator.webhooks.guarded_post import AddressRefused, NotSent, PostResponse
-from contentgen_operator.webhooks.signing import SigningKey, signed_headers
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from contentgen_contract.records.notifications import ENDED, MOST_OF_A_NAMESPACE
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_operator import metrics
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.notifications import Delivery, Notification, OutboxEntry, host_of, url_hash
+from contentgen_operator.notifications.values import Delivery, Notification, OutboxEntry, host_of, url_hash
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.mongo import create_indexes
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from contentgen_operator.clock import utc_now
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.webhooks.signing import KeyTerm, SigningKey, keys_of, rotated
+from contentgen_operator.notifications.signing import KeyTerm, SigningKey, keys_of, rotated
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.spec import NotificationEvent, NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.notifications import Notification, notification_id, payload_of
+from contentgen_operator.notifications.values import Notification, notification_id, payload_of
 from contentgen_operator.state.observed import Resource
 
 _TARGETS = TypeAdapter(list[NotifyTarget])

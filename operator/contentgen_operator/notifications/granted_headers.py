@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from contentgen_operator.state.notifications import Notification
-from contentgen_operator.state.policies.header_grants import MAX_HEADERS, HeaderGrant, grant_refusal, headers_problem
+from contentgen_operator.notifications.header_grants import MAX_HEADERS, HeaderGrant, grant_refusal, headers_problem
+from contentgen_operator.notifications.values import Notification
 from contentgen_runtime.rotation import read_files
 
 
