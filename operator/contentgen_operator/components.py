@@ -20,7 +20,6 @@ from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
-from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
@@ -59,13 +58,12 @@ from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.open_places import takes_place
 from contentgen_operator.queues.payment_queue import PaymentQueue
-from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
+from contentgen_operator.queues.preparation_queue import PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
-from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.purchases import BilledAccount, Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
@@ -87,7 +85,7 @@ from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
-from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, MountedFolder, WorkerApiTls
+from contentgen_operator.worker_api.tls import KeptSecret, MountedFolder, WorkerApiTls
 from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
 from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.kube import API_ERRORS, explain
@@ -241,8 +239,8 @@ def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | N
     if not settings.leader_election:
         return Leadership.always(), None
     leadership = Leadership()
-    connect = kube_lease(settings.namespace, settings.lease_name)
-    election = ElectionThread(connect, leadership, identity(), settings.lease_timing)
+    connect = kube_lease(settings.namespace, settings.lease.name)
+    election = ElectionThread(connect, leadership, identity(), settings.lease.timing)
     election.start()
     return leadership, election
 
@@ -256,11 +254,11 @@ def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> ClassClaim
 
 
 async def _announce_claim_problem(settings: Settings, kube: Kube, problem: str) -> None:
-    if not settings.pod_uid:
+    if not settings.pod.uid:
         return
     event = Event(type="Warning", reason="OperatorClassNotClaimed", message=problem)
     try:
-        await kube.post_pod_event(settings.namespace, settings.pod_name, settings.pod_uid, event, utc_now())
+        await kube.post_pod_event(settings.namespace, settings.pod.name, settings.pod.uid, event, utc_now())
     except API_ERRORS as error:  # the log and the readiness name the problem too
         _log.warning("an event was not posted: %s", explain(error))
 
@@ -301,7 +299,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
     stores, providers = base.stores, build_providers(base.settings, base.providers)
     garbage_collector, observer = _garbage_collector(stores, base.check), _observer(base, providers)
     payment_queue, preparation_queue = _payment_queue(base), _preparation_queue(base)
-    buying = _buying(base)
+    buying = Buying(stores.ledger, base.settings.collect_backlog)
     stores.ledger.on_change = partial(_note_purchase, payment_queue, buying)
     actor = Actor(
         kube=base.kube,
@@ -345,32 +343,20 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
 
 def _preparation_queue(base: Foundation) -> PreparationQueue:
     settings = base.settings
-    if QUEUE_LABEL in settings.worker_pod.job_labels:  # all Jobs are of that queue
+    if QUEUE_LABEL in settings.worker.pod.job_labels:  # all Jobs are of that queue
         return PreparationQueue()
-    limits = PreparationLimits(
-        overall=settings.max_prepare_jobs_overall, per_namespace=settings.max_prepare_jobs_per_namespace
-    )
-    return PreparationQueue(limits, preparing=base.shared.cache.preparing)
+    return PreparationQueue(settings.max_prepare_jobs, preparing=base.shared.cache.preparing)
 
 
 def _payment_queue(base: Foundation) -> PaymentQueue:
     settings, ledger = base.settings, base.stores.ledger
-    limits = PlaceLimits(
-        overall=settings.max_concurrent_overall,
-        per_namespace=settings.max_concurrent_per_namespace,
-        providers={name: each.max_concurrent for name, each in settings.providers.items()},
-    )
+    providers = {name: each.max_concurrent for name, each in settings.providers.items()}
+    limits = PlaceLimits(**dict(settings.max_concurrent), providers=providers)
 
     def counts(purchase: Purchase) -> bool:
         return takes_place(purchase, utc_now(), settings.provider_deadline_seconds)
 
     return PaymentQueue(limits, open_purchases=ledger.under_way, takes_place=counts)
-
-
-def _buying(base: Foundation) -> Buying:
-    settings = base.settings
-    wait = timedelta(minutes=settings.collect_backlog_minutes)
-    return Buying(base.stores.ledger, BacklogLimit(results=settings.collect_backlog_results, wait=wait))
 
 
 def _note_purchase(payment_queue: PaymentQueue, buying: Buying, purchase: Purchase) -> None:
@@ -465,16 +451,10 @@ def _policy(settings: Settings, providers: Providers) -> Policy:
 
 def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
     return JobTemplate(
-        image=settings.worker_image,
-        image_pull_policy=settings.worker_image_pull_policy,
-        service_account=settings.worker_service_account,
-        resources=settings.worker_resources,
+        **dict(settings.worker),
         deadline_seconds=settings.stage_deadline_seconds,
-        desk_url=settings.desk_url,
+        desk_url=settings.desk.url,
         desk_ca=tls.ca,
-        pod=settings.worker_pod,
-        sizes=settings.worker_sizes,
-        finished_seconds=settings.worker_finished_seconds,
         operator_class=settings.operator_class,
     )
 
@@ -515,7 +495,9 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
 
 
 def _usage(base: Foundation) -> UsageMetrics:
-    return UsageMetrics(base.stores.charges, UsagePlan.of(base.settings, base.providers.rows))
+    settings, providers = base.settings, base.providers.rows
+    plan = UsagePlan.of(settings.usage, settings.operator_class, providers, tenants=settings.metrics_tenants)
+    return UsageMetrics(base.stores.charges, plan)
 
 
 def _notifier(base: Foundation) -> Notifier:
@@ -523,8 +505,8 @@ def _notifier(base: Foundation) -> Notifier:
     return Notifier(
         outbox=base.stores.notifications,
         kube=kube,
-        keys=KeySecret(kube, settings.namespace, settings.notify_keys_secret, check=base.check),
-        headers=GrantedHeaders(settings.notify_headers_folder, settings.notify_headers),
+        keys=KeySecret(kube, settings.namespace, settings.notify.keys_secret, check=base.check),
+        headers=GrantedHeaders(settings.notify.headers_folder, settings.notify.headers),
         post=GuardedPost(trusted_cas(settings.ca_file), settings.allowed_hosts),
         check=base.check,
     )
@@ -597,16 +579,10 @@ def _audit(base: Foundation) -> AccountAudit:
         base.stores.audited_ledger,
         accounts,
         AuditPlan(
-            limits=AuditLimits(
-                window=timedelta(days=settings.audit_window_days),
-                unbilled_after=timedelta(days=settings.audit_unbilled_days),
-                shared_account=settings.audit_shared_account,
-                operator_class=settings.operator_class,
-                providers=table.rows,
-            ),
+            limits=settings.audit.limits(settings.operator_class, table.rows),
             table=site_prices(settings.prices, settings.speech_models),
             models=frozenset(map(full_name, settings.models_allowed)),
-            daily=settings.audit_daily,
+            daily=settings.audit.daily,
         ),
     )
 
@@ -647,19 +623,16 @@ def _order_policy(settings: Settings) -> OrderPolicy:
 
 
 def _worker_proxy(settings: Settings) -> EgressProxy | None:
-    proxy = settings.worker_proxy
+    proxy = settings.worker.proxy
     return proxy and proxy.model_copy(update={"exceptions": (*proxy.exceptions, *IN_THE_CLUSTER)})
 
 
 def worker_api_tls(settings: Settings, kube: Kube) -> WorkerApiTls:
     """Certificate of the worker API: of a mounted folder, or of the operator's own CA."""
-    if settings.desk_tls_folder is not None:
-        return WorkerApiTls(MountedFolder(settings.desk_tls_folder, settings.desk_url))
-    term = CertificateTerm(
-        lifetime=timedelta(seconds=settings.desk_certificate_seconds),
-        renew_before=timedelta(seconds=settings.desk_renew_before_seconds),
-    )
-    return WorkerApiTls(KeptSecret(kube, settings.namespace, settings.desk_secret, settings.desk_url, term))
+    desk = settings.desk
+    if desk.tls_folder is not None:
+        return WorkerApiTls(MountedFolder(desk.tls_folder, desk.url))
+    return WorkerApiTls(KeptSecret(kube, settings.namespace, desk.secret, desk.url, desk.term))
 
 
 def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Stage
 from contentgen_gateway.settings import Settings as GatewaySettings
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest
@@ -342,17 +343,24 @@ def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
     assert [port["name"] for port in service["spec"]["ports"]] == [port["name"] for port in body["ports"]]
 
 
+def settings_names() -> set[str]:
+    """Names of the operator's environment variables, in lower case and without their prefix."""
+    groups = {name: type(each) for name, each in Settings() if isinstance(each, Value) and name != "limits"}
+    nested = {f"{name}_{field}" for name, group in groups.items() for field in group.model_fields}
+    return nested | provider_variables() | (Settings.model_fields.keys() - groups.keys() - {"providers"})
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     env = env_of(render(*MODES[mode]), "contentgen")
     for name, value in env.items():
         assert name.startswith(("CONTENTGEN_", "AWS_", "SENTRY_"))
         if name.startswith("CONTENTGEN_"):
-            assert name.removeprefix("CONTENTGEN_").lower() in Settings.model_fields.keys() | provider_variables()
+            assert name.removeprefix("CONTENTGEN_").lower() in settings_names()
             monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
     settings = Settings()
     assert settings.poll_seconds == (1 if mode == "sandbox" else 5)
-    assert settings.worker_resources["limits"]["memory"] == "4Gi"
+    assert settings.worker.resources["limits"]["memory"] == "4Gi"
     assert (settings.s3_endpoint is None) is (mode != "sandbox")
     urls = [url for each in settings.providers.values() for url in each.urls.values()]
     assert len(urls) == (3 if mode == "sandbox" else 0)
@@ -513,9 +521,9 @@ def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself()
     for name in ("stage_attempts", *deadlines):
         assert values[to_camel(name)] == getattr(settings, name)
     for name in ("certificate_seconds", "renew_before_seconds"):
-        assert values["desk"][to_camel(name)] == getattr(settings, f"desk_{name}")
-    assert values["worker"]["podSecurityContext"] == settings.worker_pod.security_context
-    assert values["worker"]["securityContext"] == settings.worker_pod.container_security_context
+        assert values["desk"][to_camel(name)] == getattr(settings.desk, name)
+    assert values["worker"]["podSecurityContext"] == settings.worker.pod.security_context
+    assert values["worker"]["securityContext"] == settings.worker.pod.container_security_context
     for name in ("watch_dead_seconds", "queue_stuck_seconds"):
         assert values["health"][to_camel(name)] == getattr(settings, name)
 
@@ -532,8 +540,7 @@ def test_every_setting_is_a_value() -> None:
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     only_try = {"s3_unreachable_for"}  # in a cluster, providers fetch files from the public endpoint
     same = {"health_port", "desk_port", "listen_address", "mongodb_uri"}
-    fields = Settings.model_fields.keys() - {"providers"} | provider_variables()
-    assert fields - told == same | only_try
+    assert settings_names() - told == same | only_try
 
 
 def provider_variables() -> set[str]:

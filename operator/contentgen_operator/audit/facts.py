@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contentgen_contract.base import Value
 from contentgen_contract.records.audits import Coverage
@@ -14,8 +14,35 @@ from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator.state.purchases import Purchase
 
 
+class AuditSettings(Value):
+    """Settings of the audit, in days."""
+
+    daily: bool = Field(True, description="Audit every day; without it, only when a person requests it.")
+    window_days: int = Field(14, ge=1, le=60, description="Age of the requests and bills that are audited.")
+    unbilled_days: int = Field(3, ge=1, le=30, description="Time after which a request must be billed.")
+    shared_account: bool = Field(
+        False, description="Whether others use the providers' accounts: their requests are no alert."
+    )
+
+    @model_validator(mode="after")
+    def _audits_long_enough(self) -> "AuditSettings":
+        if self.unbilled_days >= self.window_days:
+            raise ValueError("audit_unbilled_days must be less than audit_window_days")
+        return self
+
+    def limits(self, operator_class: str, providers: Providers) -> "AuditLimits":
+        """Limits of the comparison, for the purchases of this class at these providers."""
+        return AuditLimits(
+            window=timedelta(days=self.window_days),
+            unbilled_after=timedelta(days=self.unbilled_days),
+            shared_account=self.shared_account,
+            operator_class=operator_class,
+            providers=providers,
+        )
+
+
 class AuditLimits(Value):
-    """Settings of the audit."""
+    """Limits of the comparison."""
 
     window: timedelta = timedelta(days=14)
     grace: timedelta = timedelta(hours=1)  # the ledger may not have the id of a younger request yet

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from pydantic import Field
+
 from contentgen_contract import patterns
+from contentgen_contract.base import Value
 from contentgen_contract.names import Kind
 from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator import metrics
 from contentgen_operator.clock import utc_now
-from contentgen_operator.settings import Settings
 from contentgen_operator.stores.charges import AMOUNTS, Charges
 
 _WINDOWS = ("day", "month")
@@ -29,6 +31,16 @@ SERIES_EACH = len(_WINDOWS) * (len(AMOUNTS) + 1)
 """Series of one combination: its amounts and its number of purchases, in two windows."""
 _TENANTS = {UsageLabel.NAMESPACE: patterns.NAMESPACE, UsageLabel.USER: patterns.USER_ID}
 _KINDS = {kind.record_type: kind.value for kind in Kind}
+
+
+class UsageSettings(Value):
+    """Settings of the usage metrics."""
+
+    labels: tuple[UsageLabel, ...] = Field(
+        (UsageLabel.NAMESPACE, UsageLabel.KIND, UsageLabel.PROVIDER, UsageLabel.MODEL),
+        description="Labels of the usage metrics.",
+    )
+    max_series: int = Field(2000, ge=0, le=100_000, description="Number of their series; 0: no usage metrics.")
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,14 @@ class UsagePlan:
     providers: Sequence[str] = PROVIDERS.names
 
     @classmethod
-    def of(cls, settings: Settings, providers: Providers = PROVIDERS) -> Self:
-        """Plan of an installation. Without `metrics_tenants`, no label names a tenant, and sums are of all of them."""
-        labels = settings.usage_labels
-        if not settings.metrics_tenants:
+    def of(
+        cls, settings: UsageSettings, operator_class: str, providers: Providers = PROVIDERS, *, tenants: bool
+    ) -> Self:
+        """Plan of an installation. Without `tenants`, no label names a tenant, and sums are of all of them."""
+        labels = settings.labels
+        if not tenants:
             labels = tuple(each for each in labels if each not in _TENANTS)
-        return cls(labels, settings.usage_max_series, settings.operator_class, providers.names)
+        return cls(labels, settings.max_series, operator_class, providers.names)
 
 
 class UsageMetrics:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS
 from contentgen_contract.resources.owner_references import owner_reference
+from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator.state.observed import ResourceRef
 
 FINISHED_JOB_SECONDS = 3600  # for `kubectl logs`; the outcome is already in the bucket
@@ -114,19 +115,27 @@ class WorkerSizes(Manifest):
         return tuple(size for size in found if size is not None)
 
 
-class JobTemplate(Value):
-    """Properties common to all Jobs, from the operator's settings."""
+class WorkerSettings(Value):
+    """Settings of workers."""
 
-    image: str
-    image_pull_policy: str
-    service_account: str
-    resources: dict[str, Any]
+    image: str = "contentgen-worker"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    resources: dict[str, Any] = Field(default_factory=dict)
+    service_account: str = "default"
+    proxy: EgressProxy | None = Field(None, description="HTTP proxy of workers; None: they connect directly.")
+    pod: WorkerPod = WorkerPod()
+    sizes: WorkerSizes = WorkerSizes()
+    finished_seconds: int = Field(
+        FINISHED_JOB_SECONDS, ge=60, description="Time after which finished worker Jobs are deleted."
+    )
+
+
+class JobTemplate(WorkerSettings):
+    """Properties common to all Jobs."""
+
     deadline_seconds: int  # from the start of the pod on its node
     desk_url: str
     desk_ca: str  # PEM; public
-    pod: WorkerPod = WorkerPod()
-    sizes: WorkerSizes = WorkerSizes()
-    finished_seconds: int = FINISHED_JOB_SECONDS
     operator_class: str = DEFAULT_CLASS
 
     def sized(self, kind: Kind, stage: Stage, namespace: str) -> "JobTemplate":

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from contentgen_contract.api_paths import ENDPOINT_SLICES
+from contentgen_contract.base import Value
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_runtime.kube import Body, KubeApi, or_conflict
@@ -24,6 +27,14 @@ _REQUEST_SECONDS = 5.0  # for the read and the write together
 _PORT_NAME = "https"  # the Service's name of the port
 _SERVICE = "kubernetes.io/service-name"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+
+
+class PodSettings(Value):
+    """Pod of this process."""
+
+    name: str = Field("", description="Pod of this process, as the next two fields.")
+    uid: str = Field("", description="For events about the operator itself; empty: none are created.")
+    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True)

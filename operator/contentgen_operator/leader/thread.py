@@ -10,6 +10,9 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from pydantic import Field, model_validator
+
+from contentgen_contract.base import Value
 from contentgen_operator.leader.election import Timing
 from contentgen_operator.leader.elector import Elector, KubeLease, LeaseStore
 from contentgen_operator.leader.leadership import Leadership
@@ -18,6 +21,29 @@ from contentgen_runtime.kube import KubeApi
 _log = logging.getLogger(__name__)
 _PROBATION_LOOK_SECONDS = 0.2
 Connect = Callable[[], AbstractAsyncContextManager[LeaseStore]]
+
+
+class LeaseSettings(Value):
+    """Name and times of the leader election's Lease. Raises ValueError if the times are unsafe."""
+
+    name: str = "contentgen"
+    seconds: float = Field(
+        15, le=300, description="Lease duration: another process takes over a Lease that was not renewed for this long."
+    )
+    renew_seconds: float = Field(
+        10, ge=5, description="Renew deadline: the leader stops after failing to renew for this long."
+    )
+    retry_seconds: float = Field(2, gt=0, description="Longest pause between two attempts.")
+
+    @property
+    def timing(self) -> Timing:
+        """Times of the leader election."""
+        return Timing(self.seconds, self.renew_seconds, self.retry_seconds)
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> "LeaseSettings":
+        assert self.timing  # noqa: S101 - raises ValueError
+        return self
 
 
 def identity() -> str:

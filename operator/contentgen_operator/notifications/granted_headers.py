@@ -3,9 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
+from contentgen_contract.base import Value
 from contentgen_operator.notifications.header_grants import MAX_HEADERS, HeaderGrant, grant_refusal, headers_problem
 from contentgen_operator.notifications.values import Notification
 from contentgen_runtime.rotation import read_files
+
+
+class NotificationSettings(Value):
+    """Secrets whose headers are sent, by grant, and the Secret of the keys that sign."""
+
+    headers: tuple[HeaderGrant, ...] = ()
+    headers_folder: Path = Field(
+        Path("/etc/contentgen/notify-headers"), description="Folder with the mounted Secrets of headers, by name."
+    )
+    keys_secret: str = "contentgen-webhook-keys"  # noqa: S105 - a Secret's name
 
 
 class HeadersRefused(Exception):

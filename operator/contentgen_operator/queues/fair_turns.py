@@ -7,10 +7,13 @@ namespace the highest priority comes first, then the oldest run.
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from pydantic import Field
+
+from contentgen_contract.base import Value
 from contentgen_operator.state.policies.turns import Limit
 
 Rank = tuple[int, datetime, str]
@@ -37,13 +40,17 @@ class Endpoint(NamedTuple):
         return f"{self.provider}/{self.model}" + (f" (account {self.account})" if self.account else "")
 
 
-@dataclass(frozen=True)
-class PlaceLimits:
+class ConcurrencyLimits(Value):
     """Numbers of paid requests that may be under way at a time; 0: no limit."""
 
-    overall: int = 0
-    per_namespace: int = 0
-    providers: Mapping[str, int] = field(default_factory=dict)  # of each account at the provider
+    overall: int = Field(0, ge=0)
+    per_namespace: int = Field(0, ge=0)
+
+
+class PlaceLimits(ConcurrencyLimits):
+    """The same, with a limit of each account at a provider."""
+
+    providers: dict[str, int] = Field(default_factory=dict)
 
     @property
     def any(self) -> bool:

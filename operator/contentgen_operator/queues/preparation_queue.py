@@ -9,9 +9,11 @@ refuses a paid result its Job, the namespace gets no place.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import Field
+
+from contentgen_contract.base import Value
 from contentgen_operator.queues.collect_line import CollectLine
 from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
@@ -25,12 +27,11 @@ _GRANTED = Turn(granted=True)
 _LIMITS = {Limit.PROVIDER: Limit.PREPARATION, Limit.PER_NAMESPACE: Limit.PREPARATION_PER_NAMESPACE}
 
 
-@dataclass(frozen=True)
-class PreparationLimits:
+class PreparationLimits(Value):
     """Numbers of prepare Jobs that may exist at a time; 0: no limit."""
 
-    overall: int = 0
-    per_namespace: int = 0
+    overall: int = Field(0, ge=0)
+    per_namespace: int = Field(0, ge=0)
 
 
 def preparation_claimant(ref: ResourceRef, claimant: Claimant) -> Claimant:
@@ -50,13 +51,13 @@ class PreparationQueue:
 
     def __init__(
         self,
-        limits: PreparationLimits = PreparationLimits(),
+        limits: PreparationLimits | None = None,
         *,
         preparing: Callable[[], Iterable[ResourceRef]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`preparing`: resources whose status names a prepare Job."""
-        self._limits = limits
+        self._limits = limits = limits or PreparationLimits()
         # The overall limit is that of an account, so that an unstarted Job can count in its namespace alone.
         self._turns = FairTurns(
             PlaceLimits(per_namespace=limits.per_namespace, providers={_PREPARATION: limits.overall})

@@ -14,6 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from pydantic import Field, model_validator
 
 from contentgen_contract.base import Value
 from contentgen_operator.clock import utc_now
@@ -30,6 +31,7 @@ from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 60.0
+_DAY = 86400
 CA, CA_KEY, CHAIN, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 
 
@@ -47,6 +49,32 @@ class ServingCertificate(Value):
     def expires_at(self) -> datetime:
         """End of validity."""
         return self.issued.expires_at
+
+
+class WorkerApiSettings(Value):
+    """Settings of the worker API."""
+
+    url: str = "https://contentgen-desk.contentgen.svc:8443"
+    port: int = 8443
+    service: str = Field("", description="Service whose endpoint the leader writes; empty: the Service has a selector.")
+    secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
+    tls_folder: Path | None = Field(None, description="Folder with a certificate that is issued by others.")
+    certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
+    renew_before_seconds: int = Field(30 * _DAY, ge=0)
+
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> "WorkerApiSettings":
+        if self.renew_before_seconds >= self.certificate_seconds:
+            raise ValueError("desk_renew_before_seconds must be less than desk_certificate_seconds")
+        return self
+
+    @property
+    def term(self) -> "CertificateTerm":
+        """Term of our own certificates."""
+        return CertificateTerm(
+            lifetime=timedelta(seconds=self.certificate_seconds),
+            renew_before=timedelta(seconds=self.renew_before_seconds),
+        )
 
 
 class CertificateTerm(Value):

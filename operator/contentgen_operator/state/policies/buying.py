@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import Field
+
 from contentgen_contract.base import Value
 
 INSTALLATION = "*"
@@ -21,8 +23,17 @@ class StopState(StrEnum):
 class BacklogLimit(Value):
     """Limit of paid results that are not stored, so long after their collection began."""
 
-    results: int = 20
-    wait: timedelta = timedelta(minutes=15)
+    results: int = Field(
+        20, ge=0, description="Paid results of a namespace that may be late before nothing more is bought in it."
+    )
+    minutes: int = Field(
+        15, ge=1, le=1440, description="Time after the provider's end after which a result that is not stored is late."
+    )
+
+    @property
+    def wait(self) -> timedelta:
+        """The minutes."""
+        return timedelta(minutes=self.minutes)
 
 
 class AwaitedResults(Value):

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from contentgen_runtime.watching import ObjectChanged
 from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.advice.reasons import REASONS
@@ -22,7 +23,6 @@ from contentgen_gateway import pages
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering import render, static_files
 from contentgen_gateway.stores.queries import JobStatus
-from contentgen_runtime.watching import ObjectChanged
 from contentgen_simulation.gateway import sample_states
 from contentgen_simulation.gateway.bucket import RecordingBucket
 from contentgen_simulation.gateway.server import GatewayWorld

@@ -10,9 +10,10 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.api_paths import ENDPOINT_SLICES, ApiResource
 from contentgen_operator.leader import endpoint as module
-from contentgen_operator.leader.endpoint import EndpointWriter, WorkerEndpoint, leads_here, wanted
+from contentgen_operator.leader.endpoint import EndpointWriter, PodSettings, WorkerEndpoint, leads_here, wanted
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.settings import Settings
+from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.kube import Body, Conflict, KubeApi
 
 HERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "10.244.0.7")
@@ -221,6 +222,8 @@ async def test_it_waits_for_the_server_and_goes_on_after_errors(monkeypatch: pyt
 def test_without_leader_election_the_services_selector_finds_the_pod() -> None:
     assert Settings(namespace="ops").endpoint is None
     found = Settings(
-        namespace="ops", desk_service="contentgen-desk", pod_name="contentgen-1", pod_uid="uid-1", pod_ip="10.244.0.7"
+        namespace="ops",
+        desk=WorkerApiSettings(service="contentgen-desk"),
+        pod=PodSettings(name="contentgen-1", uid="uid-1", ip="10.244.0.7"),
     )
     assert found.endpoint == HERE

@@ -16,7 +16,7 @@ from contentgen_operator.leader.election import LeaderTerm, Lease, Record, Timin
 from contentgen_operator.leader.elector import KubeLease, LeaseStore
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.leader.tasks import LeaderTasks
-from contentgen_operator.leader.thread import ElectionThread, identity
+from contentgen_operator.leader.thread import ElectionThread, LeaseSettings, identity
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
@@ -400,9 +400,9 @@ async def test_a_start_waits_for_the_api_server_and_a_stop_ends_that(monkeypatch
 
 
 def test_settings_with_unsafe_times_are_refused() -> None:
-    assert Settings().lease_timing == Timing()
+    assert Settings().lease.timing == Timing()
     with pytest.raises(ValueError, match="lease duration"):
-        Settings(lease_seconds=10, lease_renew_seconds=10)
+        LeaseSettings(seconds=10, renew_seconds=10)
 
 
 def test_a_term_covers_its_beginning_and_not_its_end() -> None:

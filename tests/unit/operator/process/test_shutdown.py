@@ -31,7 +31,7 @@ def test_drain_grace_and_the_time_of_a_post_fit_together() -> None:
     drain = values["drainSeconds"]
     assert drain == Settings().drain_seconds
     assert min(drain, schema["minimum"]) >= sending.POST_SECONDS
-    release = Settings().lease_timing.request + 1
+    release = Settings().lease.timing.request + 1
     assert int(found[1]) > program._GOODBYE_SECONDS + release, "the grace is longer than the drain and what follows it"
 
 

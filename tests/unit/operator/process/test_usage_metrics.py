@@ -13,7 +13,7 @@ from contentgen_contract.records.purchase_costs import UsageLabel
 from contentgen_contract.resources.content_budget import ContentBudget
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator import metrics
-from contentgen_operator.background.usage import SERIES_EACH, UsageMetrics, UsagePlan
+from contentgen_operator.background.usage import SERIES_EACH, UsageMetrics, UsagePlan, UsageSettings
 from contentgen_operator.budgets.metrics import gauges as budgets
 from contentgen_operator.budgets.store import WindowTotals
 from contentgen_operator.budgets.values import windows_of
@@ -190,14 +190,13 @@ async def test_after_an_error_the_metrics_are_absent() -> None:
 @pytest.mark.parametrize("named", [False, True])
 async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytest.MonkeyPatch, *, named: bool) -> None:
     """Metrics need no token, so every pod of a tenant may be able to read them."""
-    settings = Settings(usage_labels=ALL, metrics_tenants=named)
-    monkeypatch.setattr(metrics.gauges, "shows_tenants", settings.metrics_tenants)
+    monkeypatch.setattr(metrics.gauges, "shows_tenants", named)
     monkeypatch.setattr(metrics.gauges, "features", [budgets])
     budget = ContentBudget.parse(budget_of("of-red", limits={"day": "2"}, warnAtPercent=50))
     (window,) = windows_of(budget, NOW)
     monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, settled=1_000_000))])
     monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
-    stand = Stand(plan=UsagePlan.of(settings))
+    stand = Stand(plan=UsagePlan.of(UsageSettings(labels=ALL), "default", tenants=named))
     stand.buy("red", userId="rita")
     stand.buy("blue", userId="bob")
     by_tenant = {("red", "rita"): 1, ("blue", "bob"): 1}

@@ -20,7 +20,6 @@ from fastapi import FastAPI, Request
 from contentgen_contract.names import Step
 from contentgen_contract.worker.orders import Progress
 from contentgen_operator.clock import utc_now
-from contentgen_operator.settings import Settings
 from contentgen_operator.worker_api.certificate_authority import IssuedCertificate, issue, new_authority
 from contentgen_operator.worker_api.tls import (
     CertificateTerm,
@@ -28,6 +27,7 @@ from contentgen_operator.worker_api.tls import (
     MountedFolder,
     ServingCertificate,
     UnusableCertificate,
+    WorkerApiSettings,
     WorkerApiTls,
 )
 from contentgen_runtime.http_server.servers import tls_server
@@ -209,8 +209,8 @@ async def test_two_operators_at_once_agree() -> None:
 
 def test_a_renewal_that_would_never_end_is_refused() -> None:
     with pytest.raises(ValueError, match="desk_renew_before_seconds must be less than desk_certificate_seconds"):
-        Settings(desk_certificate_seconds=100, desk_renew_before_seconds=100)
-    assert Settings(desk_certificate_seconds=100, desk_renew_before_seconds=99)
+        WorkerApiSettings(certificate_seconds=100, renew_before_seconds=100)
+    assert WorkerApiSettings(certificate_seconds=100, renew_before_seconds=99)
 
 
 async def test_a_secret_that_keeps_changing_is_given_up() -> None:
