@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from contentgen_operator.stores.budgets import BudgetStore
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.records.audits import AuditSubject, Coverage
@@ -140,12 +139,12 @@ class Installation(World):
                 charges=Charges(self.database["ledger"]),
                 audits=Audits(self.database, role.leadership.check),
                 audited_ledger=AuditedLedger(self.database),
-                budgets=BudgetStore(self.database["budgets"], self.database["ledger"]),
                 tenancy=tenancy,
                 verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             ),
             shared=Shared(Cache(clock=self._seconds), Reports(), LoraNames(), WatchLiveness()),
             providers=self.table,
+            features=(),
         )
         self.caches.append(self.base.shared.cache)
         self.core = components.build_reconcile_loop(self.base)
