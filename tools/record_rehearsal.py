@@ -62,7 +62,7 @@ _NAMES = {
     "BudgetClaims": ("claims", ""),
     "BudgetReleases": ("releases", "each"),
 }
-_LEFT_OUT = ("policy",)  # settings, the same in all decisions
+_LEFT_OUT = ("policy", "updatedAt")  # settings, the same in all decisions; the real time
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
         case pydantic.BaseModel():
             return _fields(value)
         case Mapping():
-            return {str(_plain(key)): _plain(each) for key, each in value.items()}
+            return {str(_plain(key)): _plain(each) for key, each in value.items() if key not in _LEFT_OUT}
         case set() | frozenset():
             return sorted((_plain(each) for each in value), key=str)
         case list() | tuple():

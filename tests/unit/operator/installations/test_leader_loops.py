@@ -10,6 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import AutoReconnect
 
 from contentgen_operator import components
+from contentgen_operator.budgets.feature import bound
 from contentgen_operator.leader import loop as module
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.leader.loop import LeaderLoop
@@ -50,6 +51,7 @@ class Components:
 
     def __init__(self, work: Any) -> None:
         self.work = work
+        self.features = (bound(work, work, work),)
 
     def __getattr__(self, name: str) -> Any:
         return self if name in {"role", "settings"} else self.work
