@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
@@ -36,11 +35,9 @@ from contentgen_contract.resources.operator_class import (
 )
 from contentgen_contract.resources.prices import IMAGE_MODELS
 from contentgen_contract.resources.spec import (
-    DETECTORS_BY_PARAMETER,
     SPECS,
     Captions,
     Dataset,
-    Detector,
     Faces,
     ImageGenerationSpec,
     Lora,
@@ -48,7 +45,6 @@ from contentgen_contract.resources.spec import (
     TimeRange,
     Training,
     TranscriptionOptions,
-    join_names,
 )
 from contentgen_contract.resources.status import ConditionStatus, ResourceStatus, VersionStatus
 
@@ -79,20 +75,6 @@ class Rule:
         return rule
 
 
-def _only_with_detectors(field: str, detectors: tuple[Detector, ...]) -> Rule:
-    """Rule for a parameter that only these detectors accept."""
-    names = join_names(detectors)
-    return Rule(
-        # The API server evaluates rules on the default {} before it adds the defaults below it.
-        holds=f"!has(self.{field}) || self.detector in {[str(each) for each in detectors]}",
-        message=f"{field} must only be set with detector {names}",
-        # One format(): concatenation with a text of unknown length would count as unbounded in the cost budget.
-        shows=f"'detector is %s and {field} is %s; {field} must only be set with {names}'"
-        f".format([self.detector, self.{field}])",
-        field=field,
-    )
-
-
 def _known_language() -> Rule:
     """`languages.is_admitted` in CEL: AssemblyAI's codes, and spellings that were always admitted."""
     code, near = "self.lowerAscii().replace('-', '_')", str(languages.SUGGESTIONS)
@@ -121,8 +103,16 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
             "which stands for the trigger word'",
         ),
     ),
-    (SceneDetection, ""): tuple(
-        _only_with_detectors(to_camel(name), having) for name, having in DETECTORS_BY_PARAMETER.items()
+    (SceneDetection, ""): (
+        Rule(
+            # The API server evaluates rules on the default {} before it adds the defaults below it.
+            holds="!has(self.threshold) || has(self.detector) && self.detector != 'auto'",
+            message="threshold must only be set with a detector that is not auto",
+            # One format(): concatenation with a text of unknown length would count as unbounded in the cost budget.
+            shows="'threshold is %s; threshold must only be set with a detector that is not auto'"
+            ".format([self.threshold])",
+            field="threshold",
+        ),
     ),
     (TimeRange, ""): (
         Rule(

@@ -5,7 +5,6 @@ DECIMAL = r"^[0-9]{1,6}(\.[0-9]{1,8})?$"
 DOLLARS = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 AMOUNT = r"^([0-9]{1,15}(\.[0-9]{1,6})?|unknown)$"  # US dollars that an approval covers
 SHARE = r"^(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
-SIGNED_SHARE = r"^-?(0(\.[0-9]{1,8})?|1(\.0{1,8})?)$"
 TAG = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
 _UNSEEN = r"\s\x00-\x20\x7f-\xa0"  # spaces and controls, also where \s are those of ASCII (RE2)
 # No @ before the path, and brackets only around an IPv6 address: parsers disagree about the host otherwise.
@@ -43,7 +42,6 @@ EXPECTATIONS = {
     DECIMAL: "must be a decimal in quotes without sign or exponent, such as 0.0004",
     DOLLARS: "must be US dollars in quotes with at most six decimals, such as 250.00",
     SHARE: "must be a decimal in quotes from 0 to 1, such as 0.15",
-    SIGNED_SHARE: "must be a decimal in quotes from -1 to 1, such as -0.5",
     TAG: "must be up to 63 letters, digits, spaces, dots, dashes or underscores, beginning with a letter or "
     "digit, such as avatar",
     SOURCE_URL: "must start with https://, http:// or s3://, name a host or bucket and have no spaces or "

@@ -5,12 +5,10 @@ Decimals are strings, as the Kubernetes API conventions require: some clients ch
 
 import hashlib
 import json
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
@@ -25,7 +23,7 @@ Decimal = Annotated[str, StringConstraints(pattern=patterns.DECIMAL, max_length=
 Seconds = Decimal  # since the start of the recording
 COLLECT_DEADLINE_SECONDS = 86400
 Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
-SignedShare = Annotated[str, StringConstraints(pattern=patterns.SIGNED_SHARE, max_length=11)]
+
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
 
 
@@ -106,13 +104,6 @@ class Detector(StrEnum):
     THRESHOLD = "threshold"
 
 
-class ThresholdMethod(StrEnum):
-    """Kind of fade that `threshold` detects."""
-
-    FLOOR = "Floor"
-    CEILING = "Ceiling"
-
-
 class SceneDetection(Manifest):
     """Shot detection in the video."""
 
@@ -131,59 +122,12 @@ class SceneDetection(Manifest):
         description="Amount of change that makes a cut, on the detector's own scale, a decimal in quotes. If omitted: "
         "content 27, adaptive 3, hash 0.35, histogram 0.2, threshold 12. auto takes none.",
     )
-    window_width: int | None = Field(
-        None,
-        ge=1,
-        le=32,
-        description="adaptive: number of frames before and after that a frame is compared with; 2 if omitted.",
-    )
-    min_content_val: Decimal | None = Field(
-        None, description="adaptive: a change below this is never a cut, a decimal in quotes; 15 if omitted."
-    )
-    luma_only: bool | None = Field(
-        None, description="content, adaptive: true compares brightness only, for black-and-white films."
-    )
-    size: int | None = Field(
-        None, ge=2, le=32, multiple_of=2, description="hash: side of the square of low frequencies; 8 if omitted."
-    )
-    lowpass: int | None = Field(
-        None, ge=1, le=8, description="hash: factor of the low-pass filter; higher ignores more detail; 2 if omitted."
-    )
-    bins: int | None = Field(None, ge=2, le=256, description="histogram: number of brightness bins; 128 if omitted.")
-    method: ThresholdMethod | None = Field(
-        None, description="threshold: Floor detects fades to black, Ceiling fades to white; Floor if omitted."
-    )
-    fade_bias: SignedShare | None = Field(
-        None,
-        description="threshold: position of the cut within a fade, from -1 (start of the fade-out) to 1 (end of the "
-        "fade-in), a decimal in quotes; 0 if omitted.",
-    )
 
     @model_validator(mode="after")
-    def _parameters_fit_detector(self) -> "SceneDetection":
-        for name, detectors in DETECTORS_BY_PARAMETER.items():
-            if getattr(self, name) is not None and self.detector not in detectors:
-                raise ValueError(f"{to_camel(name)} must only be set with {join_names(detectors)}, not {self.detector}")
+    def _threshold_fits_detector(self) -> "SceneDetection":
+        if self.threshold is not None and self.detector is Detector.AUTO:
+            raise ValueError("threshold must only be set with a detector that is not auto")
         return self
-
-
-# Detectors that take each parameter.
-DETECTORS_BY_PARAMETER: dict[str, tuple[Detector, ...]] = {
-    "threshold": tuple(each for each in Detector if each is not Detector.AUTO),
-    "window_width": (Detector.ADAPTIVE,),
-    "min_content_val": (Detector.ADAPTIVE,),
-    "luma_only": (Detector.CONTENT, Detector.ADAPTIVE),
-    "size": (Detector.HASH,),
-    "lowpass": (Detector.HASH,),
-    "bins": (Detector.HISTOGRAM,),
-    "method": (Detector.THRESHOLD,),
-    "fade_bias": (Detector.THRESHOLD,),
-}
-
-
-def join_names(detectors: Sequence[Detector]) -> str:
-    """Names of detectors as `a, b or c`."""
-    return " or ".join(filter(None, (", ".join(detectors[:-1]), detectors[-1])))
 
 
 class TimeRange(Manifest):

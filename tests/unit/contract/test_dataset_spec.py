@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 
 from contentgen_contract import patterns
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import (
-    DETECTORS_BY_PARAMETER,
     CaptionEngine,
     Crop,
     Dataset,
@@ -22,7 +20,6 @@ from contentgen_contract.resources.spec import (
     parse_spec,
     run_hash,
 )
-from crds import model_schema
 
 BASE = {"loraName": "a", "triggerWord": "jf", "source": {"url": "https://example.com/a.mp4"}}
 OF_THEN = {
@@ -100,9 +97,8 @@ def test_what_a_spec_without_the_new_fields_means() -> None:
         ({"timeRanges": [{}] * 33}, "at most 32"),
         ({"faces": {"single": True}}, "single needs mode Prefer or Require"),
         ({"faces": {"minSize": "1.5"}}, "minSize"),
-        ({"sceneDetection": {"threshold": "3"}}, "threshold must only be set with content, adaptive, hash, histogram"),
-        ({"sceneDetection": {"detector": "hash", "size": 9}}, "size"),
-        ({"sceneDetection": {"detector": "hash", "lumaOnly": True}}, "lumaOnly must only be set with content or adap"),
+        ({"sceneDetection": {"threshold": "3"}}, "threshold must only be set with a detector that is not auto"),
+        ({"sceneDetection": {"detector": "hash", "size": 8}}, "size"),
     ],
     ids=str,
 )
@@ -111,31 +107,15 @@ def test_wrong(dataset: dict[str, Any], told: str) -> None:
         Dataset.model_validate(dataset)
 
 
-def test_every_parameter_of_a_detector_is_refused_by_the_others() -> None:
-    values: dict[str, Any] = {"method": "Floor", "luma_only": False} | dict.fromkeys(("size", "bins", "lowpass"), 4)
-    plain = {"detector", "min_scene_length"}
-    assert DETECTORS_BY_PARAMETER.keys() == SceneDetection.model_fields.keys() - plain
-    for name, taking in DETECTORS_BY_PARAMETER.items():
-        for detector in Detector:
-            value = values.get(name, 3 if name == "window_width" else "1")
-            settings = {"detector": detector, name: value}
-            if detector in taking:
-                assert getattr(SceneDetection.model_validate(settings), name) is not None
-            else:
-                with pytest.raises(ValidationError, match="must only be set with"):
-                    SceneDetection.model_validate(settings)
-
-
-def test_the_api_server_has_a_rule_for_each_parameter() -> None:
-    rules = model_schema(SceneDetection)["x-kubernetes-validations"]
-    assert [rule["fieldPath"] for rule in rules] == [f".{to_camel(name)}" for name in DETECTORS_BY_PARAMETER]
+@pytest.mark.parametrize("detector", [each for each in Detector if each is not Detector.AUTO])
+def test_every_other_detector_takes_a_threshold(detector: Detector) -> None:
+    assert SceneDetection.model_validate({"detector": detector, "threshold": "1"}).threshold == "1"
 
 
 @pytest.mark.parametrize(
     ("pattern", "right", "wrong"),
     [
         (patterns.SHARE, ("0", "1", "0.15", "1.0"), ("1.1", "-0.1", ".5", "2", "1e-1", "")),
-        (patterns.SIGNED_SHARE, ("0", "-1", "-0.5", "1.00"), ("-1.1", "--1", "+1", "-", "2")),
     ],
 )
 def test_shares(pattern: str, right: tuple[str, ...], wrong: tuple[str, ...]) -> None:

@@ -37,21 +37,11 @@ DEFAULTS: dict[str, Pair] = {
     "content, long": ({"minSceneLength": "1.2"}, ContentDetector(min_scene_len=1.2)),
 }
 SET: dict[str, Pair] = {
-    "content": (
-        {"threshold": "35", "minSceneLength": "0.1", "lumaOnly": True},
-        ContentDetector(35, 0.1, luma_only=True),
-    ),
-    "adaptive": (
-        {"threshold": "4", "windowWidth": 3, "minContentVal": "20", "minSceneLength": "0.1"},
-        AdaptiveDetector(4, 0.1, 3, 20),
-    ),
-    "hash": ({"threshold": "0.4", "size": 16, "lowpass": 1}, HashDetector(0.4, 16, 1)),
-    "histogram": ({"threshold": "0.5", "bins": 32}, HistogramDetector(0.5, 32)),
-    "threshold": ({"threshold": "40", "fadeBias": "-0.9"}, ThresholdDetector(40, fade_bias=-0.9)),
-    "threshold, ceiling": (
-        {"threshold": "90", "method": "Ceiling", "minSceneLength": "0.2"},
-        ThresholdDetector(90, 0.2, method=ThresholdDetector.Method.CEILING),
-    ),
+    "content": ({"threshold": "35", "minSceneLength": "0.1"}, ContentDetector(35, 0.1)),
+    "adaptive": ({"threshold": "4", "minSceneLength": "0.1"}, AdaptiveDetector(4, 0.1)),
+    "hash": ({"threshold": "0.4"}, HashDetector(0.4)),
+    "histogram": ({"threshold": "0.5"}, HistogramDetector(0.5)),
+    "threshold": ({"threshold": "40"}, ThresholdDetector(40)),
 }
 SHOTS = (30, 20, 5, 40, 25, 33)  # frames; the third is shorter than the default minimum
 

@@ -1,4 +1,4 @@
-"""PySceneDetect's detectors with their own names and parameters, fed by our decoder.
+"""PySceneDetect's detectors with their own names and defaults, fed by our decoder.
 
 Their thresholds are calibrated for PySceneDetect's downscale, which is as wide as our planes. They get timestamps
 instead of frame numbers, so minimum lengths hold at a variable frame rate.
@@ -47,14 +47,6 @@ def _parameters(settings: SceneDetection) -> dict[str, Any]:
     parameters = {
         "adaptive_threshold" if settings.detector is Detector.ADAPTIVE else "threshold": _number(settings.threshold),
         "min_scene_len": _number(settings.min_scene_length),  # a float is seconds; an int would be frames
-        "window_width": settings.window_width,
-        "min_content_val": _number(settings.min_content_val),
-        "luma_only": settings.luma_only,
-        "size": settings.size,
-        "lowpass": settings.lowpass,
-        "bins": settings.bins,
-        "method": settings.method and ThresholdDetector.Method[settings.method.name],
-        "fade_bias": _number(settings.fade_bias),
     }
     return {name: value for name, value in parameters.items() if value is not None}
 
