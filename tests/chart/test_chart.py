@@ -350,6 +350,13 @@ def settings_names() -> set[str]:
     return nested | provider_variables() | (Settings.model_fields.keys() - groups.keys() - {"providers"})
 
 
+def names_set(settings: Settings) -> set[str]:
+    """Names of the variables that these settings were read from."""
+    groups = {name: each for name, each in settings if isinstance(each, Value)}
+    nested = {f"{name}_{field}" for name, group in groups.items() for field in group.model_fields_set}
+    return nested | settings.model_fields_set
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     env = env_of(render(*MODES[mode]), "contentgen")
@@ -359,6 +366,8 @@ def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest
             assert name.removeprefix("CONTENTGEN_").lower() in settings_names()
             monkeypatch.setenv(name, value if isinstance(value, str) else "mongodb://from-a-secret/")
     settings = Settings()
+    filled = {name.removeprefix("CONTENTGEN_").lower() for name in env if env[name] and name.startswith("CONTENTGEN_")}
+    assert filled <= names_set(settings) | provider_variables()
     assert settings.poll_seconds == (1 if mode == "sandbox" else 5)
     assert settings.worker.resources["limits"]["memory"] == "4Gi"
     assert (settings.s3_endpoint is None) is (mode != "sandbox")
