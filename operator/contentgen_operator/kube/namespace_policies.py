@@ -29,7 +29,8 @@ class NamespacePolicies:
     """Reader of the labels of Namespaces; `accounts` are the names of the installation's accounts."""
 
     def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
-        self._namespaces = SharedReads(kube.get_namespace)
+        self._kube = kube
+        self._namespaces = SharedReads(self._read)
         self._accounts = accounts
         # By namespace, with the time.
         self._last: BoundedDict[str, tuple[datetime, NamespacePolicy]] = BoundedDict(_REMEMBERED)
@@ -77,6 +78,9 @@ class NamespacePolicies:
         )
         self._last[namespace] = now, policy
         return policy
+
+    async def _read(self, namespace: str) -> Body | None:
+        return await self._kube.get_namespace(namespace)
 
     async def last_account(self, namespace: str, tenant: Tenant, now: datetime) -> AccountGrant:
         """Account that was read last, for estimates."""

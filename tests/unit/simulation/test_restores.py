@@ -163,8 +163,8 @@ def test_a_purchase_whose_object_is_lost_is_searched(monkeypatch: pytest.MonkeyP
     found = Observer._find_lost_request
 
     async def trusting(self: Any, resource: Any, key: PurchaseKey, spec: Any, purchase: Purchase) -> dict[str, Any]:
-        if await SendObjects(self._storage).read(key, purchase.send_number) is None:
-            await self._ledger.withdraw(key, purchase.sent_by)
+        if await SendObjects(self.storage).read(key, purchase.send_number) is None:
+            await self.ledger.withdraw(key, purchase.sent_by)
             raise Conflict("sent again")
         return await found(self, resource, key, spec, purchase)
 

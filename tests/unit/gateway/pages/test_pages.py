@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from contentgen_runtime.watching import ObjectChanged
 from pymongo.errors import ServerSelectionTimeoutError
 
 from contentgen_contract.advice.reasons import REASONS
@@ -21,6 +20,7 @@ from contentgen_contract.names import Kind, Reason
 from contentgen_contract.records.record import legacy_status
 from contentgen_gateway import pages
 from contentgen_gateway.auth import csrf
+from contentgen_gateway.live.watching import ObjectChanged
 from contentgen_gateway.pages.rendering import render, static_files
 from contentgen_gateway.stores.queries import JobStatus
 from contentgen_simulation.gateway import sample_states

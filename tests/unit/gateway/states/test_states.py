@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from contentgen_runtime.watching import ObjectChanged
 
 from contentgen_contract.names import RERUN_ANNOTATION, Kind
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_gateway.live.watching import ObjectChanged
 from contentgen_gateway.services.changes.actions import JobActions
 from contentgen_gateway.stores.state_filters import StateFilter
 from contentgen_simulation.gateway.cluster import WritableWorld
