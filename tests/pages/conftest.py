@@ -1,6 +1,5 @@
 """Fixtures: Chromium and a gateway with sample data."""
 
-import socket
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from contentgen_gateway.auth import csrf
+from contentgen_sandbox.testing import free_port
 from contentgen_simulation.gateway import browser
 from contentgen_simulation.showcase import serve
 
@@ -31,10 +31,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[str]:
     """Base URL of the gateway."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    yield from serve(port)
+    yield from serve(free_port())
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ state is looked at with one of its causes, and the frame around the pages with t
 """
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response
 from contentgen_contract.advice.job_state import State, state_of_resource
 from contentgen_gateway.app import endpoints as gateway_app
 from contentgen_gateway.auth import csrf
+from contentgen_sandbox.testing import free_port
 from contentgen_simulation.gateway.endpoints import endpoints
 from contentgen_simulation.gateway.sample_data import job_id
 from contentgen_simulation.gateway.sample_states import SampleState, resource_of, sample_states, state_job_id
@@ -121,20 +121,13 @@ FOREIGN = {"/api-docs"}
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
     """Base URL of a gateway with a job in each state."""
-    yield from serve(_free_port(), states=True)
+    yield from serve(free_port(), states=True)
 
 
 @pytest.fixture
 def sandbox() -> Iterator[str]:
     """Base URL of a gateway without sign-in."""
-    yield from serve(_free_port(), gateway_sign_in="None")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+    yield from serve(free_port(), gateway_sign_in="None")
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_try import command, processes
 from contentgen_try.processes import Program
 from contentgen_try.programs import stack
-from contentgen_try.programs.stack import Folders, Stack
+from contentgen_try.programs.stack import Folders, NotStarted, Stack
 
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
@@ -75,3 +77,15 @@ def test_the_operator_knows_which_providers_cannot_reach_this_computer(
     with made(tmp_path, *arguments) as running:
         settings = running._operator_settings(running._key_files())
     assert json.loads(settings["CONTENTGEN_S3_UNREACHABLE_FOR"]) == providers
+
+
+def test_ports_are_free_and_below_those_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of another program takes an ephemeral port, perhaps before the server that is to have it starts."""
+    found = astuple(stack.free_ports())
+    assert len(set(found)) == 7
+    assert max(found) < 32_768, "Linux' first ephemeral port"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", found[0]))
+        monkeypatch.setattr(stack, "_PORTS", range(found[0], found[0] + 1))
+        with pytest.raises(NotStarted, match="too few ports"):
+            stack.free_ports()
