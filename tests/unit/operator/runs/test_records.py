@@ -14,6 +14,7 @@ from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import Cost, OutputFile, ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.state.observed import Resource
 from contentgen_operator.stores.records import DeletionMark, RecordStore
+from contentgen_runtime.kube import Conflict
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 BASE = "https://content-generation-assets.s3.amazonaws.com"
@@ -285,24 +286,30 @@ async def test_a_version_says_for_ever_how_it_was_made() -> None:
     assert document["config"]["steps"] == 77
 
 
+@pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("kind", Kind)
-async def test_the_time_of_an_update_is_that_of_a_change(kind: Kind) -> None:
-    """After a restart, the operator writes each record once more."""
+async def test_the_time_of_an_update_is_that_of_a_change(kind: Kind, *, restarts: bool) -> None:
+    """After a restart, the operator writes each record once more, and remembers none."""
     times = [NOW + timedelta(hours=hour) for hour in range(9)]
     clock, storage = iter(times), Plain()
     collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["jobs"]
-    records = RecordStore(collection, storage, now=lambda: next(clock))  # type: ignore[arg-type]  # a part of it
+
+    def store() -> RecordStore:
+        return RecordStore(collection, storage, now=lambda: next(clock))  # type: ignore[arg-type]  # a part of it
+
+    records = store()
     resource, status = case(kind)
     first = status.model_copy(update={"phase": Phase.PROCESSING, "versions": ()})
     tagged = resource.model_copy(update={"spec": resource.spec | {"metadata": {"tags": ["new"]}}})
     writes = ((resource, first), (resource, first), (resource, status), (resource, status), (tagged, status))
     found = []
     for each in writes:
+        records = store() if restarts else records
         await records.write(*each)
         found.append(times.index(collection.find_one()["updatedAt"]))
     assert found == [0, 0, 1, 1, 2]
     collection.update_one({}, {"$unset": {"costMicros": "", "terms": ""}})  # a record of an earlier release
-    await records.write(tagged, status)
+    await store().write(tagged, status)
     await records.end("abc")
     assert collection.find_one()["updatedAt"] == times[2], "it had ended"
 
@@ -403,3 +410,23 @@ async def test_a_record_is_written_once_and_kept_up_to_date() -> None:
     resource, _ = case(Kind.TRANSCRIPTION)
     await records.write(resource, ResourceStatus())
     assert collection.count_documents({}) == 1, "before its first run there is nothing to tell"
+
+
+@pytest.mark.parametrize("change", [{"$inc": {"revision": 1}}, {"$set": {"discard": {"uid": "abc"}}}, None])
+async def test_a_write_after_another_writers_is_refused_once(change: dict[str, Any] | None) -> None:
+    """It is compared with what this process wrote last, and then with what it reads. None: the record was deleted."""
+    collection, records = collection_and_records()
+    resource, status = case(Kind.TRANSCRIPTION, Phase.PROCESSING)
+    further = [status.model_copy(update={"progress": progress}) for progress in (20, 40, 60, 80)]
+    for each in further[:3]:
+        await records.write(resource, each)
+    if change is None:
+        collection.delete_many({})
+    else:
+        collection.update_one({}, change)
+    with pytest.raises(Conflict):
+        await records.write(resource, further[3])
+    await records.write(resource, further[3])
+    assert [(each["progress"], each.get("discard")) for each in collection.find()] == [
+        (80, {"uid": "abc"} if change and "$set" in change else None)
+    ]
