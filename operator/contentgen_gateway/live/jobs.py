@@ -7,7 +7,7 @@ They may be stale, and finished jobs are removed, because their record is comple
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 
 from contentgen_contract.api_paths import UNFINISHED, resource_of
@@ -15,8 +15,10 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_gateway.live.job_snapshot import JobSnapshot
 from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, Seen, follow
+from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Body, KubeApi
 
+_MOST_DELETING = 1_000  # of one namespace: their ids are in queries by state
 MAX_JOBS = 20_000
 """Limit of snapshots, of a few kilobytes each; beyond it, the one updated longest ago is removed."""
 
@@ -59,18 +61,23 @@ class LiveJobs:
         self._serves = serves
         self._on_end = on_end
         self._snapshots: dict[str, JobSnapshot] = {}
-        self._deleting: dict[str, tuple[Kind, str]] = {}  # kind and namespace, also of jobs that have ended
+        self._deleting: dict[str, BoundedDict[str, Kind]] = {}  # by namespace and id, also of jobs that have ended
         self._followers: dict[str, set[JobFollower]] = {}
 
     def get(self, job_id: str) -> JobSnapshot | None:
         """The snapshot of an unfinished job, or None."""
         return self._snapshots.get(job_id)
 
-    def deleting(self) -> Set[str]:
-        """Ids of jobs whose resource is being deleted. After a restart or a new list of the watch, those that have
-        ended are missing until their next change.
+    def is_deleting(self, namespace: str, job_id: str) -> bool:
+        """True if a job's resource is being deleted. After a restart or a new list of the watch, those that have ended
+        are unknown until their next change; so are all but the last 1,000 of a namespace.
         """
-        return self._deleting.keys()
+        return job_id in self._deleting.get(namespace, ())
+
+    def deleting(self, namespaces: Iterable[str] | None = None) -> frozenset[str]:
+        """Ids of these jobs in some namespaces, so that a tenant's make no other's query longer; None: in all."""
+        chosen = self._deleting if namespaces is None else namespaces
+        return frozenset(job_id for each in chosen for job_id in self._deleting.get(each, ()))
 
     def queue(self, namespace: str) -> list[QueueEntry]:
         """Runs of a namespace that wait in the operator's queue."""
@@ -124,20 +131,28 @@ class LiveJobs:
         """Apply a watch event of this kind; `namespace` is the watch's (empty: all)."""
         match seen:
             case ObjectChanged(body) if not self._serves(body):
-                self._drop(body["metadata"]["uid"])
+                self._drop(body["metadata"]["namespace"], body["metadata"]["uid"])
             case ObjectChanged(body):
                 self._update(JobSnapshot.parse(kind, body))
             case ObjectDeleted(body):
-                self._delete(kind, body["metadata"]["uid"])
+                self._delete(kind, body["metadata"]["namespace"], body["metadata"]["uid"])
             case ListComplete(uids):
-                listed = {each.job_id: (each.kind, each.meta.namespace) for each in self._snapshots.values()}
-                for job_id, (its_kind, place) in (self._deleting | listed).items():
+                listed = {(each.meta.namespace, each.job_id, each.kind) for each in self._snapshots.values()}
+                noted = {(place, *each) for place, ids in self._deleting.items() for each in ids.items()}
+                for place, job_id, its_kind in listed | noted:
                     if job_id not in uids and its_kind is kind and namespace in ("", place):
-                        self._delete(kind, job_id)
+                        self._delete(kind, place, job_id)
 
     def _note_deletion(self, snapshot: JobSnapshot) -> None:
         if snapshot.facts.deleting:
-            self._deleting[snapshot.job_id] = snapshot.kind, snapshot.meta.namespace
+            noted = self._deleting.setdefault(snapshot.meta.namespace, BoundedDict(_MOST_DELETING))
+            noted[snapshot.job_id] = snapshot.kind
+
+    def _forget_deletion(self, namespace: str, job_id: str) -> None:
+        if (noted := self._deleting.get(namespace)) is not None:
+            noted.pop(job_id, None)
+            if not noted:
+                del self._deleting[namespace]
 
     def _update(self, snapshot: JobSnapshot) -> None:
         self._note_deletion(snapshot)
@@ -150,15 +165,15 @@ class LiveJobs:
             self._on_end(snapshot.kind, snapshot.job_id)
         self._publish(snapshot.job_id, snapshot)
 
-    def _delete(self, kind: Kind, job_id: str) -> None:
+    def _delete(self, kind: Kind, namespace: str, job_id: str) -> None:
         self._snapshots.pop(job_id, None)
-        self._deleting.pop(job_id, None)
+        self._forget_deletion(namespace, job_id)
         self._on_end(kind, job_id)
         self._publish(job_id, None)
 
-    def _drop(self, job_id: str) -> None:
+    def _drop(self, namespace: str, job_id: str) -> None:
         """Remove a job that has moved to another operator class, without `on_end`: another gateway handles its end."""
-        self._deleting.pop(job_id, None)
+        self._forget_deletion(namespace, job_id)
         if self._snapshots.pop(job_id, None) is not None:
             self._publish(job_id, None)
 

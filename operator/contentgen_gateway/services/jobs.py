@@ -15,7 +15,7 @@ from contentgen_gateway.problems import NotFound
 from contentgen_gateway.schemas.bodies import Job, JobList, Paging
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_gateway.stores.outputs import with_addresses
-from contentgen_gateway.stores.queries import JobFilter, Scope, count_filter, cursor_after, page_query
+from contentgen_gateway.stores.queries import EVERYWHERE, JobFilter, Scope, count_filter, cursor_after, page_query
 from contentgen_gateway.stores.records import Record, Records
 from contentgen_gateway.stores.state_filters import StateFilter
 
@@ -86,7 +86,7 @@ class JobReader:
         if scope.nothing:
             return JobPage([], 0, None)
         if wanted.state is not None:
-            wanted = replace(wanted, deleting=frozenset(self.live.deleting()))
+            wanted = replace(wanted, deleting=self._deleting(scope))
         query = page_query(scope, wanted)
         if wanted.after is None:
             found, total = await self.records.first_page(query, COUNTED + 1)
@@ -99,6 +99,12 @@ class JobReader:
         listed = [self._now(each) for each in found[: query.limit]]
         return JobPage(listed, total, cursor_after(listed[-1], wanted) if more and listed else None)
 
+    def _deleting(self, scope: Scope) -> frozenset[str]:
+        found = self.live.deleting()
+        if scope.public or EVERYWHERE in scope.namespaces:
+            return found
+        return self.live.deleting(scope.namespaces) | found.intersection(scope.jobs)
+
     def body(self, record: Record) -> Job:
         """Body of a job, with signed URLs of its outputs."""
         return Job.model_validate(with_addresses(record, self.files.resolve_address) | state_fields(record))
@@ -107,7 +113,7 @@ class JobReader:
         """The record, with a request and a deletion since it was written."""
         job_id = str(record["jobId"])
         now = with_request(record, self.live.get(job_id))
-        return now | {"deleting": True} if job_id in self.live.deleting() else now
+        return now | {"deleting": True} if self.live.is_deleting(str(record.get("namespace")), job_id) else now
 
     async def _bodies(self, records: Sequence[Record]) -> list[Job]:
         # A page may have hundreds of URLs to sign, which would block the event loop.

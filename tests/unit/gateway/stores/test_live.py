@@ -108,17 +108,31 @@ def test_deletions_are_known_until_the_resource_is_gone() -> None:
     for job, phase in (("ended", "Completed"), ("running", "Processing"), ("left", "Failed"), ("missed", "Failed")):
         seen = changed(job, phase=phase)
         live.apply(SOUND, seen)
-        assert job not in live.deleting()
+        assert not live.is_deleting("red", job)
         seen.body["metadata"] |= gone
         live.apply(SOUND, seen)
-    assert set(live.deleting()) == {"ended", "running", "left", "missed"}
+    assert live.deleting() == {"ended", "running", "left", "missed"}
     assert live.get("ended") is None
     live.apply(SOUND, ObjectDeleted(changed("running").body))
     moved = changed("left")
     moved.body["metadata"]["other"] = True
     live.apply(SOUND, moved)
     live.apply(SOUND, ListComplete(frozenset({"ended"})))
-    assert set(live.deleting()) == {"ended"}
+    assert live.deleting() == live.deleting(["red", "other"]) == {"ended"}
+    assert live.deleting(["other"]) == set()
+    assert live.is_deleting("red", "ended")
+    assert not live.is_deleting("other", "ended")
+
+
+def test_deletions_of_a_namespace_are_bounded() -> None:
+    """A tenant's finalizers hold deleted resources for ever, and other tenants' queries do not have their ids."""
+    live = LiveJobs()
+    for number in range(1_001):
+        seen = changed(f"job-{number}", phase="Completed")
+        seen.body["metadata"] |= {"deletionTimestamp": "2026-11-21T00:00:00Z"}
+        live.apply(SOUND, seen)
+    assert len(live.deleting()) == 1_000
+    assert not live.is_deleting("red", "job-0")
 
 
 def test_of_more_than_can_be_known_the_quietest_are_left_out() -> None:
