@@ -39,8 +39,8 @@ def locked(text: str) -> set[Package]:
 def findings(packages: set[Package], report: Mapping[str, Any] | None, error: str = "") -> AuditFindings:
     """Findings of a pip-audit report about these packages. `report`: None where there is none, because of `error`."""
     entries = report["dependencies"] if report else []
-    looked_up = {(each["name"], each["version"]): each["vulns"] for each in entries if "vulns" in each}
-    skipped = {each["name"]: each["skip_reason"] for each in entries if "skip_reason" in each}
+    looked_up = {(entry["name"], entry["version"]): entry["vulns"] for entry in entries if "vulns" in entry}
+    skipped = {entry["name"]: entry["skip_reason"] for entry in entries if "skip_reason" in entry}
     vulnerable = [
         f"{name} {version}: {vulnerability['id']}, fixed in {', '.join(vulnerability['fix_versions']) or 'no release'}"
         for (name, version), found in sorted(looked_up.items())
@@ -67,9 +67,9 @@ def audit(lock: Path, pip_audit: Sequence[str] = (str(PIP_AUDIT),)) -> AuditFind
 
 def status(results: Mapping[str, AuditFindings]) -> int:
     """Exit status for the findings of each lock."""
-    if any(each.unaudited for each in results.values()):
+    if any(result.unaudited for result in results.values()):
         return 2
-    return int(any(each.vulnerable for each in results.values()))
+    return int(any(result.vulnerable for result in results.values()))
 
 
 def main() -> int:

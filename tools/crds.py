@@ -237,7 +237,7 @@ _NAME_RULE = Rule(
 _CLASS = "(has({0}.spec.operatorClass) ? {0}.spec.operatorClass : '" + DEFAULT_CLASS + "')"
 _MOVE_RULE = Rule(
     holds=f"{_CLASS.format('self')} == {_CLASS.format('oldSelf')} || !has(oldSelf.status) || !has(oldSelf.status.run) "
-    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(each) for each in FINAL_PHASES]} "
+    f"|| (has(oldSelf.status.phase) && oldSelf.status.phase in {[str(phase) for phase in FINAL_PHASES]} "
     # Another installation has other stores: it would neither poll the request nor store its result.
     "&& !(has(oldSelf.status.run.requestOpen) && oldSelf.status.run.requestOpen))",
     message="spec.operatorClass must not change during a run: wait until status.phase is Completed or Failed, and "

@@ -81,9 +81,11 @@ def add_mermaid(folder: Path) -> None:
 
 def write_versions(output: Path) -> None:
     """The list that the selector of versions reads, newest first, and the start page that leads to the newest."""
-    found = sorted((each.name for each in output.iterdir() if VERSION.fullmatch(each.name)), key=_order, reverse=True)
-    newest = next((each for each in found if "-" not in each), found[0])
-    listed = [{"version": each, "title": each, "aliases": ["latest"] if each == newest else []} for each in found]
+    found = sorted((path.name for path in output.iterdir() if VERSION.fullmatch(path.name)), key=_order, reverse=True)
+    newest = next((version for version in found if "-" not in version), found[0])
+    listed = [
+        {"version": version, "title": version, "aliases": ["latest"] if version == newest else []} for version in found
+    ]
     (output / "versions.json").write_text(json.dumps(listed, indent=1) + "\n")
     refresh = f'<meta http-equiv="refresh" content="0; url={newest}/index.html">'
     (output / "index.html").write_text(
@@ -94,8 +96,8 @@ def write_versions(output: Path) -> None:
 def _order(version: str) -> tuple[list[int], bool, list[tuple[bool, int, str]]]:
     """Order of semantic versions: a pre-release is before its release, and its numbers count as numbers."""
     release, _, early = version.partition("-")
-    parts = [(not each.isdigit(), int(each) if each.isdigit() else 0, each) for each in early.split(".")]
-    return [int(each) for each in release.split(".")], not early, parts
+    parts = [(not text.isdigit(), int(text) if text.isdigit() else 0, text) for text in early.split(".")]
+    return [int(text) for text in release.split(".")], not early, parts
 
 
 if __name__ == "__main__":

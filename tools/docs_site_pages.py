@@ -97,8 +97,8 @@ def source_page(root: Path, path: str) -> str:
     """A page with a source file, or with the list of a folder; only folders of documents are in the search index."""
     if (root / path).is_dir():
         listed = [
-            f"- [{each.stem if each.suffix == '.md' else each.name}]({_file_name(each)})"
-            for each in _listed(root / path)
+            f"- [{each_path.stem if each_path.suffix == '.md' else each_path.name}]({_file_name(each_path)})"
+            for each_path in _listed(root / path)
         ]
         of_documents = path.startswith("docs/")
         title = posixpath.basename(path).capitalize() if of_documents else f"{path}/"

@@ -127,7 +127,10 @@ def resources_md() -> str:
 
 def lifecycle_md() -> str:
     """docs/lifecycle.md"""
-    restored = [(f"`{each.source}`", f"`{each.target}`", each.cause) for each in lifecycle.RESTORED_TRANSITIONS]
+    restored = [
+        (f"`{transition.source}`", f"`{transition.target}`", transition.cause)
+        for transition in lifecycle.RESTORED_TRANSITIONS
+    ]
     parts = [
         _MARKDOWN_HEADER + "# Lifecycle\n",
         f"{_LIFECYCLE}\n",
@@ -194,7 +197,7 @@ _LATER_ATTEMPTS = (
 
 def _reasons_table(reasons: Sequence[Reason]) -> str:
     head = ("reason", "what it means", "what was paid", "what is kept", "what helps", "what that costs")
-    return _table(head, [_reason_row(each, REASONS[each]) for each in reasons])
+    return _table(head, [_reason_row(reason, REASONS[reason]) for reason in reasons])
 
 
 def _reason_row(reason: Reason, text: Explanation) -> tuple[str, ...]:
@@ -246,7 +249,9 @@ def _advice_list(names: str) -> str:
     for reason in map(Reason, names.split()):
         row = REASONS[reason]
         lines.append(f"- `{reason}`. Paid: {row.paid}. Kept: {row.kept}. {_marked(row.where_to_look)}".rstrip())
-        lines += [f"  {number}. {_marked(each)}" for number, each in enumerate(sentences("", row.remedy_costs), 1)]
+        lines += [
+            f"  {number}. {_marked(sentence)}" for number, sentence in enumerate(sentences("", row.remedy_costs), 1)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -271,7 +276,7 @@ def _numbered(texts: Sequence[str]) -> str:
     """The texts of a cell, with numbers where there are several."""
     if len(texts) == 1:
         return _marked(texts[0])
-    return "<br>".join(f"{number}. {_marked(each)}" for number, each in enumerate(texts, 1))
+    return "<br>".join(f"{number}. {_marked(text)}" for number, text in enumerate(texts, 1))
 
 
 def cli_md() -> str:
@@ -298,7 +303,7 @@ def _help_pages(path: str, command: Any, parent: Any) -> Iterator[tuple[str, str
 
 def metrics_md() -> str:
     """docs/reference/metrics.md"""
-    metrics.gauges.features = tuple(each.gauges for each in FEATURES)
+    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)
     rows = [
         (f"`{each.name}`", each.type, ", ".join(f"`{label}`" for label in each.labels), _cell(each.meaning))
         for each in metrics.described()

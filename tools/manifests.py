@@ -51,13 +51,13 @@ def rendered(*values: str) -> list[Manifest]:
     ]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
-    return [each for each in found if each["metadata"]["name"] not in _ONLY_HELM]
+    return [resource for resource in found if resource["metadata"]["name"] not in _ONLY_HELM]
 
 
 def without_helm(manifest: Any, manager: str) -> Any:
     """The object without Helm's labels and annotations; `manager` is its app.kubernetes.io/managed-by."""
     if isinstance(manifest, list):
-        return [without_helm(each, manager) for each in manifest]
+        return [without_helm(element, manager) for element in manifest]
     if not isinstance(manifest, dict):
         return manifest
     kept = {key: without_helm(value, manager) for key, value in manifest.items() if key not in _HELMS_OWN}
@@ -68,9 +68,9 @@ def without_helm(manifest: Any, manager: str) -> Any:
 
 def kustomize_base(manifests: Sequence[Manifest]) -> dict[str, str]:
     """The files of the Kustomize base by name."""
-    crds = [each for each in manifests if each["kind"] == "CustomResourceDefinition"]
-    policies = [each for each in manifests if each["kind"].startswith("ValidatingAdmissionPolicy")]
-    rest = [each for each in manifests if each not in crds and each not in policies]
+    crds = [manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"]
+    policies = [manifest for manifest in manifests if manifest["kind"].startswith("ValidatingAdmissionPolicy")]
+    rest = [manifest for manifest in manifests if manifest not in crds and manifest not in policies]
     files = {"crds.yaml": crds, "policies.yaml": policies, "contentgen.yaml": rest}
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": NAMESPACE,
@@ -97,7 +97,7 @@ def drifted(files: dict[str, str], root: Path = ROOT) -> list[str]:
     """The files that are missing or differ, and those of the folders that nothing generates."""
     wrong = [path for path, text in files.items() if not (root / path).is_file() or (root / path).read_text() != text]
     folders = {Path(path).parent for path in files}
-    found = [str(each.relative_to(root)) for folder in folders for each in (root / folder).glob("*.yaml")]
+    found = [str(path.relative_to(root)) for folder in folders for path in (root / folder).glob("*.yaml")]
     return sorted({*wrong, *(path for path in found if path not in files)})
 
 
@@ -120,7 +120,7 @@ def main() -> int:
 
 
 def _yaml(manifests: Sequence[Manifest]) -> str:
-    return _HEADER + "---\n".join(block_yaml(each) for each in manifests)
+    return _HEADER + "---\n".join(block_yaml(manifest) for manifest in manifests)
 
 
 if __name__ == "__main__":

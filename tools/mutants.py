@@ -71,7 +71,7 @@ class Mutant:
         tree = ast.parse(text)
         scopes = [node for name, node in _scopes(tree) if name == self.scope]
         readings = list(_readings(self.old, self.new))
-        places = [place for scope in scopes for each in readings for place in _places(scope, *each)]
+        places = [place for scope in scopes for reading in readings for place in _places(scope, *reading)]
         if len(scopes) != 1 or len(places) != 1:
             found = f"{len(scopes)} definitions" if len(scopes) != 1 else f"{len(places)} times {self.old!r}"
             rows = f"{self.test.rpartition('/')[0]}/mutants.toml"
@@ -82,7 +82,7 @@ class Mutant:
 
 def table(root: Path = ROOT) -> tuple[Mutant, ...]:
     """Rows of each mutants.toml below tests/unit. Raises TypeError for a key that is unknown or missing."""
-    return tuple(each for path in sorted((root / "tests/unit").rglob("mutants.toml")) for each in _rows(path, root))
+    return tuple(row for path in sorted((root / "tests/unit").rglob("mutants.toml")) for row in _rows(path, root))
 
 
 def _rows(path: Path, root: Path) -> Iterator[Mutant]:
@@ -122,17 +122,17 @@ def _scopes(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
     """Definitions by qualified name, the module under "", functions inside functions as `outer.inner`."""
     yield prefix, tree
     for node in _own(tree):
-        for each in ast.iter_child_nodes(node):
-            if isinstance(each, _DEFINITIONS):
-                yield from _scopes(each, f"{prefix}.{each.name}".lstrip("."))
+        for each_node in ast.iter_child_nodes(node):
+            if isinstance(each_node, _DEFINITIONS):
+                yield from _scopes(each_node, f"{prefix}.{each_node.name}".lstrip("."))
 
 
 def _own(node: ast.AST) -> Iterator[ast.AST]:
     """The node and those below it, except definitions and what is inside them."""
     yield node
-    for each in ast.iter_child_nodes(node):
-        if not isinstance(each, _DEFINITIONS):
-            yield from _own(each)
+    for each_node in ast.iter_child_nodes(node):
+        if not isinstance(each_node, _DEFINITIONS):
+            yield from _own(each_node)
 
 
 def _places(scope: ast.AST, old: _Nodes, new: _Nodes) -> Iterator[Callable[[], None]]:
@@ -152,7 +152,9 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, ast.AST):
-        return type(one) is type(other) and all(_same(getattr(one, each), getattr(other, each)) for each in one._fields)
+        return type(one) is type(other) and all(
+            _same(getattr(one, field), getattr(other, field)) for field in one._fields
+        )
     return type(one) is type(other) and bool(one == other)
 
 
@@ -195,10 +197,10 @@ def _copy(tree: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy2(source, target)
     for folder in (ROOT, ROOT / "tests"):
-        for each in folder.iterdir():
-            target = tree / each.relative_to(ROOT)
-            if not target.exists() and not each.name.startswith("."):
-                target.symlink_to(each)
+        for path in folder.iterdir():
+            target = tree / path.relative_to(ROOT)
+            if not target.exists() and not path.name.startswith("."):
+                target.symlink_to(path)
 
 
 def _test(tree: Path, *tests: str) -> None:

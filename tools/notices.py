@@ -144,7 +144,7 @@ def _licence(name: str, distribution: importlib.metadata.Distribution) -> str:
     metadata = distribution.metadata
     stated = (metadata.get_all("License") or [""])[0]
     classifiers = [
-        each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier") or () if each.startswith("License")
+        text.rpartition(" :: ")[2] for text in metadata.get_all("Classifier") or () if text.startswith("License")
     ]
     short = stated if "\n" not in stated and len(stated) < 40 else ""
     found = (metadata.get_all("License-Expression") or [short])[0] or " AND ".join(classifiers)
@@ -201,7 +201,7 @@ _VERSITYGW = "A Go program. `go version -m` lists the Go modules in it, which ha
 
 def _jar(jar: str, root: Path) -> str:
     name, _, version = jar.rpartition("-")
-    (known,) = [each for each in _JARS if name.startswith(each)]
+    (known,) = [each_jar for each_jar in _JARS if name.startswith(each_jar)]
     licence, file = _JARS[known]
     text = [_shortened((root / "licenses" / file).read_text(), root)] if file else []
     sources = _H2_SOURCES.format(version=version) if name == "h2" else ""

@@ -21,11 +21,11 @@ INSTALL_MODES = {"OwnNamespace": False, "SingleNamespace": False, "MultiNamespac
 def csv(manifests: Sequence[Manifest], samples: Sequence[Manifest], chart: Manifest) -> Manifest:
     """The ClusterServiceVersion. `chart` is Chart.yaml; the README's first paragraph is not repeated."""
     version = chart["version"]
-    deployments = [each for each in manifests if each["kind"] == "Deployment"]
+    deployments = [manifest for manifest in manifests if manifest["kind"] == "Deployment"]
     crds = _of(manifests, "CustomResourceDefinition")
-    (operator,) = [each for each in deployments if each["metadata"]["name"] == PACKAGE]
+    (operator,) = [deployment for deployment in deployments if deployment["metadata"]["name"] == PACKAGE]
     (container,) = operator["spec"]["template"]["spec"]["containers"]
-    worker = next(each["value"] for each in container["env"] if each["name"] == "CONTENTGEN_WORKER_IMAGE")
+    worker = next(variable["value"] for variable in container["env"] if variable["name"] == "CONTENTGEN_WORKER_IMAGE")
     annotations = {
         "alm-examples": json.dumps(samples, indent=2, ensure_ascii=False),
         "capabilities": chart["annotations"]["artifacthub.io/operatorCapabilities"],
@@ -48,7 +48,7 @@ def csv(manifests: Sequence[Manifest], samples: Sequence[Manifest], chart: Manif
             "keywords": chart["keywords"],
             "provider": {"name": PACKAGE},
             "installModes": [{"type": name, "supported": supported} for name, supported in INSTALL_MODES.items()],
-            "customresourcedefinitions": {"owned": [_owned(each) for each in crds]},
+            "customresourcedefinitions": {"owned": [_owned(crd) for crd in crds]},
             "relatedImages": [
                 {"name": "operator", "image": container["image"]}, {"name": "worker", "image": worker},
             ],
@@ -57,7 +57,7 @@ def csv(manifests: Sequence[Manifest], samples: Sequence[Manifest], chart: Manif
                 "spec": {
                     "clusterPermissions": list(permissions(manifests, "ClusterRole")),
                     "permissions": list(permissions(manifests, "Role")),
-                    "deployments": [_deployment(each) for each in deployments],
+                    "deployments": [_deployment(deployment) for deployment in deployments],
                 },
             },
         },
@@ -66,24 +66,24 @@ def csv(manifests: Sequence[Manifest], samples: Sequence[Manifest], chart: Manif
 
 def permissions(manifests: Sequence[Manifest], kind: str) -> Iterator[Manifest]:
     """The rules of the bound roles of a kind, by service account."""
-    roles = {each["metadata"]["name"]: each["rules"] for each in _of(manifests, kind)}
+    roles = {resource["metadata"]["name"]: resource["rules"] for resource in _of(manifests, kind)}
     rules: dict[str, list[Manifest]] = {}
     for binding in _of(manifests, f"{kind}Binding"):
         (subject,) = binding["subjects"]
         rules.setdefault(subject["name"], []).extend(roles[binding["roleRef"]["name"]])
-    for account, each in sorted(rules.items()):
-        yield {"serviceAccountName": account, "rules": each}
+    for account, rule in sorted(rules.items()):
+        yield {"serviceAccountName": account, "rules": rule}
 
 
 def bundle(manifests: Sequence[Manifest], samples: Sequence[Manifest], chart: Manifest) -> dict[str, list[Manifest]]:
     """The files of the bundle by name below deploy/olm/bundle."""
     bound = {each["roleRef"]["name"] for each in _of(manifests, "ClusterRoleBinding")}
     files = {f"manifests/{PACKAGE}.clusterserviceversion.yaml": [csv(manifests, samples, chart)]}
-    for each in manifests:
-        kind, name = each["kind"], each["metadata"]["name"]
+    for manifest in manifests:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind in MADE_BY_OLM | LEFT_OUT or (kind == "ClusterRole" and name in bound):
             continue
-        files[f"manifests/{name}_{kind.lower()}.yaml"] = [each]
+        files[f"manifests/{name}_{kind.lower()}.yaml"] = [manifest]
     return files | {"metadata/annotations.yaml": [{"annotations": labels()}]}
 
 
@@ -109,7 +109,7 @@ def dockerfile() -> str:
 
 
 def _of(manifests: Sequence[Manifest], kind: str) -> list[Manifest]:
-    return [each for each in manifests if each["kind"] == kind]
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def _owned(crd: Manifest) -> Manifest:

@@ -79,11 +79,11 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
         case pydantic.BaseModel():
             return _fields(value)
         case Mapping():
-            return {str(_plain(key)): _plain(each) for key, each in value.items() if key not in _LEFT_OUT}
+            return {str(_plain(key)): _plain(member) for key, member in value.items() if key not in _LEFT_OUT}
         case set() | frozenset():
-            return sorted((_plain(each) for each in value), key=str)
+            return sorted((_plain(element) for element in value), key=str)
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [_plain(element) for element in value]
     return type(value).__name__
 
 
@@ -91,7 +91,7 @@ def _fields(value: pydantic.BaseModel) -> dict[str, Any]:
     described = type(value).model_fields
     defaults = {name: each.get_default(call_default_factory=True) for name, each in described.items()}
     given = {name: getattr(value, name) for name in described if name not in _LEFT_OUT}
-    fields = {name: _plain(each) for name, each in given.items() if each != defaults[name]}
+    fields = {name: _plain(member) for name, member in given.items() if member != defaults[name]}
     return _as_before(value, fields)
 
 
@@ -204,7 +204,7 @@ def recorded(seed: int) -> tuple[str, RehearsalRecord]:
     """Group of a seed's plan, and its records. With a fault at a line of the source: `lines`, and none."""
     quiet()
     plan, record = generate(seed), RehearsalRecord()
-    if any(each.do == "line" for each in plan.events):
+    if any(event.do == "line" for event in plan.events):
         return "lines", record
     with _recorded(record, seed), rehearsing():
         world = RehearsalWorld(plan)
@@ -212,8 +212,8 @@ def recorded(seed: int) -> tuple[str, RehearsalRecord]:
     for line in world.story:
         record.note("story", line)
     for name in sorted(world.database.list_collection_names()):
-        for each in sorted(world.database[name].find(), key=lambda found: str(found["_id"])):
-            record.note("story", name, each)
+        for document in sorted(world.database[name].find(), key=lambda found: str(found["_id"])):
+            record.note("story", name, document)
     record.note("story", world.bucket.objects)
     return plan.group, record
 
@@ -226,8 +226,8 @@ def _line(seed: int) -> dict[str, Any] | None:
 def _record(file: Path, seeds: Iterable[int], processes: int) -> None:
     with multiprocessing.get_context("spawn").Pool(processes) as pool, file.open("w") as out:
         lines = [each for each in pool.imap(_line, seeds, chunksize=4) if each is not None]
-        out.writelines(json.dumps(each) + "\n" for each in lines)
-    print(f"{len(lines)} plans with {sum(each['count'] for each in lines)} decisions")
+        out.writelines(json.dumps(line) + "\n" for line in lines)
+    print(f"{len(lines)} plans with {sum(line['count'] for line in lines)} decisions")
 
 
 def _compare(before: Path, after: Path) -> int:
@@ -261,9 +261,9 @@ def main() -> None:
         sys.exit(_compare(*asked.files))
     if asked.command == "show":
         for topic, lines in recorded(asked.seed)[1].lines.items():
-            print("\n".join(f"{topic} {each}" for each in lines))
+            print("\n".join(f"{topic} {line}" for line in lines))
         return
-    seeds = itertools.chain.from_iterable(each[: asked.plans] for each in SEEDS)
+    seeds = itertools.chain.from_iterable(seed[: asked.plans] for seed in SEEDS)
     _record(asked.file, seeds, asked.processes)
 
 

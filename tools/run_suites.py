@@ -161,16 +161,19 @@ def report(results: list[StepResult], seconds: float, *, in_ci: bool) -> int:
     for result in results:
         print(*row(result), sep="\n")
     print(f"\nthe {_SLOWEST} slowest tests")
-    for each, name in sorted((each for result in results for each in result.times), reverse=True)[:_SLOWEST]:
+    for each, name in sorted((each_time for result in results for each_time in result.times), reverse=True)[:_SLOWEST]:
         print(f"  {each:6.1f} s  {name}")
     print(f"\n{seconds / 60:.1f} minutes, load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     missing = [result for result in results if result.missing]
     for result in missing:
         packages = " ".join(program.package for program in result.missing)
         print(f"NOT RUN on this machine: {result.name} ({result.about}): apt-get install {packages}")
-    passed, failed = sum(each.passed for each in results), sum(each.failed for each in results)
+    passed, failed = (
+        sum(each_result.passed for each_result in results),
+        sum(each_result.failed for each_result in results),
+    )
     failed += len(missing) if in_ci else 0
-    skipped = sum(len(each.skipped) for each in results)
+    skipped = sum(len(each_result.skipped) for each_result in results)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return int(failed > 0 or skipped > 0)
 

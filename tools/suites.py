@@ -215,7 +215,7 @@ OWN = (
     own_release(
         "c",
         on_cluster("end to end", "three kinds, killed operators, mutants", "operator/test_end_to_end.py"),
-        on_cluster("worker API", "tokens, certificates, an operator that is away", "operator/test_desk.py"),
+        on_cluster("worker API", "tokens, certificates, an operator that is away", "operator/test_worker_api.py"),
         on_cluster("queues", "limits, turns, circuits, Kueue's labels", "policies/test_queues.py"),
     ),
     own_release(
@@ -276,13 +276,13 @@ FULL_SIZE = on_cluster(
 
 def of_policies(lane: SuiteLane) -> SuiteLane | None:
     """The lane with the suites of policies and what they need; None: it has none."""
-    chosen = [each for each in lane.steps if any(word.startswith(POLICIES) for word in each.python)]
+    chosen = [step for step in lane.steps if any(word.startswith(POLICIES) for word in step.python)]
     if not chosen:
         return None
     around = [
-        each for each in lane.steps if each in (CLUSTER, CLUSTER_TOOLS, LANES_DOWN) or "lanes-down" in each.python
+        step for step in lane.steps if step in (CLUSTER, CLUSTER_TOOLS, LANES_DOWN) or "lanes-down" in step.python
     ]
-    steps = [each for each in lane.steps if each in chosen or each in around]
+    steps = [step for step in lane.steps if step in chosen or step in around]
     return replace(lane, steps=(*steps, *((FULL_SIZE,) if lane is WIDE else ())))
 
 

@@ -51,9 +51,9 @@ class MeasuredProcess:
     def tree_mb(self) -> float:
         """Current memory of the process tree in MB; shared memory counts once (PSS)."""
         total = 0
-        for each in self.tree():
+        for process in self.tree():
             try:
-                lines = Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines()
+                lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # the process has exited
             total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -159,7 +159,7 @@ def logs(
         for part in parts:
             printing.say(f"── {part.title}", err=True)
             lines = reading.log_lines(cluster, part, follow=follow, raw=raw)
-            for line in (each.text for each in lines) if follow else collapse_retries(tuple(lines)):
+            for line in (each_line.text for each_line in lines) if follow else collapse_retries(tuple(lines)):
                 printing.say(*line.split("\n"))
             printed = True
         if not printed:
@@ -597,7 +597,7 @@ def move(
         if names:
             items = [cluster.find(each) for each in target.parse_all(names)]
         else:
-            items = [item for each in kinds for item in cluster.all_of(each)]
+            items = [item for each_kind in kinds for item in cluster.all_of(each_kind)]
         chosen = moving.plan(items, to)
         moving.refuse_if_any([(item, why) for item in chosen.moved if (why := cluster.refusal(item, chosen.change))])
         for line in moving.consequences(chosen, to, served=cluster.is_served(to)) if chosen.moved else ():

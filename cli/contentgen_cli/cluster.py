@@ -359,7 +359,7 @@ def connect(flags: ClusterFlags) -> ClusterClient:
         client = config.new_client_from_config(flags.kubeconfig, flags.context, client_configuration=settings)
     except (config.ConfigException, OSError) as error:
         raise CliError(f"no usable kubeconfig: {error}; give one with --kubeconfig or KUBECONFIG") from error
-    chosen = next((each for each in contexts if each["name"] == flags.context), active)
+    chosen = next((context for context in contexts if context["name"] == flags.context), active)
     if flags.user:
         client.set_default_header("Impersonate-User", flags.user)
     return ClusterClient(flags, client, chosen["context"].get("namespace") or "default")

@@ -41,7 +41,7 @@ def candidates(words: Sequence[str]) -> list[str]:
             known = _resources(before)
         case _:
             known = []
-    return [each for each in known if each.startswith(last)]
+    return [text for text in known if text.startswith(last)]
 
 
 def _resources(words: Sequence[str]) -> list[str]:

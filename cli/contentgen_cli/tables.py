@@ -59,7 +59,7 @@ class VersionFiles:
             for version in self.versions
             for file in version.files
         ]
-        return [(*each, address) for each, address in zip(facts, self.urls, strict=True)]
+        return [(*fact, address) for fact, address in zip(facts, self.urls, strict=True)]
 
 
 def files_of(item: Item, only: int | None) -> VersionFiles:

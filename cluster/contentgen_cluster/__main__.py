@@ -67,7 +67,7 @@ def build_images(
     if output is None:
         up()
         return
-    architectures = [each.removeprefix("linux/") for each in platforms.split(",")]
+    architectures = [text.removeprefix("linux/") for text in platforms.split(",")]
     cache = _cache()
     with _alone(), Display(_console) as display:
         written = Shipment(cache, output, version or project_version(), architectures, model)

@@ -34,7 +34,7 @@ def files_of(path: Path) -> list[Path]:
     """The file itself, or the sorted files of a folder without caches of tools."""
     if not path.is_dir():
         return [path]
-    found = (each for each in path.rglob("*") if each.is_file())
+    found = (each_path for each_path in path.rglob("*") if each_path.is_file())
     left_by_tools = {"__pycache__", "target"}
     return sorted(each for each in found if not left_by_tools.intersection(each.relative_to(path).parts))
 
@@ -82,7 +82,11 @@ class ContentCache:
         return path
 
     def _drop_old(self, newest: Path) -> None:
-        others = [each for each in newest.parent.iterdir() if each != newest and ".unfinished-" not in each.name]
+        others = [
+            each_path
+            for each_path in newest.parent.iterdir()
+            if each_path != newest and ".unfinished-" not in each_path.name
+        ]
         for path in sorted(others, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT - 1 :]:
             _remove(path)
 

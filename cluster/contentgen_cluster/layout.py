@@ -97,7 +97,9 @@ class Layout:
     def _set(self, reference: str, entry: Descriptor) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-        self._write_index([*(each for each in self._entries() if _reference_of(each) != reference), entry])
+        self._write_index(
+            [*(each_entry for each_entry in self._entries() if _reference_of(each_entry) != reference), entry]
+        )
 
     def add_image(self, reference: str, config: Blob, manifest: Blob, layers: Mapping[str, Path]) -> None:
         """Add an image of compressed layers, whose files are given by digest."""

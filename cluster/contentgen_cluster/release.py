@@ -132,10 +132,10 @@ def drop_finalizers(root: Path, namespace: str) -> None:
     """Remove the finalizers of a namespace's resources: the operator's Role is deleted with the namespace."""
     where = ("--namespace", namespace)
     none = ("--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
-    for each in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
-        if each["metadata"].get("finalizers"):
+    for resource in json.loads(kubectl(root, *where, "get", "contentgen", "--output", "json"))["items"]:
+        if resource["metadata"].get("finalizers"):
             with contextlib.suppress(CommandFailed):  # it is gone since
-                kubectl(root, *where, "patch", each["kind"].lower(), each["metadata"]["name"], *none)
+                kubectl(root, *where, "patch", resource["kind"].lower(), resource["metadata"]["name"], *none)
 
 
 def wait_until_namespaces_end(root: Path, seconds: float = 300) -> None:
@@ -155,14 +155,14 @@ def _namespaces(root: Path) -> list[dict[str, Any]]:
 def terminating(namespaces: Sequence[dict[str, Any]]) -> list[str]:
     """Names of the namespaces that are being deleted, each with what the API server says remains in it."""
     return [
-        " ".join([each["metadata"]["name"], *_remains(each["status"])])
-        for each in namespaces
-        if each["metadata"].get("deletionTimestamp")
+        " ".join([namespace["metadata"]["name"], *_remains(namespace["status"])])
+        for namespace in namespaces
+        if namespace["metadata"].get("deletionTimestamp")
     ]
 
 
 def _remains(status: dict[str, Any]) -> list[str]:
-    return [f"({each['message']})" for each in status.get("conditions", ()) if each["status"] == "True"]
+    return [f"({condition['message']})" for condition in status.get("conditions", ()) if condition["status"] == "True"]
 
 
 def work_namespace(suite: str) -> str:

@@ -26,7 +26,7 @@ class Shipment:
         self, cache: ContentCache, folder: Path, version: str, architectures: Sequence[str], model: Path | None = None
     ) -> None:
         if unknown := set(architectures) - set(ARCHITECTURES):
-            known = " and ".join(f"linux/{each}" for each in ARCHITECTURES)
+            known = " and ".join(f"linux/{architecture}" for architecture in ARCHITECTURES)
             raise ClusterError(f"no platform of ours: {', '.join(sorted(unknown))}; there are {known}")
         self._cache = cache
         self._layers = Layers(cache)
@@ -56,14 +56,17 @@ class Shipment:
         return text
 
     def _base(self) -> str:
-        sizes = [self._layers.base(each).size for each in self._architectures]
+        sizes = [self._layers.base(architecture).size for architecture in self._architectures]
         return " ".join(f"{size >> 20} MB" for size in sizes)
 
     def _write(self, image: ImageRecipe) -> str:
         origin = provenance(image, self._version)
-        built = [assemble(image, each, self._layers.of(image, each), origin) for each in self._architectures]
+        built = [
+            assemble(image, architecture, self._layers.of(image, architecture), origin)
+            for architecture in self._architectures
+        ]
         archive = f"{image.title}.oci.tar"
         digest = write_archive(self._folder / archive, self._version, built)
-        self._rows[image.name] = [dict(figures(image, archive, each)) for each in built]
+        self._rows[image.name] = [dict(figures(image, archive, each_image)) for each_image in built]
         self._indices[image.name] = {"digest": digest, "archive": archive}
         return digest

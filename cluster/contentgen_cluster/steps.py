@@ -34,7 +34,7 @@ class StepsError(ClusterError):
     """Some steps failed; the message has the error of each."""
 
     def __init__(self, failures: Sequence[BaseException]) -> None:
-        super().__init__("\n".join(str(each) or repr(each) for each in failures))
+        super().__init__("\n".join(str(failure) or repr(failure) for failure in failures))
         self.failures = tuple(failures)
 
 

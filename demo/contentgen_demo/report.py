@@ -127,7 +127,7 @@ def main_fields(document: dict[str, Any]) -> dict[str, Any]:
     """Main fields of a record, and of its versions."""
     kept = ("jobId", "type", "status", "progress")
     return {name: document.get(name) for name in kept} | {
-        "versions": [_version(each) for each in document.get("versions", ())]
+        "versions": [_version(version) for version in document.get("versions", ())]
     }
 
 
@@ -139,7 +139,9 @@ def _version(version: dict[str, Any]) -> dict[str, Any]:
     if version.get("config"):
         kept["config"] = version["config"]
     if version.get("images"):
-        kept["images"] = [f"{each['width']}x{each['height']} {size(each['sizeBytes'])}" for each in version["images"]]
+        kept["images"] = [
+            f"{image['width']}x{image['height']} {size(image['sizeBytes'])}" for image in version["images"]
+        ]
     return kept
 
 
@@ -171,7 +173,7 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return f"({plain(value)})"
     if isinstance(value, list):
-        return " + ".join(str(each) for each in value)
+        return " + ".join(str(element) for element in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -179,9 +181,9 @@ def condition_lines(resource: dict[str, Any]) -> tuple[str, ...]:
     """Conditions that add to the status' reason and message."""
     status = resource.get("status", {})
     return tuple(
-        f"{each['type']}={each['status']}  {each.get('reason', '')}: {each.get('message', '')}"
-        for each in status.get("conditions", ())
-        if (each.get("reason"), each.get("message")) != (status.get("reason"), status.get("message"))
+        f"{condition['type']}={condition['status']}  {condition.get('reason', '')}: {condition.get('message', '')}"
+        for condition in status.get("conditions", ())
+        if (condition.get("reason"), condition.get("message")) != (status.get("reason"), status.get("message"))
     )
 
 

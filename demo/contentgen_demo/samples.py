@@ -35,7 +35,7 @@ def renamed(manifest: Manifest, names: dict[str, str], url: str) -> Manifest:
 def fresh_samples(samples: Iterable[Manifest], url: str, now: datetime, taken: Collection[str]) -> tuple[Manifest, ...]:
     """All samples under new names; samples that shared a name still share one."""
     manifests = tuple(samples)
-    names = {name: fresh_name(name, now, taken) for name in (each["metadata"]["name"] for each in manifests)}
+    names = {name: fresh_name(name, now, taken) for name in (manifest["metadata"]["name"] for manifest in manifests)}
     ordered = sorted(manifests, key=lambda each: _ORDER.index(each["kind"]))
     return tuple(renamed(each, names, url) for each in ordered)
 

@@ -55,8 +55,8 @@ def _show(cluster: DemoCluster, console: Console, done: Done) -> int:
 
 
 def _jobs(cluster: DemoCluster, client: Any, done: Done) -> tuple[DemoJob, ...]:
-    documents = stores.documents(cluster.port("mongodb"), [each["metadata"]["uid"] for each in done.resources])
-    return tuple(_job(client, each, documents.get(each["metadata"]["uid"])) for each in done.resources)
+    documents = stores.documents(cluster.port("mongodb"), [resource["metadata"]["uid"] for resource in done.resources])
+    return tuple(_job(client, resource, documents.get(resource["metadata"]["uid"])) for resource in done.resources)
 
 
 def _job(client: Any, resource: dict[str, Any], document: dict[str, Any] | None) -> DemoJob:
@@ -78,9 +78,9 @@ def _without_others(
 ) -> tuple[dict[str, Any], ...]:
     """Ledger entries without those of other resources: tests or colleagues may use the same cluster."""
     ours = {job.job_id for job in jobs}
-    others = [each for each in cluster.all_resources() if each["metadata"]["uid"] not in ours]
+    others = [resource for resource in cluster.all_resources() if resource["metadata"]["uid"] not in ours]
     known = {each.get("status", {}).get("run", {}).get("requestId") for each in others}
-    began = min(each["metadata"]["creationTimestamp"] for each in done.resources)
+    began = min(resource["metadata"]["creationTimestamp"] for resource in done.resources)
     # Instants of the same form compare as texts; what has not ended has no time yet.
     busy = any(each.get("status", {}).get("completionTime", began) >= began for each in others)
     return report.without_others(entries, jobs, known, busy=busy)

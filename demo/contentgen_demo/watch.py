@@ -48,7 +48,7 @@ def _say_lines(console: Console) -> Show:
 def _until_ended(
     cluster: DemoCluster, manifests: Sequence[Manifest], most: timedelta, show: Show
 ) -> tuple[Manifest, ...]:
-    names = [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in manifests]
+    names = [f"{manifest['kind'].lower()}/{manifest['metadata']['name']}" for manifest in manifests]
     began = heard = time.monotonic()
     while True:
         try:
@@ -59,9 +59,9 @@ def _until_ended(
             time.sleep(_PERIOD_SECONDS)
             continue
         heard = time.monotonic()
-        views = [progress.view(each) for each in resources]
+        views = [progress.view(resource) for resource in resources]
         elapsed = timedelta(seconds=time.monotonic() - began)
         show(views, elapsed)
-        if all(each.completed or each.stuck for each in views) or elapsed > most:
+        if all(view.completed or view.stuck for view in views) or elapsed > most:
             return resources
         time.sleep(_PERIOD_SECONDS)

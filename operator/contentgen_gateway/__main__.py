@@ -64,9 +64,10 @@ async def _run(settings: Settings) -> None:
         stop = partial(setattr, server, "should_exit", True)
         # A background task that fails ends the process, and Kubernetes restarts it.
         async with asyncio.TaskGroup() as tasks:
-            for each in (signal.SIGTERM, signal.SIGINT):
+            for signal_number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(
-                    each, lambda: tasks.create_task(dependencies.lifecycle.drain(settings.gateway_drain_seconds, stop))
+                    signal_number,
+                    lambda: tasks.create_task(dependencies.lifecycle.drain(settings.gateway_drain_seconds, stop)),
                 )
             tasks.create_task(scraped.serve())
             beside = [

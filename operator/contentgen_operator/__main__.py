@@ -79,8 +79,8 @@ async def first_certificate(tls: WorkerApiTls, stop: asyncio.Event) -> float | N
 
 
 def _on_signals(stop: asyncio.Event) -> None:
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
 
 
 async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
@@ -109,7 +109,7 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
         missed.run(),  # also on a standby
         *([base.role.election.lost()] if base.role.election is not None else ()),
     )
-    tasks = [asyncio.create_task(each) for each in begun]
+    tasks = [asyncio.create_task(work) for work in begun]
     ended = await _until(stop, tasks)
     asyncio.get_running_loop().set_exception_handler(_while_ending)
     await _drain(base, core, leader_tasks)
@@ -132,8 +132,8 @@ async def _drain(base: Foundation, core: ReconcileLoop, leader_tasks: LeaderTask
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
-        for each in works:
-            group.create_task(each)
+        for work in works:
+            group.create_task(work)
 
 
 async def _prepare(base: Foundation, health: OperatorHealth) -> None:

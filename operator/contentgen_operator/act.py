@@ -415,7 +415,7 @@ class Actor:
         return resource if resource.finalized else await self._finalizers(resource, [*resource.finalizers, FINALIZER])
 
     async def _without_finalizer(self, resource: Resource) -> Resource:
-        others = [each for each in resource.finalizers if each != FINALIZER]
+        others = [finalizer for finalizer in resource.finalizers if finalizer != FINALIZER]
         return await self._finalizers(resource, others) if resource.finalized else resource
 
     async def _finalizers(self, resource: Resource, finalizers: list[str]) -> Resource:
@@ -458,9 +458,9 @@ class Actor:
         return named
 
     async def _mark_content(self, key: PurchaseKey, purchase: Purchase) -> None:
-        for each in key.requests(purchase.content, purchase):
+        for request in key.requests(purchase.content, purchase):
             self.leadership.check()
-            await self.storage.mark_content(each, purchase.purchase_id)
+            await self.storage.mark_content(request, purchase.purchase_id)
 
     async def _lost_equal(self, reservation: Reservation, planned: Purchase) -> str | None:
         """Id of a purchase of an equal request, of any spelling, that the bucket has and the ledger lacks; None: none.
@@ -468,8 +468,8 @@ class Actor:
         A further attempt was allowed by the end of the one before it, or by a person, so the bucket is not asked.
         """
         key, found = reservation.key, frozenset[str]()
-        for each in key.requests(reservation.asked, planned) if key.attempt == 1 else ():
-            found |= await self.storage.purchases_of_content(each)
+        for request in key.requests(reservation.asked, planned) if key.attempt == 1 else ():
+            found |= await self.storage.purchases_of_content(request)
         return min(await self.ledger.lost(found, frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:
@@ -609,9 +609,9 @@ class Actor:
             case StoredObject(key=key):
                 return self.storage.provider_get(inputs, key)
             case dict():
-                return {name: self._presigned(inputs, each) for name, each in value.items()}
+                return {name: self._presigned(inputs, member) for name, member in value.items()}
             case list():
-                return [self._presigned(inputs, each) for each in value]
+                return [self._presigned(inputs, element) for element in value]
             case _:
                 return value
 

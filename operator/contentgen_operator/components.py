@@ -221,7 +221,7 @@ def build_foundation(
         stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
         providers=providers,
-        features=tuple(each.bind(kube, connected.database, settings.operator_class, check) for each in FEATURES),
+        features=tuple(feature.bind(kube, connected.database, settings.operator_class, check) for feature in FEATURES),
     )
 
 
@@ -350,7 +350,7 @@ def _preparation_queue(base: Foundation) -> PreparationQueue:
 
 def _payment_queue(base: Foundation) -> PaymentQueue:
     settings, ledger = base.settings, base.stores.ledger
-    providers = {name: each.max_concurrent for name, each in settings.providers.items()}
+    providers = {name: provider.max_concurrent for name, provider in settings.providers.items()}
     limits = PlaceLimits(**dict(settings.max_concurrent), providers=providers)
 
     def counts(purchase: Purchase) -> bool:
@@ -403,7 +403,7 @@ def build_providers(settings: Settings, table: ProviderTable = SHIPPED) -> Provi
     clients: dict[str | None, dict[str, Provider]] = defaultdict(dict)
     for name, account, access in _accesses(settings, table):
         clients[account][name] = InstrumentedProvider(name, table.clients[name].paid(access), account)
-    named = {account: each for account, each in clients.items() if account is not None}
+    named = {account: client for account, client in clients.items() if account is not None}
     return ProviderAccounts(clients[None], named, table.rows)
 
 
@@ -523,7 +523,7 @@ def leader_loops(
         LeaderLoop("orphans", 60, background.orphans.round),
         LeaderLoop("settlement of charges", 900, background.settlement.round),
         LeaderLoop("audit of the accounts", 10, background.audit.round),  # which looks for a request
-        *(loop for each in base.features for loop in each.loops),
+        *(loop for feature in base.features for loop in feature.loops),
         LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
         LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
         LeaderLoop("unfinished Jobs of ended runs", 15, background.left_jobs.wake_due),
@@ -537,7 +537,7 @@ def leader_loops(
     loops: list[Loop] = [
         core.garbage_collector.queue.run,
         background.notifier.run,
-        *(each.run for each in every_seconds),
+        *(second.run for second in every_seconds),
     ]
     if base.role.claim is not None:
         loops.append(base.role.claim.kept)
@@ -657,7 +657,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.leader = lambda: base.role.works
     metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
     metrics.gauges.circuits = lambda: tuple(core.payment_queue.circuits.items())
-    metrics.gauges.features = tuple(each.gauges for each in FEATURES)
+    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)
     metrics.gauges.buying_paused = base.settings.buying_paused
     metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
 

@@ -213,8 +213,8 @@ class Gauges(Collector):
             orphans.add_metric((state,), count)
         yield orphans
         yield from self._audit()
-        for each in self.features:
-            yield from each.collect()
+        for feature in self.features:
+            yield from feature.collect()
         yield from self._usage()
         pending, age, overdue = self.notifications
         yield GaugeMetricFamily(
@@ -374,7 +374,9 @@ REGISTRY.register(gauges)
 
 def described() -> tuple[Description, ...]:
     """The operator's metrics, by name."""
-    return describe(REGISTRY, (each for each in globals().values() if isinstance(each, MetricWrapperBase)))
+    return describe(
+        REGISTRY, (each_global for each_global in globals().values() if isinstance(each_global, MetricWrapperBase))
+    )
 
 
 def exposition() -> bytes:
@@ -396,7 +398,7 @@ _accounts: set[str] = set()
 def add_accounts(names: Iterable[str], providers: Providers = PROVIDERS) -> None:
     """Start the amounts of provider accounts at 0: Prometheus' increase() misses the event that creates a series."""
     _accounts.update(names)
-    for account in {money_account_label(each) for each in _accounts}:
+    for account in {money_account_label(each_account) for each_account in _accounts}:
         for model in (*PRICES, _OTHER):
             for dollars in (estimated_dollars, spent_dollars, unpriced_requests, unbilled_requests):
                 dollars.labels(providers.of_model(model), account, model)

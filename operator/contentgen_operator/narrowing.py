@@ -44,7 +44,7 @@ def release_the_rest(
     start = clock()
 
     def held() -> list[Body]:
-        return [each for each in release.held() if each["metadata"]["namespace"] not in selected]
+        return [resource for resource in release.held() if resource["metadata"]["namespace"] not in selected]
 
     found = held()
     if not found:

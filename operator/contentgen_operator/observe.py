@@ -158,9 +158,11 @@ class Observer:
         if not (case.over or run.number > 1 or run.stage_attempt > 1 or run.facts is not None):
             return {}  # no Job was before the run's present one
         newest = await self.jobs.newest(ref.uid)
-        passed = [each for each in (newest, *newest.earlier) if has_passed(case, each)] if newest is not None else []
+        passed = (
+            [record for record in (newest, *newest.earlier) if has_passed(case, record)] if newest is not None else []
+        )
         left_in: dict[str, Any] = {}
-        for job in [each for each in passed if await self._is_left(ref, each)]:
+        for job in [record for record in passed if await self._is_left(ref, record)]:
             seconds = _LEFT_SECONDS - max((now - self._note_left(job, now)).total_seconds(), 0.0)
             if seconds > 0:
                 left_in = {"left_in": min(seconds, left_in.get("left_in", seconds))}
@@ -347,11 +349,11 @@ class Observer:
         answer, or that the spec asks for: `response_kept`.
         """
         outputs = VersionStatus.model_validate(purchase.outputs or {"version": 0})
-        listed = [each.key for each in outputs.files]
+        listed = [file.key for file in outputs.files]
         stored = await self.storage.stored(Owner(keys=frozenset(listed)), "", listed)
         there = is_stored(outputs, stored)
         missing = outputs.facts.get("missing") or kinds.row_of(spec).missing_formats(
-            spec, (each.rpartition("/")[2] for each in listed), outputs.facts
+            spec, (key.rpartition("/")[2] for key in listed), outputs.facts
         )
         if there and not missing:
             return {"outputs_stored": True}
@@ -599,7 +601,7 @@ class Observer:
         """Facts of features about a payment now, or at the time of the POST of a purchase that the ledger has lost."""
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        return tuple([await each.observe(case, policy, at) for each in self.features])
+        return tuple([await feature.observe(case, policy, at) for feature in self.features])
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a
@@ -648,7 +650,9 @@ class Observer:
         deleted it.
         """
         trainings = await self.verifier.trainings(tenant, namespace, name)
-        document = await self.verifier.expired(Kind.LORA_TRAINING, namespace, name, (each.job_id for each in trainings))
+        document = await self.verifier.expired(
+            Kind.LORA_TRAINING, namespace, name, (training.job_id for training in trainings)
+        )
         if document is None:
             return LoraView(name=name)
         key = _model_key(document.versions, lora_identity.files_of(trainings))
@@ -748,5 +752,7 @@ def _read_problem(error: Unavailable) -> dict[str, Any]:
 def _model_key(listed: tuple[VersionStatus, ...], collected: frozenset[str]) -> str | None:
     """Key of the LoRA file of the newest version that the ledger lists, also while a later run works or has failed."""
     versions = sorted(listed, key=lambda version: version.version, reverse=True)
-    models = (file.key for each in versions for file in each.files if file.key.endswith("/model.safetensors"))
+    models = (
+        file.key for each_version in versions for file in each_version.files if file.key.endswith("/model.safetensors")
+    )
     return next((key for key in models if key in collected), None)

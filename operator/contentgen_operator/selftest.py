@@ -107,7 +107,9 @@ class SelftestChecks:
 
 def _true(status: Body, condition: str) -> bool:
     conditions = status.get("conditions") or ()
-    return any(each["type"] == condition and each["status"] == "True" for each in conditions)
+    return any(
+        each_condition["type"] == condition and each_condition["status"] == "True" for each_condition in conditions
+    )
 
 
 def main() -> None:

@@ -63,10 +63,10 @@ class ProviderSettings(Value):
     def of(cls, name: str, environment: Mapping[str, str]) -> "ProviderSettings":
         """Settings of a provider; an empty variable is ignored. Raises pydantic.ValidationError."""
         prefix = f"CONTENTGEN_{name.upper()}_"
-        own = {each.removeprefix(prefix): value for each, value in environment.items() if each.startswith(prefix)}
+        own = {text.removeprefix(prefix): value for text, value in environment.items() if text.startswith(prefix)}
         files = {f"{key}_file": f"{_KEYS}/{name}-{key.replace('_', '-')}" for key in _KEY_NAMES}
         given: dict[str, Any] = {file: own.get(file.upper()) or default for file, default in files.items()}
-        given["urls"] = {each.lower(): value for each, value in own.items() if each.endswith("URL") and value}
+        given["urls"] = {text.lower(): value for text, value in own.items() if text.endswith("URL") and value}
         given["max_concurrent"] = environment.get(f"CONTENTGEN_MAX_CONCURRENT_{name.upper()}") or 0
         return cls.model_validate(given)
 

@@ -100,10 +100,10 @@ class InstalledRelease:
     def labelled(self, selector: LabelSelector) -> frozenset[str]:
         """Names of the namespaces with these labels."""
         page = self._labelled(selector, {})
-        names = {each["metadata"]["name"] for each in page["items"]}
+        names = {resource["metadata"]["name"] for resource in page["items"]}
         while following := (page.get("metadata") or {}).get("continue"):
             page = self._labelled(selector, {"continue": following})
-            names |= {each["metadata"]["name"] for each in page["items"]}
+            names |= {resource["metadata"]["name"] for resource in page["items"]}
         return frozenset(names)
 
     def _labelled(self, selector: LabelSelector, more: dict[str, str]) -> Body:
@@ -188,7 +188,10 @@ def namespaces_of(given: str) -> Sequence[str] | None:
 def _give_up(held: list[Body], pods: list[str]) -> None:
     _log.warning("the operator's pods still run: %s", ", ".join(pods) or "none")
     if held:
-        names = ", ".join(f"{each['kind']} {each['metadata']['namespace']}/{each['metadata']['name']}" for each in held)
+        names = ", ".join(
+            f"{resource['kind']} {resource['metadata']['namespace']}/{resource['metadata']['name']}"
+            for resource in held
+        )
         raise StillHeld(f"these resources still have the finalizer {FINALIZER}: {names}")
 
 

@@ -105,7 +105,7 @@ class KubeApi:
         while True:
             asked = {"limit": _PAGE} | dict(query or {}) | ({"continue": more} if more else {})
             listed = await self.request("GET", resource, namespace=namespace, query=asked)
-            items = [each for each in listed["items"] if lies_in(namespace, each)]
+            items = [each_resource for each_resource in listed["items"] if lies_in(namespace, each_resource)]
             yield Page(listed["metadata"]["resourceVersion"], items)
             if not (more := listed["metadata"].get("continue") or ""):
                 return

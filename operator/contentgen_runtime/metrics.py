@@ -36,7 +36,7 @@ def describe(registry: CollectorRegistry, wrappers: Iterable[MetricWrapperBase])
 
     `wrappers` are its counters, gauges and histograms: their samples alone have no labels before the first use.
     """
-    by_name = {family.name: each for each in wrappers for family in each.describe()}
+    by_name = {family.name: wrapper for wrapper in wrappers for family in wrapper.describe()}
     return tuple(
         Description(
             name=family.name + ("_total" if family.type == "counter" else ""),

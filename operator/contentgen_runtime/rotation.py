@@ -117,5 +117,5 @@ async def keep_fresh(clients: Sequence[Refreshed]) -> None:
     """Refresh until cancelled, each client in a thread. The kubelet updates files in 2 minutes; this adds 10 s."""
     while True:
         await asyncio.sleep(_REFRESH_SECONDS)
-        for each in clients:
-            await asyncio.to_thread(each.refresh)
+        for client in clients:
+            await asyncio.to_thread(client.refresh)

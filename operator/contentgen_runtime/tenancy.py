@@ -118,17 +118,17 @@ class Tenancy:
 
     def _followed(self, cluster: NamespaceIdentity) -> "Followed":
         confirmed, kept = self._confirmed(cluster), self._mark_seen(cluster)
-        bound = {(cluster_of(each), name_of(each)): each.get("takenBy") for each in self._bindings.find()}
-        known = {each["_id"]: each.get("takenBy") for each in self._clusters.find()}
-        holders = {each: _holder(*each, bound, known) for each in bound}
-        taken = frozenset(each for each, holder in holders.items() if holder == cluster.uid)
+        bound = {(cluster_of(binding), name_of(binding)): binding.get("takenBy") for binding in self._bindings.find()}
+        known = {each_cluster["_id"]: each_cluster.get("takenBy") for each_cluster in self._clusters.find()}
+        holders = {scope: _holder(*scope, bound, known) for scope in bound}
+        taken = frozenset(each_holder for each_holder, holder in holders.items() if holder == cluster.uid)
         if kept.get("takenBy"):
             return Followed(taken=taken)  # what an administrator has mapped back
         return Followed(
             clusters=self._own_clusters(cluster, confirmed),
             taken=taken,
             lost=frozenset(name for its, name in bound if its == cluster.uid and (its, name) not in taken),
-            elsewhere=frozenset(each for each in bound if each[0] != cluster.uid and each not in taken),
+            elsewhere=frozenset(scope for scope in bound if scope[0] != cluster.uid and scope not in taken),
         )
 
     def _own_clusters(self, cluster: NamespaceIdentity, confirmed: Document | None) -> frozenset[str]:
@@ -260,7 +260,7 @@ class Tenancy:
         kept = self._clusters.find_one({"_id": cluster}) or {}
         others = bindings_with_scope(self._bindings, self._clusters, cluster, namespace, made["scope"])
         mine = kept.get("takesOver") or ()  # whose bindings are about to be marked, but for those mapped back since
-        holders = [cluster_of(each) for each in others if each.get("by") or cluster_of(each) not in mine]
+        holders = [cluster_of(binding) for binding in others if binding.get("by") or cluster_of(binding) not in mine]
         if taken_by := kept.get("takenBy") or next(iter(holders), None):
             mine = {"_id": made["_id"], "revision": made["revision"]}  # a later change by an administrator stays
             self._bindings.update_one(mine, {"$set": {"takenBy": taken_by}, "$inc": {"revision": 1}})
@@ -288,7 +288,7 @@ class Tenancy:
             self._jobs.find_one(records, {"_id": True}),
             self._ledger.find_one(mine, {"_id": True}),  # its binding was lost: the database was restored from a backup
         )
-        return any(each is not None for each in found)
+        return any(binding is not None for binding in found)
 
 
 def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: datetime) -> bool:
@@ -303,12 +303,12 @@ def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: dat
 def entry_of(known: Document, uid: str) -> Document | None:
     """Latest entry of a uid in a binding or its history; None if there is none."""
     entries = [*known.get("history", ()), known]
-    return next((each for each in reversed(entries) if each["uid"] == uid), None)
+    return next((entry for entry in reversed(entries) if entry["uid"] == uid), None)
 
 
 def bindings_elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: str) -> list[Document]:
     """Bindings of the name in other clusters."""
-    known = {str(each["_id"]) for each in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
+    known = {str(each_cluster["_id"]) for each_cluster in clusters.find({"_id": {"$gt": ""}}, {"_id": True})}
     others = known - {FIRST, COMMAND, cluster}
     return [*bindings.find({"_id": {"$in": [binding_id(each, namespace) for each in sorted(others)]}})]
 
@@ -316,15 +316,15 @@ def bindings_elsewhere(bindings: Any, clusters: Any, cluster: str, namespace: st
 def bindings_with_scope(bindings: Any, clusters: Any, cluster: str, namespace: str, scope: str) -> list[Document]:
     """Bindings of the name in other clusters that have a scope now."""
     found = bindings_elsewhere(bindings, clusters, cluster, namespace)
-    return [each for each in found if each["scope"] == scope and not each.get("takenBy")]
+    return [binding for binding in found if binding["scope"] == scope and not binding.get("takenBy")]
 
 
 def _choices(bindings: list[Document]) -> list[str]:
     """Values of `namespaces map --to` for the scopes of other clusters' namespaces of a name, without duplicates."""
     found: dict[tuple[object, ...], str] = {}
-    for each in sorted(bindings, key=lambda each: str(each["_id"])):
-        has = (each["scope"], tuple(each.get("also") or ()), each.get("since"))
-        found.setdefault(has, str(each["uid"]) if any(has) else "unscoped")
+    for binding in sorted(bindings, key=lambda each: str(each["_id"])):
+        has = (binding["scope"], tuple(binding.get("also") or ()), binding.get("since"))
+        found.setdefault(has, str(binding["uid"]) if any(has) else "unscoped")
     return list(found.values()) or ["unscoped"]
 
 

@@ -69,8 +69,8 @@ def _images(plan: ReleasePlan, staged: Path, scratch: Path, output: Path, report
         report(f"image {name} {digest}")
         python = {
             component
-            for each in _architectures(plan)
-            for component in sbom.python_components(staged / f"requirements/{name}.txt", PYTHON, each)
+            for architecture in _architectures(plan)
+            for component in sbom.python_components(staged / f"requirements/{name}.txt", PYTHON, architecture)
         }
         components = [*python, *debian]
         _write_sbom(plan, output, f"contentgen-{name}", digest.removeprefix("sha256:"), components, container=True)
@@ -78,7 +78,7 @@ def _images(plan: ReleasePlan, staged: Path, scratch: Path, output: Path, report
 
 
 def _architectures(plan: ReleasePlan) -> list[str]:
-    return [each.removeprefix("linux/") for each in plan.platforms]
+    return [platform.removeprefix("linux/") for platform in plan.platforms]
 
 
 def _chart(plan: ReleasePlan, staged: Path, output: Path, digests: dict[str, str], report: Report) -> None:

@@ -105,7 +105,7 @@ def _plugin(root: Path, release: Release, folder: Path, report: Report) -> None:
     system, machine = platform.system().lower(), _MACHINES[platform.machine()]
     manifest = yaml.safe_load((release.folder / KREW).read_text())
     labels = {"matchLabels": {"os": system, "arch": machine}}
-    (about,) = (each for each in manifest["spec"]["platforms"] if each["selector"] == labels)
+    (about,) = (each_platform for each_platform in manifest["spec"]["platforms"] if each_platform["selector"] == labels)
     archive = release.folder / about["uri"].rpartition("/")[2]
     if integrity.sha256(archive) != about["sha256"]:
         raise ReleaseError(f"{archive.name} differs from its checksum in {KREW}")

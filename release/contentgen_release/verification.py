@@ -36,7 +36,7 @@ class Release:
 
 def newest(parent: Path) -> Path:
     """Folder of the release that was made last. Raises ReleaseError if there is none."""
-    found = [each for each in parent.glob("*/") if (each / INDEX).exists() and not each.name.startswith(".")]
+    found = [path for path in parent.glob("*/") if (path / INDEX).exists() and not path.name.startswith(".")]
     if not found:
         raise ReleaseError(f"{parent} has no release: run `make release VERSION=…` first")
     return max(found, key=lambda each: (each / INDEX).stat().st_mtime)

@@ -25,7 +25,7 @@ async def receive(  # noqa: PLR0917 - a query has as many fields
 ) -> Response:
     """Record a webhook."""
     body = (await request.body())[:MAX_BODY]
-    before = sum(each["name"] == name for each in _received)
+    before = sum(webhook["name"] == name for webhook in _received)
     _received.append({"name": name, "headers": dict(request.headers), "body": body.decode(errors="replace")})
     await asyncio.sleep(seconds)
     if before < fails:
@@ -36,4 +36,4 @@ async def receive(  # noqa: PLR0917 - a query has as many fields
 @router.get("/hooks/{name}")
 async def received(name: str) -> JSONResponse:
     """Recorded webhooks of a name, oldest first."""
-    return JSONResponse([each for each in _received if each["name"] == name])
+    return JSONResponse([webhook for webhook in _received if webhook["name"] == name])

@@ -35,7 +35,8 @@ def usd(model: str, units: float) -> Decimal:
 def transcription_usd(seconds: float, model: str, *, speaker_labels: bool) -> Decimal:
     """Price in USD of a transcript by a speech model; one without a price is billed as the dearest."""
     price = PRICES.get(f"assemblyai/{model}") or max(
-        (each for name, each in PRICES.items() if name.startswith("assemblyai/")), key=lambda each: each.micros
+        (each_price for name, each_price in PRICES.items() if name.startswith("assemblyai/")),
+        key=lambda each: each.micros,
     )
     micros = price.micros + (price.speaker_labels_micros if speaker_labels else 0)
     return (Decimal(amount(micros, seconds / 3600)) / USD).quantize(_SMALLEST_USD)

@@ -125,11 +125,11 @@ def supervise(children: Sequence[StoreProcess], switches: Switches) -> int:
     try:
         running.extend(_Supervised(child, start(child)) for child in children)
         while not asked.wait(0.2):
-            for each in running:
-                if each.died:
-                    sys.stderr.write(f"{each.child.name} ended with {each.process.returncode}, ending the others\n")
+            for server in running:
+                if server.died:
+                    sys.stderr.write(f"{server.child.name} ended with {server.process.returncode}, ending the others\n")
                     return 1
-                _follow(each, switches)
+                _follow(server, switches)
         return 0
     finally:
         for each in reversed(running):

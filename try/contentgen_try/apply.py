@@ -220,7 +220,7 @@ def merged(current: Body, wanted: Body) -> Body:
 
 def ensure_namespaces(cluster: Cluster, documents: Sequence[Document]) -> list[str]:
     """Create missing namespaces of the documents; returns their names. Raises Refused."""
-    wanted = dict.fromkeys(each.namespace for each in documents if each.namespace)
+    wanted = dict.fromkeys(document.namespace for document in documents if document.namespace)
     body = {"apiVersion": "v1", "kind": "Namespace"}
     return [
         name for name in wanted if cluster.create("/api/v1/namespaces", body | {"metadata": {"name": name}}) is not None
@@ -231,10 +231,10 @@ def refusal(error: Refused, document: Document) -> str:
     """Message of kubectl for a refused object."""
     if error.reason == "Invalid":
         causes = [
-            f"{each.get('field')}: {each.get('message')}" if each.get("field") else str(each.get("message"))
-            for each in (error.status.get("details") or {}).get("causes") or ()
+            f"{cause.get('field')}: {cause.get('message')}" if cause.get("field") else str(cause.get("message"))
+            for cause in (error.status.get("details") or {}).get("causes") or ()
         ]
-        said = causes[0] if len(causes) == 1 else "".join(f"\n* {each}" for each in causes)
+        said = causes[0] if len(causes) == 1 else "".join(f"\n* {cause}" for cause in causes)
         return f'The {document.kind} "{document.name}" is invalid: {said or error}'
     doing = f'error when creating "{document.source}"'
     return f"Error from server ({error.reason or error.code}): {doing}: {error}"

@@ -36,11 +36,11 @@ class Checks:
     def __init__(self, crds: Path) -> None:
         _, types = load_crds(crds)
         core = (NAMESPACES, SECRETS, CONFIG_MAPS)
-        self._types = Registry([*core, *(each for each in types if each.kind in OURS)])
+        self._types = Registry([*core, *(resource_type for resource_type in types if resource_type.kind in OURS)])
 
     def require_names(self, documents: Sequence[Document]) -> None:
         """Raises BadManifest with every kind, name and namespace that is wrong."""
-        _refuse_any(documents, (self._identity(each.body) for each in documents))
+        _refuse_any(documents, (self._identity(document.body) for document in documents))
 
     def require(self, documents: Sequence[Document], stored: Stored | None = None) -> None:
         """Raises BadManifest with all errors of all documents.
@@ -48,7 +48,7 @@ class Checks:
         `stored` returns the object that a document would change, None if there is none: values that stay as they are
         count as valid.
         """
-        _refuse_any(documents, (self._problems(each, stored) for each in documents))
+        _refuse_any(documents, (self._problems(document, stored) for document in documents))
 
     def _problems(self, document: Document, stored: Stored | None) -> list[FieldProblem]:
         found = self._identity(document.body)
@@ -82,7 +82,7 @@ class Checks:
         if "name" not in own:
             return [required("metadata.name")]
         namespace = {"name": own.get("namespace") or DEFAULT_NAMESPACE}
-        wrong = [_wrong("metadata.namespace", each.expected) for each in metadata.problems(NAMESPACES, namespace)]
+        wrong = [_wrong("metadata.namespace", problem.expected) for problem in metadata.problems(NAMESPACES, namespace)]
         return metadata.problems(kind, own) + (wrong if kind.namespaced else [])
 
 
@@ -98,7 +98,7 @@ def _refuse_any(documents: Sequence[Document], problems: Iterator[list[FieldProb
             expected = re.sub("^should", "must", first[path])
             lines.append(f"  {_title(document.body)}: {path or 'document'}: {_given(document.body, path)}: {expected}")
     if lines:
-        files = ", ".join(dict.fromkeys(str(each.source) for each in documents))
+        files = ", ".join(dict.fromkeys(str(each_document.source) for each_document in documents))
         number = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
         raise BadManifest("\n".join([f"{number} in {files}, nothing was applied:", *lines]))
 

@@ -82,7 +82,7 @@ class PaidFolder:
         if about["endpoint"] != self._endpoint:
             known = f"--endpoint {about['endpoint']}" if about["endpoint"] else "no --endpoint"
             raise FolderRefused(f"{self.path} was used with {known}: use the same, or another --folder")
-        if missing := [each for each in about["providers"] if each not in self._providers]:
+        if missing := [provider for provider in about["providers"] if provider not in self._providers]:
             # The sandbox in its place knows none of its requests: they would fail, and their results be lost.
             keys = " and ".join(f"--{each}-key-file" for each in missing)
             raise FolderRefused(
@@ -106,7 +106,7 @@ class PaidFolder:
             return {
                 "bucket": str(about["bucket"]),
                 "endpoint": str(about["endpoint"]),
-                "providers": [str(each) for each in about["providers"]],
+                "providers": [str(provider) for provider in about["providers"]],
                 "ready": bool(about["ready"]),
             }
         except (OSError, ValueError, TypeError, KeyError) as error:

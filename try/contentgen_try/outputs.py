@@ -58,5 +58,5 @@ def _copy_below(client: "S3Client", bucket: str, prefix: str, folder: Path) -> i
 
 def _keys(client: "S3Client", bucket: str, prefix: str) -> Iterable[str]:
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for each in page.get("Contents", ()):
-            yield each["Key"]
+        for content in page.get("Contents", ()):
+            yield content["Key"]

@@ -90,7 +90,7 @@ class Section:
 
 def write(folder: Path, results: Sequence[Result], *, simulated: bool) -> Path:
     """Write the page; returns its path. `simulated`: the sandbox replaced the providers."""
-    sections = [_section(folder, each) for each in results]
+    sections = [_section(folder, result) for result in results]
     script, style = _source("page.js"), _source("page.css")
     policy = f"default-src 'none'; img-src 'self' file:; media-src 'self' file:; style-src {_hash(style)}; "
     policy += f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
@@ -138,7 +138,7 @@ def _section(folder: Path, result: Result) -> Section:
         phase=seen.phase or "no status",
         note=" · ".join(each for each in (took, seen.cost) if each),
         message="" if seen.completed else seen.message,
-        files=[(each.name, _link(folder, each)) for each in files if each.suffix in _DOCUMENTS and _is_result(each)],
+        files=[(file.name, _link(folder, file)) for file in files if file.suffix in _DOCUMENTS and _is_result(file)],
         **content,
     )
 
@@ -147,7 +147,7 @@ def _newest(folder: Path) -> list[Path]:
     """Files of the newest version of each stage, sorted. Version 1 may lie directly in the folder of its stage."""
     newest: dict[str, int] = {}
     found = []
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+    for path in sorted(each_path for each_path in folder.rglob("*") if each_path.is_file()):
         stage, *inner = path.relative_to(folder).parts
         matched = _VERSION.fullmatch(inner[0]) if len(inner) > 1 else None
         version = int(matched[1]) if matched else 1
@@ -161,11 +161,11 @@ def _is_result(path: Path) -> bool:
 
 
 def _training(folder: Path, files: Sequence[Path]) -> Body:
-    sheet = next((each for each in files if each.name == "preview.jpg"), None)
-    pictures = [each for each in files if each.parent.name == "images" and each.suffix in _PICTURES]
+    sheet = next((file for file in files if file.name == "preview.jpg"), None)
+    pictures = [file for file in files if file.parent.name == "images" and file.suffix in _PICTURES]
     return {
         "sheet": _link(folder, sheet) if sheet else "",
-        "pictures": [Picture(_link(folder, each), _caption(each)) for each in pictures],
+        "pictures": [Picture(_link(folder, picture), _caption(picture)) for picture in pictures],
     }
 
 
@@ -180,7 +180,7 @@ def _generated(folder: Path, files: Sequence[Path]) -> Iterator[Picture]:
 
 
 def _transcript(folder: Path, files: Sequence[Path]) -> Body:
-    by_suffix = {each.suffix: each for each in files}
+    by_suffix = {file.suffix: file for file in files}
     audio = by_suffix.get(".flac")
     segments: Sequence[Segment] = ()
     for suffix in (".srt", ".vtt"):
@@ -206,7 +206,7 @@ def _segments(subtitles: str, *, tags: bool) -> Iterator[Segment]:
         lines = block.strip().splitlines()
         for at, line in enumerate(lines):
             if (times := _TIMES.match(line)) is not None:
-                hours, minutes, seconds, thousandths = (int(each or 0) for each in times.groups())
+                hours, minutes, seconds, thousandths = (int(group or 0) for group in times.groups())
                 text = " ".join(lines[at + 1 :])
                 yield Segment(
                     hours * 3600 + minutes * 60 + seconds + thousandths / 1000,

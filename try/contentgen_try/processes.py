@@ -108,14 +108,14 @@ def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
 
 def stop(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
     """End processes: SIGTERM, and after `seconds` SIGKILL for the whole groups."""
-    for each in processes:
-        if ended(each) is None:
-            each.terminate()
+    for process in processes:
+        if ended(process) is None:
+            process.terminate()
     deadline = time.monotonic() + seconds
-    while any(ended(each) is None for each in processes) and time.monotonic() < deadline:
+    while any(ended(process) is None for process in processes) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    for each in processes:
-        kill(each)
+    for process in processes:
+        kill(process)
 
 
 def _runs(process: subprocess.Popen[bytes]) -> bool:

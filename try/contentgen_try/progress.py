@@ -112,19 +112,19 @@ def table(views: Sequence[View], now: datetime, elapsed: timedelta, width: int) 
     for heading in ("KIND", "NAME", "PHASE", "PROGRESS", "STAGE", *(["ETA"] if roomy else []), "COST"):
         made.add_column(heading, no_wrap=True)
     made.add_column("REASON", overflow="ellipsis")  # the one that gives way
-    for each in views:
+    for view in views:
         made.add_row(
-            each.kind,
-            each.name,
-            Text(each.phase or "—", _COLOURS.get(each.phase, "")),
-            _bar(each, bar) if roomy else f"{each.progress}%",
-            "" if each.completed else each.stage,
-            *([_eta(each, now)] if roomy else []),
-            each.cost,
-            Text(each.reason, "yellow"),
+            view.kind,
+            view.name,
+            Text(view.phase or "—", _COLOURS.get(view.phase, "")),
+            _bar(view, bar) if roomy else f"{view.progress}%",
+            "" if view.completed else view.stage,
+            *([_eta(view, now)] if roomy else []),
+            view.cost,
+            Text(view.reason, "yellow"),
         )
     notes = [
-        Text(f"{each.kind} {each.name}: {each.state.sentence}", "yellow") for each in views if each.waits_for_person
+        Text(f"{view.kind} {view.name}: {view.state.sentence}", "yellow") for view in views if view.waits_for_person
     ]
     return Group(made, *notes, Text(f"{duration(elapsed)} since apply", "dim"))
 
@@ -143,9 +143,9 @@ def lines(before: Sequence[View], after: Sequence[View], elapsed: timedelta) -> 
     """A line for each resource with a notable change since `before`, the views that were printed last, and one for what
     a person must do.
     """
-    known = {(each.kind, each.name): each for each in before}
-    changed = [each for each in after if _differs(known.get((each.kind, each.name)), each)]
-    return [line for each in changed for line in (_line(each, elapsed), *_notes(each))]
+    known = {(view.kind, view.name): view for view in before}
+    changed = [view for view in after if _differs(known.get((view.kind, view.name)), view)]
+    return [line for view in changed for line in (_line(view, elapsed), *_notes(view))]
 
 
 def _notes(each: View) -> list[str]:
@@ -154,11 +154,11 @@ def _notes(each: View) -> list[str]:
 
 def printed_views(before: Sequence[View], after: Sequence[View]) -> tuple[View, ...]:
     """Views that were printed last once `lines(before, after, …)` are printed."""
-    known = {(each.kind, each.name): each for each in before}
+    known = {(view.kind, view.name): view for view in before}
     return tuple(
-        each if old is None or _differs(old, each) else old
-        for each in after
-        for old in (known.get((each.kind, each.name)),)
+        view if old is None or _differs(old, view) else old
+        for view in after
+        for old in (known.get((view.kind, view.name)),)
     )
 
 

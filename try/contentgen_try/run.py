@@ -57,7 +57,9 @@ class Run:
 
     def apply(self, cluster: Cluster) -> None:
         """Apply all documents. Raises BadManifest for the first that is refused."""
-        for name in apply.ensure_namespaces(cluster, [each for each in self.documents if each.ours]):
+        for name in apply.ensure_namespaces(
+            cluster, [each_document for each_document in self.documents if each_document.ours]
+        ):
             self._say(f"namespace/{name} created", style="dim")
         for document in self.documents:
             done = apply.apply(cluster, document)
@@ -69,7 +71,7 @@ class Run:
     def watch(self, cluster: Cluster) -> tuple[Body, ...]:
         """Our resources once each has ended or waits for a person, or after the longest time. Raises NotStarted."""
         most = timedelta(minutes=self._options.minutes)
-        wanted = [each for each in self.documents if each.ours]
+        wanted = [document for document in self.documents if document.ours]
         if not self._console.is_terminal:
             return self._until_ended(cluster, wanted, most, self._lines())
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
@@ -109,17 +111,17 @@ class Run:
                 continue
             heard = time.monotonic()
             resources = tuple(each for each in found if each is not None)
-            views = [progress.view(each) for each in resources]
+            views = [progress.view(resource) for resource in resources]
             elapsed = timedelta(seconds=heard - began)
             show(views, elapsed)
-            if all(_over(each) for each in views) or elapsed > most:
+            if all(_over(view) for view in views) or elapsed > most:
                 return resources
             time.sleep(_PERIOD_SECONDS)
 
     def report(self, resources: Sequence[Body]) -> None:
         """Copy the files, print where they are, or why there are none, and write the page of the results."""
         files = outputs.client(self._stack.s3_endpoint, own=bool(self._options.bucket))
-        views = [progress.view(each) for each in resources]
+        views = [progress.view(each_resource) for each_resource in resources]
         if self._console.is_terminal:
             self._console.print(progress.table(views, datetime.now(UTC), timedelta(), self._console.width))
         results = []
@@ -140,8 +142,8 @@ class Run:
                 logs = self._stack.folders.pod_logs / meta["namespace"]
                 if _had_worker(resource) and logs.exists():
                     self._say(f"  the worker's log: {logs}", style="dim")
-        missing = len([each for each in self.documents if each.ours]) - len(resources)
-        self.completed = missing == 0 and all(each.completed for each in views)
+        missing = len([document for document in self.documents if document.ours]) - len(resources)
+        self.completed = missing == 0 and all(each_view.completed for each_view in views)
         self._page = page.write(self._options.folder, results, simulated=not self._options.pays)
         if not self._options.pays:
             self._say("The sandbox replaced the providers: the costs are simulated, nothing was paid.", style="dim")
@@ -178,7 +180,7 @@ class Run:
 
     def _say_open(self) -> bool:
         """Print the open requests; True if there are any."""
-        found = [line for each in self.documents if each.ours and (line := self._open_request(each))]
+        found = [line for document in self.documents if document.ours and (line := self._open_request(document))]
         for line in found:
             self._say(f"[yellow]![/] {line}")
         return bool(found)

@@ -72,8 +72,8 @@ def _remove_earlier(out: Path) -> None:
     """Remove the pictures and captions of an earlier run, which may have had more of them."""
     if (out / "dataset.json").exists():
         numbered = (*out.glob(f"images/{_NUMBER}.jpg"), *out.glob(f"captions/{_NUMBER}.txt"))
-        for each in (*numbered, *out.glob("rejected.jpg")):
-            each.unlink()
+        for path in (*numbered, *out.glob("rejected.jpg")):
+            path.unlink()
 
 
 def _move_output(output: Output, target: Path) -> None:
@@ -94,7 +94,11 @@ def _print_line(text: str) -> None:
 
 
 def _validation_text(error: ValueError) -> str:
-    return "; ".join(each["msg"] for each in error.errors()) if isinstance(error, ValidationError) else str(error)
+    return (
+        "; ".join(each_error["msg"] for each_error in error.errors())
+        if isinstance(error, ValidationError)
+        else str(error)
+    )
 
 
 def _summary(facts: DatasetFacts, out: Path) -> str:

@@ -76,7 +76,7 @@ def _source(words: list[str]) -> Document:
 
 def _version(kind: Kind, number: int, prompt: str, made: datetime) -> Document:
     folder = keys.prefix(kind, Stage.COLLECT, user_of(number), job_of(number), 1)
-    files = [{"name": each, "sizeBytes": 2_500_000} for each in _FILES[kind]]
+    files = [{"name": file, "sizeBytes": 2_500_000} for file in _FILES[kind]]
     common = {"version": 1, "createdAt": made, "files": files, "bytes": 9_000_000, "loras": [], "cost": _COST}
     at = f"{ADDRESSES}/{folder}"
     match kind:

@@ -53,7 +53,7 @@ def run(size: LoadSize) -> list[Row]:
             machine_load = f"load {report.load()}"
             longer = asyncio.run(load.open_loop(url, size.seconds / 4, _PER_SECOND / 3, ("whole list",), size.records))
             streaming = asyncio.run(_streams(url, process, size.seconds / 2))
-    wrong = [each for each in (*answers, *longer) if each.status != 200]
+    wrong = [answer for answer in (*answers, *longer) if answer.status != 200]
     rows = [
         Row(
             figure=f"{size.records:,} records, 20 requests a second: answers other than 200",
@@ -64,8 +64,8 @@ def run(size: LoadSize) -> list[Row]:
         )
     ]
     for what in _KINDS:
-        took = [each.took for each in answers if each.what == what]
-        stored = [each.stored for each in answers if each.what == what]
+        took = [answer.took for answer in answers if answer.what == what]
+        stored = [answer.stored for answer in answers if answer.what == what]
         note = f"p50 {percentile(took, 50):.1f}, of which the store {percentile(stored, 50):.1f}"
         rows.append(_row(f"{what}{_PAGED.get(what, '')}: p99", percentile(took, 99), "ms", _GOALS[what], note=note))
         rows.append(_row(f"{what}: the store's part of it: p99", percentile(stored, 99), "ms", None))
@@ -79,7 +79,7 @@ def run(size: LoadSize) -> list[Row]:
             note=note,
         )
     )
-    own = [each.own for each in answers]
+    own = [answer.own for answer in answers]
     rows.append(_row("the gateway's own part, store excluded: p99", percentile(own, 99), "ms", 10))
     rows.append(
         _row("the client's own part (`/health`): p99", percentile([each.took for each in nothing], 99), "ms", None)

@@ -73,7 +73,7 @@ class OperatorBench:
             self._complete(watcher, _named(kinds, f"{name}-warm", _WARM), processes)
             asked = self._plane.operator_requests()
             processes |= {"this": MeasuredProcess(os.getpid())}
-            processes |= self._plane.processes | {each.name(): each for each in self._at.process.children()}
+            processes |= self._plane.processes | {child.name(): child for child in self._at.process.children()}
             cpu, begun = _cpu(processes), time.time()
             wanted = _named(kinds, name, jobs)
             self._complete(watcher, wanted, processes)
@@ -107,7 +107,7 @@ class OperatorBench:
                 "load": load(),
             }
             memory = self._memory(process)
-        self.details["starts"] = {"seconds": [round(each, 2) for each in starts], "load": load()}
+        self.details["starts"] = {"seconds": [round(start, 2) for start in starts], "load": load()}
         count, running = self._size.finished, self._size.running
         return [
             Row(

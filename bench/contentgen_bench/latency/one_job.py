@@ -227,11 +227,11 @@ def operator_requests() -> int | None:
 def medians(runs: Sequence[OneJob]) -> dict[str, float]:
     """Medians for the details column."""
     return {
-        "total": round(statistics.median(each.total for each in runs), 2),
-        "pods' own run": round(statistics.median(each.pods for each in runs), 2),
-        "cluster's start of pods": round(statistics.median(each.start for each in runs), 2),
-        "the rest": round(statistics.median(each.operator for each in runs), 2),
-        "beyond the pods' own run": round(statistics.median(each.beyond for each in runs), 2),
+        "total": round(statistics.median(run.total for run in runs), 2),
+        "pods' own run": round(statistics.median(run.pods for run in runs), 2),
+        "cluster's start of pods": round(statistics.median(run.start for run in runs), 2),
+        "the rest": round(statistics.median(run.operator for run in runs), 2),
+        "beyond the pods' own run": round(statistics.median(run.beyond for run in runs), 2),
     }
 
 
@@ -251,7 +251,7 @@ def run(root: Path, rounds: int) -> tuple[list[Row], Body]:
                 name = f"{kind.short_name if kind else 'bare'}-{number}"
                 runs[kind].append(latency.job(kind, name) if kind else latency.bare(name, image))
         after = operator_requests()
-    details: Body = {kind.value if kind else "a bare Job": medians(each) for kind, each in runs.items()}
+    details: Body = {kind.value if kind else "a bare Job": medians(each_run) for kind, each_run in runs.items()}
     details["load"] = f"{begun} to {load()}"
     jobs = [each for kind, found in runs.items() if kind for each in found]
     rows = [

@@ -114,7 +114,7 @@ class SimulatedNode:
             "startTime": started,
             "completionTime": now,
             "succeeded": 1,
-            "conditions": [{"type": each, **reached} for each in ("SuccessCriteriaMet", "Complete")],
+            "conditions": [{"type": word, **reached} for word in ("SuccessCriteriaMet", "Complete")],
         }
         headers = {"Content-Type": "application/merge-patch+json"}
         path = f"/apis/batch/v1/namespaces/{meta['namespace']}/jobs/{meta['name']}/status"

@@ -57,11 +57,11 @@ def faults(video: Video, out: Path) -> DetectionErrors:
     images: Sequence[Mapping[str, Any]] = json.loads((out / "dataset.json").read_text())["images"]
     chosen = [
         Chosen(
-            each["seconds"],
-            float(sharp[int(np.abs(clock - each["seconds"]).argmin())]),
-            fingerprint(out / each["file"]),
+            image["seconds"],
+            float(sharp[int(np.abs(clock - image["seconds"]).argmin())]),
+            fingerprint(out / image["file"]),
         )
-        for each in images
+        for image in images
     ]
     return scoring.faults(video.truth, chosen, best)
 

@@ -97,12 +97,12 @@ class Rounds:
     def ratio(self, name: str, over: str) -> float:
         """Median of the wall-time ratios within a round."""
         pairs = zip(self.taken[name], self.taken[over], strict=True)
-        return statistics.median(each.seconds / other.seconds for each, other in pairs)
+        return statistics.median(pair.seconds / other.seconds for pair, other in pairs)
 
     def longer(self, name: str, over: str) -> float:
         """Median of the wall-time differences within a round, in seconds."""
         pairs = zip(self.taken[name], self.taken[over], strict=True)
-        return statistics.median(each.seconds - other.seconds for each, other in pairs)
+        return statistics.median(pair.seconds - other.seconds for pair, other in pairs)
 
     def peak_mb(self, name: str) -> float:
         """Peak memory over all rounds, in MB."""
@@ -410,8 +410,8 @@ class MediaBench:
 
     def _unseen(self) -> list[Row]:
         found = [evaluation.evaluate(name, self._out("unseen")) for name in self._size.unseen]
-        for each in found:
-            print(each)
+        for request in found:
+            print(request)
         return evaluation.rows(found) if found else []
 
     def _quality(self) -> list[Row]:

@@ -46,7 +46,7 @@ def measure(name: str, out: Path) -> DatasetQuality:
     """Figures of a dataset folder, made of the video with this name."""
     video, recipe = videos.ensure(name), videos.recipes()[name]
     images: Sequence[dict[str, Any]] = json.loads((out / "dataset.json").read_text())["images"]
-    seconds = [float(each["seconds"]) for each in images]
+    seconds = [float(image["seconds"]) for image in images]
     chosen = views(recipe, video.truth, seconds)
     clock = np.array(video.truth.seconds)
     at = [int(np.abs(clock - second).argmin()) for second in seconds]

@@ -48,7 +48,11 @@ class FarStore:
         """Sizes of the objects under a prefix in bytes, by key without the prefix."""
         client = boto3.client("s3", endpoint_url=self.near, region_name="us-east-1")
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return {each["Key"].removeprefix(prefix): each["Size"] for page in pages for each in page.get("Contents", ())}
+        return {
+            content["Key"].removeprefix(prefix): content["Size"]
+            for page in pages
+            for content in page.get("Contents", ())
+        }
 
 
 @contextmanager

@@ -37,13 +37,13 @@ def summary(out: Path) -> Summary:
     """Compared fields of a dataset folder. `fingerprint` is computed from the JPEG file, in hexadecimal."""
     index: Mapping[str, Sequence[Mapping[str, Any]]] = json.loads((out / "dataset.json").read_text())
     return {
-        "shots": [{"start": each["start"], "end": each["end"]} for each in index["shots"]],
+        "shots": [{"start": shot["start"], "end": shot["end"]} for shot in index["shots"]],
         "images": [
             {
-                **{name: each[name] for name in ("shot", "seconds", "caption", "width", "height", "sharpness")},
-                "fingerprint": f"{checks.fingerprint(out / each['file']):016x}",
+                **{name: image[name] for name in ("shot", "seconds", "caption", "width", "height", "sharpness")},
+                "fingerprint": f"{checks.fingerprint(out / image['file']):016x}",
             }
-            for each in index["images"]
+            for image in index["images"]
         ],
         "rejected": [{name: each[name] for name in ("shot", "seconds", "reason")} for each in index["rejected"]],
     }

@@ -97,7 +97,7 @@ def _made(video: Path, scratch: Path) -> dict[str, Any]:
     limits = Limits()
     bounds = MediaLimits(limits.pixels, limits.duration_seconds, memory_bytes=pod_memory())
     made = training_set(spec, video, bounds, Steps(lambda _: None), scratch)
-    return {each.name: each.content for each in (*made.outputs, *made.bundle())}
+    return {output.name: output.content for output in (*made.outputs, *made.bundle())}
 
 
 def _seen(video: Path) -> DetectorView:
@@ -131,11 +131,11 @@ def _curves(seen: DetectorView, index: dict[str, Any]) -> Image.Image:
         sheet.paste(picture.resize((width - 2, round((width - 2) * 9 / 16))), (_MARGIN + column * width, 16))
     top, height = 96, 178
     _panel(draw, top, height)
-    for each in seen.boundaries:
-        if each.start > _FROM and each.end < _TO:
-            left, right = _x(each.start), max(_x(each.end), _x(each.start) + 2)
-            draw.rectangle((left, top, right, top + 2 * height + 24), fill=_dim(_SHADES[each.kind]))
-            draw.text((right + 4, top + 4), each.kind.lower(), fill=_SHADES[each.kind], font=_font(14))
+    for boundary in seen.boundaries:
+        if boundary.start > _FROM and boundary.end < _TO:
+            left, right = _x(boundary.start), max(_x(boundary.end), _x(boundary.start) + 2)
+            draw.rectangle((left, top, right, top + 2 * height + 24), fill=_dim(_SHADES[boundary.kind]))
+            draw.text((right + 4, top + 4), boundary.kind.lower(), fill=_SHADES[boundary.kind], font=_font(14))
     times = [seen.seconds[at] for at in shown]
     _line(draw, times, [seen.change[at] for at in shown], (top, height), _CHANGE)
     _title(draw, top + height, "change from one frame to the next")
@@ -183,7 +183,7 @@ def _smeared(index: dict[str, Any], seen: DetectorView) -> list[Pair]:
     """Least detailed frame and kept frame of each shot, by ratio of detail, largest contrast first."""
     found: list[tuple[float, Pair]] = []
     for kept in index["images"]:
-        shot = next(each for each in index["shots"] if each["number"] == kept["shot"])
+        shot = next(each_shot for each_shot in index["shots"] if each_shot["number"] == kept["shot"])
         inside = [at for at, second in enumerate(seen.seconds) if shot["start"] + 0.3 < second < shot["end"] - 0.3]
         if inside and kept["seconds"] <= seen.seconds[-1]:
             worst = min(inside, key=lambda at: seen.detail[at])

@@ -66,7 +66,7 @@ def video() -> Video:
 def measure(out: Path) -> PoseQuality:
     """Figures of a dataset folder, made of the video."""
     images = json.loads((out / "dataset.json").read_text())["images"]
-    return quality([moment(float(each["seconds"])) for each in images])
+    return quality([moment(float(image["seconds"])) for image in images])
 
 
 def quality(chosen: Sequence[PosedMoment]) -> PoseQuality:
@@ -176,7 +176,7 @@ def _make(path: Path) -> Truth:
     seconds = np.arange(_PEOPLE * count) / FPS
     encoding = Encoding(FPS, 1_200_000, {"preset": "veryfast"})
     videos.encode(path, encoding, _frames(count), seconds)
-    at = [round(float(each), 5) for each in seconds]
+    at = [round(float(second), 5) for second in seconds]
     shots = [
         Filmed(
             start=at[first], end=at[first + count - 1], look="room", motion="hand-held", light="steady", cast="posed"

@@ -196,24 +196,22 @@ class Truth(Value):
             if turn:
                 last = self.seconds[-1] + shift - length
                 gaps.append(Gap(start=last, end=shift, kind=Join.CUT))
-            gaps += [
-                each.model_copy(update={"start": each.start + shift, "end": each.end + shift}) for each in self.gaps
-            ]
+            gaps += [gap.model_copy(update={"start": gap.start + shift, "end": gap.end + shift}) for gap in self.gaps]
         shots = tuple(
-            each.model_copy(update={"start": each.start + turn * length, "end": each.end + turn * length})
+            shot.model_copy(update={"start": shot.start + turn * length, "end": shot.end + turn * length})
             for turn in range(times)
-            for each in self.shots
+            for shot in self.shots
         )
-        seconds = tuple(each + turn * length for turn in range(times) for each in self.seconds)
+        seconds = tuple(second + turn * length for turn in range(times) for second in self.seconds)
         return Truth(gaps=tuple(gaps), shots=shots, seconds=seconds)
 
     def until(self, end: float) -> "Truth":
         """Ground truth of the part before `end`, in seconds."""
         end -= 1e-4  # margin, because frame times are rounded
         return Truth(
-            gaps=tuple(each for each in self.gaps if each.end < end),
-            shots=tuple(each.model_copy(update={"end": min(each.end, end)}) for each in self.shots if each.start < end),
-            seconds=tuple(each for each in self.seconds if each < end),
+            gaps=tuple(gap for gap in self.gaps if gap.end < end),
+            shots=tuple(shot.model_copy(update={"end": min(shot.end, end)}) for shot in self.shots if shot.start < end),
+            seconds=tuple(second for second in self.seconds if second < end),
         )
 
 
@@ -263,7 +261,8 @@ _OBJECTS = {HardEvent.CROSSINGS: 4.0, HardEvent.WATER: 1.0, HardEvent.SCROLLS: 1
 def _hard(name: str) -> dict[str, VideoRecipe]:
     """Recipes for tuning on what is no boundary, by kind."""
     content = HardContent(
-        **{each.name: getattr(TUNE, each.name) for each in fields(TUNE)} | {"seed": _HARD_SEEDS[name]},
+        **{each_field.name: getattr(TUNE, each_field.name) for each_field in fields(TUNE)}
+        | {"seed": _HARD_SEEDS[name]},
         events_of_shots=_CAMERA,
     )
     content = replace(content, shot_seconds=(4.5, 0.6), gradual=0.25, events=0.05, dialogue=0.03, jumps=0.03)
@@ -496,7 +495,7 @@ def _setup(
 def _hardened(rng: np.random.Generator, content: Content, setup: Setup) -> Setup:
     if not isinstance(content, HardContent):
         return setup
-    own = {each.name: getattr(setup, each.name) for each in fields(setup)}
+    own = {each_field.name: getattr(setup, each_field.name) for each_field in fields(setup)}
     event = pick(rng, content.events_of_shots)
     if event in {*_CAMERA, HardEvent.SCROLLS, HardEvent.TREMOR, HardEvent.SLIDES}:
         own |= {"cast": Cast.NOBODY, "light": Light.STEADY}  # actors do not move with the camera
@@ -552,7 +551,7 @@ def edit_truth(
 
     `parts`: transition, its number of frames, and that of the shot after it; `looks`: the other fields of Filmed.
     """
-    at = [round(float(each), 5) for each in seconds]
+    at = [round(float(second), 5) for second in seconds]
     gaps: list[Gap] = []
     shots: list[Filmed] = []
     first = 0

@@ -72,8 +72,8 @@ def summary(report: Report) -> list[str]:
     lines = [f"{numbers}; {report.get('purchases')} purchases since {since}, audited at {ended}"]
     unread = [each for each in report.get("coverage") or () if not each.get("complete")]
     lines += [
-        f"not read completely: {each.get('provider')} {each.get('subject')} of account "
-        f"{each.get('account') or DEFAULT_ACCOUNT}: {each.get('problem')}"
-        for each in unread
+        f"not read completely: {error.get('provider')} {error.get('subject')} of account "
+        f"{error.get('account') or DEFAULT_ACCOUNT}: {error.get('problem')}"
+        for error in unread
     ]
     return lines

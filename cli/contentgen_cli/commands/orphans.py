@@ -21,7 +21,7 @@ def _pages(gateway: GatewayClient, namespace: str | None) -> Iterator[list[Orpha
     asked = {"namespace": namespace} if namespace else {}
     for _ in range(_MOST_PAGES):
         page = gateway.request("GET", f"/api/orphans?{urlencode(asked)}")
-        yield [each for each in page.get("orphans") or () if isinstance(each, dict)]
+        yield [orphan for orphan in page.get("orphans") or () if isinstance(orphan, dict)]
         if not (cursor := page.get("nextCursor")):
             return
         asked["cursor"] = str(cursor)

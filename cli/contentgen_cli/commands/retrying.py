@@ -76,7 +76,7 @@ def _resubmit_advice(item: Item) -> str:
     """Text before another payment is allowed: meaning of the reason, remedies and their costs."""
     row, facts = remedies.explanation(item.facts), item.facts
     means = (row.meaning,) if row is not None else ()
-    return "\n".join(_WRAPPED.fill(each) for each in (*means, *remedies.advice_lines(facts, item.reference)))
+    return "\n".join(_WRAPPED.fill(mean) for mean in (*means, *remedies.advice_lines(facts, item.reference)))
 
 
 _WRAPPED = TextWrapper(width=110, break_long_words=False, break_on_hyphens=False)
@@ -103,7 +103,7 @@ def _refuse(item: Item) -> None:
             f"(status.run.resubmitToken is absent). See its state: kubectl contentgen why {item.reference}"
         )
     if item.status.reason == Reason.INVALID_SPEC:
-        free = "".join(f" {each}" for each in remedies.free_advice_lines(item.facts, item.reference))
+        free = "".join(f" {line}" for line in remedies.free_advice_lines(item.facts, item.reference))
         edit = remedies.find_remedy(item.facts, Action.EDIT)
         pays = f", {remedies.cost_clause(edit.costs)}" if edit is not None and edit.costs is not Costs.ONCE else ""
         raise CliError(

@@ -88,7 +88,7 @@ def _headline(item: Item) -> str:
 def _state(item: Item, now: datetime) -> tuple[str, ...]:
     """State in a sentence; empty where the message or the meaning is that sentence."""
     said = item.state.sentence
-    known = [each.rstrip(".").casefold() for each in (*_message(item), *_meaning(item, now))]
+    known = [text.rstrip(".").casefold() for text in (*_message(item), *_meaning(item, now))]
     return () if item.deleting or item.status.phase is None or said.rstrip(".").casefold() in known else (said,)
 
 
@@ -206,14 +206,14 @@ def _without_pod(context: ResourceContext) -> tuple[str, ...]:
 
 def _ended(job: Body) -> bool:
     conditions = (job.get("status") or {}).get("conditions") or []
-    return any(each["type"] in _ENDED_JOB and each["status"] == "True" for each in conditions)
+    return any(condition["type"] in _ENDED_JOB and condition["status"] == "True" for condition in conditions)
 
 
 def describe_pod(pod: Body) -> str:
     """State of a pod as text."""
     status = pod["status"]
     phase = status.get("phase", "Pending")
-    states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
+    states = [each_status.get("state") or {} for each_status in status.get("containerStatuses") or []]
     waiting: Body = next((state["waiting"] for state in states if state.get("waiting")), {})
     ended: Body = next((state["terminated"] for state in states if state.get("terminated")), {})
     if phase == "Pending":
@@ -301,8 +301,8 @@ def _after_failure(item: Item) -> tuple[str, ...]:
     logs = (f"contentgen logs {item.reference}",) if item.status.run and item.status.run.logs else ()
     if item.status.reason == Reason.LORA_FAILED:
         return (*logs, *(f"contentgen why lora/{name}" for name in loras_of(item)))
-    remedies = [each for each in advice.applicable_remedies(item.facts) if each.action in _COMMANDS]
-    free = [each for each in remedies if each.costs is Costs.FREE]
+    remedies = [remedy for remedy in advice.applicable_remedies(item.facts) if remedy.action in _COMMANDS]
+    free = [remedy for remedy in remedies if remedy.costs is Costs.FREE]
     return (*logs, *dict.fromkeys(_command(each, item) for each in free or remedies[:1]))
 
 

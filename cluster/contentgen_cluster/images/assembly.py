@@ -95,15 +95,15 @@ def assemble(image: ImageRecipe, architecture: str, layers: Sequence[Layer], ori
         "os": "linux",
         "created": created,
         "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
-        "history": [{"created": created, "created_by": f"contentgen_cluster: {each}"} for each in _LAYERS],
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": created, "created_by": f"contentgen_cluster: {layer}"} for layer in _LAYERS],
     }
     stored = blob(about, _CONFIG)
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
         "config": stored.descriptor,
-        "layers": [{"mediaType": _LAYER, "digest": each.digest, "size": each.compressed} for each in layers],
+        "layers": [{"mediaType": _LAYER, "digest": layer.digest, "size": layer.compressed} for layer in layers],
         "annotations": config["Labels"],
     }
     return Assembled(architecture, blob(manifest, _MANIFEST), stored, layers)
@@ -115,12 +115,12 @@ _LAYERS = ("Debian packages", "Python packages", "contentgen")
 def write_archive(path: Path, version: str, images: Sequence[Assembled]) -> str:
     """OCI archive of an image for several architectures; returns the digest of its index."""
     labels = json.loads(images[0].manifest.content)["annotations"]
-    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [each.descriptor for each in images]}
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [each_image.descriptor for each_image in images]}
     whole = blob(index | {"annotations": labels}, _INDEX)
     named = whole.descriptor | {"annotations": {"org.opencontainers.image.ref.name": version}}
     top = blob({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]}, _INDEX)
     small = {each.name: each.content for image in images for each in (image.config, image.manifest)}
-    files = {each.digest: each for image in images for each in image.layers}
+    files = {layer.digest: layer for image in images for layer in image.layers}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as archive:
         put(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
@@ -141,7 +141,7 @@ def figures(image: ImageRecipe, archive: str, assembled: Assembled) -> Mapping[s
         "name": image.title,
         "platform": f"linux/{assembled.architecture}",
         "digest": assembled.manifest.descriptor["digest"],
-        "size": sum(each.size for each in assembled.layers),
-        "compressed": sum(each.compressed for each in assembled.layers),
+        "size": sum(layer.size for layer in assembled.layers),
+        "compressed": sum(layer.compressed for layer in assembled.layers),
         "archive": archive,
     }

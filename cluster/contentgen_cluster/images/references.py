@@ -58,7 +58,7 @@ class ImageRecipe:
 
     def files(self, repo: Path = REPO) -> tuple[list[Path], list[Path]]:
         """Locks of requirements, and folders of packages."""
-        return [repo / each for each in self.requirements], [repo / each for each in self.packages]
+        return [repo / requirement for requirement in self.requirements], [repo / package for package in self.packages]
 
     def repository(self, prefix: str) -> str:
         return f"{prefix.rstrip('/')}/{self.title}"

@@ -106,9 +106,9 @@ def base_tree(cache: ContentCache, lock: BaseLock, architecture: str, root: Path
         with members(content, "data") as data:
             _unpack(data, root)
             certificates += [
-                (each.name, _content(data, each.name))
-                for each in data.getmembers()
-                if each.isfile() and each.name.startswith("./usr/share/ca-certificates/")
+                (getmember.name, _content(data, getmember.name))
+                for getmember in data.getmembers()
+                if getmember.isfile() and getmember.name.startswith("./usr/share/ca-certificates/")
             ]
     _write(root / "etc/ssl/certs/ca-certificates.crt", b"".join(content for _, content in sorted(certificates)))
     (root / "usr/lib/ssl").mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ def packages_tree(image: ImageRecipe, architecture: str, root: Path) -> None:
     """The Python packages of an image: wheels for its platform, verified by the locks' hashes."""
     target = root / DIST_PACKAGES
     target.mkdir(parents=True)
-    wanted = [f"--requirement={each}" for each in image.files()[0]]
+    wanted = [f"--requirement={file}" for file in image.files()[0]]
     platform = (f"--python-platform={_PLATFORMS[architecture]}", f"--python-version={PYTHON}")
     # Copies: other files would be links to uv's cache, and some are changed here.
     how = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--no-config", "--link-mode=copy")

@@ -23,7 +23,7 @@ def steps(cache: ContentCache, architectures: Iterable[str] = ()) -> list[BuildS
 
     `architectures` are further ones than this machine's.
     """
-    others = sorted(each for each in architectures if each != host_architecture())
+    others = sorted(architecture for architecture in architectures if architecture != host_architecture())
     return [
         BuildStep("versitygw", lambda: size(golang.versitygw(cache))),
         *(BuildStep(f"versitygw {each}", partial(_place_other, cache, each)) for each in others),

@@ -59,6 +59,6 @@ def _free_ports() -> settings.Ports:
     """Free ports of loopback; another process may take one before the servers do."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for each in sockets:
-            each.bind((settings.LOOPBACK, 0))
-        return settings.Ports(*(each.getsockname()[1] for each in sockets))
+        for each_socket in sockets:
+            each_socket.bind((settings.LOOPBACK, 0))
+        return settings.Ports(*(each_socket.getsockname()[1] for each_socket in sockets))

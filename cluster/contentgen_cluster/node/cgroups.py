@@ -16,7 +16,7 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
     """Mounted hierarchies; only the root with version 2."""
     if (root / "cgroup.controllers").exists():
         return [root]
-    return [each for each in sorted(root.iterdir()) if each.is_dir() and not each.is_symlink()]
+    return [path for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
 def set_up(name: str, root: Path = ROOT) -> None:
@@ -57,7 +57,7 @@ def _members(top: Path) -> set[int]:
 
 
 def _removed(top: Path) -> bool:
-    folders = sorted((each for each in top.rglob("*") if each.is_dir()), key=lambda each: -len(each.parts))
+    folders = sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda each: -len(each.parts))
     try:
         for folder in [*folders, top]:
             folder.rmdir()

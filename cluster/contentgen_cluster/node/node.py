@@ -250,7 +250,7 @@ def _write_private(path: Path, text: str) -> None:
 def _shim_sockets() -> list[Path]:
     """Sockets of the shims outside our folders, read from the containers' folders."""
     addresses = (RUN / "containerd/io.containerd.runtime.v2.task").glob("*/*/address")
-    return [Path(each.read_text().strip().removeprefix("unix://")) for each in addresses]
+    return [Path(address.read_text().strip().removeprefix("unix://")) for address in addresses]
 
 
 def _remove_foreign(sockets: list[Path]) -> None:
@@ -258,8 +258,8 @@ def _remove_foreign(sockets: list[Path]) -> None:
     results = Path("/var/lib/cni/results")
     # Each pod has a file for its network, with our network name, and one for its loopback, without it.
     pods = {file.name.split("-")[1] for file in results.glob(f"{network.CNI_NETWORK}-*-*")}
-    for each in [*sockets, *(file for pod in pods for file in results.glob(f"*-{pod}-*"))]:
-        each.unlink(missing_ok=True)
+    for socket in [*sockets, *(file for pod in pods for file in results.glob(f"*-{pod}-*"))]:
+        socket.unlink(missing_ok=True)
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(AT.logs):
             link.unlink()

@@ -267,7 +267,7 @@ def kubelet_config(at: Folders, authority: Path, server: Pair, names: Names = FI
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,  # an image that is collected could not be pulled again
         "evictionHard": {"memory.available": "64Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "registerWithTaints": [{"key": each, "effect": "NoSchedule"} for each in names.taints],
+        "registerWithTaints": [{"key": taint, "effect": "NoSchedule"} for taint in names.taints],
         "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",
     }

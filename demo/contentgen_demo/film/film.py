@@ -62,7 +62,7 @@ def _colour(text: str) -> Colour:
 
 
 def _palette(colours: str) -> Palette:
-    top, bottom, shape, accent, suit = (_colour(each) for each in colours.split())
+    top, bottom, shape, accent, suit = (_colour(text) for text in colours.split())
     return Palette(top, bottom, shape, accent, suit)
 
 

@@ -21,7 +21,7 @@ def is_given_up(facts: Facts) -> bool:
     if has_result(facts):
         return True
     return facts.reason is not Reason.CANCELLED and any(
-        each.action in _BY_A_PERSON for each in applicable_remedies(facts)
+        remedy.action in _BY_A_PERSON for remedy in applicable_remedies(facts)
     )
 
 

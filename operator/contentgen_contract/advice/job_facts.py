@@ -136,9 +136,9 @@ def _request(given: ResourceBody, paid: remedies.Facts) -> UserRequest | None:
     if given.phase == Phase.SUSPENDED and given.spec.get("suspend") is not True:
         return UserRequest.RESUME
     if given.phase == Phase.AWAITING_APPROVAL and run is not None:
-        for each in given_verdicts(annotations):
-            counts = each.verdict is Verdict.REJECTED or each.amount == run.approval_amount
-            if counts and each.run == run.number and each.digest not in run.lapsed_verdicts:
+        for verdict in given_verdicts(annotations):
+            counts = verdict.verdict is Verdict.REJECTED or verdict.amount == run.approval_amount
+            if counts and verdict.run == run.number and verdict.digest not in run.lapsed_verdicts:
                 return UserRequest.DECIDE
     return None
 
@@ -151,7 +151,7 @@ def _paid(status: Mapping[str, Any]) -> remedies.Facts:
 
 
 def _named(names: type[_Name], given: object) -> _Name | None:
-    return next((each for each in names if each == given), None)
+    return next((name for name in names if name == given), None)
 
 
 def _time(given: object) -> datetime | None:

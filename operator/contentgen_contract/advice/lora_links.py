@@ -21,7 +21,7 @@ def refusal(url: str) -> str:
         return ""
     path = unquote(parts.path).rstrip("/")
     formats = parse_qs(parts.query).get("format", [])
-    if path.lower().endswith(_PICKLES) or "pickletensor" in [each.lower() for each in formats]:
+    if path.lower().endswith(_PICKLES) or "pickletensor" in [format_name.lower() for format_name in formats]:
         return "a pickle, which can run code when it is loaded: expected a .safetensors file"
     link = _link(parts, path)
     return f"a page and not the file: use {link}" if link else ""
@@ -74,4 +74,4 @@ def _drive(path: str, query: dict[str, str]) -> str:
 
 
 def _address(start: str, names: list[str]) -> str:
-    return "/".join((start, *(quote(each) for each in names)))[:300]
+    return "/".join((start, *(quote(name) for name in names)))[:300]

@@ -98,13 +98,13 @@ def status_actions(facts: JobFacts) -> tuple[ActionStatus, ...]:
     """Permitted actions on the runs, for `status.actions`; none for a resource that is being deleted."""
     return tuple(
         ActionStatus(
-            verb=each.does,
-            annotation=_ANNOTATIONS.get(each.does),
-            value=_value(each.does, facts),
-            rights=tuple(each.rights),
-            pays=each.pays,
+            verb=action.does,
+            annotation=_ANNOTATIONS.get(action.does),
+            value=_value(action.does, facts),
+            rights=tuple(action.rights),
+            pays=action.pays,
         )
-        for each in (() if facts.deleting else _on_runs(facts))
+        for action in (() if facts.deleting else _on_runs(facts))
     )
 
 
@@ -155,7 +155,7 @@ def _another_run(facts: JobFacts) -> Iterator[PermittedAction]:
 
 def _has_result(paid: remedies.Facts) -> bool:
     """True if collecting the paid result once more may help."""
-    helps = any(each.action in (Action.COLLECT, Action.RESTORE) for each in remedies.applicable_remedies(paid))
+    helps = any(remedy.action in (Action.COLLECT, Action.RESTORE) for remedy in remedies.applicable_remedies(paid))
     return (helps or paid.incomplete) and not remedies.collect_obstacle(paid)
 
 

@@ -132,8 +132,8 @@ class Explanation:
     def remedy_costs(self) -> tuple[tuple[str, str], ...]:
         """Text and costs of each remedy, without duplicates."""
         found: dict[str, list[Costs]] = {}
-        for each in self.remedies:
-            found.setdefault(each.sentence, []).append(each.costs)
+        for remedy in self.remedies:
+            found.setdefault(remedy.sentence, []).append(remedy.costs)
         return tuple((text, costs_text(costs)) for text, costs in found.items())
 
     @property
@@ -153,10 +153,10 @@ def sentences(look: str, helps: Iterable[tuple[str, str]]) -> Iterator[str]:
 def costs_text(costs: Iterable[Costs]) -> str:
     """Costs of one remedy, which differ before and after the payment."""
     listed = list(dict.fromkeys(costs))
-    others = [each.value for each in listed if each is not Costs.ONCE]
+    others = [cost.value for cost in listed if cost is not Costs.ONCE]
     if Costs.ONCE in listed and others:
         return f"{'; or '.join(others)}; before the payment: {Costs.ONCE.value}"
-    return "; or ".join(each.value for each in listed)
+    return "; or ".join(cost.value for cost in listed)
 
 
 def _single(action: Action, costs: Costs, text: str = "", when: When = When.ALWAYS) -> tuple[Remedy, ...]:

@@ -46,7 +46,7 @@ class Facts:
         run: Mapping[str, Any] = status.get("run") or {}
         reason, phase = status.get("reason"), status.get("phase")
         known = Reason(reason) if reason in list(Reason) else None
-        versions = {each.get("version") for each in status.get("versions") or ()}
+        versions = {version.get("version") for version in status.get("versions") or ()}
         made = run.get("version") in versions and bool(versions)
         return cls(
             reason=known,
@@ -70,7 +70,7 @@ class Facts:
 def _is_unprepared_after_work(run: Mapping[str, Any]) -> bool:
     last = (Stage.PREPARE, run.get("stageAttempt") or 1)
     return run.get("facts") is None and any(
-        (each.get("stage"), each.get("attempt")) == last for each in run.get("logs") or ()
+        (log.get("stage"), log.get("attempt")) == last for log in run.get("logs") or ()
     )
 
 
@@ -132,7 +132,7 @@ def applicable_remedies(facts: Facts) -> tuple[Remedy, ...]:
     """Remedies that apply, free ones first, with their costs after earlier attempts of the run."""
     if facts.reason is None:
         return ()
-    return tuple(_with_earlier(each, facts) for each in REASONS[facts.reason].remedies if _applies(each, facts))
+    return tuple(_with_earlier(remedy, facts) for remedy in REASONS[facts.reason].remedies if _applies(remedy, facts))
 
 
 def _with_earlier(remedy: Remedy, facts: Facts) -> Remedy:
@@ -166,7 +166,7 @@ def _applies(remedy: Remedy, facts: Facts) -> bool:
 
 def find_remedy(facts: Facts, action: Action) -> Remedy | None:
     """The remedy with this action that applies; None if there is none."""
-    return next((each for each in applicable_remedies(facts) if each.action is action), None)
+    return next((remedy for remedy in applicable_remedies(facts) if remedy.action is action), None)
 
 
 def collect_value(facts: Facts) -> str:
@@ -180,7 +180,9 @@ def advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
     if row is None:
         return ()
     look = " ".join(filter(None, (row.where_to_look, earlier_attempts_text(facts))))
-    return tuple(each.replace("NAME", name) for each in sentences(look, _with_costs(applicable_remedies(facts))))
+    return tuple(
+        sentence.replace("NAME", name) for sentence in sentences(look, _with_costs(applicable_remedies(facts)))
+    )
 
 
 def earlier_attempts_text(facts: Facts) -> str:
@@ -200,12 +202,16 @@ def earlier_attempts_text(facts: Facts) -> str:
 
 def free_advice_lines(facts: Facts, name: str = "NAME") -> tuple[str, ...]:
     """Sentences for the remedies that apply and pay nothing."""
-    free = [each for each in applicable_remedies(facts) if each.costs is Costs.FREE and each.action is not Action.NONE]
-    return tuple(each.replace("NAME", name) for each in sentences("", _with_costs(free)))
+    free = [
+        remedy
+        for remedy in applicable_remedies(facts)
+        if remedy.costs is Costs.FREE and remedy.action is not Action.NONE
+    ]
+    return tuple(sentence.replace("NAME", name) for sentence in sentences("", _with_costs(free)))
 
 
 def _with_costs(remedies: Iterable[Remedy]) -> Iterable[tuple[str, str]]:
-    return ((each.sentence, each.costs.value) for each in remedies)
+    return ((remedy.sentence, remedy.costs.value) for remedy in remedies)
 
 
 def collect_obstacle(facts: Facts) -> str:

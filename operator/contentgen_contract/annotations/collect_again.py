@@ -35,6 +35,8 @@ def requests_collect(value: str | None, run: dict[str, Any]) -> bool:
 def misses_outputs(status: Mapping[str, Any]) -> bool:
     """True if the run of a status (JSON) is completed without some outputs of the provider's answer."""
     number, job = (status.get("run") or {}).get("version"), status.get("jobId")
-    made: Mapping[str, Any] = next((each for each in status.get("versions") or () if each.get("version") == number), {})
+    made: Mapping[str, Any] = next(
+        (version for version in status.get("versions") or () if version.get("version") == number), {}
+    )
     own = made.get("jobId") in (None, job)  # an adopted version is another resource's
     return status.get("phase") == Phase.COMPLETED and own and bool((made.get("facts") or {}).get("missing"))

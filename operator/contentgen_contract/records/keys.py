@@ -24,7 +24,7 @@ CONTENT_TYPES = {
 }
 """Content type by file name suffix. Browsers execute scripts in none of these."""
 
-FOLDERS = sorted({each.folder for info in KINDS.values() for each in info.stages.values()})
+FOLDERS = sorted({each_stage.folder for info in KINDS.values() for each_stage in info.stages.values()})
 """First folders of the keys of all kinds' files."""
 _STORED = re.compile(
     rf"({'|'.join(FOLDERS)})/(?P<user>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})"

@@ -64,7 +64,7 @@ def merge_restored(stored: Document | None, given: Document) -> Document | None:
     if _id(stored) != _id(given):
         return _disputed(stored, given)
     known = list(stored.get("alsoUnder") or ())
-    also = [*known, *(each for each in given.get("alsoUnder") or () if each not in known)]
+    also = [*known, *(scope for scope in given.get("alsoUnder") or () if scope not in known)]
     if not _is_later(stored, given):
         return {**stored, "alsoUnder": also} if also != known else None
     number = max(_number(stored), _number(given))

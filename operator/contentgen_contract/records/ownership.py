@@ -61,7 +61,7 @@ def purchase_owner(purchase_id: str) -> Owner:
 
 def outputs_owner(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
     """Prefixes of the jobs whose files the ledger lists in `outputs` (finished versions)."""
-    files = (str(file.get("key")) for each in outputs for file in each.get("files") or ())
+    files = (str(file.get("key")) for output in outputs for file in output.get("files") or ())
     runs = {run for key in files if (run := keys.run_of(key)) is not None}
     return union(job_owner(kind, run.job_id, (run.user_id,)) for run in runs)
 
@@ -69,8 +69,8 @@ def outputs_owner(kind: Kind, outputs: Iterable[Mapping[str, Any]]) -> Owner:
 def jobs_owner(job_ids: Iterable[str], prefixes: Iterable[str]) -> Owner:
     """Owner of the prefixes that are the whole prefix of one of these jobs; other prefixes are dropped."""
     known = set(job_ids)
-    internal = {keys.internal_prefix(each) for each in known}
-    return Owner(folders=frozenset(each for each in prefixes if each in internal or _job_of(each) in known))
+    internal = {keys.internal_prefix(job_id) for job_id in known}
+    return Owner(folders=frozenset(prefix for prefix in prefixes if prefix in internal or _job_of(prefix) in known))
 
 
 def _job_of(prefix: str) -> str | None:
@@ -83,6 +83,6 @@ def _job_of(prefix: str) -> str | None:
 def union(owners: Iterable[Owner]) -> Owner:
     """Union of any number of owners."""
     result = Owner()
-    for each in owners:
-        result |= each
+    for owner in owners:
+        result |= owner
     return result

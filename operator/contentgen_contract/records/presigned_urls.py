@@ -27,11 +27,11 @@ def strip_signatures(value: Any, needed: frozenset[str] = frozenset()) -> Any:
         case str():
             return strip_signatures_from_text(value)
         case list():
-            return [strip_signatures(each, needed) for each in value]
+            return [strip_signatures(element, needed) for element in value]
         case dict():
             return {
-                name: each if name in needed and isinstance(each, str) else strip_signatures(each, needed)
-                for name, each in value.items()
+                name: member if name in needed and isinstance(member, str) else strip_signatures(member, needed)
+                for name, member in value.items()
             }
         case _:
             return value
@@ -56,8 +56,8 @@ def without_signature(url: str) -> str:
     base, _, query = url.partition("#")[0].partition("?")
     scheme, _, rest = base.partition("://")
     host, slash, path = rest.partition("/")
-    given = [each for each in query.split("&") if each]
-    names = [unquote_plus(each.partition("=")[0]).lower() for each in given]
+    given = [parameter for parameter in query.split("&") if parameter]
+    names = [unquote_plus(parameter.partition("=")[0]).lower() for parameter in given]
     signing = _signing_names(host.lower(), names)
     kept = [each for each, name in zip(given, names, strict=True) if not _is_of_signature(name, signing)]
     return f"{scheme.lower()}://{host.lower()}{slash}{path}" + (f"?{'&'.join(kept)}" if kept else "")

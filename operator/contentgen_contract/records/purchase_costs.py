@@ -22,8 +22,10 @@ class UsageLabel(StrEnum):
     MODEL = "model"
 
 
-_HAS_STATE: dict[str, Expression] = {each.value: {"$eq": ["$state", each.value]} for each in PurchaseState}
-_BILLED: Expression = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, each.value]} for each in BILLED]}
+_HAS_STATE: dict[str, Expression] = {
+    purchase_state.value: {"$eq": ["$state", purchase_state.value]} for purchase_state in PurchaseState
+}
+_BILLED: Expression = {"$or": [{"$eq": [{"$ifNull": ["$costSource", ""]}, source.value]} for source in BILLED]}
 _UNPRICED: Expression = {"$eq": [{"$ifNull": ["$estimatedMicros", -1]}, -1]}
 _FINISHED: Expression = {"$or": [_HAS_STATE["succeeded"], _HAS_STATE["collected"], _HAS_STATE["discarded"]]}
 # The cost of a request without a result is unknown unless the provider has billed it.

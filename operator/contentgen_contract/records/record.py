@@ -62,7 +62,7 @@ def config_fields(spec: Spec) -> Document:
             return {
                 "model": given_model(spec),
                 "prompt": spec.prompt,
-                "loras": [_lora_fields(each) for each in spec.loras],
+                "loras": [_lora_fields(lora) for lora in spec.loras],
             } | spec.image.model_dump(mode="json", by_alias=True)
         case TranscriptionSpec():
             return {"model": given_model(spec)} | spec.options.model_dump(mode="json", by_alias=True)
@@ -76,7 +76,7 @@ def _lora_fields(lora: Lora) -> Document:
 
 def search_terms(document: Mapping[str, Any]) -> list[str]:
     """Search terms of a record."""
-    return distinct_words(each for each in _texts(document) if isinstance(each, str))
+    return distinct_words(text for text in _texts(document) if isinstance(text, str))
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[object]:

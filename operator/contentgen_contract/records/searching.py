@@ -85,7 +85,9 @@ class _Piece:
 def fold(text: str) -> str:
     """Letters, digits and marks of a text without case, accents, and forms of a letter; idempotent."""
     plain = unicodedata.normalize("NFKD", text).lower().translate(_FOLDED)
-    return unicodedata.normalize("NFC", "".join(each for each in plain if unicodedata.category(each)[0] in "LMN"))
+    return unicodedata.normalize(
+        "NFC", "".join(character for character in plain if unicodedata.category(character)[0] in "LMN")
+    )
 
 
 def terms(text: str) -> Iterator[Term]:
@@ -106,7 +108,7 @@ def conditions(query: str) -> tuple[Condition, ...]:
     A single character of a script without spaces is a prefix: it begins a pair, or ends its run.
     """
     pieces = list(_pieces(unicodedata.normalize("NFC", query)))
-    found = (each for piece in pieces for each in _conditions(piece, last=piece is pieces[-1]))
+    found = (condition for piece in pieces for condition in _conditions(piece, last=piece is pieces[-1]))
     return tuple(dict.fromkeys(found))
 
 
@@ -141,7 +143,7 @@ def _characters(text: str, start: int, end: int) -> Iterator[Term]:
     first = start
     for at in range(start + 1, end + 1):
         if at == end or _kind(text[at]) is not None:
-            yield from (Term(each, first, at) for each in fold(text[first:at]))
+            yield from (Term(word, first, at) for word in fold(text[first:at]))
             first = at
 
 

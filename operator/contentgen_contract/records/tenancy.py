@@ -49,7 +49,7 @@ class Tenant(Value):
 
     def filter(self, namespace: str) -> dict[str, Any]:
         """MongoDB filter of this tenant's documents: records, purchases, passages, collections."""
-        stored = [each or None for each in self.scopes]
+        stored = [scope or None for scope in self.scopes]
         mine = {"namespace": namespace, "tenant": {"$in": stored} if self.other_scopes else stored[0]}
         if self.since is None or None in stored:
             return mine

@@ -118,7 +118,7 @@ def literal_refusal(url: str, allowed: tuple[str, ...] = ()) -> str:
         return "not a usable URL"
     if parts.username is not None or parts.password is not None:
         return "holds a user or password"
-    if host_and_port(host, port) in {each.lower() for each in allowed}:
+    if host_and_port(host, port) in {network.lower() for network in allowed}:
         return ""
     address = _literal_address(host)
     if address is not None:

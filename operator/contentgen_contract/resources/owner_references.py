@@ -34,9 +34,9 @@ class ControllerRef:
 
 def controllers(body: Mapping[str, Any]) -> Iterator[ControllerRef]:
     """The controllers of an object (JSON), in order; the API server admits one at most."""
-    for each in (body.get("metadata") or {}).get("ownerReferences") or ():
-        if each.get("controller") and isinstance(each.get("uid"), str):
-            yield ControllerRef(*(_text(each.get(part)) for part in ("apiVersion", "kind", "name", "uid")))
+    for reference in (body.get("metadata") or {}).get("ownerReferences") or ():
+        if reference.get("controller") and isinstance(reference.get("uid"), str):
+            yield ControllerRef(*(_text(reference.get(part)) for part in ("apiVersion", "kind", "name", "uid")))
 
 
 def owner_reference(kind: Kind, name: str, uid: str) -> dict[str, Any]:

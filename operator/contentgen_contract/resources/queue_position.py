@@ -66,8 +66,8 @@ class QueuePosition:
 def position_of(uid: str, entries: Iterable[QueueEntry]) -> QueuePosition | None:
     """Position of a run among the waiting runs of its namespace; None if it does not wait."""
     listed = list(entries)
-    mine = next((each for each in listed if each.uid == uid), None)
+    mine = next((waiting for waiting in listed if waiting.uid == uid), None)
     if mine is None:
         return None
-    line = [each for each in listed if each.provider == mine.provider]
-    return QueuePosition(sum(each <= mine for each in line), len(line), mine.provider)
+    line = [waiting for waiting in listed if waiting.provider == mine.provider]
+    return QueuePosition(sum(waiting <= mine for waiting in line), len(line), mine.provider)

@@ -74,10 +74,10 @@ def refusal(url: str, namespace: str, grants: Iterable[SourceGrant], own_bucket:
         return address
     if same_bucket(address.bucket, own_bucket):
         return f"bucket {address.bucket!r} is the operator's own bucket, which cannot be a source"
-    mine = [each for each in grants if ANY_NAMESPACE in each.namespaces or namespace in each.namespaces]
-    if any(each.covers(address, namespace) for each in mine):
+    mine = [grant for grant in grants if ANY_NAMESPACE in grant.namespaces or namespace in grant.namespaces]
+    if any(grant.covers(address, namespace) for grant in mine):
         return None
-    granted = ", ".join(f"s3://{each.bucket}/{each.prefix}" for each in mine) or "nothing"
+    granted = ", ".join(f"s3://{grant.bucket}/{grant.prefix}" for grant in mine) or "nothing"
     return (
         f"s3://{address.bucket}/{address.key[:200]} may not be read from namespace {namespace!r}; granted to it by the "
         f"operator's settings (storage.sources): {granted}"
@@ -99,6 +99,6 @@ def _key_problem(key: str) -> str:
         segments = read.split("/")
         if "" in segments:
             return "has an empty segment or a leading slash"
-        if found := next((each for each in segments if each in (".", "..")), None):
+        if found := next((segment for segment in segments if segment in (".", "..")), None):
             return f"has a segment {found!r}"
     return ""

@@ -53,7 +53,7 @@ class SpecProblem(Value):
     @property
     def path(self) -> str:
         """The field as `spec.loras[0].scale`."""
-        return "spec" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in self.field)
+        return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.field)
 
     def __str__(self) -> str:
         return f"{self.path}: {f'{self.value!r} ' if self.value else ''}{self.expected}"

@@ -58,9 +58,9 @@ def _format_record(record: dict[str, Any]) -> str:
 
 def collapse_retries(lines: Sequence[LogLine]) -> tuple[str, ...]:
     """Texts without repeated failures of the same kind, except the last, which has the attempt number."""
-    following = [*(each.retried for each in lines[1:]), None]
+    following = [*(line.retried for line in lines[1:]), None]
     pairs = zip(lines, following, strict=False)
-    return tuple(each.text for each, then in pairs if each.retried is None or each.retried != then)
+    return tuple(pair.text for pair, then in pairs if pair.retried is None or pair.retried != then)
 
 
 def tail(given: Sequence[LogLine]) -> str:
@@ -101,7 +101,9 @@ def _format_field(name: str, value: object) -> str:
         case (("error" | "message"), str()):
             return value
         case _, dict():
-            return f"{name.replace('_', ' ')} " + (" ".join(f"{key} {each}" for key, each in value.items()) or "none")
+            return f"{name.replace('_', ' ')} " + (
+                " ".join(f"{key} {member}" for key, member in value.items()) or "none"
+            )
         case _, list():
             return f"{name} " + " ".join(map(str, value))
         case _:

@@ -86,11 +86,11 @@ async def import_jobs(caller: CallerDep, services: ServicesDep, body: Takeover) 
     namespace.
     """
     entries = await services.legacy_imports.run(caller, body.namespace, body.bucket, body.jobs)
-    outcomes = Counter(each.outcome for each in entries)
+    outcomes = Counter(entry.outcome for entry in entries)
     return TakenOver(
         total=len(entries),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome},
-        jobs=[_became(each) for each in entries],
+        jobs=[_became(entry) for entry in entries],
     )
 
 

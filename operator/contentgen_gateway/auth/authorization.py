@@ -102,7 +102,7 @@ class Authorizer:
 
         answers: list[bool] = []
         for start in range(0, len(asked), _A_TURN):
-            answers += await asyncio.gather(*(answered(*each) for each in asked[start : start + _A_TURN]))
+            answers += await asyncio.gather(*(answered(*question) for question in asked[start : start + _A_TURN]))
         found: dict[str, set[Kind]] = {}
         for (namespace, kind), allowed in zip(asked, answers, strict=True):
             if allowed:

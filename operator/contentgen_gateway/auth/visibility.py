@@ -30,8 +30,10 @@ def _direct_grantees(caller: Caller) -> set[Grantee]:
 
 def _considered(shares: list[Share], direct: set[Grantee]) -> list[Share]:
     """Shares of one job that may be for the caller: direct ones, and those of the first `MOST_NAMESPACES` by name."""
-    names = set(sorted({each.to.name for each in shares if each.to.kind == "namespace"})[:MOST_NAMESPACES])
-    return [each for each in shares if each.to in direct or (each.to.kind == "namespace" and each.to.name in names)]
+    names = set(sorted({share.to.name for share in shares if share.to.kind == "namespace"})[:MOST_NAMESPACES])
+    return [
+        share for share in shares if share.to in direct or (share.to.kind == "namespace" and share.to.name in names)
+    ]
 
 
 class Visibility:
@@ -77,7 +79,9 @@ class Visibility:
         ids = list(found)
         seen = set[str]()
         for start in range(0, len(ids), _AT_A_TIME):
-            seen |= await self._seen(caller, {each: found[each] for each in ids[start : start + _AT_A_TIME]})
+            seen |= await self._seen(
+                caller, {identifier: found[identifier] for identifier in ids[start : start + _AT_A_TIME]}
+            )
             await asyncio.sleep(0)  # caches may have had all answers
         return {job_id: record for job_id, record in found.items() if job_id in seen}
 
@@ -89,9 +93,11 @@ class Visibility:
             if (kind := KINDS.get(str(record.get("type")))) is not None:
                 places[job_id] = (await self.authority(record), kind)
                 wanted.setdefault(places[job_id][0], set()).add(kind)
-        allowed = await self._access.which_of(caller, Verb.GET, {each: frozenset(wanted[each]) for each in wanted})
-        mine = {each for each, (namespace, kind) in places.items() if kind in allowed.get(namespace, ())}
-        others = {each: records[each] for each in places if each not in mine}
+        allowed = await self._access.which_of(
+            caller, Verb.GET, {each_namespace: frozenset(wanted[each_namespace]) for each_namespace in wanted}
+        )
+        mine = {place for place, (namespace, kind) in places.items() if kind in allowed.get(namespace, ())}
+        others = {place: records[place] for place in places if place not in mine}
         shares = await self._shares.of_jobs(others, _direct_grantees(caller)) if others else ()
         return mine | await self._shared_of(caller, others, shares)
 
@@ -101,19 +107,19 @@ class Visibility:
         by_job = groupby(sorted(shares, key=attrgetter("job_id")), attrgetter("job_id"))
         valid = await self._valid(each for _, given in by_job for each in _considered(list(given), direct))
         seen = {job_id for job_id, record in records.items() if (record.get("metadata") or {}).get("isPublic") is True}
-        seen |= {each.job_id for each in valid if each.to in direct}
-        left = [each for each in valid if each.job_id not in seen]
+        seen |= {share.job_id for share in valid if share.to in direct}
+        left = [share for share in valid if share.job_id not in seen]
         kinds: dict[str, set[Kind]] = {}
-        for each in left:
-            kinds.setdefault(each.to.name, set()).add(KINDS[each.type])
-        there = await self._access.which_of(caller, Verb.GET, {each: frozenset(kinds[each]) for each in sorted(kinds)})
-        return seen | {each.job_id for each in left if KINDS[each.type] in there.get(each.to.name, ())}
+        for share in left:
+            kinds.setdefault(share.to.name, set()).add(KINDS[share.type])
+        there = await self._access.which_of(caller, Verb.GET, {kind: frozenset(kinds[kind]) for kind in sorted(kinds)})
+        return seen | {share.job_id for share in left if KINDS[share.type] in there.get(share.to.name, ())}
 
     async def _valid(self, shares: Iterable[Share]) -> list[Share]:
         """Valid shares: those of or with a namespace end when it is created again."""
         given = list(shares)
-        tenants = await self._tenants.of_all(name for each in given for name in each.places)
-        return [each for each in given if all(tenants[name].existed_at(each.shared_at) for name in each.places)]
+        tenants = await self._tenants.of_all(name for share in given for name in share.places)
+        return [share for share in given if all(tenants[name].existed_at(share.shared_at) for name in share.places)]
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
         """Records that the caller may list: by namespace and kind, and single jobs shared with them.
@@ -124,7 +130,7 @@ class Visibility:
         if EVERYWHERE in found.namespaces:
             return found
         shared, incomplete = await self._shared(caller, namespace)
-        mine = tuple(each.job_id for each in shared)
+        mine = tuple(share.job_id for share in shared)
         tenants = found.tenants if namespace is None else await self._tenants.of_all([namespace])
         return replace(
             found, jobs=mine, public=public, only=namespace, incomplete=incomplete, tenants={**found.tenants, **tenants}
@@ -138,12 +144,16 @@ class Visibility:
         """
         grants = await self._shares.grants(owner)
         # In a thread: there may be 60 grants for each namespace of the installation.
-        types, incomplete = await asyncio.to_thread(lambda: bounded(each for each in grants if each.to != caller.home))
+        types, incomplete = await asyncio.to_thread(
+            lambda: bounded(grant for grant in grants if grant.to != caller.home)
+        )
         kinds = {name: frozenset(map(KINDS.__getitem__, of)) for name, of in types.items()}
         there = await self._access.which_of(caller, Verb.LIST, kinds)
         direct = _direct_grantees(caller)
-        found = await self._shares.with_grantees(direct | {Grantee("namespace", each) for each in there}, owner)
-        seen = [each for each in found if each.to in direct or KINDS[each.type] in there.get(each.to.name, ())]
+        found = await self._shares.with_grantees(
+            direct | {Grantee("namespace", namespace) for namespace in there}, owner
+        )
+        seen = [share for share in found if share.to in direct or KINDS[share.type] in there.get(share.to.name, ())]
         return await self._valid(seen), incomplete or len(found) >= MOST
 
     async def _scope_by_rights(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:

@@ -81,8 +81,8 @@ class LiveJobs:
 
     def queue(self, namespace: str) -> list[QueueEntry]:
         """Runs of a namespace that wait in the operator's queue."""
-        found = (each.queue for each in self._snapshots.values() if each.meta.namespace == namespace)
-        return [each for each in found if each is not None]
+        found = (snapshot.queue for snapshot in self._snapshots.values() if snapshot.meta.namespace == namespace)
+        return [snapshot for snapshot in found if snapshot is not None]
 
     def add(self, kind: Kind, body: Body) -> JobSnapshot:
         """Store a resource that was just created or read, without waiting for the watch.
@@ -121,9 +121,9 @@ class LiveJobs:
     async def _watch(self, kube: KubeApi, kind: Kind, namespace: str) -> None:
         # Only the list is filtered: a filtered watch would report the end of a run as a deletion.
         async with aclosing(follow(kube, resource_of(kind), namespace or None, selector=UNFINISHED)) as seen:
-            async for each in seen:
+            async for event in seen:
                 try:
-                    self.apply(kind, each, namespace)
+                    self.apply(kind, event, namespace)
                 except (ValueError, KeyError, TypeError) as error:  # one invalid resource must not hide the others
                     _log.warning("unreadable %s: %s", kind.value, error)
 
@@ -137,8 +137,10 @@ class LiveJobs:
             case ObjectDeleted(body):
                 self._delete(kind, body["metadata"]["namespace"], body["metadata"]["uid"])
             case ListComplete(uids):
-                listed = {(each.meta.namespace, each.job_id, each.kind) for each in self._snapshots.values()}
-                noted = {(place, *each) for place, ids in self._deleting.items() for each in ids.items()}
+                listed = {
+                    (snapshot.meta.namespace, snapshot.job_id, snapshot.kind) for snapshot in self._snapshots.values()
+                }
+                noted = {(place, *identifier) for place, ids in self._deleting.items() for identifier in ids.items()}
                 for place, job_id, its_kind in listed | noted:
                     if job_id not in uids and its_kind is kind and namespace in ("", place):
                         self._delete(kind, place, job_id)

@@ -15,8 +15,8 @@ async def follow_namespaces(kube: KubeApi, namespaces: Namespaces) -> None:
         await asyncio.Event().wait()
     # The API server evaluates the selector: its watch delivers a namespace that loses the labels as deleted.
     async with aclosing(follow(kube, NAMESPACES, labels=str(namespaces.selector))) as seen:
-        async for each in seen:
-            apply(namespaces, each)
+        async for event in seen:
+            apply(namespaces, event)
 
 
 def apply(namespaces: Namespaces, seen: Seen) -> None:

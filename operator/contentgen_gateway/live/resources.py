@@ -78,7 +78,7 @@ class JobResources:
             if error.status in (403, 404):
                 return []
             raise
-        found = [each for each in listed.get("items") or () if lies_in(namespace, each)]
+        found = [resource for resource in listed.get("items") or () if lies_in(namespace, resource)]
         return sorted(found, key=lambda each: str(each.get("lastTimestamp") or each.get("eventTime")), reverse=True)
 
     async def create(

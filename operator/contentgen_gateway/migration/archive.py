@@ -66,7 +66,7 @@ class ArchiveWriter:
 
     def close(self, created_at: datetime, bucket: str) -> None:
         """Write the manifest."""
-        parts = {name: {"documents": each.documents, "sha256": each.sha256} for name, each in self.parts.items()}
+        parts = {name: {"documents": part.documents, "sha256": part.sha256} for name, part in self.parts.items()}
         manifest = {"format": FORMAT, "version": VERSION, "createdAt": created_at.isoformat(), "bucket": bucket}
         self._store("manifest.json", io.BytesIO(json.dumps(manifest | {"parts": parts}, indent=2).encode()))
 
@@ -105,7 +105,8 @@ class ArchiveReader:
         self._folder = folder
         self.manifest = _manifest(folder)
         self.parts = {
-            name: ArchivePart(each["documents"], each["sha256"]) for name, each in self.manifest["parts"].items()
+            name: ArchivePart(each_part["documents"], each_part["sha256"])
+            for name, each_part in self.manifest["parts"].items()
         }
         for name, part in self.parts.items():
             _verify(folder / f"{name}.jsonl", part)

@@ -23,9 +23,14 @@ def assets(client: "S3Client", bucket: str, *, checksums: bool) -> Iterator[Docu
     """Key, bytes and etag of each object; with `checksums`, sha256 too if the store has it (one request per object)."""
     with ThreadPoolExecutor(s3.PARALLEL) as pool:
         for page in _pages(client, bucket):
-            found = [{"key": each["Key"], "bytes": each["Size"], "etag": each["ETag"].strip('"')} for each in page]
+            found = [
+                {"key": stored_object["Key"], "bytes": stored_object["Size"], "etag": stored_object["ETag"].strip('"')}
+                for stored_object in page
+            ]
             digests = pool.map(lambda each: _sha256(client, bucket, each["key"]), found) if checksums else ()
-            for each, digest in zip(found, digests, strict=True) if checksums else ((each, None) for each in found):
+            for each, digest in (
+                zip(found, digests, strict=True) if checksums else ((stored_object, None) for stored_object in found)
+            ):
                 yield each | ({"sha256": digest} if digest else {})
 
 
@@ -59,16 +64,16 @@ class Comparison:
 
 def compare(client: "S3Client", bucket: str, listed: Iterable[Document]) -> Comparison:
     """Compare listed objects with the bucket by size and ETag. If only the ETag differs, as after a copy, by sha256."""
-    present = {each["Key"]: each for page in _pages(client, bucket) for each in page}
+    present = {stored_object["Key"]: stored_object for page in _pages(client, bucket) for stored_object in page}
     found = Comparison()
-    for each in listed:
-        now = present.get(each["key"])
+    for asset in listed:
+        now = present.get(asset["key"])
         if now is None:
-            found.missing.append(each["key"])
-        elif _is_same(client, bucket, each, now):
+            found.missing.append(asset["key"])
+        elif _is_same(client, bucket, asset, now):
             found.same += 1
         else:
-            found.different.append(each["key"])
+            found.different.append(asset["key"])
     return found
 
 
@@ -93,4 +98,6 @@ def copy_missing(client: "S3Client", source: str, target: str, prefixes: Iterabl
 
 
 def _keys(pages: Any, bucket: str, prefix: str) -> set[str]:
-    return {each["Key"] for page in pages.paginate(Bucket=bucket, Prefix=prefix) for each in page.get("Contents", ())}
+    return {
+        content["Key"] for page in pages.paginate(Bucket=bucket, Prefix=prefix) for content in page.get("Contents", ())
+    }

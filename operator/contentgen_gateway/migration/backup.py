@@ -146,24 +146,28 @@ def _restore(database: Database[Document], kept: BackedUpCollection, documents: 
     while batch := list(islice(documents, _BATCH)):
         wanted = _without_records(database, batch) if kept.of_job else batch
         done.left += len(batch) - len(wanted)
-        keys = [each[kept.key] for each in wanted]
-        present = {each[kept.key]: each for each in collection.find({kept.key: {"$in": keys}})}
-        new = [dict(merged) for each in wanted if each[kept.key] not in present and (merged := kept.merge(None, each))]
+        keys = [document[kept.key] for document in wanted]
+        present = {document[kept.key]: document for document in collection.find({kept.key: {"$in": keys}})}
+        new = [
+            dict(merged)
+            for document in wanted
+            if document[kept.key] not in present and (merged := kept.merge(None, document))
+        ]
         added = _insert(collection, new)
         done.added += added
         done.left += len(new) - added
-        for each in wanted:
-            if (stored := present.get(each[kept.key])) is not None:
-                replaced = _replace(collection, stored, kept.merge(stored, each))
+        for document in wanted:
+            if (stored := present.get(document[kept.key])) is not None:
+                replaced = _replace(collection, stored, kept.merge(stored, document))
                 done.replaced += replaced
                 done.left += not replaced
     return done
 
 
 def _without_records(database: Database[Document], batch: list[Document]) -> list[Document]:
-    asked = {"jobId": {"$in": [each.get("jobId") for each in batch]}}
-    present = {each["jobId"] for each in database["jobs"].find(asked, {"jobId": True})}
-    return [each for each in batch if each.get("jobId") not in present]
+    asked = {"jobId": {"$in": [document.get("jobId") for document in batch]}}
+    present = {job["jobId"] for job in database["jobs"].find(asked, {"jobId": True})}
+    return [document for document in batch if document.get("jobId") not in present]
 
 
 def _insert(collection: Collection[Document], documents: list[Document]) -> int:
@@ -173,7 +177,7 @@ def _insert(collection: Collection[Document], documents: list[Document]) -> int:
     try:
         return len(collection.insert_many(documents, ordered=False).inserted_ids)
     except BulkWriteError as error:
-        if any(each.get("code") != _DUPLICATE for each in error.details["writeErrors"]):
+        if any(each_error.get("code") != _DUPLICATE for each_error in error.details["writeErrors"]):
             raise
         return int(error.details["nInserted"])
 

@@ -152,13 +152,13 @@ def import_(
             entries = work.run(old[from_database][from_collection].find().sort("_id", 1))
         else:
             entries = work.run(_documents(file))
-    counts = Counter(each.outcome for each in entries)
+    counts = Counter(entry.outcome for entry in entries)
     _print(", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome))
-    _print_some("refused", [_refusal(each) for each in entries if each.outcome is Outcome.REFUSED])
-    _print_some("note", [f"{each.job_id}: {each.note}" for each in entries if each.note])
-    _print_some("missing", [key for each in entries for key in each.missing])
-    _report(report, {"outcomes": counts, "jobs": [_entry_json(each) for each in entries]})
-    if counts[Outcome.REFUSED] or any(each.missing for each in entries):
+    _print_some("refused", [_refusal(entry) for entry in entries if entry.outcome is Outcome.REFUSED])
+    _print_some("note", [f"{entry.job_id}: {entry.note}" for entry in entries if entry.note])
+    _print_some("missing", [key for entry in entries for key in entry.missing])
+    _report(report, {"outcomes": counts, "jobs": [_entry_json(entry) for entry in entries]})
+    if counts[Outcome.REFUSED] or any(entry.missing for entry in entries):
         raise typer.Exit(2)
 
 
@@ -175,18 +175,18 @@ def list_namespaces() -> None:
     """List clusters, and namespaces with their present and former uids and scopes."""
     with _database(Settings()) as database:
         known = TenantAdministration(database, "")
-        for each in known.clusters():
-            state = "the ledger's" if each["_id"] == known.first() else each.get("confirmed") or "not confirmed"
-            state = f"taken over by {each['takenBy']}" if each.get("takenBy") else state
-            typer.echo(f"cluster {each['_id']}: {state}, since {each['firstSeenAt']}")
+        for cluster in known.clusters():
+            state = "the ledger's" if cluster["_id"] == known.first() else cluster.get("confirmed") or "not confirmed"
+            state = f"taken over by {cluster['takenBy']}" if cluster.get("takenBy") else state
+            typer.echo(f"cluster {cluster['_id']}: {state}, since {cluster['firstSeenAt']}")
         for binding in known.bindings():
-            for each in (binding, *reversed(binding.get("history", []))):
-                until = f", until {each['until']} ({each.get('by') or 'the operator'})" if "until" in each else ""
-                typer.echo(f"namespace {binding['_id']}: uid {each['uid']}, {_scope(each)}{until}")
+            for entry in (binding, *reversed(binding.get("history", []))):
+                until = f", until {entry['until']} ({entry.get('by') or 'the operator'})" if "until" in entry else ""
+                typer.echo(f"namespace {binding['_id']}: uid {entry['uid']}, {_scope(entry)}{until}")
 
 
 def _scope(binding: Document) -> str:
-    also = "".join(f" and {each}" for each in binding.get("also") or ())
+    also = "".join(f" and {scope}" for scope in binding.get("also") or ())
     taken = f", taken over by cluster {binding['takenBy']}" if binding.get("takenBy") else ""
     return (f"scope {binding['scope']}" if binding["scope"] else "unscoped") + also + taken
 
@@ -270,7 +270,10 @@ def _documents(file: Path) -> Iterator[Document]:
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     with suppress(ValueError, TypeError, BSONError):
         whole = json_util.loads(text)
-        yield from (each if isinstance(each, dict) else {} for each in (whole if isinstance(whole, list) else [whole]))
+        yield from (
+            each_document if isinstance(each_document, dict) else {}
+            for each_document in (whole if isinstance(whole, list) else [whole])
+        )
         return
     for line in filter(str.strip, text.splitlines()):
         try:
@@ -281,12 +284,12 @@ def _documents(file: Path) -> Iterator[Document]:
 
 
 def _refusal(entry: ImportEntry) -> str:
-    why = "; ".join(f"{each.field}: {each.why}" for each in entry.problems)
+    why = "; ".join(f"{problem.field}: {problem.why}" for problem in entry.problems)
     return f"{entry.job_id or f'document {entry.document}'}: {why}"
 
 
 def _entry_json(entry: ImportEntry) -> Document:
-    problems = [{"field": each.field, "why": each.why} for each in entry.problems]
+    problems = [{"field": problem.field, "why": problem.why} for problem in entry.problems]
     summary = {"document": entry.document, "jobId": entry.job_id, "outcome": entry.outcome.value, "note": entry.note}
     return summary | {"problems": problems, "missing": list(entry.missing)}
 
@@ -304,8 +307,8 @@ def _s3(settings: Settings) -> "S3Client":
 
 
 def _print_some(what: str, found: list[str]) -> None:
-    for each in found[:_MAX_PRINTED]:
-        _print(f"{what}: {each}")
+    for line in found[:_MAX_PRINTED]:
+        _print(f"{what}: {line}")
     if len(found) > _MAX_PRINTED:
         _print(f"{what}: and {len(found) - _MAX_PRINTED} more; --report writes all")
 

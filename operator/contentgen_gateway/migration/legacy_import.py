@@ -77,7 +77,7 @@ class LegacyImport:
                 by_job: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
                 for number, document in batch:
                     by_job.setdefault(str(document.get("jobId")), []).append((number, document))
-                done = pool.map(lambda jobs: [self._import_one(*each) for each in jobs], by_job.values())
+                done = pool.map(lambda jobs: [self._import_one(*job) for job in jobs], by_job.values())
                 found += sorted(chain.from_iterable(done), key=lambda entry: entry.document)
         return found
 

@@ -57,14 +57,15 @@ def convert(document: Mapping[str, Any], target: ImportTarget) -> ConvertedRecor
         old = LegacyDocument.model_validate(dict(document))
     except ValidationError as error:
         return tuple(
-            FieldProblem(".".join(map(str, each["loc"])) or "document", each["msg"]) for each in error.errors()
+            FieldProblem(".".join(map(str, each_error["loc"])) or "document", each_error["msg"])
+            for each_error in error.errors()
         )
     files = _Files(old, target)
-    versions = [_version(old, each, f"versions.{index}", files) for index, each in enumerate(old.versions)]
-    if len({each["version"] for each in versions}) != len(versions):
+    versions = [_version(old, version, f"versions.{index}", files) for index, version in enumerate(old.versions)]
+    if len({version["version"] for version in versions}) != len(versions):
         files.problems.append(FieldProblem("versions", "duplicate version number"))
     record = _record(old, versions, target)
-    problems = (*files.problems, *(FieldProblem(each.path, str(each)) for each in wrong_values(record)))
+    problems = (*files.problems, *(FieldProblem(wrong.path, str(wrong)) for wrong in wrong_values(record)))
     return problems or ConvertedRecord(record, tuple(sorted(files.found)))
 
 
@@ -158,18 +159,18 @@ def _without_queries(value: Any) -> Any:
         case str() if _URL.fullmatch(value):
             return strip_credentials(value)
         case list():
-            return [_without_queries(each) for each in value]
+            return [_without_queries(element) for element in value]
         case dict():
-            return {name: _without_queries(each) for name, each in value.items()}
+            return {name: _without_queries(member) for name, member in value.items()}
         case _:
             return value
 
 
 def _pictures(old: LegacyDocument, version: LegacyVersion, at: str, files: _Files) -> Document:
     images = [
-        _picture(each, f"{at}.images.{place}", version.version, files) for place, each in enumerate(version.images)
+        _picture(image, f"{at}.images.{place}", version.version, files) for place, image in enumerate(version.images)
     ]
-    size = sum(each["sizeBytes"] or 0 for each in images)
+    size = sum(image["sizeBytes"] or 0 for image in images)
     named = {name: old.config.get(name) for name in ("model", "prompt")}
     return {"images": images, "seed": version.seed, "bytes": size} | named
 
@@ -236,12 +237,14 @@ def _record(old: LegacyDocument, versions: list[Document], target: ImportTarget)
 
 def with_sizes(record: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> Document:
     """The record with the bytes of its stored files; `sizes` has those of the job's folders by key."""
-    versions = [each | {"bytes": _bytes(each, sizes, key_of) or each["bytes"]} for each in record["versions"]]
+    versions = [
+        version | {"bytes": _bytes(version, sizes, key_of) or version["bytes"]} for version in record["versions"]
+    ]
     return record | {"versions": versions} | version_totals(versions)
 
 
 def _bytes(version: Document, sizes: Mapping[str, int], key_of: Callable[[str], str | None]) -> int:
     named = (version.get(name) for name in ("modelUrl", "previewUrl", "transcriptUrl", "textUrl"))
-    pictures = (each.get(name) for each in version.get("images") or () for name in ("url", "thumbnailUrl"))
-    found = {key for each in (*named, *pictures) if isinstance(each, str) and (key := key_of(each))}
+    pictures = (image.get(name) for image in version.get("images") or () for name in ("url", "thumbnailUrl"))
+    found = {key for url in (*named, *pictures) if isinstance(url, str) and (key := key_of(url))}
     return sum(sizes.get(key, 0) for key in found)

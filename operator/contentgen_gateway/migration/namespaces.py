@@ -68,7 +68,7 @@ class TenantAdministration:
 
     def cluster(self, given: str | None) -> str:
         """`given` if it is a known cluster; if None, the only known one. Raises CommandRefused."""
-        known = [str(each["_id"]) for each in self.clusters()]
+        known = [str(each_cluster["_id"]) for each_cluster in self.clusters()]
         if given is None and len(known) == 1:
             return known[0]
         if given not in known:
@@ -123,13 +123,15 @@ class TenantAdministration:
         if fresh:
             self._refuse_if_bound(cluster)
             return self._confirm(cluster, {"confirmed": CONFIRMED_FRESH, "takesOver": []})
-        others = [self.cluster(each) for each in earlier]
-        others = others or [str(each["_id"]) for each in self.clusters() if each["_id"] != cluster]
+        others = [self.cluster(uid) for uid in earlier]
+        others = others or [
+            str(each_cluster["_id"]) for each_cluster in self.clusters() if each_cluster["_id"] != cluster
+        ]
         if not force:
             instead = "--from takes over from others alone, and --fresh lets this cluster work beside them"
             self._refuse_if_alive(others, instead)
-        for each in others:
-            self._take_over(each, cluster)
+        for uid in others:
+            self._take_over(uid, cluster)
         others = self._with_taken_over(cluster, others)
         self._reclaim(cluster, others)
         return self._confirm(cluster, {"confirmed": CONFIRMED_ALL, "takesOver": others})
@@ -147,25 +149,27 @@ class TenantAdministration:
 
     def _refuse_if_bound(self, cluster: str) -> None:
         """Raises CommandRefused for a cluster with bindings, which cannot start with separate purchases."""
-        bound = next((each["_id"] for each in self._bindings.find() if cluster_of(each) == cluster), None)
+        bound = next((binding["_id"] for binding in self._bindings.find() if cluster_of(binding) == cluster), None)
         if bound is not None:
             raise CommandRefused(f"cluster {cluster} has bound {bound} already: map its namespaces one by one")
 
     def _refuse_if_alive(self, clusters: Iterable[str], instead: str) -> None:
         since = self._clock() - _ALIVE
-        for each in self._clusters.find({"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}):
+        for cluster in self._clusters.find(
+            {"_id": {"$in": list(clusters)}, "takenBy": None, "seenAt": {"$gte": since}}
+        ):
             raise CommandRefused(
-                f"the operator of cluster {each['_id']} used the database at {each['seenAt']:%H:%M:%S} UTC, and would "
-                f"no longer pay or adopt anything for them: stop it and wait {_ALIVE.seconds // 60} minutes, or give "
-                f"--force; {instead}"
+                f"the operator of cluster {cluster['_id']} used the database at {cluster['seenAt']:%H:%M:%S} UTC, and "
+                f"would no longer pay or adopt anything for them: stop it and wait {_ALIVE.seconds // 60} minutes, or "
+                f"give --force; {instead}"
             )
 
     def _take_over(self, cluster: str, by: str) -> None:
         """Mark the cluster first, then its bindings: a binding created meanwhile sees the takeover."""
         self._clusters.update_one({"_id": cluster}, {"$set": {"takenBy": by}})
-        for each in self._bindings.find({"takenBy": None}):
-            if cluster_of(each) == cluster:
-                self._mark(each, by)
+        for binding in self._bindings.find({"takenBy": None}):
+            if cluster_of(binding) == cluster:
+                self._mark(binding, by)
 
     def _mark(self, binding: Document, taken_by: str) -> None:
         """Mark a binding as taken over, if its scope has not changed."""
@@ -211,8 +215,8 @@ class TenantAdministration:
             self._refuse_if_alive(map(cluster_of, holders), f"--to {FRESH} starts with separate purchases")
             if known is not None and known["uid"] == uid and not same:
                 self._refuse_if_unfinished(namespace, known["scope"])
-        for each in holders:
-            self._mark(each, cluster)
+        for holder in holders:
+            self._mark(holder, cluster)
         if not self._write(where, known, wanted):
             raise CommandRefused("the binding was changed at the same time: check it, and repeat the command")
         return True
@@ -227,10 +231,10 @@ class TenantAdministration:
             return {"scope": uid, "also": [], "since": None, "began": self._clock()}
         if to == UNSCOPED_WORD:
             return {"scope": UNSCOPED, "also": sorted(mine), "since": None, "began": None}
-        for each in self._bindings.find():
-            found = entry_of(each, to) if name_of(each) == namespace else None
+        for binding in self._bindings.find():
+            found = entry_of(binding, to) if name_of(binding) == namespace else None
             if found is not None:
-                since = [each for each in (found.get("since"), (own or {}).get("since")) if each is not None]
+                since = [binding for binding in (found.get("since"), (own or {}).get("since")) if binding is not None]
                 also = sorted(mine.union(found.get("also") or ()) - {found["scope"]})
                 entry = {name: found.get(name) for name in _SCOPES}
                 return entry | {"also": also, "since": min(since, default=None)}
@@ -263,12 +267,16 @@ class TenantAdministration:
 def _own_scope(known: Document, uid: str) -> Document | None:
     """The latest entry of a binding or its history in which the uid has its own scope; None if there is none."""
     entries = [*known.get("history", ()), known]
-    return next((each for each in reversed(entries) if each["uid"] == each["scope"] == uid), None)
+    return next((entry for entry in reversed(entries) if entry["uid"] == entry["scope"] == uid), None)
 
 
 def scope_of(database: Database[Document], namespace: str) -> str:
     """The scope of a namespace according to its bindings. Raises CommandRefused if clusters have different ones."""
-    found = {str(each["scope"]) for each in database["namespaces"].find() if name_of(each) == namespace}
+    found = {
+        str(each_namespace["scope"])
+        for each_namespace in database["namespaces"].find()
+        if name_of(each_namespace) == namespace
+    }
     if len(found) > 1:
         raise CommandRefused(
             f"the namespace {namespace} is another tenant in each cluster: import through the API of one of them"

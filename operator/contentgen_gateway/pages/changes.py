@@ -134,7 +134,7 @@ async def edit(  # noqa: PLR0917 - a form has as many fields
     public: Annotated[bool, Form()] = False,
 ) -> Response:
     """Change comma-separated tags, description and public visibility."""
-    named = [each.strip() for each in tags.split(",") if each.strip()]
+    named = [tag.strip() for tag in tags.split(",") if tag.strip()]
     body = validated(Edit, {"tags": named, "description": description.strip(), "isPublic": public})
     await services.editing.edit(caller, job_id, body)
     return redirect(f"/jobs/{job_id}?said=saved")
@@ -168,7 +168,7 @@ async def unshare(
 
 def _grantees(users: str, namespaces: str) -> dict[str, object]:
     given = {"users": users, "namespaces": namespaces}
-    found = {key: [each.strip() for each in text.split(",") if each.strip()] for key, text in given.items()}
+    found = {key: [name.strip() for name in text.split(",") if name.strip()] for key, text in given.items()}
     return {key: value for key, value in found.items() if value}
 
 
@@ -186,11 +186,13 @@ async def add_to_collection(
 async def confirm_deletion(*, request: Request, caller: CallerDep, services: ServicesDep, job_id: Name) -> Response:
     """Page to confirm a deletion, with the jobs that use the outputs; for callers who may delete the job."""
     record = await services.jobs.record(caller, job_id)
-    if Does.DELETE not in {each.does for each in (await services.viewed_states.of_job(caller, record, None)).actions}:
+    if Does.DELETE not in {
+        action.does for action in (await services.viewed_states.of_job(caller, record, None)).actions
+    }:
         raise Problem(403, f"you may see the job {job_id!r}, but not delete it")
     stats = await services.usage.asset(caller, record)
     users = await services.jobs.stored(stats.used_in_jobs[:20])
-    return render(request, "delete.html", caller, job=card(record), record=record, using=[card(each) for each in users])
+    return render(request, "delete.html", caller, job=card(record), record=record, using=[card(user) for user in users])
 
 
 @router.post("/jobs/{job_id}/delete")

@@ -55,13 +55,13 @@ async def show_collection(
 ) -> Response:
     """Page of one collection, with the jobs in it that the caller may see."""
     found = await services.collections.get(caller, collection_id)
-    records = await services.jobs.stored(each.job_id for each in found.assets)
+    records = await services.jobs.stored(asset.job_id for asset in found.assets)
     return render(
         request,
         "collection.html",
         caller,
         found=found,
-        jobs=[card(each) for each in records],
+        jobs=[card(record) for record in records],
         picture=services.files.signed_address,
     )
 

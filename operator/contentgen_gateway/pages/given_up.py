@@ -26,6 +26,6 @@ async def list_given_up(
     """Page of given-up work."""
     chosen = {"namespace": query.namespace or ""}
     found = await services.given_up.list_given_up(caller, query)
-    records = await services.jobs.stored(each.job_id for each in found.given_up)
-    titles = {each.job_id: each.title for each in map(card, records)}
+    records = await services.jobs.stored(record.job_id for record in found.given_up)
+    titles = {shown.job_id: shown.title for shown in map(card, records)}
     return render(request, "given_up.html", caller, found=found, titles=titles, labels=LABELS, chosen=chosen)

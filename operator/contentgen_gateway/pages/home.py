@@ -52,7 +52,7 @@ async def show_dashboard(
         services.jobs.page(scope, JobFilter(state=StateFilter.FAILED, since=lately, limit=_FAILED)),
         services.jobs.page(scope, JobFilter(state=StateFilter.COMPLETED, limit=_MADE)),
     )
-    shown = [card(each) for each in failed.records], [card(each) for each in made.records]
+    shown = [card(record) for record in failed.records], [card(record) for record in made.records]
     if seen == (digest := digest_of(queue, *shown, failed.total, made.total, minute(now))):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     return render(
@@ -71,13 +71,13 @@ async def show_dashboard(
 
 
 async def _queue(jobs: JobReader, caller: Caller, scope: Scope) -> Queue:
-    wanted = [JobFilter(state=each, limit=_RUNNING) for each in _QUEUED]
+    wanted = [JobFilter(state=state, limit=_RUNNING) for state in _QUEUED]
     wanted[0] = await jobs.for_viewer(caller, scope, wanted[0])
-    pages = await asyncio.gather(*(jobs.page(scope, each) for each in wanted))
+    pages = await asyncio.gather(*(jobs.page(scope, job_filter) for job_filter in wanted))
     mine, running, waiting, _ = pages
     found = {record["jobId"]: record for page in pages for record in page.records}
     return Queue(
-        jobs=tuple(card(each) for each in list(found.values())[:_RUNNING]),
+        jobs=tuple(card(record) for record in list(found.values())[:_RUNNING]),
         running_in_all=running.total,
         waiting_in_all=waiting.total,
         mine_in_all=mine.total,

@@ -81,14 +81,14 @@ async def list_jobs(
         request,
         "jobs.html",
         caller,
-        jobs=[card(each) for each in page.records],
+        jobs=[card(record) for record in page.records],
         total=page.total,
         following=page.next_cursor,
         incomplete=scope.incomplete,
         chosen={key: request.query_params.get(key, "") for key in _FIELDS},
         types=[(kind.record_type, LABELS[kind]) for kind in Kind],
         states=STATES,
-        sorts=[(each.value, told) for each, told in _SORTS.items()],
+        sorts=[(sort.value, told) for sort, told in _SORTS.items()],
         orders=_ORDERS,
         when=(_SORTS[query.sort], _TIMES[query.sort]) if query.sort in _TIMES else ("Created", "created"),
     )
@@ -126,7 +126,7 @@ async def show_job(
         seen=_digest(record, resource, state, now),
         steps=job_steps(job.kind, facts),
         resource=resource,
-        actions={each.does.value: each for each in state.actions},
+        actions={action.does.value: action for action in state.actions},
         advice=advice_lines(Facts.parse(status), job.reference),
         ignored=details.notes,
         conditions=_conditions(status, state),
@@ -149,10 +149,11 @@ def _digest(record: Record, resource: Body | None, state: JobState, now: datetim
 def _conditions(status: Mapping[str, Any], state: JobState) -> list[dict[str, Any]]:
     """Conditions with their meaning; a message that the page has already is left out."""
     found, told = [], {str(status.get("message") or ""), state.sentence}
-    for each in status.get("conditions") or ():
-        message = str(each.get("message") or "")
+    for condition in status.get("conditions") or ():
+        message = str(condition.get("message") or "")
         found.append(
-            each | {"means": CONDITIONS.get(each.get("type"), ""), "message": "" if message in told else message}
+            condition
+            | {"means": CONDITIONS.get(condition.get("type"), ""), "message": "" if message in told else message}
         )
         told.add(message)
     return found

@@ -56,7 +56,7 @@ async def show_lora(
         versions=versions_of(record),
         dataset=await _dataset(caller, services.datasets, job_id, window),
         stats=stats,
-        made=[card(each) for each in made],
+        made=[card(each_record) for each_record in made],
         picture=services.files.signed_address,
     )
 

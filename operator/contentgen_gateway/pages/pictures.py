@@ -39,9 +39,9 @@ async def list_pictures(
     chosen = {key: request.query_params.get(key, "") for key in _FIELDS}
     numbers: dict[str, int] = {}
     tiles = []
-    for each in found.images:
-        numbers[each.job_id] = numbers.get(each.job_id, 0) + 1
-        tiles.append((each, numbers[each.job_id]))
+    for image in found.images:
+        numbers[image.job_id] = numbers.get(image.job_id, 0) + 1
+        tiles.append((image, numbers[image.job_id]))
     return render(request, "pictures.html", caller, tiles=tiles, found=found, chosen=chosen, models=_MODELS)
 
 
@@ -69,7 +69,7 @@ async def show_picture(
         n=n,
         address=services.files.signed_address(made[n - 1].image_url) if made else "",
         version=version,
-        loras=_applied(record, version, [card(each) for each in await services.assets.loras_of(caller, record)]),
+        loras=_applied(record, version, [card(lora) for lora in await services.assets.loras_of(caller, record)]),
     )
 
 
@@ -82,7 +82,7 @@ def _applied(record: Record, version: Version, loras: list[Card]) -> list[tuple[
         for each in (asked if isinstance(asked, list) else ())
         if isinstance(each, dict) and isinstance(each.get("loraRef"), dict)
     }
-    return [(each, used[each.job_id], scales.get(each.name, "")) for each in loras if each.job_id in used]
+    return [(lora, used[lora.job_id], scales.get(lora.name, "")) for lora in loras if lora.job_id in used]
 
 
 @router.get("/files/{job_id}")

@@ -53,7 +53,7 @@ def page(request: Request, problem: Problem) -> Response | None:
         title=_TITLES.get(problem.status, HTTPStatus(problem.status).phrase),
         code=problem.status,
         detail=f"there is no page {request.url.path}" if unknown else problem.detail,
-        above=next((each for each in PLACES[1:] if request.url.path.startswith(f"{each.path}/")), None),
+        above=next((place for place in PLACES[1:] if request.url.path.startswith(f"{place.path}/")), None),
         advice=_ADVICE.get(problem.status, "Correct the input and try again."),
     )
 

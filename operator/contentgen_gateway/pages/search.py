@@ -43,7 +43,7 @@ async def show_results(
         caller,
         find=chosen["q"],
         sought=sought,
-        jobs=[card(each) for each in page.records],
+        jobs=[card(record) for record in page.records],
         total=page.total,
         following=page.next_cursor,
         spoken=spoken.transcripts if spoken else [],
@@ -64,4 +64,4 @@ def highlighted_parts(snippet: str, marks: list[Mark]) -> list[tuple[str, bool]]
         end = mark.offset + mark.length
         found += [(snippet[done : mark.offset], False), (snippet[mark.offset : end], True)]
         done = end
-    return [each for each in (*found, (snippet[done:], False)) if each[0]]
+    return [part for part in (*found, (snippet[done:], False)) if part[0]]

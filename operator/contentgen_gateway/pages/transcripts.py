@@ -71,7 +71,7 @@ async def show_transcript(
             too_large=cut or shortened,
             colours=_colours(found_turns or ()),
             sound=sound,
-            forms=[each for each in _FORMS if _has(version, f"transcript.{each}")],
+            forms=[form for form in _FORMS if _has(version, f"transcript.{form}")],
             q=q,
         )
 

@@ -65,9 +65,9 @@ async def spending(caller: Caller, usage: UsageReader, now: datetime, days: int)
 
 def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
     """A bar for each of the last `days` days, also without spending."""
-    paid = {each.key: f"{float(each.paid) + float(each.estimated):.4f}" for each in found}
+    paid = {row.key: f"{float(row.paid) + float(row.estimated):.4f}" for row in found}
     dates = [now - timedelta(days=back) for back in range(days - 1, -1, -1)]
-    most = max((float(paid.get(f"{each:%Y-%m-%d}", 0)) for each in dates), default=0) or 1.0
+    most = max((float(paid.get(f"{date:%Y-%m-%d}", 0)) for date in dates), default=0) or 1.0
     step = _WIDTH / days
     made = []
     for number, date in enumerate(dates):

@@ -131,7 +131,7 @@ class Parameters(Body):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        known = [each.alias or name for name, each in cls.model_fields.items()]
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         for name in given if isinstance(given, Mapping) else ():
             if name not in known and name not in cls.model_fields:
                 raise PydanticCustomError(

@@ -71,7 +71,7 @@ def query_terms(given: str | None) -> tuple[Condition, ...]:
 
 
 def _tags(given: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(each.strip() for each in given.split(",") if each.strip())) if given else ()
+    return tuple(dict.fromkeys(tag.strip() for tag in given.split(",") if tag.strip())) if given else ()
 
 
 class TrainingListing(Paging):

@@ -38,7 +38,7 @@ class JobNotification(Body):
     @classmethod
     def of(cls, found: dict[str, Any]) -> Self:
         """From a document."""
-        attempts = [each | {"at": _in_utc(each["at"])} for each in found.get("deliveries") or ()]
+        attempts = [delivery | {"at": _in_utc(delivery["at"])} for delivery in found.get("deliveries") or ()]
         return cls.model_validate(
             {
                 "notificationId": found["_id"],

@@ -54,7 +54,7 @@ def of_request(request: Request, error: RequestValidationError) -> Problem:
         return malformed_json(str(error.body), int(first["loc"][1]), str(first["ctx"]["error"]))
     if isinstance(error.body, bytes):
         return foreign_content_type(request.headers.get("content-type", ""))
-    here = [{**each, "loc": each["loc"][1:]} for each in errors if each["loc"][0] == place]
+    here = [{**each_error, "loc": each_error["loc"][1:]} for each_error in errors if each_error["loc"][0] == place]
     return refusal(here, place, _model(request, place))
 
 
@@ -62,7 +62,7 @@ def _model(request: Request, place: str) -> object:
     """Model of an endpoint's body or query; None if it has none, or several parameters."""
     dependant = getattr(request.scope.get("route"), "dependant", None)
     parameters = getattr(dependant, f"{place}_params", ())
-    models = [each.field_info.annotation for each in parameters]
+    models = [parameter.field_info.annotation for parameter in parameters]
     only = models[0] if len(models) == 1 else None
     return only if isinstance(only, type) and issubclass(only, BaseModel) else None
 
@@ -72,9 +72,9 @@ def refusal(errors: Sequence[Error], place: str, model: object = None) -> Proble
 
     `model` is the validated type, which tells the valid names beside an unknown field.
     """
-    fields = _merged([_FieldError(each, place, model) for each in errors[:_MOST_ERRORS]])
+    fields = _merged([_FieldError(error, place, model) for error in errors[:_MOST_ERRORS]])
     first = fields[0]
-    return Problem(422, first.detail, errors=[{"loc": [place, *each.path], "msg": each.expected} for each in fields])
+    return Problem(422, first.detail, errors=[{"loc": [place, *field.path], "msg": field.expected} for field in fields])
 
 
 def malformed_json(document: str, position: int, cause: str) -> Problem:
@@ -101,8 +101,8 @@ def foreign_content_type(given: str) -> Problem:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Known name that is similar, or the only one with this prefix; None if there is none. Ignores case."""
-    given, lower = name[:_LONGEST_NAME].lower(), {each.lower(): each for each in known}
-    begun = [each for each in lower if len(given) >= _SHORTEST_BEGINNING and each.startswith(given)]
+    given, lower = name[:_LONGEST_NAME].lower(), {each_name.lower(): each_name for each_name in known}
+    begun = [each_name for each_name in lower if len(given) >= _SHORTEST_BEGINNING and each_name.startswith(given)]
     found = get_close_matches(given, lower, 1) or (begun if len(begun) == 1 else [])
     return lower[found[0]] if found else None
 
@@ -137,10 +137,10 @@ class _FieldError:
 def _merged(fields: list[_FieldError]) -> list[_FieldError]:
     """One error for each field, with all alternatives of a union."""
     by_path: dict[tuple[int | str, ...], _FieldError] = {}
-    for each in fields:
-        first = by_path.setdefault(each.path, each)
-        if first is not each and each.expected not in first.expected:
-            first.expected += f", or {each.expected.removeprefix('must be ')}"
+    for field in fields:
+        first = by_path.setdefault(field.path, field)
+        if first is not field and field.expected not in first.expected:
+            first.expected += f", or {field.expected.removeprefix('must be ')}"
     return list(by_path.values())
 
 
@@ -269,7 +269,7 @@ def _fields(member: object) -> dict[str, Any]:
     """Types of a model's fields by the names that clients use; empty for other types."""
     if not (isinstance(member, type) and issubclass(member, BaseModel)):
         return {}
-    return {each.alias or name: each.annotation for name, each in member.model_fields.items()}
+    return {field.alias or name: field.annotation for name, field in member.model_fields.items()}
 
 
 def _members(annotation: object) -> list[object]:
@@ -277,7 +277,7 @@ def _members(annotation: object) -> list[object]:
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [member for each in get_args(annotation) for member in _members(each)]
+        return [member for element in get_args(annotation) for member in _members(element)]
     return [annotation]
 
 

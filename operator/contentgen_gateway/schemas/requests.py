@@ -267,7 +267,7 @@ class GenerateOrder(JobOrder):
         if self.inputs is not None:
             spec["prompt"] = self.inputs.prompt
             spec |= {"image": image} if (image := self.inputs.image()) else {}
-        loras = [each.model_dump(mode="json", exclude_none=True) for each in self.drawn_with]
+        loras = [training.model_dump(mode="json", exclude_none=True) for training in self.drawn_with]
         return spec | ({"loras": loras} if loras else {})
 
 
@@ -318,7 +318,7 @@ def checked(order: JobOrder, spec: dict[str, Any]) -> dict[str, Any]:
         return _checked(order.kind, spec)
     except Problem as problem:
         errors, sent = problem.more["errors"], order.sent_as
-        found = [each | {"loc": [each["loc"][0], *_as_sent(each["loc"][1:], sent)]} for each in errors]
+        found = [error | {"loc": [error["loc"][0], *_as_sent(error["loc"][1:], sent)]} for error in errors]
         detail = _renamed(problem.detail, errors[0]["loc"][1:], found[0]["loc"][1:])
         raise Problem(problem.status, detail, errors=found) from None
 
@@ -344,7 +344,7 @@ def _dotted(path: Sequence[str | int]) -> str:
 
 
 def _with_indexes(path: Sequence[str | int]) -> str:
-    return "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _checked(kind: Kind, spec: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ class Grantees(Body):
 
     def all(self) -> tuple[Grantee, ...]:
         """Distinct grantees, sorted."""
-        users = {Grantee("user", each) for each in self.users}
-        return tuple(sorted(users | {Grantee("namespace", each) for each in self.namespaces}))
+        users = {Grantee("user", user) for user in self.users}
+        return tuple(sorted(users | {Grantee("namespace", namespace) for namespace in self.namespaces}))
 
 
 class Wish(Grantees):

@@ -32,7 +32,7 @@ class AssetReader:
         """Trained LoRAs, each with its newest version. Raises BadRequest."""
         scope, _, page = await self._finished(caller, given, Kind.LORA_TRAINING)
         loras = await asyncio.to_thread(
-            lambda: [assets.lora(each, self.files.resolve_address) for each in page.records]
+            lambda: [assets.lora(record, self.files.resolve_address) for record in page.records]
         )
         return LoraList(total=page.total, loras=loras, next_cursor=page.next_cursor, incomplete=scope.incomplete)
 
@@ -48,7 +48,7 @@ class AssetReader:
         )
 
     def _pictures(self, records: list[Record]) -> list[assets.Picture]:
-        return [picture for each in records for picture in assets.pictures(each, self.files.resolve_address)]
+        return [picture for record in records for picture in assets.pictures(record, self.files.resolve_address)]
 
     async def _count_pictures(self, scope: Scope, wanted: JobFilter) -> int:
         if scope.nothing:
@@ -60,7 +60,7 @@ class AssetReader:
         """Transcribed recordings. Raises BadRequest."""
         scope, _, page = await self._finished(caller, given, Kind.TRANSCRIPTION)
         found = await asyncio.to_thread(
-            lambda: [assets.transcript(each, self.files.resolve_address) for each in page.records]
+            lambda: [assets.transcript(record, self.files.resolve_address) for record in page.records]
         )
         return TranscriptList(
             total=page.total, transcripts=found, next_cursor=page.next_cursor, incomplete=scope.incomplete
@@ -73,6 +73,6 @@ class AssetReader:
 
     async def loras_of(self, caller: Caller, record: Record) -> list[Record]:
         """Records of the LoRAs that a job's pictures were drawn with, if the caller may see them."""
-        used = (keys.run_of(key) for each in versions_of(record) for key in each.get("loras") or ())
+        used = (keys.run_of(key) for version in versions_of(record) for key in version.get("loras") or ())
         visible = await self.visibility.jobs(caller, {run.job_id for run in used if run is not None})
         return await self.jobs.stored(sorted(visible))

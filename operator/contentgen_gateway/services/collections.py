@@ -58,10 +58,10 @@ class CollectionEditor:
         query = CollectionFilter(namespaces, given.user_id, given.limit, tenants, wanted.after)
         found = await self.collections.find(query)
         page = found[: given.limit]
-        seen = await self.visibility.jobs(caller, {asset.job_id for each in page for asset in each.assets})
+        seen = await self.visibility.jobs(caller, {asset.job_id for collection in page for asset in collection.assets})
         last = {"createdAt": page[-1].created_at, "jobId": page[-1].collection_id} if page else {}
         return CollectionList(
-            collections=[CollectionSummary.model_validate(_summary(each, seen.keys())) for each in page],
+            collections=[CollectionSummary.model_validate(_summary(collection, seen.keys())) for collection in page],
             total=await self.collections.count(query),
             next_cursor=cursor_after(last, wanted) if len(found) > given.limit else None,
         )
@@ -121,7 +121,7 @@ class CollectionEditor:
         there = await self._load(caller, collection_id, Verb.PATCH)
         given = await self._items(caller, body.assets)
         present = frozenset(there.assets)
-        fresh = [each for each in given if each not in present]
+        fresh = [asset for asset in given if asset not in present]
         if fresh and not await self.collections.add_assets(collection_id, fresh, self._now()):
             raise Problem(422, f"assets: a collection can have at most {MOST_ASSETS} jobs")
         return await self.get(caller, collection_id)
@@ -145,7 +145,7 @@ class CollectionEditor:
 
     async def _items(self, caller: Caller, given: list[AssetRef]) -> tuple[CollectionItem, ...]:
         """Each job once, with the type of its record. Raises BadRequest for one that the caller may not see."""
-        seen = await self.visibility.jobs(caller, {each.job_id for each in given})
+        seen = await self.visibility.jobs(caller, {asset.job_id for asset in given})
         found: dict[str, CollectionItem] = {}
         for index, each in enumerate(given):
             record = seen.get(each.job_id)
@@ -157,7 +157,7 @@ class CollectionEditor:
         return tuple(found.values())
 
     async def _details(self, caller: Caller, found: Collection) -> CollectionDetails:
-        seen = await self.visibility.jobs(caller, {each.job_id for each in found.assets})
+        seen = await self.visibility.jobs(caller, {asset.job_id for asset in found.assets})
         assets = [
             AssetRef.model_validate({"type": e.type, "jobId": e.job_id}) for e in found.assets if e.job_id in seen
         ]
@@ -170,7 +170,7 @@ class CollectionEditor:
 
 
 def _summary(found: Collection, seen: Container[str]) -> dict[str, Any]:
-    counts = Counter(each.type for each in found.assets if each.job_id in seen)
+    counts = Counter(asset.type for asset in found.assets if asset.job_id in seen)
     return {
         "collectionId": found.collection_id,
         "namespace": found.namespace,

@@ -59,7 +59,7 @@ class DatasetReader:
     def _folders(self, record: Record, wanted: int | None) -> Iterator[tuple[int, str]]:
         """Versions and folders of the prepared files: those of the run under way first, then of the finished ones."""
         made = outputs.versions_of(record)
-        numbers = [each.get("version") or 1 for each in made]
+        numbers = [version.get("version") or 1 for version in made]
         # Not the next number: a run that failed, or was replaced while it waited, has used it.
         coming = int(record.get("runVersion") or max(numbers, default=0) + 1)
         if coming not in numbers and wanted in (None, coming):
@@ -97,9 +97,9 @@ def _page(of: tuple[str, int], index: Index, window: Window, url: Callable[[str]
         version=of[1],
         total_images=len(index.images),
         total_rejected=len(index.rejected),
-        rejected_by_reason=dict(Counter(each.reason for each in index.rejected).most_common()),
+        rejected_by_reason=dict(Counter(picture.reason for picture in index.rejected).most_common()),
         sheet_url=url("preview.jpg"),
-        images=[ShownFrame(**_fields(each), thumbnail_url=url(each.file)) for each in index.images[part]],
+        images=[ShownFrame(**_fields(image), thumbnail_url=url(image.file)) for image in index.images[part]],
         rejected=index.rejected[part],
         rejected_pictures=_rejected_pictures(index, url),
         shots=index.shots,
@@ -124,6 +124,6 @@ def parse_index(text: bytes) -> Index:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise Problem(404, f"the dataset cannot be shown: dataset.json is invalid at {where!r}") from None
-    if not all(keys.is_output(Kind.LORA_TRAINING, Stage.PREPARE, each.file) for each in index.images):
+    if not all(keys.is_output(Kind.LORA_TRAINING, Stage.PREPARE, image.file) for image in index.images):
         raise _foreign_files()
     return index

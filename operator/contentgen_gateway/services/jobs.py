@@ -55,8 +55,8 @@ class JobReader:
 
     async def stored(self, job_ids: Iterable[str]) -> list[Record]:
         """Stored records of these jobs, without a check of rights: the ids must come from a list the caller may see."""
-        found = [await self.records.get(each) for each in job_ids]
-        return [each for each in found if each is not None]
+        found = [await self.records.get(identifier) for identifier in job_ids]
+        return [snapshot for snapshot in found if snapshot is not None]
 
     async def list_jobs(self, caller: Caller, given: Paging, wanted: JobFilter | None = None) -> JobList:
         """Page of a list. `wanted` is the query's own filter if None. Raises BadRequest."""
@@ -96,7 +96,7 @@ class JobReader:
             more = len(found) > query.limit
         if total > COUNTED:
             total = await self.records.count(count_filter(scope, wanted))
-        listed = [self._now(each) for each in found[: query.limit]]
+        listed = [self._now(record) for record in found[: query.limit]]
         return JobPage(listed, total, cursor_after(listed[-1], wanted) if more and listed else None)
 
     def _deleting(self, scope: Scope) -> frozenset[str]:
@@ -117,7 +117,7 @@ class JobReader:
 
     async def _bodies(self, records: Sequence[Record]) -> list[Job]:
         # A page may have hundreds of URLs to sign, which would block the event loop.
-        return await asyncio.to_thread(lambda: [self.body(each) for each in records])
+        return await asyncio.to_thread(lambda: [self.body(record) for record in records])
 
 
 def state_fields(record: Record) -> dict[str, object]:

@@ -38,7 +38,7 @@ class LegacyImporter:
         if may.get(namespace) != frozenset(Kind):
             kinds = ", ".join(kind.plural for kind in Kind)
             raise Problem(403, f"to import into namespace {namespace!r} you need the verb import on {kinds} there")
-        users = await self._users(caller, namespace, (each.get("userId") for each in jobs))
+        users = await self._users(caller, namespace, (job.get("userId") for job in jobs))
         work = LegacyImport(
             jobs=self.records.collection,
             ledger=self.records.collection.database["ledger"],
@@ -51,8 +51,8 @@ class LegacyImporter:
 
     async def _users(self, caller: Caller, namespace: str, given: Iterable[object]) -> frozenset[str]:
         """Valid user ids that the caller may name in the namespace."""
-        users = sorted({each for each in given if isinstance(each, str) and re.fullmatch(patterns.USER_ID, each)})
-        may = await asyncio.gather(*(self.authorizer.may_name(caller, each, namespace) for each in users))
+        users = sorted({user for user in given if isinstance(user, str) and re.fullmatch(patterns.USER_ID, user)})
+        may = await asyncio.gather(*(self.authorizer.may_name(caller, user, namespace) for user in users))
         return frozenset(user for user, allowed in zip(users, may, strict=True) if allowed)
 
     async def _target(self, namespace: str, bucket: str | None) -> ImportTarget:

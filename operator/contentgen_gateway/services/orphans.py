@@ -71,7 +71,9 @@ def _orphan(document: Mapping[str, Any], kept: timedelta) -> Orphan:
     namespace, _ = unscoped(place)
     state = _state(document)
     at = document["orphanedAt"]
-    known = document.get("costSource") in {each.value for each in BILLED} and document.get("actualMicros") is not None
+    known = (
+        document.get("costSource") in {source.value for source in BILLED} and document.get("actualMicros") is not None
+    )
     micros = document.get("actualMicros") if known else document.get("estimatedMicros")
     return Orphan(
         purchase_id=document["purchaseId"],

@@ -44,14 +44,16 @@ class TranscriptSearcher:
         for round_ in range(_ROUNDS):
             found, cut = grouped(await self.index.find(page_query(scope, asked), _READ))
             records = await self._visible_records(scope, found)
-            for each in found:
-                if each.job_id not in records:
+            for passage in found:
+                if passage.job_id not in records:
                     continue
                 if len(page) == wanted.limit or read >= _READ:
                     following = cursor_after(last, wanted) if last is not None else None
                     return FoundTranscripts(transcripts=page, next_cursor=following, incomplete=incomplete)
-                page.append(_transcript(records[each.job_id], each, (wanted.terms, hits), self.files.resolve_address))
-                read, last = read + len(each.passages), each.passages[0]
+                page.append(
+                    _transcript(records[passage.job_id], passage, (wanted.terms, hits), self.files.resolve_address)
+                )
+                read, last = read + len(passage.passages), passage.passages[0]
             if not cut:
                 break
             asked = with_cursor(wanted, cursor_after(found[-1].passages[0], wanted))
@@ -62,10 +64,10 @@ class TranscriptSearcher:
         """Records by job id. The index learns later than the records that a job was deleted or made private."""
         if not found:
             return {}
-        jobs = {"jobId": {"$in": [each.job_id for each in found]}}
+        jobs = {"jobId": {"$in": [passage.job_id for passage in found]}}
         condition = queries.all_of((scope.filter(), NOT_DISCARDED, jobs))
         query = queries.Query(condition, (("createdAt", -1), ("jobId", -1)), len(found), "job_id")
-        return {each["jobId"]: each for each in await self.records.find(query)}
+        return {record["jobId"]: record for record in await self.records.find(query)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ class PassageGroup:
 
 def grouped(passages: Sequence[dict[str, Any]]) -> tuple[list[PassageGroup], bool]:
     """Passages grouped by job, in order, and True if more may follow."""
-    found = [PassageGroup(job_id, list(each)) for job_id, each in groupby(passages, lambda each: str(each["jobId"]))]
+    found = [
+        PassageGroup(job_id, list(record)) for job_id, record in groupby(passages, lambda each: str(each["jobId"]))
+    ]
     cut = len(passages) == _READ
     if cut and len(found) > 1:
         found.pop()  # possibly incomplete: the next read begins with it
@@ -96,7 +100,7 @@ def _transcript(
         namespace=record.get("namespace"),
         version=group.passages[0]["version"],
         hit_count=len(group.passages),
-        hits=[_hit(each, terms) for each in group.passages[:hits]],
+        hits=[_hit(passage, terms) for passage in group.passages[:hits]],
     )
 
 
@@ -109,11 +113,11 @@ def marked(text: str, following: str, sought: Sequence[Condition]) -> tuple[str,
     """Snippet of a passage, and the positions of the terms in it. The snippet goes on into the following text if a
     condition is only met there.
     """
-    found = [(term, [each for each in sought if _meets(term, each)]) for term in terms(text + following)]
+    found = [(term, [each_term for each_term in sought if _meets(term, each_term)]) for term in terms(text + following)]
     places = [(term.start, term.end) for term, met in found if met and term.start < len(text)]
     beyond = [(term.start, term.end) for term, met in found if met and term.start >= len(text)]
-    own = {each for term, met in found for each in met if term.start < len(text)}
-    if any(each not in own for _, met in found for each in met):
+    own = {each_term for term, met in found for each_term in met if term.start < len(text)}
+    if any(each_term not in own for _, met in found for each_term in met):
         text, places = text + following, places + beyond
     elif places and max(end for _, end in places) > len(text):
         text += following
@@ -125,7 +129,7 @@ def marked(text: str, following: str, sought: Sequence[Condition]) -> tuple[str,
 
 
 def _meets(term: Term, alternatives: Condition) -> bool:
-    return any(each.matches(term.text) for each in alternatives)
+    return any(alternative.matches(term.text) for alternative in alternatives)
 
 
 def _merged(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from contentgen_gateway.stores.records import Record, Records
 
 def adopted_from(record: Record) -> frozenset[str]:
     """Ids of the other jobs that own this job's files: a resource that is applied again adopts a finished run."""
-    made = (keys.run_of(str(each.get("s3Key"))) for each in outputs.versions_of(record))
+    made = (keys.run_of(str(version.get("s3Key"))) for version in outputs.versions_of(record))
     return frozenset(run.job_id for run in made if run is not None) - {str(record["jobId"])}
 
 
@@ -38,14 +38,14 @@ class JobUses:
         if record.get("type") == Kind.LORA_TRAINING.record_type:
             place = (await self.tenants.of(namespace)).filter(namespace)
             found += await self.records.unfinished_with_lora(place, str(record.get("name")))
-        users = {str(each["jobId"]): each for each in found}
+        users = {str(each_record["jobId"]): each_record for each_record in found}
         return [
-            each for each in users.values() if job_id in (each.get("uses") or ()) or each.get("namespace") == namespace
+            user for user in users.values() if job_id in (user.get("uses") or ()) or user.get("namespace") == namespace
         ]
 
     async def visible(self, caller: Caller, records: list[Record]) -> list[Record]:
         """Records that the caller has the verb `get` for."""
-        return [each for each in records if await self._may_get(caller, each)]
+        return [record for record in records if await self._may_get(caller, record)]
 
     async def _may_get(self, caller: Caller, record: Record) -> bool:
         kind = KINDS.get(str(record.get("type")))

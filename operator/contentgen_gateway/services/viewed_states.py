@@ -38,7 +38,7 @@ class ViewedStates:
             badge=now.badge,
             sentence=now.sentence,
             needs_person=now.needs_person,
-            actions=[ViewedAction.of(each) for each in now.actions],
+            actions=[ViewedAction.of(action) for action in now.actions],
         )
 
     async def of_job(self, caller: Caller, record: Record, resource: Body | None) -> JobState:
@@ -53,9 +53,9 @@ class ViewedStates:
         self, caller: Caller, record: Record, actions: Iterable[PermittedAction]
     ) -> tuple[PermittedAction, ...]:
         given = tuple(actions)
-        needed = {right for each in given for right in each.rights}
+        needed = {right for action in given for right in action.rights}
         rights = {right for right in sorted(needed) if await self._may(caller, record, right)}
-        return tuple(each for each in given if rights.issuperset(each.rights))
+        return tuple(action for action in given if rights.issuperset(action.rights))
 
     async def _may(self, caller: Caller, record: Record, right: Right) -> bool:
         kind = KINDS[str(record["type"])]

@@ -107,7 +107,7 @@ class Collections:
 
     def _find(self, wanted: CollectionFilter) -> list[Collection]:
         found = self._collection.find(wanted.page()).sort(list(_NEWEST)).limit(min(wanted.limit, MOST) + 1)
-        return [_parse(each) for each in found]
+        return [_parse(document) for document in found]
 
     async def namespaces(self, user_id: str | None) -> list[str]:
         """Namespaces that have collections; `user_id` limits them to one owner."""
@@ -174,7 +174,7 @@ def _by_id(collection_id: str) -> Filter:
 
 
 def _documents(assets: Iterable[CollectionItem]) -> list[Document]:
-    return [{"type": each.type, "jobId": each.job_id} for each in assets]
+    return [{"type": asset.type, "jobId": asset.job_id} for asset in assets]
 
 
 def _parse(found: Document) -> Collection:
@@ -188,5 +188,5 @@ def _parse(found: Document) -> Collection:
         created_by=found["createdBy"],
         created_at=found["createdAt"],
         updated_at=found["updatedAt"],
-        assets=tuple(CollectionItem(each["type"], each["jobId"]) for each in found["assets"]),
+        assets=tuple(CollectionItem(asset["type"], asset["jobId"]) for asset in found["assets"]),
     )

@@ -148,10 +148,10 @@ class BucketFiles:
         """Synchronous `sizes`, for callers that already run in a thread."""
         pages = self._client.get_paginator("list_objects_v2")
         return {
-            each["Key"]: each["Size"]
+            content["Key"]: content["Size"]
             for prefix in prefixes
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix)
-            for each in page.get("Contents", ())
+            for content in page.get("Contents", ())
         }
 
 

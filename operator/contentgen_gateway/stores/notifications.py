@@ -27,7 +27,7 @@ class Notifications:
 
     def _of_job(self, job_id: str) -> list[Document]:
         found = self._collection.find({"jobId": {"$eq": job_id}}, _HIDDEN).sort([("createdAt", -1)]).limit(MOST)
-        return [each for each in found if each["state"] != NotificationState.PLANNED]
+        return [document for document in found if document["state"] != NotificationState.PLANNED]
 
     async def resend(self, job_id: str, identity: str, asked_by: str, now: datetime) -> Document | None:
         """Notification that is delivered again, for a day as at first; None if the job has no such notification.

@@ -24,14 +24,14 @@ _ADDRESS_FIELDS = ("modelUrl", "transcriptUrl", "textUrl")
 
 def versions_of(record: Record) -> list[Version]:
     """Versions of a record, newest first."""
-    versions = [each for each in record.get("versions") or () if isinstance(each, dict)]
+    versions = [version for version in record.get("versions") or () if isinstance(version, dict)]
     return sorted(versions, key=lambda each: each.get("version") or 1, reverse=True)
 
 
 def version_of(record: Record, number: int | None) -> Version | None:
     """The version with this number, or the newest if `number` is None; None if there is no such version."""
     versions = versions_of(record)
-    return next((each for each in versions if number is None or (each.get("version") or 1) == number), None)
+    return next((version for version in versions if number is None or (version.get("version") or 1) == number), None)
 
 
 def main_file(kind: Kind, version: Version) -> str:
@@ -40,7 +40,7 @@ def main_file(kind: Kind, version: Version) -> str:
         case Kind.LORA_TRAINING:
             return "model.safetensors"
         case Kind.IMAGE_GENERATION:
-            return next((picture_name(each) for each in version.get("images") or ()), "image_1.png")
+            return next((picture_name(image) for image in version.get("images") or ()), "image_1.png")
         case Kind.TRANSCRIPTION:
             return "transcript.txt"
 
@@ -68,18 +68,19 @@ def folder_of(kind: Kind, stage: Stage, version: Version, key_of: KeyOf) -> str 
 
 
 def _file_keys(version: Version, key_of: KeyOf) -> Iterator[str]:
-    for each in (version, *(version.get("images") or ())):
-        if isinstance(key := each.get("s3Key"), str):
+    for holder in (version, *(version.get("images") or ())):
+        if isinstance(key := holder.get("s3Key"), str):
             yield key
         for name in ("url", *_ADDRESS_FIELDS):
-            if isinstance(address := each.get(name), str) and (found := key_of(address)):
+            if isinstance(address := holder.get(name), str) and (found := key_of(address)):
                 yield found
 
 
 def with_addresses(record: Record, replace: Callable[[object], str | None]) -> Record:
     """The record with `replace` applied to each address in its versions."""
     versions = [
-        _replace_addresses(each, replace) if isinstance(each, dict) else each for each in record.get("versions") or ()
+        _replace_addresses(version, replace) if isinstance(version, dict) else version
+        for version in record.get("versions") or ()
     ]
     return record | {"versions": versions}
 
@@ -89,5 +90,7 @@ def _replace_addresses(part: dict[str, Any], replace: Callable[[object], str | N
         name: replace(value) for name, value in part.items() if name == "url" or name.endswith("Url")
     }
     if isinstance(images := part.get("images"), list):
-        changed["images"] = [_replace_addresses(each, replace) if isinstance(each, dict) else each for each in images]
+        changed["images"] = [
+            _replace_addresses(image, replace) if isinstance(image, dict) else image for image in images
+        ]
     return part | changed

@@ -12,8 +12,8 @@ _PAUSE_SECONDS = 5.0
 
 async def prepare(create_indexes: Iterable[Callable[[], None]]) -> None:
     """Create the indexes; returns when all of them exist. Idempotent."""
-    for each in create_indexes:
-        await until_available(each, itertools.repeat(_PAUSE_SECONDS), _note)
+    for index in create_indexes:
+        await until_available(index, itertools.repeat(_PAUSE_SECONDS), _note)
 
 
 def _note(error: Exception, _pause: float) -> None:

@@ -105,11 +105,11 @@ class Scope:
         for name, kinds in sorted(self.namespaces.items()):
             if name not in whole:
                 types = sorted(kind.record_type for kind in kinds)
-                either += [each | {"type": {"$in": types}} for each in self._within(name)]
+                either += [condition | {"type": {"$in": types}} for condition in self._within(name)]
         if self.jobs:
             either.append({"jobId": {"$in": list(self.jobs)}})
         if self.public:
-            either += [each | {"metadata.isPublic": True} for each in self._within(self.only or EVERYWHERE)]
+            either += [condition | {"metadata.isPublic": True} for condition in self._within(self.only or EVERYWHERE)]
         return either[0] if len(either) == 1 else {"$or": either}
 
     def _within(self, name: str) -> list[Filter]:
@@ -174,11 +174,11 @@ def all_of(conditions: Iterable[Filter]) -> Filter:
     """AND of the filters; flattened where their keys don't collide, which is twice as fast without indexes."""
     flat: Filter = {}
     rest: list[Filter] = []
-    for each in conditions:
-        if flat.keys() & each.keys():
-            rest.append(each)
+    for condition in conditions:
+        if flat.keys() & condition.keys():
+            rest.append(condition)
         else:
-            flat |= each
+            flat |= condition
     return flat | ({"$and": rest} if rest else {})
 
 
@@ -202,18 +202,22 @@ def _conditions(wanted: JobFilter) -> list[Filter]:
     if period := {key: value for key, value in period.items() if value is not None}:
         found.append({"createdAt": period})
     found += [{"metadata.tags": {"$eq": tag}} for tag in wanted.tags]
-    met = [[_condition(each) for each in conditions] for conditions in (wanted.terms, wanted.across) if conditions]
-    return found + (met[0] if len(met) == 1 else [{"$or": [{"$and": each} for each in met]}] if met else [])
+    met = [
+        [_condition(condition) for condition in conditions]
+        for conditions in (wanted.terms, wanted.across)
+        if conditions
+    ]
+    return found + (met[0] if len(met) == 1 else [{"$or": [{"$and": condition} for condition in met]}] if met else [])
 
 
 def _condition(alternatives: Condition) -> Filter:
     # $elemMatch: one term must be within both bounds, not two terms within one bound each.
     either: list[Filter] = [
-        {"terms": {"$elemMatch": {"$gte": each.text, "$lt": each.text + "\U0010ffff"}}}
-        for each in alternatives
-        if each.prefix
+        {"terms": {"$elemMatch": {"$gte": alternative.text, "$lt": alternative.text + "\U0010ffff"}}}
+        for alternative in alternatives
+        if alternative.prefix
     ]
-    if whole := [each.text for each in alternatives if not each.prefix]:
+    if whole := [alternative.text for alternative in alternatives if not alternative.prefix]:
         either.append({"terms": {"$eq": whole[0]} if len(whole) == 1 else {"$in": whole}})
     return either[0] if len(either) == 1 else {"$or": either}
 

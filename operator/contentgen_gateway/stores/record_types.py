@@ -144,12 +144,12 @@ def _find_wrong(given: object, type_: Type, at: tuple[str, ...]) -> Iterator[Wro
         case _, None:
             return
         case Object(), Mapping():
-            for name, each in given.items():
+            for name, member in given.items():
                 if (known := type_.fields.get(name)) is not None:
-                    yield from _find_wrong(each, known, (*at, name))
+                    yield from _find_wrong(member, known, (*at, name))
         case Many(), list():
-            for index, each in enumerate(given):
-                yield from _find_wrong(each, type_.element, (*at, str(index)))
+            for index, element in enumerate(given):
+                yield from _find_wrong(element, type_.element, (*at, str(index)))
         case Scalar(), _ if type_.fits(given):
             return
         case _:
@@ -190,8 +190,8 @@ def readable(record: Record) -> Record | None:
     if found.get("type") not in _TYPES or not all(isinstance(found.get(name), str) for name in _IDENTITY):
         return None
     found |= {name: empty() for name, empty in _NEVER_NONE.items() if name in found and found[name] is None}
-    for each in found.get("versions", ()):
-        each["version"] = each.get("version") or 1
+    for version in found.get("versions", ()):
+        version["version"] = version.get("version") or 1
     return found
 
 
@@ -200,15 +200,17 @@ def _read(given: object, type_: Type) -> Any:
         case Scalar():
             return (int(given) if type_ is WHOLE else given) if type_.fits(given) else None  # type: ignore[call-overload]  # fits() has checked that it is a number
         case Many():
-            elements = (_read(each, type_.element) for each in given) if isinstance(given, list) else ()
-            return [each for each in elements if each is not None]
+            elements = (_read(element, type_.element) for element in given) if isinstance(given, list) else ()
+            return [element for element in elements if element is not None]
         case Object():
             return _read_object(given, type_) if isinstance(given, dict) else None
 
 
 def _read_object(given: Mapping[str, Any], type_: Object) -> Record:
     known = type_.fields
-    return {name: _read(each, known[name]) if name in known else _json_value(each, 0) for name, each in given.items()}
+    return {
+        name: _read(member, known[name]) if name in known else _json_value(member, 0) for name, member in given.items()
+    }
 
 
 def _json_value(given: object, depth: int) -> Any:
@@ -219,8 +221,8 @@ def _json_value(given: object, depth: int) -> Any:
         case float():
             return given if math.isfinite(given) else None
         case dict() if depth < _MAX_DEPTH:
-            return {str(name): _json_value(each, depth + 1) for name, each in given.items()}
+            return {str(name): _json_value(member, depth + 1) for name, member in given.items()}
         case list() if depth < _MAX_DEPTH:
-            return [_json_value(each, depth + 1) for each in given]
+            return [_json_value(element, depth + 1) for element in given]
         case _:
             return None

@@ -51,18 +51,22 @@ class Records:
     def _verified(self, found: Iterable[Record]) -> list[Record]:
         """Readable and verified records. One more query for all of them, if any names files of another job."""
         records = [each for record in found if (each := readable(record)) is not None]
-        others = {id(each): jobs for each in records if (jobs := other_jobs(each, self._key_of))}
+        others = {id(each_record): jobs for each_record in records if (jobs := other_jobs(each_record, self._key_of))}
         bought = self._buyers(set().union(*others.values())) if others else {}
-        return [verified(each, self._key_of, _jobs_bought_under_name(each, bought)) for each in records]
+        return [
+            verified(each_record, self._key_of, _jobs_bought_under_name(each_record, bought)) for each_record in records
+        ]
 
     def _buyers(self, job_ids: set[str]) -> dict[str, set[str]]:
         """Ids of those of these jobs that have purchases, by the first three parts of the purchases' buying keys."""
         ledger, bought = self._collection.database["ledger"], dict[str, set[str]]()
         asked = {"$in": sorted(job_ids)}
         either = {"$or": [{"jobId": asked}, {"formerOwners": asked}]}
-        for each in ledger.find(either, {"jobId": True, "formerOwners": True}):
-            prefix = "/".join(str(each["_id"]).split("/")[:3])
-            bought.setdefault(f"{prefix}/", set()).update({each["jobId"], *each.get("formerOwners", ())} & job_ids)
+        for purchase in ledger.find(either, {"jobId": True, "formerOwners": True}):
+            prefix = "/".join(str(purchase["_id"]).split("/")[:3])
+            bought.setdefault(f"{prefix}/", set()).update(
+                {purchase["jobId"], *purchase.get("formerOwners", ())} & job_ids
+            )
         return bought
 
     async def ping(self) -> None:
@@ -89,12 +93,12 @@ class Records:
     def _first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
         # One query of ids gives both the page and the total: without indexes, each query is a full scan.
         found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
-        ids = [each["jobId"] for each in found if isinstance(each.get("jobId"), str)]
+        ids = [record["jobId"] for record in found if isinstance(record.get("jobId"), str)]
         page = ids[: query.limit]
         if not page:
             return [], 0
-        known = {each["jobId"]: each for each in self._collection.find({"jobId": {"$in": page}}, _ALL_FIELDS)}
-        return self._verified(known[each] for each in page if each in known), len(ids)
+        known = {record["jobId"]: record for record in self._collection.find({"jobId": {"$in": page}}, _ALL_FIELDS)}
+        return self._verified(known[job_id] for job_id in page if job_id in known), len(ids)
 
     async def count(self, matching: dict[str, Any]) -> int:
         """Number of matching documents."""
@@ -125,7 +129,7 @@ class Records:
         """Namespaces that have records, sorted; `user_id` limits them to one user."""
         matching = {"userId": user_id} if user_id else {}
         found = await asyncio.to_thread(self._collection.distinct, "namespace", matching)
-        return sorted(each for each in found if isinstance(each, str))
+        return sorted(record for record in found if isinstance(record, str))
 
     async def dependents(self, *job_ids: str) -> list[Record]:
         """Up to 100 records of jobs that used outputs of one of these jobs."""
@@ -137,7 +141,9 @@ class Records:
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
         fields = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
         fields |= {"tenant": True, "createdAt": True}
-        return await asyncio.to_thread(lambda: {each["jobId"]: each for each in self._collection.find(wanted, fields)})
+        return await asyncio.to_thread(
+            lambda: {record["jobId"]: record for record in self._collection.find(wanted, fields)}
+        )
 
     async def update_metadata(self, record: Record) -> None:
         """Store changed metadata, and the search terms that follow from it."""
@@ -178,7 +184,7 @@ class Records:
 
 def _jobs_bought_under_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
     """Jobs with purchases under the record's namespace, kind and name, in any of its scopes."""
-    return set[str]().union(*(bought.get(each, ()) for each in purchase_prefixes(record)))
+    return set[str]().union(*(bought.get(prefix, ()) for prefix in purchase_prefixes(record)))
 
 
 class Purchases:

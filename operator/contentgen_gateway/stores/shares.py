@@ -86,11 +86,11 @@ def bounded(grants: Iterable[Grant]) -> tuple[dict[str, frozenset[str]], bool]:
     """
     by_owner: dict[str, list[str]] = {}
     types: dict[str, set[str]] = {}
-    for each in sorted(grants):
-        names = by_owner.setdefault(each.owner, [])
-        if each.to not in names[-1:]:
-            names.append(each.to)
-        types.setdefault(each.to, set()).add(each.type)
+    for grant in sorted(grants):
+        names = by_owner.setdefault(grant.owner, [])
+        if grant.to not in names[-1:]:
+            names.append(grant.to)
+        types.setdefault(grant.to, set()).add(grant.type)
     turns = zip_longest(*(names[:MOST_NAMESPACES] for names in by_owner.values()))
     chosen = list(dict.fromkeys(name for turn in turns for name in turn if name is not None))[:MOST_ASKED]
     return {name: frozenset(types[name]) for name in chosen}, len(chosen) < len(types)
@@ -116,7 +116,7 @@ class Shares:
             "jobId": {"$in": sorted(job_ids)},
             "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
         }
-        return await asyncio.to_thread(lambda: [_parse(each) for each in self._collection.find(matching)])
+        return await asyncio.to_thread(lambda: [_parse(document) for document in self._collection.find(matching)])
 
     async def with_grantees(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
         """The latest `MOST` shares with any of these grantees; `owner` limits them to one namespace's jobs."""
@@ -130,7 +130,9 @@ class Shares:
 
     def _grants(self, matching: Document) -> list[Grant]:
         key = {"owner": "$namespace", "to": "$to", "type": "$type"}
-        rows = [each["_id"] for each in self._collection.aggregate([{"$match": matching}, {"$group": {"_id": key}}])]
+        rows = [
+            document["_id"] for document in self._collection.aggregate([{"$match": matching}, {"$group": {"_id": key}}])
+        ]
         return sorted(Grant(row["owner"], Grantee.parse(row["to"]).name, row["type"]) for row in rows)
 
     async def count(self, owner: str) -> int:
@@ -139,27 +141,27 @@ class Shares:
 
     def _find(self, matching: Document) -> list[Share]:
         found = self._collection.find(matching).sort([("sharedAt", -1)]).limit(MOST)
-        return [_parse(each) for each in found]
+        return [_parse(document) for document in found]
 
     async def add(self, shares: Sequence[Share]) -> None:
         """Insert shares. Existing ones keep their `shared_by` and `shared_at`."""
         await asyncio.to_thread(self._add, shares)
 
     def _add(self, shares: Sequence[Share]) -> None:
-        for each in shares:
+        for share in shares:
             document = {
-                "jobId": each.job_id,
-                "namespace": each.namespace,
-                "type": each.type,
-                "to": str(each.to),
-                "sharedBy": each.shared_by,
-                "sharedAt": each.shared_at,
+                "jobId": share.job_id,
+                "namespace": share.namespace,
+                "type": share.type,
+                "to": str(share.to),
+                "sharedBy": share.shared_by,
+                "sharedAt": share.shared_at,
             }
-            self._collection.update_one({"_id": f"{each.job_id}/{each.to}"}, {"$setOnInsert": document}, upsert=True)
+            self._collection.update_one({"_id": f"{share.job_id}/{share.to}"}, {"$setOnInsert": document}, upsert=True)
 
     async def revoke(self, job_id: str, grantees: Iterable[Grantee]) -> None:
         """Delete the shares of a job with these grantees. Idempotent."""
-        ids = [f"{job_id}/{each}" for each in grantees]
+        ids = [f"{job_id}/{grantee}" for grantee in grantees]
         await asyncio.to_thread(self._collection.delete_many, {"_id": {"$in": ids}})
 
     async def delete_job(self, job_id: str) -> None:

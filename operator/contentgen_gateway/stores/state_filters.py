@@ -48,7 +48,7 @@ _GROUPS = {
     StateFilter.WAITING: (State.WAITING, State.QUEUED, State.WAITING_FOR_LORA),
     StateFilter.RUNNING: (State.RUNNING, State.RUNNING_AGAIN),
 }
-_UNFINISHED = (None, *(each for each in Phase if each not in FINAL_PHASES))
+_UNFINISHED = (None, *(each_phase for each_phase in Phase if each_phase not in FINAL_PHASES))
 
 
 def state_filter(
@@ -83,7 +83,7 @@ def _approvals(approvable: Mapping[str, frozenset[Kind]] | None) -> list[Filter]
         {"type": {"$in": sorted(kind.record_type for kind in kinds)}} | ({"namespace": name} if name else {})
         for name, kinds in sorted(approvable.items())
     ]
-    return [each | place for each in waiting for place in places]
+    return [condition | place for condition in waiting for place in places]
 
 
 def _matches(wanted: StateFilter, found: JobState) -> bool:
@@ -99,22 +99,22 @@ def _matches(wanted: StateFilter, found: JobState) -> bool:
 def _unfinished(wanted: StateFilter) -> tuple[Filter, ...]:
     """Alternatives for unfinished jobs; phases with the same reasons share one."""
     rows = [(legacy_status(phase), _reasons(wanted, phase), phase) for phase in _UNFINISHED]
-    rows = sorted((each for each in rows if each[1] is not None), key=lambda row: (row[0], str(row[1])))
+    rows = sorted((each_row for each_row in rows if each_row[1] is not None), key=lambda row: (row[0], str(row[1])))
     found: list[Filter] = []
     for (status, _), group in groupby(rows, key=lambda row: (row[0], str(row[1]))):
         same = list(group)
         phases = [phase.value if phase is not None else None for _, _, phase in same]
         found.append({"status": status, "phase": {"$in": phases}} | (same[0][1] or {}))
     if (reasons := _reasons(wanted, Phase.PROCESSING)) is not None:  # a phase of another release counts like it
-        known = {"$nin": [each.value for each in Phase]}
+        known = {"$nin": [each_phase.value for each_phase in Phase]}
         found.append({"status": legacy_status(Phase.PROCESSING), "phase": known} | reasons)
     return tuple(found)
 
 
 def _reasons(wanted: StateFilter, phase: Phase | None) -> Filter | None:
     """Filter of the reasons that belong to a list, of jobs in a phase; None: no job in the phase does."""
-    given = {each: _matches(wanted, job_state(JobFacts(phase=phase, reason=each))) for each in (None, *Reason)}
-    others = sorted(each.value for each, matches in given.items() if each is not None and matches != given[None])
+    given = {reason: _matches(wanted, job_state(JobFacts(phase=phase, reason=reason))) for reason in (None, *Reason)}
+    others = sorted(reason.value for reason, matches in given.items() if reason is not None and matches != given[None])
     if given[None]:  # as reasons of another release do
         return {"reason": {"$nin": others}} if others else {}
     return {"reason": {"$in": others}} if others else None

@@ -33,7 +33,7 @@ def purchase_prefixes(record: Record) -> list[str]:
     if kind is None or not record.get("name"):
         return []
     scopes = record.get("scopes") or [record.get("tenant")]
-    return [purchase_id_prefix(record.get("namespace"), kind, record["name"], each) for each in scopes]
+    return [purchase_id_prefix(record.get("namespace"), kind, record["name"], scope) for scope in scopes]
 
 
 def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Record:
@@ -44,7 +44,8 @@ def verified(record: Record, key_of: KeyOf, bought: Collection[str] = ()) -> Rec
         return record
     owner = _owner(record, key_of, bought)
     versions = [
-        _without_foreign_files(each, owner, key_of) if isinstance(each, dict) else each for each in record["versions"]
+        _without_foreign_files(version, owner, key_of) if isinstance(version, dict) else version
+        for version in record["versions"]
     ]
     return record | {"versions": versions}
 
@@ -88,7 +89,7 @@ def _without_foreign_files(part: Record, owner: Owner, key_of: KeyOf) -> Record:
     changed: Record = {name: None for name, key in _file_fields(part, key_of) if not owns(owner, key)}
     if isinstance(images := part.get("images"), list):
         changed["images"] = [
-            _without_foreign_files(each, owner, key_of) if isinstance(each, dict) else each for each in images
+            _without_foreign_files(image, owner, key_of) if isinstance(image, dict) else image for image in images
         ]
     return part | changed
 
@@ -97,7 +98,7 @@ def _parts(record: Record) -> Iterator[Mapping[str, Any]]:
     for version in record.get("versions") or ():
         if isinstance(version, dict):
             yield version
-            yield from (each for each in version.get("images") or () if isinstance(each, dict))
+            yield from (image for image in version.get("images") or () if isinstance(image, dict))
 
 
 def _file_fields(part: Mapping[str, Any], key_of: KeyOf) -> Iterator[tuple[str, str]]:

@@ -61,7 +61,7 @@ class TranscriptIndex:
 
     def _marks_between(self, after: str, until: str | None) -> dict[str, Document]:
         found = self._marks.find({"_id": {"$gt": after} | ({"$lte": until} if until is not None else {})})
-        return {each.pop("_id"): each for each in found}
+        return {document.pop("_id"): document for document in found}
 
     async def replace(
         self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
@@ -79,7 +79,7 @@ class TranscriptIndex:
         version = about["version"]
         for first in range(0, len(passages), _BATCH):
             numbered = enumerate(passages[first : first + _BATCH], first)
-            self._store([_document(job_id, number, each, about) for number, each in numbered])
+            self._store([_document(job_id, number, passage, about) for number, passage in numbered])
         others = [{"version": {"$ne": version}}, {"number": {"$gte": len(passages)}}]
         self._passages.delete_many({"jobId": job_id, "$or": others})
         # The mark is last: after an interruption it is the earlier one or missing, so the job is indexed again.
@@ -93,11 +93,11 @@ class TranscriptIndex:
             self._passages.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             failed = error.details["writeErrors"]
-            if any(each["code"] != _DUPLICATE for each in failed):
+            if any(each_error["code"] != _DUPLICATE for each_error in failed):
                 raise
             # Stored by another replica or an interrupted attempt, possibly from another file: overwrite.
-            for each in (documents[each["index"]] for each in failed):
-                self._passages.replace_one({"_id": each["_id"]}, each, upsert=True)
+            for document in (documents[each_error["index"]] for each_error in failed):
+                self._passages.replace_one({"_id": document["_id"]}, document, upsert=True)
 
     async def amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """Update the job's fields of its passages; the transcript has not changed."""
@@ -149,10 +149,10 @@ def across_end(given: tuple[Condition, ...]) -> tuple[Condition, ...]:
     """
     if len(given) < 2:
         return ()
-    before, after = ([_marked(each, mark) for each in given] for mark in (_BEFORE, _AFTER))
+    before, after = ([_marked(passage, mark) for passage in given] for mark in (_BEFORE, _AFTER))
     met = (one + other for one, other in zip(before, after, strict=True))
     return (*met, tuple(dict.fromkeys(chain.from_iterable(before))))
 
 
 def _marked(alternatives: Condition, mark: str) -> Condition:
-    return tuple(Sought(mark + each.text, each.prefix) for each in alternatives)
+    return tuple(Sought(mark + alternative.text, alternative.prefix) for alternative in alternatives)

@@ -114,7 +114,7 @@ class Indexer:
         """Update the index of all jobs, page by page in order of their ids."""
         after = ""
         while True:
-            page = {each["jobId"]: each for each in await self._records.transcripts(after, _PAGE)}
+            page = {transcript["jobId"]: transcript for transcript in await self._records.transcripts(after, _PAGE)}
             last = max(page) if len(page) == _PAGE else None
             marks = await self._index.marks(after, last)
             for job_id in sorted({*page, *marks}):

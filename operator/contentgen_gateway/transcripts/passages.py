@@ -71,7 +71,7 @@ class Passage:
 def passages(content: bytes) -> list[Passage]:
     """The passages of a transcript.json, up to `MOST`. Raises ValueError if it is not a transcript."""
     groups = list(islice(spoken_groups(content), MOST))
-    texts = [joined([each.text for each in group]) for group in groups]
+    texts = [joined([word.text for word in group]) for group in groups]
     return [
         Passage(
             text,

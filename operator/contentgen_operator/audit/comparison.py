@@ -36,7 +36,7 @@ _MOST_PARTS = 30  # of a URL's path
 def compare(facts: AuditFacts, limits: AuditLimits) -> tuple[AuditFinding, ...]:
     """All differences, newest first."""
     view = _View(facts, limits)
-    prices = {(each.account, each.model): each for each in _price_changes(view)}
+    prices = {(change.account, change.model): change for change in _price_changes(view)}
     found = chain(_unknown(view), _missing(view), _billed_differently(view, prices), _not_billed(view), prices.values())
     return tuple(sorted(found, key=lambda each: (each.at or _EPOCH, each.identity), reverse=True))
 
@@ -46,12 +46,14 @@ def wanted_inputs(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderReque
     first, newest first.
     """
     view = _View(facts, limits)
-    bought = {(each.purchase.provider, each.purchase.model) for each in facts.purchases}
-    lost = {each.purchase.model for each in facts.purchases if _is_lost(each.purchase)}
+    bought = {(purchase.purchase.provider, purchase.purchase.model) for purchase in facts.purchases}
+    lost = {purchase.purchase.model for purchase in facts.purchases if _is_lost(purchase.purchase)}
     unread = [
-        each
-        for each in reversed(view.unknown)
-        if each.input is None and each.identity not in facts.looked_up and (each.provider, each.model) in bought
+        request
+        for request in reversed(view.unknown)
+        if request.input is None
+        and request.identity not in facts.looked_up
+        and (request.provider, request.model) in bought
     ]
     return _some_of_each_account(sorted(unread, key=lambda each: each.model not in lost))
 
@@ -59,13 +61,13 @@ def wanted_inputs(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderReque
 def wanted_checks(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderRequest, ...]:
     """Requests of the ledger that a provider's list does not have, to be read by their ids."""
     view = _View(facts, limits)
-    asked = (_request_of(each.purchase) for each in view.unlisted)
-    return _some_of_each_account(each for each in asked if each.identity not in facts.looked_up)
+    asked = (_request_of(listed.purchase) for listed in view.unlisted)
+    return _some_of_each_account(request for request in asked if request.identity not in facts.looked_up)
 
 
 def _some_of_each_account(requests: Iterable[ProviderRequest]) -> tuple[ProviderRequest, ...]:
     """The first of each account, so that many unknown requests of one account leave reads for the others."""
-    groups = _grouped((display_name(each.account), each) for each in requests)
+    groups = _grouped((display_name(request.account), request) for request in requests)
     return tuple(each for group in groups.values() for each in group[:MOST_LOOKUPS])
 
 
@@ -73,7 +75,9 @@ def possible_markers(given: Mapping[str, Any] | None) -> frozenset[str]:
     """Correlation keys that a request with this input may have: of a seed, or the key of a file's URL."""
     if given is None:
         return frozenset()
-    keys = {key for each in given.values() if isinstance(each, str) and "://" in each for key in _possible_keys(each)}
+    keys = {
+        key for value in given.values() if isinstance(value, str) and "://" in value for key in _possible_keys(value)
+    }
     return frozenset(keys | ({seed_correlation_key(dict(given))} if "seed" in given else set()))
 
 
@@ -89,23 +93,23 @@ class _View:
     def __init__(self, facts: AuditFacts, limits: AuditLimits) -> None:
         self.facts, self.limits = facts, limits
         self.by_request = _grouped(
-            (f"{each.purchase.provider}/{each.purchase.request_id}", each)
-            for each in facts.purchases
-            if each.purchase.request_id
+            (f"{purchase.purchase.provider}/{purchase.purchase.request_id}", purchase)
+            for purchase in facts.purchases
+            if purchase.purchase.request_id
         )
         self.by_marker = _grouped(
-            (f"{each.purchase.provider}/{each.purchase.marker}", each) for each in facts.purchases
+            (f"{purchase.purchase.provider}/{purchase.purchase.marker}", purchase) for purchase in facts.purchases
         )
-        self.listed = {each.identity for each in facts.requests}
+        self.listed = {request.identity for request in facts.requests}
         self.bills = _grouped((f"{each.provider}/{each.request_id}", each) for each in _distinct(facts.bills))
-        of_bills = ((f"{each.provider}/{each.request_id}", each.account) for each in facts.bills)
-        self.accounts = _grouped(chain(((each.identity, each.account) for each in facts.requests), of_bills))
+        of_bills = ((f"{bill.provider}/{bill.request_id}", bill.account) for bill in facts.bills)
+        self.accounts = _grouped(chain(((request.identity, request.account) for request in facts.requests), of_bills))
 
     @cached_property
     def own(self) -> tuple[AuditedPurchase, ...]:
         """Purchases of this installation: others may use accounts of theirs."""
         known = (None, self.limits.operator_class)
-        return tuple(each for each in self.facts.purchases if each.purchase.operator_class in known)
+        return tuple(purchase for purchase in self.facts.purchases if purchase.purchase.operator_class in known)
 
     @cached_property
     def unknown(self) -> tuple[ProviderRequest, ...]:
@@ -116,13 +120,15 @@ class _View:
                 model=rows[0].model,
                 request_id=rows[0].request_id,
                 account=rows[0].account,
-                sent_at=min((each.at for each in rows if each.at is not None), default=None),
+                sent_at=min((row.at for row in rows if row.at is not None), default=None),
             )
             for identity, rows in self.bills.items()
             if identity not in self.listed
         )
-        found = (self._with_input(each) for each in chain(self.facts.requests, billed) if self._is_unknown(each))
-        distinct = {each.identity: each for each in found}
+        found = (
+            self._with_input(request) for request in chain(self.facts.requests, billed) if self._is_unknown(request)
+        )
+        distinct = {request.identity: request for request in found}
         return tuple(sorted(distinct.values(), key=lambda each: (each.sent_at or _EPOCH, each.request_id)))
 
     def _with_input(self, request: ProviderRequest) -> ProviderRequest:
@@ -137,19 +143,19 @@ class _View:
     def unlisted(self) -> tuple[AuditedPurchase, ...]:
         """Purchases that a complete list of the provider should have and has not."""
         return tuple(
-            each
-            for each in self.own
-            if each.purchase.request_id
-            and f"{each.purchase.provider}/{each.purchase.request_id}" not in self.listed
-            and self.is_complete(each.purchase.provider, AuditSubject.REQUESTS, each.purchase.account)
-            and _should_be_listed(each.purchase, self.facts, self.limits)
+            own
+            for own in self.own
+            if own.purchase.request_id
+            and f"{own.purchase.provider}/{own.purchase.request_id}" not in self.listed
+            and self.is_complete(own.purchase.provider, AuditSubject.REQUESTS, own.purchase.account)
+            and _should_be_listed(own.purchase, self.facts, self.limits)
         )
 
     def same_input(self, request: ProviderRequest) -> list[AuditedPurchase]:
         """Purchases with the correlation key of a request that were planned before it was sent."""
         markers = sorted(possible_markers(request.input))
         found = (each for marker in markers for each in self.by_marker.get(f"{request.provider}/{marker}", ()))
-        return [each for each in found if _may_be_of(each.purchase, request)]
+        return [each_request for each_request in found if _may_be_of(each_request.purchase, request)]
 
     def is_complete(self, provider: str, subject: AuditSubject, account: str | None) -> bool:
         """True if this part of the account was read completely: false for an account without a key here."""
@@ -160,12 +166,12 @@ class _View:
     def total(self, identity: str) -> int | None:
         """Sum of a request's bills, as the settlement rounds it; None: no bill."""
         rows = self.bills.get(identity)
-        return amount(1, sum(each.micros for each in rows)) if rows else None
+        return amount(1, sum(row.micros for row in rows)) if rows else None
 
 
 def _distinct(bills: Iterable[ProviderBill]) -> tuple[ProviderBill, ...]:
     """Rows without repetitions: pages overlap if a row is added while they are read."""
-    rows = {(each.provider, each.request_id, each.at, each.units, each.micros): each for each in bills}
+    rows = {(bill.provider, bill.request_id, bill.at, bill.units, bill.micros): bill for bill in bills}
     return tuple(rows.values())
 
 
@@ -180,7 +186,7 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 
 def _unknown(view: _View) -> Iterator[AuditFinding]:
-    lost = [each for each in view.facts.purchases if _is_lost(each.purchase)]
+    lost = [purchase for purchase in view.facts.purchases if _is_lost(purchase.purchase)]
     for request in view.unknown:
         same = view.same_input(request)
         accounts = view.accounts[request.identity]  # the lists of two accounts of one key have the same requests
@@ -231,11 +237,11 @@ def _should_be_listed(purchase: Purchase, facts: AuditFacts, limits: AuditLimits
 
 
 def _missing(view: _View) -> Iterator[AuditFinding]:
-    for each in view.unlisted:
-        request = _request_of(each.purchase)
+    for listed in view.unlisted:
+        request = _request_of(listed.purchase)
         if view.facts.looked_up.get(request.identity, request) is None and request.identity not in view.bills:
-            text = f"the ledger has it as {each.purchase.state.value}, and the provider does not know its id"
-            yield _finding(FindingKind.MISSING_REQUEST, view, request, text, each)
+            text = f"the ledger has it as {listed.purchase.state.value}, and the provider does not know its id"
+            yield _finding(FindingKind.MISSING_REQUEST, view, request, text, listed)
 
 
 def _request_of(purchase: Purchase) -> ProviderRequest:
@@ -257,8 +263,8 @@ def _ended_at(purchase: Purchase) -> datetime:
 
 def _not_billed(view: _View) -> Iterator[AuditFinding]:
     latest = view.facts.now - view.limits.unbilled_after
-    for each in view.own:
-        purchase = each.purchase
+    for own in view.own:
+        purchase = own.purchase
         if not purchase.request_id or purchase.state not in _SUCCESSFUL:
             continue
         if not view.is_complete(purchase.provider, AuditSubject.BILLS, purchase.account):
@@ -269,27 +275,27 @@ def _not_billed(view: _View) -> Iterator[AuditFinding]:
         if not free and f"{purchase.provider}/{purchase.request_id}" not in view.bills:
             days = (view.facts.now - _ended_at(purchase)).days
             text = f"it ended {days} days ago, and {purchase.provider} has no bill for it"
-            yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, each)
+            yield _finding(FindingKind.NOT_BILLED, view, _request_of(purchase), text, own)
 
 
 def _billed_differently(view: _View, prices: Mapping[tuple[str, str], AuditFinding]) -> Iterator[AuditFinding]:
-    for each in view.own:
-        request = _request_of(each.purchase)
-        rows = view.bills.get(request.identity) if each.purchase.request_id else None
+    for own in view.own:
+        request = _request_of(own.purchase)
+        rows = view.bills.get(request.identity) if own.purchase.request_id else None
         if not rows:
             continue
         if (twice := _repeated(rows)) is not None:
             text = f"{twice} rows of the bill are equal: {_dollars(rows[0].micros)} each"
-            yield _finding(FindingKind.BILLED_TWICE, view, request, text, each)
+            yield _finding(FindingKind.BILLED_TWICE, view, request, text, own)
         elif text := _difference(
-            view, each.purchase, rows, prices.get((display_name(rows[0].account), each.purchase.model))
+            view, own.purchase, rows, prices.get((display_name(rows[0].account), own.purchase.model))
         ):
-            yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, each)
+            yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, own)
 
 
 def _repeated(rows: Sequence[ProviderBill]) -> int | None:
     """Number of equal rows with a charge; None: no repetition."""
-    same = _grouped((f"{each.model} {each.units} {each.micros}", each) for each in rows if each.micros > 0)
+    same = _grouped((f"{row.model} {row.units} {row.micros}", row) for row in rows if row.micros > 0)
     return max((len(each) for each in same.values() if len(each) > 1), default=None)
 
 
@@ -299,7 +305,7 @@ def _difference(view: _View, purchase: Purchase, rows: Sequence[ProviderBill], c
     if purchase.billed_micros is not None and purchase.billed_micros != total:
         return f"the bill is {_dollars(total or 0)}, and was {_dollars(purchase.billed_micros)} when it was read before"
     expected = expected_micros(purchase)
-    before_discount = sum(each.micros if each.list_micros is None else each.list_micros for each in rows)
+    before_discount = sum(row.micros if row.list_micros is None else row.list_micros for row in rows)
     if expected is None or _is_near(before_discount, expected) or _is_near(before_discount, expected * _ratio(change)):
         return ""
     return f"billed {_dollars(before_discount)} before discounts; the price table gives {_dollars(expected)}"
@@ -330,9 +336,9 @@ def _price_changes(view: _View) -> Iterator[AuditFinding]:
     """One finding per account and model: the newest bill's unit price, or the provider's price list, against the price
     table.
     """
-    priced = [each for each in view.facts.bills if each.unit_micros is not None]
+    priced = [bill for bill in view.facts.bills if bill.unit_micros is not None]
     named = {each.account for each in priced if each.account is not None} | set(view.facts.listed_of)
-    own = {each.purchase.model for each in view.own}
+    own = {each_own.purchase.model for each_own in view.own}
     for account in (None, *sorted(named)):
         rows = _grouped((each.model, each) for each in priced if each.account == account)
         listed = view.facts.listed if account is None else view.facts.listed_of.get(account, {})
@@ -352,7 +358,7 @@ def _price_change(view: _View, listed: Price | None, model: str, rows: Sequence[
         old = _UnitPrice(table.micros, table.source, table.unit)
         return _changed(view, model, old, _UnitPrice(listed.micros, "price list"))
     if newest is not None:  # the units of the table are not the provider's
-        earlier = next((each for each in rows if not _same_price(each.unit_micros, newest.unit_micros)), None)
+        earlier = next((row for row in rows if not _same_price(row.unit_micros, newest.unit_micros)), None)
         if earlier is not None:
             old = _UnitPrice(earlier.unit_micros, "an earlier bill")
             return _changed(view, model, old, _UnitPrice(newest.unit_micros, "bills", at=newest.at))

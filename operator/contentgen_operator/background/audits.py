@@ -136,28 +136,28 @@ class AccountAudit:
             finished_at=max(self._clock(), now),
             since=facts.since,
             request=token,
-            purchases=sum(each.purchase.created_at >= facts.since for each in facts.purchases),
+            purchases=sum(purchase.purchase.created_at >= facts.since for purchase in facts.purchases),
             coverage=facts.coverage,
-            counts=dict(Counter(each.kind.value for each in findings)),
-            new=sum(each.first_seen_at == now for each in findings),
+            counts=dict(Counter(finding.kind.value for finding in findings)),
+            new=sum(finding.first_seen_at == now for finding in findings),
             findings=findings[:MOST_FINDINGS],
         )
 
     async def _facts(self, now: datetime) -> AuditFacts:
         since = now - self._plan.limits.window
         read = await self._ledger.since(since - _PLANNED_BEFORE)
-        models = {(each.purchase.provider, each.purchase.model) for each in read.entries}
+        models = {(entry.purchase.provider, entry.purchase.model) for entry in read.entries}
         provider_of = self._plan.limits.providers.of_model
-        models |= {(provider_of(each), each) for each in (*self._plan.models, *self._plan.table)}
+        models |= {(provider_of(model), model) for model in (*self._plan.models, *self._plan.table)}
         facts = await self._provider_facts(now, since, models)
         facts = await self._with_ledger(facts, read)
         looked_up: dict[str, ProviderRequest | None] = {}
         for wanted in (wanted_inputs, wanted_checks):
             requests = wanted(facts, self._plan.limits)
-            groups = [[each for each in requests if each.account == account] for account in self._accounts]
+            groups = [[request for request in requests if request.account == account] for account in self._accounts]
             await _together(self._look_up(group, looked_up) for group in groups)
-        inputs = [each.input for each in (*facts.requests, *looked_up.values()) if each is not None]
-        markers = {marker for each in inputs for marker in possible_markers(each)}
+        inputs = [request.input for request in (*facts.requests, *looked_up.values()) if request is not None]
+        markers = {marker for source_input in inputs for marker in possible_markers(source_input)}
         same = await self._ledger.of_markers(markers)
         return facts.model_copy(update={"looked_up": looked_up, "purchases": _merged(facts.purchases, same)})
 
@@ -173,10 +173,12 @@ class AccountAudit:
             now=now,
             since=since,
             requests=tuple(
-                each.model_copy(update={"account": name}) for name, one in accounts.items() for each in one.requests
+                request.model_copy(update={"account": name})
+                for name, one in accounts.items()
+                for request in one.requests
             ),
             bills=tuple(
-                each.model_copy(update={"account": name}) for name, one in accounts.items() for each in one.bills
+                bill.model_copy(update={"account": name}) for name, one in accounts.items() for bill in one.bills
             ),
             table=self._plan.table,
             listed=accounts[None].prices if None in accounts else {},
@@ -201,8 +203,8 @@ class AccountAudit:
             problem = f"it could not be read within {_ACCOUNT_SECONDS:.0f} s"
             return AccountData(coverage=[part for name in readers for part in self._unread(name, problem)])
         return AccountData(
-            [each for one in read for each in one.requests],
-            [each for one in read for each in one.bills],
+            [request for one in read for request in one.requests],
+            [bill for one in read for bill in one.bills],
             {model: price for one in read for model, price in one.prices.items()},
             [each for one in read for each in one.coverage],
         )
@@ -210,13 +212,13 @@ class AccountAudit:
     def _unread(self, provider: str, problem: str) -> Iterable[Coverage]:
         """Coverage of what an audit reads at a provider, as not read."""
         subjects = self._readers[provider].subjects if provider in self._readers else ()
-        return (Coverage(provider=provider, subject=each, complete=False, problem=problem) for each in subjects)
+        return (Coverage(provider=provider, subject=subject, complete=False, problem=problem) for subject in subjects)
 
     async def _with_ledger(self, facts: AuditFacts, read: ReadPurchases) -> AuditFacts:
         """Facts with the purchases of the time, and those of any age that the requests and bills are of."""
-        named = {(each.provider, each.request_id) for each in facts.requests}
-        named |= {(each.provider, each.request_id) for each in facts.bills}
-        known = {each.purchase.request_id for each in read.entries}
+        named = {(request.provider, request.request_id) for request in facts.requests}
+        named |= {(bill.provider, bill.request_id) for bill in facts.bills}
+        known = {entry.purchase.request_id for entry in read.entries}
         older = await self._ledger.of_requests({request_id for _, request_id in named} - known)
         claims = await self._ledger.claims(f"{provider}/{request_id}" for provider, request_id in named)
         coverage = (*facts.coverage, *self._missing_accounts(read.entries))
@@ -230,9 +232,9 @@ class AccountAudit:
     def _missing_accounts(self, entries: Iterable[AuditedPurchase]) -> Iterable[Coverage]:
         """Coverage of accounts that purchases of this installation name and that it has no keys for."""
         bought = {
-            (each.purchase.account, each.purchase.provider)
-            for each in entries
-            if each.purchase.operator_class in (None, self._plan.limits.operator_class)
+            (entry.purchase.account, entry.purchase.provider)
+            for entry in entries
+            if entry.purchase.operator_class in (None, self._plan.limits.operator_class)
         }
         missing = {(name, provider) for name, provider in bought if name is not None and name not in self._accounts}
         problem = "the account is not among providers.accounts; its purchases are not audited"
@@ -260,8 +262,8 @@ async def _together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
             await work
 
     async with asyncio.TaskGroup() as group:
-        for each in works:
-            group.create_task(one(each))
+        for each_work in works:
+            group.create_task(one(each_work))
 
 
 def _merged(first: Iterable[AuditedPurchase], second: Iterable[AuditedPurchase]) -> tuple[AuditedPurchase, ...]:
@@ -271,15 +273,19 @@ def _merged(first: Iterable[AuditedPurchase], second: Iterable[AuditedPurchase])
 def _with_first_seen(
     found: Iterable[AuditFinding], last: AuditReport | None, now: datetime
 ) -> tuple[AuditFinding, ...]:
-    seen = {each.identity: each.first_seen_at or last.started_at for each in last.findings} if last is not None else {}
-    return tuple(each.model_copy(update={"first_seen_at": seen.get(each.identity, now)}) for each in found)
+    seen = (
+        {finding.identity: finding.first_seen_at or last.started_at for finding in last.findings}
+        if last is not None
+        else {}
+    )
+    return tuple(document.model_copy(update={"first_seen_at": seen.get(document.identity, now)}) for document in found)
 
 
 def _log_findings(report: AuditReport) -> None:
     unread = [
-        f"{each.provider} {each.subject} of account {each.account}: {each.problem}"
-        for each in report.coverage
-        if not each.complete
+        f"{covered.provider} {covered.subject} of account {covered.account}: {covered.problem}"
+        for covered in report.coverage
+        if not covered.complete
     ]
     level = logging.WARNING if report.new else logging.INFO
     _log.log(
@@ -292,7 +298,7 @@ def _log_findings(report: AuditReport) -> None:
         f"; not read: {'; '.join(unread)}" if unread else "",
         extra={"audit": report.report_id},
     )
-    new = [each for each in report.findings if each.first_seen_at == report.started_at]
+    new = [finding for finding in report.findings if finding.first_seen_at == report.started_at]
     for each in new[:_MOST_LOGGED]:
         request = f" request {each.request_id}" if each.request_id else ""
         _log.warning("audit: %s: %s account %s%s: %s", each.kind.value, each.provider, each.account, request, each.text)

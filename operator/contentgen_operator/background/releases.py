@@ -56,7 +56,7 @@ class NamespaceReleases:
         if not self._selection.has_left(body):
             return
         meta = body["metadata"]
-        others = [each for each in meta["finalizers"] if each != FINALIZER]
+        others = [finalizer for finalizer in meta["finalizers"] if finalizer != FINALIZER]
         self._check()  # a former leader's labels may be old, although the resource was just read
         await self._kube.put_finalizers(ref.kind, ref.namespace, ref.name, meta["resourceVersion"], others)
         _log.info("%s left the selection: released %s %s", ref.namespace, ref.kind.value, ref.name, extra=ref.about)

@@ -59,7 +59,7 @@ class UsagePlan:
         """Plan of an installation. Without `tenants`, no label names a tenant, and sums are of all of them."""
         labels = settings.labels
         if not tenants:
-            labels = tuple(each for each in labels if each not in _TENANTS)
+            labels = tuple(label for label in labels if label not in _TENANTS)
         return cls(labels, settings.max_series, operator_class, providers.names)
 
 

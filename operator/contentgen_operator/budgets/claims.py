@@ -11,7 +11,7 @@ from contentgen_operator.state.plan import Plan
 def purchase_fields(case: DecisionInput) -> dict[str, Any]:
     """Fields by which the purchase counts in budgets."""
     windows = case.observed.facts_of(BudgetFacts).windows
-    return {"bound_micros": case.bound_micros, "budgets": tuple(each.ref.id for each in windows)}
+    return {"bound_micros": case.bound_micros, "budgets": tuple(window.ref.id for window in windows)}
 
 
 def claims(case: DecisionInput, *, paid: bool = False) -> tuple[BudgetClaims, ...]:
@@ -26,9 +26,9 @@ def claims(case: DecisionInput, *, paid: bool = False) -> tuple[BudgetClaims, ..
 def releases(case: DecisionInput) -> tuple[BudgetReleases, ...]:
     """Releases of the run's claims, because a run that waits holds no money; empty: it has none."""
     made = [
-        BudgetRelease(purchase=str(case.key), window=each.ref.id, token=each.usage.token)
-        for each in case.observed.facts_of(BudgetFacts).windows
-        if each.usage.claimed is not None
+        BudgetRelease(purchase=str(case.key), window=window.ref.id, token=window.usage.token)
+        for window in case.observed.facts_of(BudgetFacts).windows
+        if window.usage.claimed is not None
     ]
     return (BudgetReleases(each=tuple(made)),) if made else ()
 
@@ -38,6 +38,6 @@ def with_unused_released(case: DecisionInput, plan: Plan) -> tuple[Effect, ...]:
     run waits for.
     """
     purchase = case.observed.purchase
-    decided = any(isinstance(each, (BudgetClaims, BudgetReleases)) for each in plan.of_features)
+    decided = any(isinstance(feature, (BudgetClaims, BudgetReleases)) for feature in plan.of_features)
     unused = purchase is not None and purchase.planned and not decided
     return (*plan.of_features, *(releases(case) if unused else ()))

@@ -45,7 +45,7 @@ class Budgets:
             if error.status == _NOT_FOUND:  # the kind is not installed, so there is no budget
                 return ()
             raise
-        mine = (each for each in bodies if class_of(each) == self._class)
+        mine = (body for body in bodies if class_of(body) == self._class)
         return tuple(sorted(map(ContentBudget.parse, mine), key=lambda each: each.uid))
 
     async def matching(

@@ -52,9 +52,9 @@ def _refusal(case: DecisionInput, budget: MatchingBudget) -> _BudgetRefusal | No
         return _BudgetRefusal(budget, f"the run may cost ${dollars_of(bound)}, and {name} allows ${limit} per run")
     least = bound if bound is not None else 1  # a run of unknown cost starts while anything is left
     full = [
-        _BudgetRefusal(budget, _text(case, budget, each), _until(each, least))
-        for each in budget.windows
-        if not each.has_room(least)
+        _BudgetRefusal(budget, _text(case, budget, window), _until(window, least))
+        for window in budget.windows
+        if not window.has_room(least)
     ]
     return max(full, key=lambda each: each.rank) if full else None
 

@@ -56,11 +56,11 @@ class BudgetKeeper:
     async def _show(self, now: datetime) -> None:
         """Write the usage of the current windows into the metrics and the statuses."""
         budgets = await self.budgets.all()
-        refs = {each.uid: windows_of(each, now) for each in budgets}
-        totals = await self.store.totals([ref.id for each in refs.values() for ref in each])
-        gauges.windows = [(ref, totals[ref.id]) for each in refs.values() for ref in each]
-        for each in budgets:
-            await self._write(each, status_of(each, refs[each.uid], totals, now))
+        refs = {budget.uid: windows_of(budget, now) for budget in budgets}
+        totals = await self.store.totals([ref.id for each_ref in refs.values() for ref in each_ref])
+        gauges.windows = [(ref, totals[ref.id]) for each_ref in refs.values() for ref in each_ref]
+        for budget in budgets:
+            await self._write(budget, status_of(budget, refs[budget.uid], totals, now))
 
     async def _write(self, budget: ContentBudget, status: BudgetStatus) -> None:
         wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -99,8 +99,8 @@ def status_of(
 
 def _conditions(budget: ContentBudget, windows: Sequence[WindowStatus], now: datetime) -> tuple[ConditionStatus, ...]:
     """Conditions; lastTransitionTime changes only with a condition's status."""
-    full = ", ".join(each.window for each in windows if float(each.remaining) == 0)
-    warned = ", ".join(each.window for each in windows if each.warning)
+    full = ", ".join(window.window for window in windows if float(window.remaining) == 0)
+    warned = ", ".join(window.window for window in windows if window.warning)
     readable = budget.spec is not None
     found = (
         (
@@ -112,7 +112,7 @@ def _conditions(budget: ContentBudget, windows: Sequence[WindowStatus], now: dat
         ("Warning", bool(warned), "AboveWarning" if warned else "BelowWarning", warned),
         ("Exhausted", bool(full), "LimitReached" if full else "MoneyLeft", full),
     )
-    before = {each.get("type"): each for each in budget.status.get("conditions") or ()}
+    before = {condition.get("type"): condition for condition in budget.status.get("conditions") or ()}
     return tuple(
         ConditionStatus(
             type=type_,

@@ -115,7 +115,7 @@ class BudgetStore:
 
     def _usage(self, ids: list[str], key: str) -> dict[str, WindowUsage]:
         found = self._collection.find({"_id": {"$in": ids}}, {"held": True, f"open.{key}": True})
-        return {str(each["_id"]): _usage_of(each, key) for each in found}
+        return {str(document["_id"]): _usage_of(document, key) for document in found}
 
     async def claim(self, claims: BudgetClaims, now: datetime) -> WindowRef | None:
         """Claim all amounts, one window after another, or renew the claims; the window that refused, or None.
@@ -209,14 +209,14 @@ class BudgetStore:
     async def open_windows(self) -> list[str]:
         """Ids of windows with open claims."""
         return await asyncio.to_thread(
-            lambda: [str(each["_id"]) for each in self._collection.find({"keys": {"$gt": ""}}, {"_id": True})]
+            lambda: [str(document["_id"]) for document in self._collection.find({"keys": {"$gt": ""}}, {"_id": True})]
         )
 
     async def recent_windows(self, since: datetime) -> list[str]:
         """Ids of windows that reset after `since`, or never."""
         where = {"$or": [{"resetsAt": None}, {"resetsAt": {"$gte": since}}]}
         return await asyncio.to_thread(
-            lambda: [str(each["_id"]) for each in self._collection.find(where, {"_id": True})]
+            lambda: [str(document["_id"]) for document in self._collection.find(where, {"_id": True})]
         )
 
     async def settle(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
@@ -255,14 +255,14 @@ class BudgetStore:
     def _release_all(self, window: str, claims: Iterable[Document]) -> bool:
         """True if one was released."""
         self._check()
-        named = (BudgetRelease(purchase=each["purchase"], window=window, token=each["token"]) for each in claims)
+        named = (BudgetRelease(purchase=claim["purchase"], window=window, token=claim["token"]) for claim in claims)
         return sum(map(self._release, named)) > 0
 
     def _purchases(self, claims: Document) -> dict[str, Document]:
         """State of purchases with claims, by their key in the ledger."""
-        names = sorted(each["purchase"] for each in claims.values())
+        names = sorted(claim["purchase"] for claim in claims.values())
         fields = {"state": True, "step": True, "budgets": True}
-        return {str(each["_id"]): each for each in self._ledger.find({"_id": {"$in": names}}, fields)}
+        return {str(purchase["_id"]): purchase for purchase in self._ledger.find({"_id": {"$in": names}}, fields)}
 
     def _write_totals(self, window: str, found: Document, ended: Document) -> Document | None:
         """Compare-and-set of the totals, without the claims that have ended; the document, None if it was changed.
@@ -301,7 +301,7 @@ class BudgetStore:
     def _is_counted_twice(self, before: Document, after: Document) -> bool:
         """True if a purchase was claimed after `before` was read, and sent before the sum."""
         fresh = {key: each for key, each in after["open"].items() if key not in before["open"]}
-        return bool(fresh) and any(_may_be_paid(each) for each in self._purchases(fresh).values())
+        return bool(fresh) and any(_may_be_paid(purchase) for purchase in self._purchases(fresh).values())
 
     def _sum(self, window: str, without: list[str]) -> tuple[int, int]:
         """Charges of purchases of a window that may be paid, and the part of them above the bounds."""
@@ -317,8 +317,8 @@ class BudgetStore:
     def _totals(self, ids: list[str]) -> dict[str, WindowTotals]:
         found = self._collection.find({"_id": {"$in": ids}})
         fields = WindowTotals.model_fields
-        stored = {each["_id"]: WindowTotals(**{name: each[name] for name in fields}) for each in found}
-        return {each: stored.get(each, WindowTotals()) for each in ids}
+        stored = {document["_id"]: WindowTotals(**{name: document[name] for name in fields}) for document in found}
+        return {identifier: stored.get(identifier, WindowTotals()) for identifier in ids}
 
 
 def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: datetime) -> bool:

@@ -140,5 +140,5 @@ def matching_budget(
         max_per_run=micros_of(spec.max_per_run) if spec.max_per_run is not None else None,
         on_exceeded=spec.on_exceeded,
         unknown_price=spec.unknown_price,
-        windows=tuple(BudgetWindow(ref=each, usage=usage.get(each.id, WindowUsage())) for each in windows),
+        windows=tuple(BudgetWindow(ref=window, usage=usage.get(window.id, WindowUsage())) for window in windows),
     )

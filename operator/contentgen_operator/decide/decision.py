@@ -353,8 +353,8 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         completed_at=case.now,
         bucket=case.policy.bucket,
         files=tuple(
-            OutputFile(key=case.prefix + each.name, size_bytes=each.size_bytes, sha256=each.sha256)
-            for each in ended.files[:MAX_FILES]
+            OutputFile(key=case.prefix + file.name, size_bytes=file.size_bytes, sha256=file.sha256)
+            for file in ended.files[:MAX_FILES]
         ),
         facts=ended.facts.model_dump(mode="json", by_alias=True) if ended.facts else {},
     )
@@ -465,7 +465,7 @@ def _complete(
     run_state = RunState(phase=Phase.COMPLETED, reason=reason, message=message, step=Step.DONE)
     run = case.run.model_copy(update={"job": None})
     plan = new_plan(case, run_state, run=run, moves=moves)
-    others = [each for each in case.resource.status.versions if each.version != version.version]
+    others = [each_version for each_version in case.resource.status.versions if each_version.version != version.version]
     versions = (*others, version)[-MAX_VERSIONS:]
     return plan.model_copy(update={"status": plan.status.model_copy(update={"versions": tuple(versions)})})
 

@@ -20,7 +20,7 @@ _MISSING_WAIT = timedelta(seconds=60)  # an image and its LoRA are applied toget
 
 def decides_purchase(resource: Resource, run: RunStatus, spec: Spec, purchase: Purchase | None) -> bool:
     """True if the present LoRAs decide which purchase the run needs; False once it has a purchase or had an attempt."""
-    if not isinstance(spec, ImageGenerationSpec) or not any(each.lora_ref for each in spec.loras):
+    if not isinstance(spec, ImageGenerationSpec) or not any(lora.lora_ref for lora in spec.loras):
         return False
     if run.paid_attempt > 1:
         return False
@@ -42,10 +42,10 @@ def wanted_purchase(
 
     `cluster` is the uid of the present cluster. In a rebuilt cluster, resources adopt what was bought for them before.
     """
-    bought = [each for each in variants if not each.purchase.unpaid]
+    bought = [variant for variant in variants if not variant.purchase.unpaid]
     mine, newest = identity(loras), _newest(bought)
     if mine is None:
-        if any(_may_become_ready(each, run, now) for each in loras):
+        if any(_may_become_ready(lora, run, now) for lora in loras):
             return WantedPurchase(identity=run.lora_identity, waits=True)
         # No image can be bought without the LoRA, so an existing purchase is the best choice.
         return _wanted_variant(newest) if newest is not None else WantedPurchase(identity=run.lora_identity)
@@ -69,13 +69,13 @@ def most_advanced(variants: Iterable[Variant]) -> Variant | None:
 
 
 def _newest(variants: Sequence[Variant]) -> Variant | None:
-    useful = [each for each in variants if worth(each.purchase) > 1] or variants
+    useful = [variant for variant in variants if worth(variant.purchase) > 1] or variants
     return max(useful, key=lambda each: each.purchase.created_at, default=None)
 
 
 def identity(loras: tuple[LoraView, ...]) -> str | None:
     """Hash (16 hex digits) of the trainings' purchase ids in the spec's order; None if a LoRA has no file."""
-    trained = [_training_of_file(each) for each in loras]
+    trained = [_training_of_file(lora) for lora in loras]
     if None in trained:
         return None
     text = "/".join(each.purchase_id for each in trained if each is not None)
@@ -112,13 +112,13 @@ def with_earlier_files(loras: tuple[LoraView, ...], earlier: Iterable[Purchase])
 
 def files_of(purchases: Iterable[Purchase]) -> frozenset[str]:
     """Keys of the files that purchases list."""
-    outputs = [each.outputs for each in purchases if each.outputs]
-    return frozenset(str(file.get("key")) for each in outputs for file in each.get("files") or ())
+    outputs = [purchase.outputs for purchase in purchases if purchase.outputs]
+    return frozenset(str(file.get("key")) for output in outputs for file in output.get("files") or ())
 
 
 def _training_of_file(lora: LoraView) -> Purchase | None:
     """Purchase of the LoRA's file; None: unknown."""
-    return next((each for each in lora.trainings if lora.model_key in files_of([each])), None)
+    return next((training for training in lora.trainings if lora.model_key in files_of([training])), None)
 
 
 def _may_become_ready(lora: LoraView, run: RunStatus, now: datetime) -> bool:

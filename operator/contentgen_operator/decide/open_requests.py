@@ -22,15 +22,15 @@ _AT_PROVIDER = (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED, PurchaseState.
 
 def with_open_requests(case: DecisionInput, plan: Plan) -> Plan:
     """The plan of a run in progress, extended by transitions of its earlier attempts."""
-    for each in case.observed.open_requests:
-        if not _is_mine(case, each) or not history_searches.is_open(each.purchase, case.now):
+    for request in case.observed.open_requests:
+        if not _is_mine(case, request) or not history_searches.is_open(request.purchase, case.now):
             continue
-        move, store = _transition_and_answer(case, each)
+        move, store = _transition_and_answer(case, request)
         if move is not None and (store is None or plan.store is None):
             plan = plan.model_copy(update={"moves": (*plan.moves, move), "store": store or plan.store})
         elif move is None:
-            plan = plan.model_copy(update={"moves": (*plan.moves, *_noted(case, each))})
-        again = SOON if move is not None else history_searches.recheck_seconds(each.purchase, case.now)
+            plan = plan.model_copy(update={"moves": (*plan.moves, *_noted(case, request))})
+        again = SOON if move is not None else history_searches.recheck_seconds(request.purchase, case.now)
         soonest = again if plan.again_seconds is None else min(again, plan.again_seconds)
         plan = plan.model_copy(update={"again_seconds": soonest})
     return _with_recheck(plan)
@@ -50,10 +50,12 @@ def resume_earlier_attempt(case: DecisionInput) -> Plan | None:
 
     The next attempt was not sent, so nothing more is paid.
     """
-    for each in case.observed.open_requests:
-        if each.found_request is not None or _has_request(each.purchase):
-            message = f"the request of paid attempt {each.key.attempt} was found: it goes on, and nothing more is paid"
-            run = case.run.model_copy(update=_attempt_fields(each.key.attempt))
+    for request in case.observed.open_requests:
+        if request.found_request is not None or _has_request(request.purchase):
+            message = (
+                f"the request of paid attempt {request.key.attempt} was found: it goes on, and nothing more is paid"
+            )
+            run = case.run.model_copy(update=_attempt_fields(request.key.attempt))
             return new_plan(
                 case, submitting(case, Reason.SUBMITTING, message), run=run, moves=withdraw_planned(case), again=SOON
             )
@@ -73,20 +75,20 @@ def _attempt_fields(attempt: int) -> dict[str, object]:
 
 def plan_after_end(case: DecisionInput) -> Plan:
     """The plan for an ended run with an open request. Its phase stays."""
-    mine = [each for each in case.observed.open_requests if _is_mine(case, each)]
+    mine = [request for request in case.observed.open_requests if _is_mine(case, request)]
     opened = [each for each in mine if history_searches.is_open(each.purchase, case.now)]
     status = status_after_end(case, request_open=bool(opened))
-    noted = tuple(move for each in opened for move in _noted(case, each))
+    noted = tuple(move for request in opened for move in _noted(case, request))
     plan = Plan(status=status, finalizer=case.resource.deletes_files)
-    for each in opened:
-        move, store = _transition_and_answer(case, each)
+    for request in opened:
+        move, store = _transition_and_answer(case, request)
         if move is not None:
             return plan.model_copy(update={"moves": (move,), "store": store, "again_seconds": SOON})
-        goes_on = each.view is not None and each.view.state in _IN_PROGRESS
-        if goes_on and each.purchase.cancel_asked_at is None:  # no run waits for its result
-            cancel = cancel_request(each.key, each.purchase)
+        goes_on = request.view is not None and request.view.state in _IN_PROGRESS
+        if goes_on and request.purchase.cancel_asked_at is None:  # no run waits for its result
+            cancel = cancel_request(request.key, request.purchase)
             return plan.model_copy(update={"cancel": cancel, "again_seconds": _SOON_SECONDS})
-    pauses = [history_searches.recheck_seconds(each.purchase, case.now) for each in opened]
+    pauses = [history_searches.recheck_seconds(request.purchase, case.now) for request in opened]
     return plan.model_copy(update={"moves": noted, "again_seconds": min(pauses, default=None)})
 
 

@@ -87,7 +87,7 @@ def with_log(run: RunStatus, stage: Stage, text: str) -> RunStatus:
     if not text:
         return run
     log = StageLog(stage=stage, attempt=run.stage_attempt, text=_log_text(text))
-    others = [each for each in run.logs if (each.stage, each.attempt) != (log.stage, log.attempt)]
+    others = [each_log for each_log in run.logs if (each_log.stage, each_log.attempt) != (log.stage, log.attempt)]
     return run.model_copy(update={"logs": tuple([*others, log][-MAX_LOGS:])})
 
 
@@ -175,7 +175,7 @@ def without_job(resource: Resource, plan: Plan, words: str, provider: str, now: 
     status = job_refused_status(resource, planned, message, now)
     finalizer = resource.deletes_files if plan.reservation is not None else plan.finalizer
     changes = {"status": status, "notices": transition_events(resource, status), "finalizer": finalizer}
-    kept = tuple(each for each in plan.of_features if each.order < EffectOrder.CLAIM)
+    kept = tuple(feature for feature in plan.of_features if feature.order < EffectOrder.CLAIM)
     return plan.model_copy(update=changes | {"of_features": kept, "reservation": None, "payment": None, "job": None})
 
 

@@ -73,8 +73,8 @@ class WorkerPod(Manifest):
     def _tolerates(self, taint: str) -> bool:
         """True if a toleration matches this taint of an unreachable node, by the rule of DefaultTolerationSeconds."""
         return any(
-            (each.get("key") or taint) == taint and (each.get("effect") or "NoExecute") == "NoExecute"
-            for each in self.tolerations
+            (toleration.get("key") or taint) == taint and (toleration.get("effect") or "NoExecute") == "NoExecute"
+            for toleration in self.tolerations
         )
 
 
@@ -100,7 +100,9 @@ class WorkerSize(Manifest):
         """Requests and limits with these changes."""
         names = dict.fromkeys((*resources, *self.resources))
         merged = {name: (resources.get(name) or {}) | self.resources.get(name, {}) for name in names}
-        return {name: {key: each for key, each in given.items() if each is not None} for name, given in merged.items()}
+        return {
+            name: {key: member for key, member in given.items() if member is not None} for name, given in merged.items()
+        }
 
 
 class WorkerSizes(Manifest):

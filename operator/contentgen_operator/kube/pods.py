@@ -121,7 +121,11 @@ def ever_ran(pods: Sequence[Body]) -> bool:
 
 
 def _ran(status: Body) -> bool:
-    mine = [each for each in status.get("containerStatuses") or () if each.get("name", _WORKER) == _WORKER]
+    mine = [
+        each_status
+        for each_status in status.get("containerStatuses") or ()
+        if each_status.get("name", _WORKER) == _WORKER
+    ]
     return status.get("phase") in ("Running", "Succeeded") or any(map(_was_created, mine))
 
 
@@ -155,7 +159,7 @@ def lost_in(pods: Sequence[Body], now: datetime) -> float | None:
     """
     left = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED]
     times = [_deleted_at(pod) for pod in left]
-    known = [each for each in times if each is not None]
+    known = [time for time in times if time is not None]
     if not known or len(known) < len(times):
         return None
     return (max(known) - now).total_seconds() + LOST_SECONDS
@@ -189,7 +193,7 @@ def no_room(quotas: Sequence[Body]) -> str:
         if spec.get("scopes") or spec.get("scopeSelector"):
             continue  # for some pods only
         for counted in ("pods", "count/pods"):
-            hard, used = (str((status.get(each) or {}).get(counted, "")) for each in ("hard", "used"))
+            hard, used = (str((status.get(word) or {}).get(counted, "")) for word in ("hard", "used"))
             if hard.isdecimal() and used.isdecimal() and int(used) >= int(hard):
                 name = quota["metadata"]["name"]
                 return (
@@ -200,7 +204,7 @@ def no_room(quotas: Sequence[Body]) -> str:
 
 def refused_pod(events: Sequence[Body]) -> str:
     """Last message of the Job controller about a pod that it could not create; empty if there is none."""
-    failures = [each for each in events if each.get("reason") == "FailedCreate" and each.get("message")]
+    failures = [event for event in events if event.get("reason") == "FailedCreate" and event.get("message")]
     newest = max(failures, key=_time, default={})
     return str(newest.get("message", ""))[:_WORDS]
 
@@ -208,7 +212,7 @@ def refused_pod(events: Sequence[Body]) -> str:
 def _time(event: Body) -> str:
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return str(next((each for each in times if each), ""))
+    return str(next((time for time in times if time), ""))
 
 
 def _disruption(status: Body) -> str:

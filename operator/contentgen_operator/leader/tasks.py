@@ -79,7 +79,7 @@ class LeaderTasks:
         for ref in (*self._unfinished(), *self._recently_deleted()):
             await self._queue.wake(ref)
         self._queue_task = asyncio.create_task(self._queue.run())
-        self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(each()) for each in loops)]
+        self._others = [asyncio.create_task(server.serve()), *(asyncio.create_task(loop()) for loop in loops)]
         done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
         for each in done:
             each.result()

@@ -76,7 +76,7 @@ class GuardedPost:
         seconds: float = SECONDS,
     ) -> None:
         self._tls = tls
-        self._allowed = tuple(each.lower() for each in allowed_hosts)
+        self._allowed = tuple(host.lower() for host in allowed_hosts)
         self._resolve = resolve or ThreadResolver()
         self._seconds = seconds
 
@@ -111,8 +111,8 @@ class GuardedPost:
             raise NotSent("the name of the host has no address")
         if host_and_port(host, port) not in self._allowed:
             # A private address among public ones is DNS rebinding or split-horizon DNS; both are refused.
-            for each in addresses:
-                if why := refusal(each):
+            for address in addresses:
+                if why := refusal(address):
                     raise AddressRefused(f"the host's address is refused: {why}")
         return addresses
 

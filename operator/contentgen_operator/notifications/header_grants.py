@@ -36,15 +36,15 @@ class HeaderGrant(Value):
 
     @model_validator(mode="after")
     def _hosts_have_ports(self) -> Self:
-        for each in self.hosts:
-            if not re.fullmatch(r"(http://)?([^\s/@:*]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", each):
-                raise ValueError(f"hosts: {each!r}: expected a host with its port, such as hooks.example.com:443")
+        for host in self.hosts:
+            if not re.fullmatch(r"(http://)?([^\s/@:*]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", host):
+                raise ValueError(f"hosts: {host!r}: expected a host with its port, such as hooks.example.com:443")
         return self
 
     def covers(self, namespace: str, url: str) -> bool:
         """True if a namespace may have the headers sent to a URL."""
         here = ANY_NAMESPACE in self.namespaces or namespace in self.namespaces
-        return here and _target(url) in {each.lower() for each in self.hosts}
+        return here and _target(url) in {host.lower() for host in self.hosts}
 
 
 def _target(url: str) -> str | None:
@@ -60,7 +60,7 @@ def _target(url: str) -> str | None:
 
 def grant_refusal(secret: str, namespace: str, url: str, grants: Iterable[HeaderGrant]) -> str:
     """Error text if a namespace may not have a Secret's entries sent to a URL; empty if it may."""
-    if any(each.secret == secret and each.covers(namespace, url) for each in grants):
+    if any(grant.secret == secret and grant.covers(namespace, url) for grant in grants):
         return ""
     return (
         f"the Secret {secret!r} is not granted to namespace {namespace!r} for this host by the operator's settings "

@@ -111,8 +111,8 @@ class Notifier:
         try:
             await LeaderLoop("notifications", _ROUND_SECONDS, self.round, changed=changed, after_error=pause).run()
         finally:
-            for each in self._running.tasks.values():
-                each.cancel()
+            for task in self._running.tasks.values():
+                task.cancel()
 
     async def settled(self) -> None:
         """Wait for the attempts in progress."""

@@ -28,8 +28,8 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.mongo import create_indexes
 
 Document = dict[str, Any]
-_ENDED = [each.value for each in ENDED]
-_OPEN = [each.value for each in NotificationState if each not in ENDED]
+_ENDED = [state.value for state in ENDED]
+_OPEN = [notification_state.value for notification_state in NotificationState if notification_state not in ENDED]
 _log = logging.getLogger(__name__)
 
 
@@ -57,17 +57,17 @@ class NotificationOutbox:
         await asyncio.to_thread(self._plan, notifications, now)
 
     def _plan(self, notifications: Sequence[Notification], now: datetime) -> None:
-        ids = [each.id for each in notifications]
-        found = {each["_id"]: each for each in self._collection.find({"_id": {"$in": ids}})}
+        ids = [notification.id for notification in notifications]
+        found = {each_document["_id"]: each_document for each_document in self._collection.find({"_id": {"$in": ids}})}
         self._check()
-        for each in notifications:
-            kept, document = found.get(each.id), _planned(each, now) | self._class
+        for notification in notifications:
+            kept, document = found.get(notification.id), _planned(notification, now) | self._class
             if kept is None:
                 self._insert(document)
             elif kept["state"] == NotificationState.PLANNED:  # of a status that was not written; its text may differ
                 changed = document | {"revision": kept["revision"] + 1}
-                self._collection.replace_one({"_id": each.id, "revision": kept["revision"]}, changed)
-        for namespace in {each.ref.namespace for each in notifications}:
+                self._collection.replace_one({"_id": notification.id, "revision": kept["revision"]}, changed)
+        for namespace in {notification.ref.namespace for notification in notifications}:
             self._displace(namespace)
 
     def _displace(self, namespace: str) -> None:
@@ -79,7 +79,7 @@ class NotificationOutbox:
                 return
             these: Document = {"state": {"$in": states}}
             oldest = self._collection.find(where | these, {"_id": True}).sort([("createdAt", 1)]).limit(excess)
-            chosen = these | {"_id": {"$in": [each["_id"] for each in oldest]}}
+            chosen = these | {"_id": {"$in": [document["_id"] for document in oldest]}}
             self._check()
             deleted = self._collection.delete_many(chosen).deleted_count
             excess -= deleted
@@ -102,17 +102,17 @@ class NotificationOutbox:
         """Release the notifications of a status that was written just now. One that the notifier has dropped, because
         the write took long, is inserted again.
         """
-        ids = [each.id for each in notifications]
+        ids = [notification.id for notification in notifications]
         found = await asyncio.to_thread(self._collection.distinct, "_id", {"_id": {"$in": ids}})
-        if missing := [each for each in notifications if each.id not in found]:
+        if missing := [notification for notification in notifications if notification.id not in found]:
             await self.plan(missing, now)
         await self.confirm(ids, now)
 
     async def confirm(self, ids: Iterable[str], now: datetime) -> None:
         """Release notifications whose status is written."""
-        for each in ids:
+        for identifier in ids:
             self._check()
-            await asyncio.to_thread(self._confirm, each, now)
+            await asyncio.to_thread(self._confirm, identifier, now)
         self.changed.set()
 
     def _confirm(self, identity: str, now: datetime) -> None:
@@ -154,7 +154,7 @@ class NotificationOutbox:
         return [line[turn] for turn in range(longest) for line in lines if turn < len(line)]
 
     def _list(self, where: Document, most: int) -> list[OutboxEntry]:
-        return [_read(each) for each in self._collection.find(where).sort([("nextAt", 1)]).limit(most)]
+        return [_read(document) for document in self._collection.find(where).sort([("nextAt", 1)]).limit(most)]
 
     async def next_at(self) -> datetime | None:
         """Time of the next delivery; None if nothing is to be delivered."""
@@ -163,7 +163,7 @@ class NotificationOutbox:
     def _next_at(self) -> datetime | None:
         where = self._class | {"state": NotificationState.PENDING.value}
         found = self._collection.find(where).sort([("nextAt", 1)]).limit(1)
-        return next((_time(each["nextAt"]) for each in found), None)
+        return next((_time(document["nextAt"]) for document in found), None)
 
     async def put(self, entry: OutboxEntry) -> OutboxEntry | None:
         """Compare-and-set of an entry's progress; the stored entry, or None if it has changed since it was read."""
@@ -177,7 +177,9 @@ class NotificationOutbox:
             "roundStartedAt": entry.round_started_at,
             "nextAt": entry.next_at,
             "expiresAt": entry.expires_at,
-            "deliveries": [each.model_dump(by_alias=True) | {"result": each.result.value} for each in entry.deliveries],
+            "deliveries": [
+                delivery.model_dump(by_alias=True) | {"result": delivery.result.value} for delivery in entry.deliveries
+            ],
         }
         where = {"_id": entry.notification.id, "revision": entry.revision}
         done = self._collection.update_one(where, {"$set": change, "$inc": {"revision": 1}}).matched_count == 1
@@ -213,7 +215,9 @@ class NotificationOutbox:
     def _pending(self) -> tuple[int, datetime | None]:
         where = self._class | {"state": NotificationState.PENDING.value}
         oldest = self._collection.find(where, {"createdAt": True}).sort([("createdAt", 1)]).limit(1)
-        return self._collection.count_documents(where), next((_time(each["createdAt"]) for each in oldest), None)
+        return self._collection.count_documents(where), next(
+            (_time(document["createdAt"]) for document in oldest), None
+        )
 
 
 def _planned(notification: Notification, now: datetime) -> Document:
@@ -261,7 +265,7 @@ def _read(found: Document) -> OutboxEntry:
         round_started_at=_time(found.get("roundStartedAt")),
         next_at=_time(found.get("nextAt")),
         expires_at=_time(found.get("expiresAt")),
-        deliveries=tuple(Delivery.model_validate(each) for each in found.get("deliveries") or ()),
+        deliveries=tuple(Delivery.model_validate(delivery) for delivery in found.get("deliveries") or ()),
     )
 
 

@@ -58,8 +58,8 @@ def keys_of(data: dict[str, bytes]) -> tuple[SigningKey, ...]:
     """Keys of a Secret, newest first; none if they cannot be read."""
     try:
         keys = _KEYS.validate_json(data.get(PRIVATE, b""))
-        for each in keys:
-            assert each.key  # noqa: S101 - raises ValueError
+        for key in keys:
+            assert key.key  # noqa: S101 - raises ValueError
     except (ValidationError, ValueError):
         return ()
     return tuple(sorted(keys, key=lambda each: each.created_at, reverse=True))
@@ -84,11 +84,11 @@ def jwks(keys: Iterable[SigningKey]) -> bytes:
             "crv": "Ed25519",
             "alg": "EdDSA",
             "use": "sig",
-            "kid": hashlib.sha256(each.public).hexdigest()[:16],
-            "x": base64.urlsafe_b64encode(each.public).rstrip(b"=").decode(),
-            "whpk": f"whpk_{base64.b64encode(each.public).decode()}",
+            "kid": hashlib.sha256(key.public).hexdigest()[:16],
+            "x": base64.urlsafe_b64encode(key.public).rstrip(b"=").decode(),
+            "whpk": f"whpk_{base64.b64encode(key.public).decode()}",
         }
-        for each in keys
+        for key in keys
     ]
     return json.dumps({"keys": listed}, separators=(",", ":")).encode()
 
@@ -97,5 +97,5 @@ def signed_headers(identity: str, payload: str, now: datetime, keys: Iterable[Si
     """Headers of Standard Webhooks for a message that is sent now."""
     stamp = str(int(now.timestamp()))
     content = f"{identity}.{stamp}.{payload}".encode()
-    signatures = [f"v1a,{base64.b64encode(each.key.sign(content)).decode()}" for each in keys]
+    signatures = [f"v1a,{base64.b64encode(key.key.sign(content)).decode()}" for key in keys]
     return {"webhook-id": identity, "webhook-timestamp": stamp, "webhook-signature": " ".join(signatures)}

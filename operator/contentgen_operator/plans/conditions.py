@@ -26,7 +26,7 @@ class ConditionInput(Value):
 
 def conditions(state: ConditionInput, last: ResourceStatus, now: datetime) -> tuple[ConditionStatus, ...]:
     """All conditions of a resource; lastTransitionTime changes only with a condition's status."""
-    before = {each.type: each for each in last.conditions}
+    before = {condition.type: condition for condition in last.conditions}
     return tuple(_condition(type_, value, state, before.get(type_), now) for type_, value in _values(state).items())
 
 

@@ -99,8 +99,8 @@ def build_status(case: DecisionInput, run_state: RunState, run: RunStatus) -> Re
 def _is_open(case: DecisionInput, run_state: RunState) -> bool | None:
     """True if a request of the resource is still open at the end of its run; None otherwise."""
     listed = (*case.observed.earlier, case.observed.purchase) if run_state.phase.terminal else ()
-    mine = [each for each in listed if each is not None and each.job_id == case.resource.ref.uid]
-    return True if any(history_searches.is_open(each, case.now) for each in mine) else None
+    mine = [purchase for purchase in listed if purchase is not None and purchase.job_id == case.resource.ref.uid]
+    return True if any(history_searches.is_open(purchase, case.now) for purchase in mine) else None
 
 
 def _purchase_fields(purchase: Purchase) -> dict[str, object]:
@@ -149,7 +149,7 @@ def _costs(case: DecisionInput, run_state: RunState, run: RunStatus) -> tuple[Pu
     if purchase is not None and run.paid_attempt != case.run.paid_attempt:
         earlier, purchase = (*earlier, purchase), None
     # Attempts of another resource are not a cost of this one, which only continues after them.
-    mine = [each for each in earlier if each.job_id == case.resource.ref.uid]
+    mine = [each_purchase for each_purchase in earlier if each_purchase.job_id == case.resource.ref.uid]
     if purchase is not None and purchase.job_id != case.resource.ref.uid and purchase.state in _WITHOUT_RESULT:
         return (*map(final_cost, mine), PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False))
     return (*map(final_cost, mine), *_cost_of_attempt(case, run_state, purchase))
@@ -201,14 +201,14 @@ def _paid_by_other_runs(observed: Observation, uid: str, *, adopted: bool) -> tu
     purchase = observed.purchase
     if not adopted or purchase is None or (purchase.outputs or {}).get("jobId") not in (None, uid):
         return observed.other_runs
-    mine = tuple(each for each in (*observed.earlier, purchase) if each.job_id == uid)
+    mine = tuple(bought for bought in (*observed.earlier, purchase) if bought.job_id == uid)
     return (*observed.other_runs, *mine)
 
 
 def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
     """Cost fields of a run and of all runs of its resource; `over`: the run has ended."""
     run = total(costs)
-    settled = [each for each in costs if each.settled or over]
+    settled = [cost for cost in costs if cost.settled or over]
     runs = total((*map(final_cost, other_runs), *settled))
     return {
         "actual": format_dollars(run.known) if run.exact else "",
@@ -226,7 +226,7 @@ def _billed(observed: Observation, run_state: RunState, run: RunStatus, costs: t
     if not run_state.phase.terminal or run.billed:
         return run.billed
     if run_state.reason is Reason.ESTIMATED:  # its own price is not billed
-        costs = tuple(each for each in costs if each.source is not CostSource.ESTIMATE or each.billed)
+        costs = tuple(cost for cost in costs if cost.source is not CostSource.ESTIMATE or cost.billed)
     return _with_earlier(observed, run, total(costs).billed)
 
 
@@ -236,7 +236,7 @@ def _with_earlier(observed: Observation, run: RunStatus, billed: bool | None) ->
     """
     if billed is not False or run.paid_attempt == 1:
         return billed
-    known = [each for each in observed.earlier if final_cost(each).billed is False]
+    known = [earlier for earlier in observed.earlier if final_cost(earlier).billed is False]
     return False if len(known) >= run.paid_attempt - 1 else None
 
 
@@ -284,7 +284,9 @@ def generation_observed(resource: Resource) -> ResourceStatus:
     last = resource.status
     if last.observed_generation == resource.generation:
         return last
-    noted = tuple(each.model_copy(update={"observed_generation": resource.generation}) for each in last.conditions)
+    noted = tuple(
+        condition.model_copy(update={"observed_generation": resource.generation}) for condition in last.conditions
+    )
     return last.model_copy(update={"observed_generation": resource.generation, "conditions": noted})
 
 
@@ -297,7 +299,7 @@ def with_settled_cost(resource: Resource, observed: Observation) -> ResourceStat
     if adopted := _adopts(status.reason, run, purchase):
         costs: tuple[PurchaseCost, ...] = (PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False),)
     else:
-        costs = tuple(final_cost(each) for each in (*observed.earlier, purchase) if each.job_id == uid)
+        costs = tuple(final_cost(bought) for bought in (*observed.earlier, purchase) if bought.job_id == uid)
     billed = _with_earlier(observed, run, total(costs).billed)
     others = _paid_by_other_runs(observed, uid, adopted=adopted)
     changes = {

@@ -137,7 +137,7 @@ class _ReadOnlyClient:
 
 def _existing(keys: Sequence[KeyFile]) -> list[KeyFile]:
     """Files with different keys."""
-    return list({key: each for each in reversed(keys) if (key := each.read()) is not None}.values())[::-1]
+    return list({key: each_key for each_key in reversed(keys) if (key := each_key.read()) is not None}.values())[::-1]
 
 
 class FalAccount:
@@ -187,8 +187,14 @@ class FalAccount:
         asked = {"endpoint_id": model, "request_id": request_id, "expand": "payloads", "limit": 1}
         page = await self._http.get("/v1/models/requests/by-endpoint", asked, self._keys, "Key ")
         try:
-            items = [each for each in ([] if page is None else page["items"]) if isinstance(each, dict)]
-            return next((_request(each) for each in items if each.get("request_id") == request_id), None)
+            items = [
+                each_request
+                for each_request in ([] if page is None else page["items"])
+                if isinstance(each_request, dict)
+            ]
+            return next(
+                (_request(each_request) for each_request in items if each_request.get("request_id") == request_id), None
+            )
         except _ERRORS as error:
             raise Unavailable("fal's history is malformed") from error
 
@@ -198,7 +204,7 @@ class FalAccount:
         asked = {"start": _time(since - _EARLIER), "limit": _BILLS_A_PAGE}
         try:
             async for page in self._pages("billing-events", asked, self._billing_keys):
-                found += [each for each in _parsed(_bill, page["billing_events"], odd) if each is not None]
+                found += [bill for bill in _parsed(_bill, page["billing_events"], odd) if bill is not None]
         except (Unavailable, *_ERRORS) as error:
             odd.append(error)
         return found, _coverage("fal", AuditSubject.BILLS, len(found), *odd)
@@ -267,9 +273,13 @@ class AssemblyAIAccount:
                 asked = {"limit": "200"} | ({"before_id": before} if before else {})
                 page = await self._http.get("/v2/transcript", asked, self._keys)
                 items = _parsed(_transcript, page["transcripts"], odd)
-                found += [each for each in items if each.sent_at is None or each.sent_at >= since]
+                found += [request for request in items if request.sent_at is None or request.sent_at >= since]
                 older = parse_qs(urlsplit(page["page_details"]["prev_url"] or "").query).get("before_id", [""])[0]
-                if not older or not items or any(each.sent_at is not None and each.sent_at < since for each in items):
+                if (
+                    not older
+                    or not items
+                    or any(request.sent_at is not None and request.sent_at < since for request in items)
+                ):
                     return found, _coverage("assemblyai", AuditSubject.REQUESTS, len(found), *odd)
                 if older in read:
                     break

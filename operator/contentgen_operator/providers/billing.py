@@ -66,7 +66,7 @@ class FalBilling:
 
     def key(self) -> str | None:
         """The first existing key; None: there is none."""
-        return next((key for each in self._keys if (key := each.read()) is not None), None)
+        return next((key for each_key in self._keys if (key := each_key.read()) is not None), None)
 
     async def charges(self, asked: Sequence[Unsettled]) -> Mapping[str, int]:
         """Charges in micro-dollars by request id; at most 50 requests. Raises Unavailable, AccessRefused."""
@@ -76,12 +76,12 @@ class FalBilling:
         except _ERRORS as error:
             code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
             raise read_error("fal", f"fal's billing events could not be read: {short_text(error)}", code) from error
-        return charges_by_request(rows, {each.request_id: each.model for each in asked})
+        return charges_by_request(rows, {purchase.request_id: purchase.model for purchase in asked})
 
     async def _rows(self, asked: Sequence[Unsettled]) -> list[Any]:
         params: dict[str, Any] = {
-            "request_id": [each.request_id for each in asked],
-            "start": _time(min(each.created_at for each in asked) - _EARLIER),
+            "request_id": [purchase.request_id for purchase in asked],
+            "start": _time(min(purchase.created_at for purchase in asked) - _EARLIER),
         }
         rows, read = list[Any](), set[str]()
         for _ in range(_PAGES):
@@ -122,7 +122,7 @@ def charges_by_request(rows: Iterable[Any], models: Mapping[str, str]) -> dict[s
             unreadable_ids.add(request_id)
         else:
             sums[request_id] = sums.get(request_id, 0.0) + usd
-    whole = {each: usd for each, usd in sums.items() if each not in unreadable_ids and usd <= _MOST_USD}
+    whole = {total: usd for total, usd in sums.items() if total not in unreadable_ids and usd <= _MOST_USD}
     return {request_id: amount(USD, usd) for request_id, usd in whole.items()}
 
 

@@ -89,13 +89,13 @@ class _Body:
 
     def __init__(self, response: httpx.Response) -> None:
         codings = _codings(response)
-        undecodable = len(codings) > _MOST_CODINGS or any(each in _UNREADABLE for each in codings)
+        undecodable = len(codings) > _MOST_CODINGS or any(coding in _UNREADABLE for coding in codings)
         self.unreadable = ", ".join(codings)[:60] if undecodable else ""
         self.is_error = response.is_error
         self._request = response.request
         asked = int(response.request.extensions.get(_LIMIT, REPLY_BYTES))
         self._left_encoded = self._left = self._most = asked if response.is_success else REPLY_BYTES
-        self._decoders = [] if self.unreadable else [_Decoder(each) for each in reversed(codings)]
+        self._decoders = [] if self.unreadable else [_Decoder(coding) for coding in reversed(codings)]
 
     def read(self, chunk: bytes) -> Iterator[bytes]:
         """Decoded parts of a chunk. Raises ReplyTooLarge, ReplyCompressed."""
@@ -124,7 +124,7 @@ class _Body:
 
     def end(self) -> None:
         """Raises ReplyCompressed if the compressed body ended too early."""
-        if any(not each.ended for each in self._decoders):
+        if any(not decoder.ended for decoder in self._decoders):
             raise ReplyCompressed("the compressed reply is cut off", request=self._request)
 
 

@@ -83,4 +83,4 @@ def reach_cluster_directly(environ: MutableMapping[str, str] = os.environ) -> No
     # Programs that find both spellings use the lower case, so both get the same value.
     given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     names = [*given.split(","), *IN_THE_CLUSTER, environ.get("KUBERNETES_SERVICE_HOST", "")]
-    environ["no_proxy"] = environ["NO_PROXY"] = ",".join(dict.fromkeys(each.strip() for each in names if each.strip()))
+    environ["no_proxy"] = environ["NO_PROXY"] = ",".join(dict.fromkeys(name.strip() for name in names if name.strip()))

@@ -121,9 +121,9 @@ def parse_price(document: Any, model: str, now: datetime) -> Price | None:
     listed = document.get("prices") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("the answer has no list of prices")
-    for each in listed:
-        if isinstance(each, dict) and each.get("endpoint_id") == model:
-            return _price(each, model, now)
+    for price in listed:
+        if isinstance(price, dict) and price.get("endpoint_id") == model:
+            return _price(price, model, now)
     return None
 
 

@@ -67,7 +67,7 @@ def said(value: Any, depth: int = 0) -> str:
         case str():
             return value.strip()
         case list():
-            return "; ".join(filter(None, (said(each, depth + 1) for each in value[:_MOST_ITEMS])))
+            return "; ".join(filter(None, (said(element, depth + 1) for element in value[:_MOST_ITEMS])))
         case dict():
             place, text = _place(value.get("loc")), _text_of(value, depth)
             return f"{place}: {text}" if place and text else text or place
@@ -86,7 +86,7 @@ def _text_of(value: dict[str, Any], depth: int) -> str:
 def _place(loc: Any) -> str:
     """Place of an error in the input, `body.prompt`; empty: none is named."""
     parts = loc[:_MOST_ITEMS] if isinstance(loc, list) else [loc]
-    return ".".join(str(each) for each in parts if isinstance(each, str | int) and not isinstance(each, bool))
+    return ".".join(str(part) for part in parts if isinstance(part, str | int) and not isinstance(part, bool))
 
 
 def error_text(reply: httpx.Response) -> str:
@@ -124,12 +124,12 @@ def _forbidden(provider: str, text: str, document: Any, headers: httpx.Headers) 
     if not isinstance(document, dict | list):  # a page of a proxy or a firewall
         return Blocked(text)
     entries = list(_entries(document))
-    if any(_is_of_input(each.get("loc")) for each in entries):
+    if any(_is_of_input(entry.get("loc")) for entry in entries):
         return Refused(text)
-    codes = [*_codes(each for each in entries if not _is_of_header(each.get("loc")))]
+    codes = [*_codes(entry for entry in entries if not _is_of_header(entry.get("loc")))]
     codes.append(headers.get("x-fal-error-type", ""))
     words = foreign_text(said(document))
-    if any(_ACCOUNT.search(_CODE_BREAK.sub(" ", each)) for each in codes):
+    if any(_ACCOUNT.search(_CODE_BREAK.sub(" ", code)) for code in codes):
         return KeyRefused(provider, text)
     if any(map(_INPUT_CODE.search, codes)):
         return Refused(text)
@@ -155,8 +155,8 @@ def may_pass(document: Any, headers: httpx.Headers | None = None) -> bool:
     """
     if headers is not None and headers.get("x-fal-retryable", "").strip().lower() == "true":
         return True
-    unread = [each for each in _entries(document) if each.get("type") == _UNREAD]
-    return bool(unread) and not any("loras" in _place(each.get("loc")) for each in unread)
+    unread = [entry for entry in _entries(document) if entry.get("type") == _UNREAD]
+    return bool(unread) and not any("loras" in _place(error.get("loc")) for error in unread)
 
 
 def is_repeatable(code: int, document: Any, headers: httpx.Headers | None = None) -> bool:
@@ -167,8 +167,8 @@ def is_repeatable(code: int, document: Any, headers: httpx.Headers | None = None
 
 
 def _codes(entries: Iterable[dict[str, Any]]) -> list[str]:
-    given = (each.get(name) for each in entries for name in _CODES)
-    return [each for each in given if isinstance(each, str)]
+    given = (entry.get(name) for entry in entries for name in _CODES)
+    return [code for code in given if isinstance(code, str)]
 
 
 def _entries(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -178,8 +178,8 @@ def _entries(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict):
         yield value
     within = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    for each in within[:_MOST_ITEMS]:
-        yield from _entries(each, depth + 1)
+    for member in within[:_MOST_ITEMS]:
+        yield from _entries(member, depth + 1)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -86,7 +86,9 @@ class Buying:
         if self._first(scope, self._known) is None:
             return None
         async with self._changing:
-            return await self._probe(uid, [each for each in (INSTALLATION, scope) if each in self._known])
+            return await self._probe(
+                uid, [each_stopped for each_stopped in (INSTALLATION, scope) if each_stopped in self._known]
+            )
 
     async def require(self, scope: str) -> None:
         """Raises Conflict directly before a POST if there is a stop by now."""
@@ -123,7 +125,7 @@ class Buying:
     async def _read(self, now: datetime) -> dict[str, datetime]:
         """The stops in MongoDB, without old ones, such as of deleted namespaces."""
         found = await self._ledger.stops()
-        for scope in [each for each, since in found.items() if now - since > _KEPT]:
+        for scope in [purchase_id for purchase_id, since in found.items() if now - since > _KEPT]:
             await self._ledger.end_stop(scope)
             del found[scope]
         return found
@@ -136,7 +138,9 @@ class Buying:
             since = now.replace(microsecond=0)
             await self._ledger.begin_stop(scope, since)
             stops[scope] = since
-            names = ", ".join(sorted(each.namespace for each in late if scope in (each.scope, INSTALLATION))[:10])
+            names = ", ".join(
+                sorted(purchase.namespace for purchase in late if scope in (purchase.scope, INSTALLATION))[:10]
+            )
             _log.error("buying is stopped: more than %d paid results are not stored in %s", self.limit.results, names)
         self._proven -= over
         self._over = over
@@ -150,16 +154,16 @@ class Buying:
     @staticmethod
     def _first(scope: str, among: Container[str]) -> str | None:
         """The scope, or the installation, if it is among others; the installation first."""
-        return next((each for each in (INSTALLATION, scope) if each in among), None)
+        return next((stopped for stopped in (INSTALLATION, scope) if stopped in among), None)
 
     async def _probe(self, uid: str, scopes: Sequence[str]) -> BuyingStop | None:
         """Permission for the one run that is bought at a time; else the stop."""
         now = self._clock()
-        begun = [self._known[each] for each in scopes if each in self._known]
+        begun = [self._known[each_scope] for each_scope in scopes if each_scope in self._known]
         sent = await self._ledger.sent_since(min(begun)) if begun else []
         for scope in scopes:
             other, until = self._probes.get(scope, ("", now))
-            is_open = any(self._is_probe(each, scope, now) for each in sent)
+            is_open = any(self._is_probe(purchase, scope, now) for purchase in sent)
             if is_open or (other not in ("", uid) and now < until):
                 return self._stop(scope, StopState.PROBING)
         self._probes |= dict.fromkeys(scopes, (uid, now + _GRANT))

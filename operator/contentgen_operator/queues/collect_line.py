@@ -54,7 +54,7 @@ class CollectLine:
     def end_old(self) -> list[ResourceRef]:
         """Runs that were removed, because no try has confirmed them."""
         now = self._clock()
-        old = [each.ref for line in self._lines.values() for each in line.values() if each.end <= now]
+        old = [waiting.ref for line in self._lines.values() for waiting in line.values() if waiting.end <= now]
         for ref in old:
             self.drop(ref)
         return old

@@ -51,8 +51,8 @@ class FairPool:
         try:
             await asyncio.gather(*workers)
         finally:
-            for each in workers:
-                each.cancel()
+            for worker in workers:
+                worker.cancel()
         return [results[index] for index in range(len(listed))]
 
     def _turn(self, group: str) -> asyncio.Semaphore:

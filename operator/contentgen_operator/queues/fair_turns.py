@@ -127,7 +127,7 @@ class FairTurns:
     @property
     def waiting(self) -> Mapping[str, int]:
         """Numbers of waiting runs by provider."""
-        return Counter(each.provider for each in self._waiting.values())
+        return Counter(each_waiting.provider for each_waiting in self._waiting.values())
 
     @property
     def taken(self) -> Mapping[str, int]:
@@ -183,7 +183,7 @@ class FairTurns:
         if not self._endpoints.get((namespace, account), True):
             del self._endpoints[namespace, account]
             self._rotations[account].pop(namespace, None)
-        if not any((namespace, each) in self._endpoints for each in self._rotations):
+        if not any((namespace, rotation) in self._endpoints for rotation in self._rotations):
             self._common.pop(namespace, None)
 
     def occupy(self, name: str, place: Place) -> None:
@@ -228,12 +228,12 @@ class FairTurns:
         for account, rotation in self._rotations.items():
             if self._is_used_up(account):
                 continue
-            first = next((found for each in rotation if (found := head(each, (account,))) is not None), None)
+            first = next((found for namespace in rotation if (found := head(namespace, (account,))) is not None), None)
             if first is not None:
                 firsts[account] = first
         if len(firsts) <= 1 or not self.limits.overall:
             return next(iter(firsts.values()), None)
-        return next((found for each in self._common if (found := head(each, firsts)) is not None), None)
+        return next((found for namespace in self._common if (found := head(namespace, firsts)) is not None), None)
 
     def _head(
         self, namespace: str, accounts: Iterable[Account], is_open: Callable[[Endpoint], bool]

@@ -179,7 +179,7 @@ class PaymentQueue:
     def circuits(self) -> Mapping[Endpoint, CircuitState]:
         """States of the endpoints that had failures."""
         now = self._clock()
-        return {endpoint: each.state(now) for endpoint, each in self._breakers.items()}
+        return {endpoint: breaker.state(now) for endpoint, breaker in self._breakers.items()}
 
     async def round(self, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
         """Wake runs whose turn it is."""
@@ -216,7 +216,11 @@ class PaymentQueue:
                 return
             self._changed_meanwhile = set()
             try:
-                found = {each.purchase_id: each for each in await self._open_purchases() if self._takes_place(each)}
+                found = {
+                    purchase.purchase_id: purchase
+                    for purchase in await self._open_purchases()
+                    if self._takes_place(purchase)
+                }
                 known = self._changed_meanwhile
             finally:
                 self._changed_meanwhile = None
@@ -231,7 +235,7 @@ class PaymentQueue:
         if self._loaded_at is None:
             return
         now = self._clock()
-        for uid in [each for each, (_, until) in self._grants.items() if until <= now]:
+        for uid in [grant for grant, (_, until) in self._grants.items() if until <= now]:
             self._take_back(uid)
         while (started := self._turns.start(_grant_name, self._is_open)) is not None:
             self._grants[started.uid] = (started, now + _GRANT_SECONDS)

@@ -55,7 +55,9 @@ def prepared_content(call: Call, facts: Mapping[str, Any], settings: Mapping[str
     inputs: list[Any] = [facts.get(SENT_SHA256)]
     if (source := facts.get(_SOURCE_SHA256)) is not None:
         inputs.append({"source": source, "settings": settings})
-    hashes = tuple(_hash(call, _canonical(call.arguments, _same(each))) for each in inputs if each)
+    hashes = tuple(
+        _hash(call, _canonical(call.arguments, _same(source_input))) for source_input in inputs if source_input
+    )
     return RequestContent(kept=hashes, asked=hashes)
 
 
@@ -66,8 +68,10 @@ def _same(digest: Any) -> Digest:
 
 def _files(loras: Iterable[LoraView]) -> dict[str, str]:
     """SHA-256 of the LoRAs' files, by key."""
-    listed = [file for lora in loras for each in lora.trainings for file in (each.outputs or {}).get("files") or ()]
-    return {str(each.get("key")): str(each["sha256"]) for each in listed if each.get("sha256")}
+    listed = [
+        file for lora in loras for training in lora.trainings for file in (training.outputs or {}).get("files") or ()
+    ]
+    return {str(file.get("key")): str(file["sha256"]) for file in listed if file.get("sha256")}
 
 
 def _canonical(value: Any, digest: Digest, name: str = "") -> Any:
@@ -78,9 +82,9 @@ def _canonical(value: Any, digest: Digest, name: str = "") -> Any:
                 raise UnknownBytes(key)
             return {"sha256": found}
         case dict():
-            return {at: _canonical(each, digest, at) for at, each in value.items() if at not in _NOT_CONTENT}
+            return {at: _canonical(member, digest, at) for at, member in value.items() if at not in _NOT_CONTENT}
         case list() | tuple():
-            return [_canonical(each, digest) for each in value]
+            return [_canonical(element, digest) for element in value]
         case str() if name == "path":
             return without_signature(value)
         case float() if value.is_integer():
@@ -93,9 +97,9 @@ def decimals(value: Any) -> Any:
     """The JSON value with each decimal in its shortest form: `0.80` is `0.8`."""
     match value:
         case dict():
-            return {name: decimals(each) for name, each in value.items()}
+            return {name: decimals(member) for name, member in value.items()}
         case list():
-            return [decimals(each) for each in value]
+            return [decimals(element) for element in value]
         case str() if _DECIMAL.fullmatch(value):
             return format(Decimal(value).normalize() + 0, "f")
         case _:

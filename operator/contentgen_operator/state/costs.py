@@ -88,21 +88,21 @@ class TotalCost(Value):
 def total(costs: Iterable[PurchaseCost]) -> TotalCost:
     """Sum of costs."""
     listed = tuple(costs)
-    estimates = [each for each in listed if each.source is CostSource.ESTIMATE]
-    unknown = [each for each in listed if each.micros is None]
-    known = [each for each in listed if each.settled]
+    estimates = [cost for cost in listed if cost.source is CostSource.ESTIMATE]
+    unknown = [cost for cost in listed if cost.micros is None]
+    known = [cost for cost in listed if cost.settled]
     return TotalCost(
-        known=sum(each.micros or 0 for each in known),
-        estimated=sum(each.micros or 0 for each in estimates),
+        known=sum(cost.micros or 0 for cost in known),
+        estimated=sum(estimate.micros or 0 for estimate in estimates),
         estimates=len(estimates),
         unknown=len(unknown),
-        sources=tuple(each.source for each in listed),
+        sources=tuple(cost.source for cost in listed),
         billed=_any_billed(listed),
     )
 
 
 def _any_billed(costs: Iterable[PurchaseCost]) -> bool | None:
-    answers = {each.billed for each in costs}
+    answers = {cost.billed for cost in costs}
     return True if True in answers else None if None in answers else False
 
 

@@ -115,7 +115,7 @@ class DecisionInput(Value):
         """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
         listed = self.policy.prices.get(model_of(self.spec))
         bounds = [self._bound_at(price, listed) for price in self._possible_prices]
-        known = [each for each in bounds if each is not None]
+        known = [bound for bound in bounds if bound is not None]
         return max(known) if len(known) == len(bounds) else None
 
     @property

@@ -193,7 +193,7 @@ def is_end(status: dict[str, Any]) -> bool:
     phase = status.get("phase")
     if phase not in FINAL_PHASES or not status.get("completionTime"):
         return False
-    true = {each.get("type") for each in status.get("conditions") or () if each.get("status") == "True"}
+    true = {condition.get("type") for condition in status.get("conditions") or () if condition.get("status") == "True"}
     stores = phase == Phase.COMPLETED and status.get("reason") != Reason.ESTIMATED
     return _END_CONDITIONS[phase] in true and has_stored_version(status) == stores
 
@@ -201,7 +201,9 @@ def is_end(status: dict[str, Any]) -> bool:
 def has_stored_version(status: dict[str, Any]) -> bool:
     """True if a status (JSON) lists the version of its run as stored."""
     version = (status.get("run") or {}).get("version")
-    return version is not None and any(each.get("version") == version for each in status.get("versions") or ())
+    return version is not None and any(
+        each_version.get("version") == version for each_version in status.get("versions") or ()
+    )
 
 
 def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
@@ -315,7 +317,7 @@ class BucketFile(Value):
 
 def is_stored(outputs: VersionStatus, stored: Mapping[str, BucketFile]) -> bool:
     """True if all files of a finished version are in the bucket (`stored`, by key) with their size and SHA-256."""
-    return bool(outputs.files) and all(_is_same_file(each, stored.get(each.key)) for each in outputs.files)
+    return bool(outputs.files) and all(_is_same_file(file, stored.get(file.key)) for file in outputs.files)
 
 
 def _is_same_file(file: OutputFile, found: BucketFile | None) -> bool:
@@ -393,4 +395,4 @@ class Observation(Value):
 
     def facts_of(self, kind: type[F]) -> F:
         """Facts of a feature."""
-        return next((each for each in self.facts if isinstance(each, kind)), kind())
+        return next((fact for fact in self.facts if isinstance(fact, kind)), kind())

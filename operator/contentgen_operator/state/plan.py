@@ -142,5 +142,5 @@ class Plan(Value):
     def effects(self) -> tuple[Effect, ...]:
         """Writes to purchases and to the stores of features, in their order."""
         first = (self.adoption, self.pointer, self.store, self.cancel, *self.moves, self.unrecorded, self.restored)
-        made = [each for each in (*first, *self.of_features, self.reservation, self.payment) if each is not None]
+        made = [effect for effect in (*first, *self.of_features, self.reservation, self.payment) if effect is not None]
         return tuple(sorted(made, key=lambda each: each.order))

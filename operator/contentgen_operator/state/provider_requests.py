@@ -40,9 +40,9 @@ def _storable(value: Any, name: str = "") -> Any:
         case StoredObject(key=key):
             return {_STORED_OBJECT: key}
         case dict():
-            return {name: _storable(each, name) for name, each in value.items()}
+            return {name: _storable(member, name) for name, member in value.items()}
         case list() | tuple():
-            return [_storable(each) for each in value]
+            return [_storable(element) for element in value]
         case str() if name == "path" and _SECRET_PARTS.search(value):
             return {_STORED_OBJECT: unquote(_path_of(value)[1:])}
         case _:
@@ -62,9 +62,9 @@ def _searchable(value: Any) -> Any:
         case {"storedObject": str(key), **rest} if not rest:
             return StoredObject(key=key)
         case dict():
-            return {name: _searchable(each) for name, each in value.items()}
+            return {name: _searchable(member) for name, member in value.items()}
         case list():
-            return [_searchable(each) for each in value]
+            return [_searchable(element) for element in value]
         case _:
             return value
 
@@ -191,7 +191,7 @@ def same_input(expected: Any, listed: Any) -> bool:
             return (
                 isinstance(listed, dict)
                 and expected.keys() == listed.keys()
-                and all(same_input(each, listed[name]) for name, each in expected.items())
+                and all(same_input(member, listed[name]) for name, member in expected.items())
             )
         case list() | tuple():
             return (

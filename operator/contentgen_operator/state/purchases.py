@@ -71,7 +71,9 @@ class PurchaseKey(Value):
         """
         places = sorted({scoped(self.namespace, each) for each in (self.scope, purchase.namespace_uid)})
         rerun = str(self).split("/")[4]
-        place_names = (f"{purchase.operator_class}/{each}/{self.kind}/{self.name}/{rerun}" for each in places)
+        place_names = (
+            f"{purchase.operator_class}/{each_place}/{self.kind}/{self.name}/{rerun}" for each_place in places
+        )
         return tuple(f"{place}/{content}" for place, content in product(place_names, contents))
 
     @property

@@ -187,14 +187,14 @@ def named_purchases(
     """
     run = status.run if over else None
     finished = (*document.versions, *status.versions)
-    versions = {each.purchase_id for each in finished if each.operator_class == operator_class}
+    versions = {purchase.purchase_id for purchase in finished if purchase.operator_class == operator_class}
     last = {run.purchase_id} if run is not None else set()
     paid = versions | (last if run is not None and run.request_id else set())
     paid |= {*(document.claim.purchases if document.claim is not None else ())}  # the status may name them no more
     given_up = {None, *document.given_up}
     return NamedPurchases(
-        known=frozenset(each for each in (paid | last) - given_up if each),
-        paid=frozenset(each for each in paid - given_up if each),
+        known=frozenset(purchase_id for purchase_id in (paid | last) - given_up if purchase_id),
+        paid=frozenset(purchase_id for purchase_id in paid - given_up if purchase_id),
     )
 
 
@@ -202,18 +202,18 @@ def unknown_versions(document: RunDocument, status: ResourceStatus) -> tuple[Ver
     """Versions of a status whose numbers the document has in use but not finished: MongoDB was restored
     since.
     """
-    known = {each.version for each in document.versions}
+    known = {version.version for version in document.versions}
     oldest = min(known, default=1) if len(known) >= MAX_VERSIONS else 1  # older versions were dropped
     used = range(oldest, document.version + 1)
-    return tuple(each for each in status.versions if each.version in used and each.version not in known)
+    return tuple(version for version in status.versions if version.version in used and version.version not in known)
 
 
 def _merged_versions(
     kept: tuple[VersionStatus, ...], observed: tuple[VersionStatus, ...], more: tuple[VersionStatus, ...]
 ) -> tuple[VersionStatus, ...]:
-    merged = {each.version: each for each in (*more, *kept)}
-    same = {each.version: _canonical(each.model_dump()) for each in observed}
-    if len(observed) == len(merged) and same == {n: _canonical(each.model_dump()) for n, each in merged.items()}:
+    merged = {version.version: version for version in (*more, *kept)}
+    same = {version.version: _canonical(version.model_dump()) for version in observed}
+    if len(observed) == len(merged) and same == {n: _canonical(version.model_dump()) for n, version in merged.items()}:
         return observed  # keeps the API server's order, by time of completion
     return tuple(merged[number] for number in sorted(merged))[-MAX_VERSIONS:]
 
@@ -223,7 +223,7 @@ def document_digest(document: RunDocument) -> str:
     run = document.run
     return _digest(
         run.model_dump(mode="json", by_alias=True) if run is not None else {},
-        [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in document.versions],
+        [version.model_dump(mode="json", by_alias=True, exclude_none=True) for version in document.versions],
     )
 
 
@@ -236,9 +236,9 @@ def _canonical(value: Any) -> Any:
     """JSON without nulls in objects, and with whole floats as integers: the API server may change either."""
     match value:
         case dict():
-            return {str(name): _canonical(each) for name, each in value.items() if each is not None}
+            return {str(name): _canonical(member) for name, member in value.items() if member is not None}
         case list() | tuple():
-            return [_canonical(each) for each in value]
+            return [_canonical(element) for element in value]
         case float() if value.is_integer():
             return int(value)
         case _:
@@ -251,4 +251,4 @@ def _digest(run: dict[str, Any], versions: Sequence[Any]) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
-_ALIASES = tuple(each.alias or name for name, each in FrozenRun.model_fields.items())
+_ALIASES = tuple(field.alias or name for name, field in FrozenRun.model_fields.items())

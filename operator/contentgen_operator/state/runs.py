@@ -118,7 +118,7 @@ def _new_run(resource: Resource, last: RunStatus | None, now: datetime) -> RunSt
     number, version = (document.number, document.version) if document is not None else (0, 0)
     run = RunStatus(
         number=max(number, last.number if last else 0) + 1,
-        version=max(version, last.version if last else 0, *(each.version for each in used)) + 1,
+        version=max(version, last.version if last else 0, *(each_version.version for each_version in used)) + 1,
         run_hash=run_hash(resource.ref.kind, spec),
         rerun=resource.rerun,
         generation=resource.generation,
@@ -161,15 +161,15 @@ def frozen_spec(resource: Resource, run: RunStatus) -> Spec:
 def bare_spec(spec: dict[str, Any]) -> dict[str, Any]:
     """Spec of an ended run: its URLs keep scheme, host and path, since the rest may be a secret and is not needed."""
     bare = {url: strip_credentials(url) for url in _urls(spec)}
-    return _with_urls(spec, {url: each for url, each in bare.items() if each not in (url, NOT_A_URL)})
+    return _with_urls(spec, {url: without for url, without in bare.items() if without not in (url, NOT_A_URL)})
 
 
 def _urls(spec: dict[str, Any]) -> list[str]:
     """URLs of files in a spec that may have any content."""
     source, loras = spec.get("source"), spec.get("loras")
     given = [source.get("url")] if isinstance(source, dict) else []
-    given += [each.get("path") for each in loras if isinstance(each, dict)] if isinstance(loras, list) else []
-    return [each for each in given if isinstance(each, str) and not each.lower().startswith("s3://")]
+    given += [lora.get("path") for lora in loras if isinstance(lora, dict)] if isinstance(loras, list) else []
+    return [url for url in given if isinstance(url, str) and not url.lower().startswith("s3://")]
 
 
 def _with_urls(spec: dict[str, Any], others: dict[str, str]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _with_urls(spec: dict[str, Any], others: dict[str, str]) -> dict[str, Any]:
     if "source" in spec:
         changed["source"] = other(spec["source"], "url")
     if isinstance(spec.get("loras"), list):
-        changed["loras"] = [other(each, "path") for each in spec["loras"]]
+        changed["loras"] = [other(lora, "path") for lora in spec["loras"]]
     return changed
 
 

@@ -71,6 +71,6 @@ class LastSend(Value):
 
 def last_send(found: Iterable[str]) -> LastSend:
     """The highest try among the keys of its purchase's objects. An end whose try is missing counts as well."""
-    tries = [each for each in map(keys.send_of, found) if each is not None]
-    number = max((each.number for each in tries), default=0)
+    tries = [send for send in map(keys.send_of, found) if send is not None]
+    number = max((each_try.number for each_try in tries), default=0)
     return LastSend(number=number, ended=not number or keys.SendKey(number, is_end=True) in tries)

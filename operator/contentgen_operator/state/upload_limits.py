@@ -27,7 +27,7 @@ class FileLimit(Value):
 
 def limit_of(name: str, limits: Sequence[FileLimit]) -> FileLimit | None:
     """Limit of a file name; None: the stage has no file of that name or number."""
-    found = next((each for each in limits if fnmatchcase(name, each.name)), None)
+    found = next((limit for limit in limits if fnmatchcase(name, limit.name)), None)
     number = re.search(r"\d+", name)
     if found is None or (number and not 1 <= int(number[0]) <= found.count):
         return None
@@ -36,7 +36,7 @@ def limit_of(name: str, limits: Sequence[FileLimit]) -> FileLimit | None:
 
 def files_problem(kind: Kind, stage: Stage, files: Collection[StoredFile], limits: Sequence[FileLimit]) -> str:
     """Problem with the files that an outcome lists, found without reading the bucket; empty: none."""
-    most = sum(each.count for each in limits)
+    most = sum(each_limit.count for each_limit in limits)
     if len(files) > most:
         return f"the {stage} stage lists {len(files)} files; expected at most {most}"
     for file in files:
@@ -50,4 +50,4 @@ def files_problem(kind: Kind, stage: Stage, files: Collection[StoredFile], limit
 
 def storable(limits: Sequence[FileLimit]) -> tuple[FileLimit, ...]:
     """The limits, none above the maximum of a single PUT."""
-    return tuple(each.model_copy(update={"size_bytes": min(each.size_bytes, _PUT_BYTES)}) for each in limits)
+    return tuple(limit.model_copy(update={"size_bytes": min(limit.size_bytes, _PUT_BYTES)}) for limit in limits)

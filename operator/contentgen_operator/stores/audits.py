@@ -63,16 +63,16 @@ class AuditedLedger:
         return await asyncio.to_thread(self._having, "marker", sorted(set(markers)))
 
     def _having(self, field: str, values: list[str]) -> tuple[AuditedPurchase, ...]:
-        found = (self._ledger.find({field: {"$in": each}}, _UNUSED) for each in _slices(values))
-        return tuple(entry for each in found for entry in _entries(each))
+        found = (self._ledger.find({field: {"$in": part}}, _UNUSED) for part in _slices(values))
+        return tuple(entry for document in found for entry in _entries(document))
 
     async def claims(self, identities: Iterable[str]) -> frozenset[str]:
         """Those of `provider/request id` that a purchase has claimed."""
         return await asyncio.to_thread(self._claimed, sorted(set(identities)))
 
     def _claimed(self, identities: list[str]) -> frozenset[str]:
-        found = (self._claims.find({"_id": {"$in": each}}, {"_id": True}) for each in _slices(identities))
-        return frozenset(str(claim["_id"]) for each in found for claim in each)
+        found = (self._claims.find({"_id": {"$in": part}}, {"_id": True}) for part in _slices(identities))
+        return frozenset(str(claim["_id"]) for document in found for claim in document)
 
 
 class Audits:
@@ -99,7 +99,7 @@ class Audits:
         newest = (
             self._collection.find(self._class | {"finishedAt": {"$gt": _EPOCH}}).sort("finishedAt", DESCENDING).limit(1)
         )
-        return next((_report(each) for each in newest), None)
+        return next((_report(document) for document in newest), None)
 
     async def request(self) -> AuditRequest | None:
         """Request of a person that no report answers; None if there is none."""
@@ -121,7 +121,7 @@ class Audits:
             self._collection.delete_one({"_id": self._request_id, "token": report.request})
         mine = self._class | {"finishedAt": {"$gt": _EPOCH}}
         kept = self._collection.find(mine, {"_id": True}).sort("finishedAt", DESCENDING)
-        old = [each["_id"] for each in kept.skip(KEPT)]
+        old = [each_document["_id"] for each_document in kept.skip(KEPT)]
         if old:
             self._collection.delete_many({"_id": {"$in": old}})
 
@@ -131,9 +131,9 @@ def _slices(values: list[str]) -> Iterator[list[str]]:
 
 
 def _entries(found: Iterable[Document]) -> Iterator[AuditedPurchase]:
-    for each in found:
+    for document in found:
         try:
-            yield AuditedPurchase(key=str(each["_id"]), purchase=Purchase.model_validate(_aware(each)))
+            yield AuditedPurchase(key=str(document["_id"]), purchase=Purchase.model_validate(_aware(document)))
         except ValidationError:
             continue
 
@@ -148,9 +148,9 @@ def _report(document: Document) -> AuditReport | None:
 def _aware(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _aware(each) for name, each in value.items()}
+            return {name: _aware(member) for name, member in value.items()}
         case list():
-            return [_aware(each) for each in value]
+            return [_aware(element) for element in value]
         case datetime() if value.tzinfo is None:
             return value.replace(tzinfo=UTC)
         case _:
@@ -161,9 +161,9 @@ def _plain(value: Any) -> Any:
     """Value without tuples and enumerations, which BSON does not have."""
     match value:
         case dict():
-            return {name: _plain(each) for name, each in value.items()}
+            return {name: _plain(member) for name, member in value.items()}
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [_plain(element) for element in value]
         case str():
             return str(value)
         case _:

@@ -49,9 +49,9 @@ def set_rules(client: "S3Client", bucket: str, *, wanted: bool) -> bool:
 
 def _set_rules(client: "S3Client", bucket: str, *, wanted: bool) -> bool:
     found, more = _read(client, bucket)
-    others = [each for each in found if each.get("ID") not in (_OURS, _MARKERS)]
-    mine = [each for each in found if each.get("ID") in (_OURS, _MARKERS)]
-    ours = _rules(in_old_style=any("Filter" not in each for each in others)) if wanted else []
+    others = [rule for rule in found if rule.get("ID") not in (_OURS, _MARKERS)]
+    mine = [rule for rule in found if rule.get("ID") in (_OURS, _MARKERS)]
+    ours = _rules(in_old_style=any("Filter" not in rule for rule in others)) if wanted else []
     if not _differ(mine, ours):
         return wanted
     if not [*others, *ours]:
@@ -79,7 +79,7 @@ def _read(client: "S3Client", bucket: str) -> tuple[list[Rule], Any]:
     finally:
         client.meta.events.unregister(_EVENT, note, unique_id=_OURS)
     output = client.meta.service_model.operation_model("GetBucketLifecycleConfiguration").output_shape
-    elements = {each.decode() for body in seen for each in _ELEMENT.findall(body)}
+    elements = {element.decode() for body in seen for element in _ELEMENT.findall(body)}
     if unknown := elements - _names(output) - _LEGACY_STYLE:
         raise RulesNotPermitted(f"its rules have elements that would be lost: {', '.join(sorted(unknown))[:200]}")
     kept = {name: reply[name] for name in ("TransitionDefaultMinimumObjectSize",) if reply.get(name)}
@@ -115,7 +115,7 @@ def _rules(*, in_old_style: bool) -> list[Rule]:
 
 def _differ(found: list[Rule], wanted: list[Rule]) -> bool:
     """True if the rules are to be written: stores return some with more fields than were given."""
-    by_id = {each.get("ID"): each for each in found}
-    if by_id.keys() != {each["ID"] for each in wanted}:
+    by_id = {rule.get("ID"): rule for rule in found}
+    if by_id.keys() != {rule["ID"] for rule in wanted}:
         return True
-    return any(by_id[each["ID"]].get(name) != value for each in wanted for name, value in each.items())
+    return any(by_id[rule["ID"]].get(name) != value for rule in wanted for name, value in rule.items())

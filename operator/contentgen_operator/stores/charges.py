@@ -24,7 +24,7 @@ _STATES = (
     PurchaseState.FAILED,
     PurchaseState.CANCELLED,
 )
-_ENDED = {"$in": [each.value for each in _STATES]}
+_ENDED = {"$in": [state.value for state in _STATES]}
 AMOUNTS: dict[str, Any] = {"paid": PAID, "estimated": ESTIMATED, "expected": EXPECTED}
 """Amounts of the usage: billed by the provider, finished and not billed yet, in progress."""
 _KEYS = {
@@ -67,7 +67,7 @@ class Charges:
             "$or": due,
         }
         found = self._collection.find(where, dict.fromkeys(_FIELDS, True)).sort("createdAt", DESCENDING).limit(_MOST)
-        return tuple(each for each in map(_read, found) if each is not None)
+        return tuple(purchase for purchase in map(_read, found) if purchase is not None)
 
     async def usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
         """Sums of the purchases that were planned in the UTC month and day of `now`, by these labels: `month_paid`,
@@ -79,7 +79,7 @@ class Charges:
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         wanted = {"createdAt": {"$gte": today.replace(day=1)}, "operatorClass": operator_class}
         is_of_today = {"$gte": ["$createdAt", today]}
-        group: Document = {"_id": {each.value: _KEYS[each] for each in labels} or None}
+        group: Document = {"_id": {label.value: _KEYS[label] for label in labels} or None}
         for name, micros in (AMOUNTS | {"purchases": 1}).items():
             group[f"month_{name}"] = {"$sum": micros}
             group[f"day_{name}"] = {"$sum": {"$cond": [is_of_today, micros, 0]}}

@@ -76,7 +76,7 @@ class FinishedJobs:
     async def _recorded(self, owner: str, uid: str) -> JobRecord | None:
         newest = await self.jobs.newest(owner, uid)
         listed = () if newest is None else (newest, *newest.earlier)
-        return next((each for each in listed if each.uid == uid), None)
+        return next((resource for resource in listed if resource.uid == uid), None)
 
 
 def is_full(quotas: Sequence[Body]) -> bool:
@@ -86,5 +86,5 @@ def is_full(quotas: Sequence[Body]) -> bool:
 
 
 def _is_used_up(status: Body, counted: str) -> bool:
-    hard, used = (str((status.get(each) or {}).get(counted, "")) for each in ("hard", "used"))
+    hard, used = (str((status.get(part) or {}).get(counted, "")) for part in ("hard", "used"))
     return hard.isdecimal() and used.isdecimal() and int(used) >= int(hard)

@@ -86,7 +86,7 @@ class GarbageCollector:
                     "a deletion tombstone names %r, which belongs to another job", prefix, extra={"jobId": discard.uid}
                 )
         owned = [prefix for prefix in discard.prefixes if owns(owner, prefix)]
-        owned += [keys.purchase_prefix(each) for each in bought]
+        owned += [keys.purchase_prefix(purchase_id) for purchase_id in bought]
         owner |= ownership.union(map(ownership.purchase_owner, bought))
         left, kept = _SLICE, list[Exception]()
         for prefix in owned:

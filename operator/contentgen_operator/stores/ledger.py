@@ -224,8 +224,10 @@ class Ledger:
         return await asyncio.to_thread(self._lost, known, paid)
 
     def _lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
-        found = [_purchase(each) for each in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
-        return known - {each.purchase_id for each in found if not (each.unpaid and each.purchase_id in paid)}
+        found = [_purchase(purchase) for purchase in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
+        return known - {
+            document.purchase_id for document in found if not (document.unpaid and document.purchase_id in paid)
+        }
 
     async def is_stored_or_discarded(self, purchase_id: str) -> bool:
         """True if the outputs of a purchase are stored, or were given up: no Job is needed for it any more."""
@@ -237,7 +239,7 @@ class Ledger:
         """Collected purchases of the resources of this name, ordered by key."""
         where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
         return await asyncio.to_thread(
-            lambda: [_purchase(each) for each in self._collection.find(where).sort("_id", 1)]
+            lambda: [_purchase(purchase) for purchase in self._collection.find(where).sort("_id", 1)]
         )
 
     async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
@@ -246,7 +248,9 @@ class Ledger:
 
     def _job_ids(self, where: Document) -> frozenset[str]:
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
-        return frozenset(str(job) for each in found for job in (each["jobId"], *(each.get("formerOwners") or ())))
+        return frozenset(
+            str(job) for document in found for job in (document["jobId"], *(document.get("formerOwners") or ()))
+        )
 
     async def owners(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """Uids of the resources that own the purchases of this name."""
@@ -257,26 +261,28 @@ class Ledger:
         """Highest finished version of a resource, by the purchases under its name; 0 if none."""
         where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}
         found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
-        return max((int(each["outputs"].get("version") or 0) for each in found), default=0)
+        return max((int(document["outputs"].get("version") or 0) for document in found), default=0)
 
     async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         """Attempts of this run before `key`, of any owner, and the purchases of the job's other runs."""
         return await asyncio.to_thread(self._others, key, job_id)
 
     def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
-        attempts = {str(key.model_copy(update={"attempt": each})) for each in range(1, key.attempt + 1)}
+        attempts = {str(key.model_copy(update={"attempt": attempt})) for attempt in range(1, key.attempt + 1)}
         either = [{"_id": {"$in": sorted(attempts)}}, {"jobId": job_id}]
         found = list(self._collection.find({"$or": either}).sort("_id", 1))
-        earlier = [each for each in found if each["_id"] in attempts - {str(key)}]
-        runs = [each for each in found if each["_id"] not in attempts and _is_paid_by(each, job_id)]
+        earlier = [document for document in found if document["_id"] in attempts - {str(key)}]
+        runs = [document for document in found if document["_id"] not in attempts and _is_paid_by(document, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
 
     async def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
         """Attempts of this run before `key` in the ledger, of any owner, in order."""
-        earlier = [key.model_copy(update={"attempt": each}) for each in range(1, key.attempt)]
-        names = {"_id": {"$in": [str(each) for each in earlier]}}
-        kept = await asyncio.to_thread(lambda: {each["_id"]: _purchase(each) for each in self._collection.find(names)})
-        return tuple((each, kept[str(each)]) for each in earlier if str(each) in kept)
+        earlier = [key.model_copy(update={"attempt": attempt}) for attempt in range(1, key.attempt)]
+        names = {"_id": {"$in": [str(each_key) for each_key in earlier]}}
+        kept = await asyncio.to_thread(
+            lambda: {document["_id"]: _purchase(document) for document in self._collection.find(names)}
+        )
+        return tuple((each_key, kept[str(each_key)]) for each_key in earlier if str(each_key) in kept)
 
     async def same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
         """Purchases of the tenant and class that may be paid, with one of these hashes and the key's name and rerun;
@@ -289,14 +295,14 @@ class Ledger:
         found = self._collection.find(where | {"content": {"$in": list(content)}})
         own = str(key).rpartition("/")[0]  # of each attempt
         rerun = str(key).split("/")[4]
-        others = (each for each in found if str(each["_id"]).rpartition("/")[0] != own)
-        return _same(each for each in others if str(each["_id"]).split("/")[4] == rerun)
+        others = (document for document in found if str(document["_id"]).rpartition("/")[0] != own)
+        return _same(document for document in others if str(document["_id"]).split("/")[4] == rerun)
 
     async def elsewhere(self, tenant: Tenant, key: PurchaseKey, purchase_id: str) -> list[SamePurchase]:
         """The purchase of this id under other keys of the tenant, class and name, if it may be paid."""
         where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class | {"purchaseId": purchase_id}
         found = await asyncio.to_thread(lambda: list(self._collection.find(where)))
-        return _same(each for each in found if each["_id"] != str(key))
+        return _same(document for document in found if document["_id"] != str(key))
 
     async def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
         """Purchases that an equal request of this key has used."""
@@ -317,8 +323,10 @@ class Ledger:
         # "." and "/" follow the hash, and precede "0". Other reruns, of which there may be many, are not read.
         mine = {"$gte": place, "$lt": f"{place}0", "$regex": f"/{re.escape(rerun)}/[0-9]+$"}
         found = self._collection.find({"_id": mine}).sort("_id", 1)
-        with_loras = ((str(each["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(each)) for each in found)
-        return tuple(Variant(scope=key.scope, identity=of, purchase=each) for of, each in with_loras)
+        with_loras = (
+            (str(document["_id"]).rsplit("/", 2)[0][len(place) + 1 :], _purchase(document)) for document in found
+        )
+        return tuple(Variant(scope=key.scope, identity=of, purchase=lora) for of, lora in with_loras)
 
     async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare-and-set of the owner; False if the purchase or its owner has changed."""
@@ -357,7 +365,7 @@ class Ledger:
     async def _counts(self, where: Document) -> dict[str, int]:
         stages = [{"$match": where}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
         found = await asyncio.to_thread(lambda: list(self._collection.aggregate(stages)))
-        return {each["_id"]: each["count"] for each in found}
+        return {document["_id"]: document["count"] for document in found}
 
     async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
         """True if another purchase has claimed the request."""
@@ -371,15 +379,18 @@ class Ledger:
     def _request_ids(self, purchase: Purchase) -> frozenset[str]:
         bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
         claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
-        claimed = {str(each["_id"]).partition("/")[2] for each in claims}
-        return frozenset(claimed | {each["requestId"] for each in bought})
+        claimed = {str(claim["_id"]).partition("/")[2] for claim in claims}
+        return frozenset(claimed | {document["requestId"] for document in bought})
 
     async def newest_requests(self, purchase: Purchase, most: int) -> list[Purchase]:
         """The newest other purchases with a request of the same account, sent with or seen by the same key."""
         same = {"provider": purchase.provider, "account": purchase.account, "keyId": purchase.key_id}
         where = same | {"requestId": {"$gt": "", "$ne": purchase.request_id}, "createdAt": {"$gt": _EPOCH}}
         return await asyncio.to_thread(
-            lambda: [_purchase(each) for each in self._collection.find(where).sort("createdAt", DESCENDING).limit(most)]
+            lambda: [
+                _purchase(each_purchase)
+                for each_purchase in self._collection.find(where).sort("createdAt", DESCENDING).limit(most)
+            ]
         )
 
     async def next_sent_at(self, purchase: Purchase) -> datetime | None:
@@ -401,9 +412,9 @@ class Ledger:
         others = _under(bought_under) | {"state": {"$in": states}, "jobId": {"$ne": job_id}, "$or": used}
         seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))
         self._check()
-        for each in seen:
-            change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": each["jobId"]}}
-            self._collection.update_one(each, change)
+        for document in seen:
+            change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": document["jobId"]}}
+            self._collection.update_one(document, change)
 
     async def open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
         """Purchases of this installation's class that may be paid and are not collected, by key after `after`."""
@@ -416,7 +427,7 @@ class Ledger:
     async def under_way(self) -> list[Purchase]:
         """Purchases of this installation's class that are being sent or are submitted."""
         where = self._class | {"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
-        return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+        return [document for _, document in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
 
     async def awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
         """Results of this installation's class whose collection began at `since` or before and is still tried, by
@@ -442,12 +453,12 @@ class Ledger:
         open_ones = [{"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}]
         awaited = [_WITH_RESULT | {"awaitedSince": {"$gt": _EPOCH}}]
         where = self._class | {"$or": [*open_ones, *awaited], "sentAt": {"$gte": since}}
-        return [each for _, each in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+        return [document for _, document in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
 
     async def stops(self) -> dict[str, datetime]:
         """Begin of the stops of buying of this installation's class, by scope."""
         found = await asyncio.to_thread(lambda: list(self._stops.find(self._class)))
-        return {str(each["scope"]): _utc(each["since"]) for each in found}
+        return {str(document["scope"]): _utc(document["since"]) for document in found}
 
     async def begin_stop(self, scope: str, since: datetime) -> None:
         """Note a stop. An earlier one of the scope is replaced."""
@@ -484,7 +495,7 @@ class Ledger:
         self._collection.update_many({"jobId": job_id, "state": {"$in": finished}}, {"$set": gone})
         ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]
         found = self._collection.find({"jobId": job_id, "state": {"$in": ended}}, {"purchaseId": 1})
-        return tuple(sorted(str(each["purchaseId"]) for each in found))
+        return tuple(sorted(str(document["purchaseId"]) for document in found))
 
     async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
         """Keys of outputs, responses and inputs that purchases of the name with another owner list."""
@@ -497,7 +508,7 @@ class Ledger:
         others = self._collection.find(
             _under_any_scope(bought_under) | {"jobId": {"$ne": job_id}, "state": {"$nin": ended}}
         )
-        return frozenset(key for each in others for key in _listed(each))
+        return frozenset(key for document in others for key in _listed(document))
 
     async def seconds_per_unit(self, model: str) -> float | None:
         """Median seconds per unit of work of the last 20 finished requests of a model, cached for a minute; None if
@@ -533,11 +544,11 @@ def _ignore(_: Purchase) -> None:
 def _readable(found: Iterable[Document]) -> list[tuple[StoredKey, Purchase]]:
     """Keys and purchases; malformed documents are skipped."""
     read: list[tuple[StoredKey, Purchase]] = []
-    for each in found:
+    for document in found:
         try:
-            read.append((StoredKey.parse(str(each["_id"])), _purchase(each)))
+            read.append((StoredKey.parse(str(document["_id"])), _purchase(document)))
         except ValueError as error:
-            _log.warning("purchase %r cannot be read: %s", each["_id"], str(error)[:200])
+            _log.warning("purchase %r cannot be read: %s", document["_id"], str(error)[:200])
     return read
 
 
@@ -553,13 +564,13 @@ def _utc(time: datetime) -> datetime:
 
 def _same(found: Iterable[Document]) -> list[SamePurchase]:
     """The purchases that may be paid; malformed documents are skipped."""
-    read = [(str(key), each) for key, each in _readable(found) if not each.unpaid]
+    read = [(str(key), purchase) for key, purchase in _readable(found) if not purchase.unpaid]
     return [SamePurchase.parse(key, each) for key, each in read if key.count("/") == 5]
 
 
 def _of_tenant(tenant: Tenant, namespace: str, kind: Kind, name: str) -> Document:
     """All purchases of a resource name that belong to the tenant."""
-    mine = [_under(purchase_id_prefix(namespace, kind, name, each)) for each in tenant.scopes]
+    mine = [_under(purchase_id_prefix(namespace, kind, name, scope)) for scope in tenant.scopes]
     if tenant.since is not None and UNSCOPED not in tenant.scopes:
         mine.append(_under(purchase_id_prefix(namespace, kind, name)) | {"createdAt": {"$gte": tenant.since}})
     return mine[0] if len(mine) == 1 else {"$or": mine}
@@ -596,7 +607,7 @@ def _is_paid_by(document: Document, job_id: str) -> bool:
 
 def _listed(document: Document) -> set[str]:
     files = (document.get("outputs") or {}).get("files") or ()
-    return {str(each.get("key")) for each in files} | {str(document.get("resultKey")), str(document.get("marker"))}
+    return {str(file.get("key")) for file in files} | {str(document.get("resultKey")), str(document.get("marker"))}
 
 
 def _camel(name: str) -> str:

@@ -23,7 +23,7 @@ class Indexed(Protocol):
 
 async def prepare_stores(storage: Storage, indexed: Iterable[Indexed]) -> None:
     """Create the bucket and the indexes; returns when all of them exist. Idempotent."""
-    for prepare in (storage.ensure_bucket, *(each.create_indexes for each in indexed)):
+    for prepare in (storage.ensure_bucket, *(store.create_indexes for store in indexed)):
         await until_available(prepare, _pauses(), partial(_note, prepare.__qualname__))
 
 

@@ -110,7 +110,7 @@ class RecordStore:
         self._check()
         versions = list(kept[0].get("versions") or ()) if kept else []
         # A version is written once: it records how it was made, and the spec may have changed since.
-        if version is not None and version["version"] not in {each.get("version") for each in versions}:
+        if version is not None and version["version"] not in {each_version.get("version") for each_version in versions}:
             versions.append(version)
         counts = {} if version is None else {"versions": versions, **version_totals(versions)}
         if kept:
@@ -118,8 +118,8 @@ class RecordStore:
             self._change(kept[0], document | counts, gone)
         else:
             self._insert({"versions": []} | document | counts | {"updatedAt": self._now()})
-        for each in earlier:
-            self._change(each, {"adoptedBy": document["jobId"]})
+        for record in earlier:
+            self._change(record, {"adoptedBy": document["jobId"]})
         if not kept:
             return None
         read = {name: value for name, value in kept[0].items() if name not in more}
@@ -193,7 +193,7 @@ class RecordStore:
     def _ended(self, job_ids: list[str], before: datetime) -> frozenset[str]:
         over = {"status": {"$in": ["completed", "failed", "cancelled"]}}
         found = self._collection.find({"jobId": {"$in": job_ids}} | over, {"jobId": True, "completedAt": True})
-        return frozenset(str(each["jobId"]) for each in found if _is_before(each.get("completedAt"), before))
+        return frozenset(str(record["jobId"]) for record in found if _is_before(record.get("completedAt"), before))
 
     async def failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
         """Jobs whose last run has failed, or was cancelled, in a period; newest first."""
@@ -206,9 +206,9 @@ class RecordStore:
         found = named.sort("completedAt", -1).limit(most)
         kinds = {kind.record_type: kind for kind in Kind}
         return [
-            FailedJob(uid=str(each["jobId"]), user=str(each.get("userId")), kind=kinds[each["type"]])
-            for each in found
-            if each.get("type") in kinds
+            FailedJob(uid=str(record["jobId"]), user=str(record.get("userId")), kind=kinds[record["type"]])
+            for record in found
+            if record.get("type") in kinds
         ]
 
     async def end(self, job_id: str) -> None:
@@ -221,9 +221,9 @@ class RecordStore:
     def _end(self, job_id: str) -> None:
         found = self._read({"jobId": job_id})
         self._check()
-        for each in found:
+        for record in found:
             # The revision is incremented in any case, so that a former leader's write fails.
-            self._change(each, {"status": "cancelled"} if each.get("status") in ("queued", "processing") else {})
+            self._change(record, {"status": "cancelled"} if record.get("status") in ("queued", "processing") else {})
 
     async def note_expiry(self, job_id: str, at: datetime) -> None:
         """Note in the record that the operator deletes the resource after its ttlSecondsAfterFinished: its LoRA stays
@@ -234,8 +234,8 @@ class RecordStore:
     def _note_expiry(self, job_id: str, at: datetime) -> None:
         found = self._read({"jobId": job_id})
         self._check()
-        for each in found:
-            self._change(each, {"expiredAt": at})
+        for record in found:
+            self._change(record, {"expiredAt": at})
 
     async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
         """Mark the record for the deletion of its files; `marks` finds it until `forget`.
@@ -249,10 +249,10 @@ class RecordStore:
         found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
         self._check()
         change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
-        for each in sorted(found, key=lambda each: each["jobId"] != discard.uid):
-            if (each.get("discard") or {}).get("uid") != discard.uid or each.get("status") != "cancelled":
-                self._change(each, change)
-        if new and discard.uid not in {each["jobId"] for each in found}:
+        for record in sorted(found, key=lambda each: each["jobId"] != discard.uid):
+            if (record.get("discard") or {}).get("uid") != discard.uid or record.get("status") != "cancelled":
+                self._change(record, change)
+        if new and discard.uid not in {record["jobId"] for record in found}:
             self._insert({"jobId": discard.uid} | change)
 
     async def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
@@ -261,8 +261,8 @@ class RecordStore:
 
     def _marks(self, most: int, known: Callable[[DeletionMark], bool]) -> list[DeletionMark]:
         lines: dict[str, dict[DeletionMark, None]] = {}
-        for each in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
-            mark = DeletionMark(namespace=str(each.get("namespace") or ""), uid=str(each["discard"]["uid"]))
+        for document in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
+            mark = DeletionMark(namespace=str(document.get("namespace") or ""), uid=str(document["discard"]["uid"]))
             line = lines.setdefault(mark.namespace, {})
             if len(line) < most and not known(mark):
                 line[mark] = None
@@ -293,7 +293,7 @@ def _is_before(given: object, limit: datetime) -> bool:
 
 def _adopted_from(resource: Resource, status: ResourceStatus) -> list[str]:
     """jobIds of earlier resources whose outputs this one lists."""
-    owners = {each.job_id for each in status.versions if each.job_id is not None}
+    owners = {version.job_id for version in status.versions if version.job_id is not None}
     return sorted(owners - {resource.ref.uid})
 
 
@@ -352,7 +352,7 @@ def _newest_version(resource: Resource, status: ResourceStatus, url: Any) -> Doc
     stored.
     """
     run = status.run
-    made = next((each for each in status.versions if run and each.version == run.version), None)
+    made = next((version for version in status.versions if run and version.version == run.version), None)
     if run is None or made is None or not made.files or status.phase is not Phase.COMPLETED:
         return None
     return _version(frozen_spec(resource, run), status, made, url)
@@ -372,8 +372,8 @@ def _of_every_version(status: ResourceStatus, version: VersionStatus) -> Documen
     return {
         "version": version.version,
         "createdAt": version.completed_at,
-        "files": [{"name": PurePosixPath(each.key).name, "sizeBytes": each.size_bytes} for each in version.files],
-        "bytes": prepared + sum(each.size_bytes for each in version.files) if own else 0,
+        "files": [{"name": PurePosixPath(file.key).name, "sizeBytes": file.size_bytes} for file in version.files],
+        "bytes": prepared + sum(file.size_bytes for file in version.files) if own else 0,
         "loras": list(run.loras) if run else [],
         "cost": status.cost.model_dump(by_alias=True) if status.cost else None,
     }

@@ -80,7 +80,7 @@ class RunDocuments:
 
     def _digests(self, uids: list[str]) -> dict[str, str]:
         found = self._collection.find({"_id": {"$in": uids}}, {"digest": True})
-        return {str(each["_id"]): str(each.get("digest")) for each in found}
+        return {str(document["_id"]): str(document.get("digest")) for document in found}
 
     async def numbers(self, uids: Iterable[str]) -> dict[str, int]:
         """Highest run numbers of these resources, by one query."""
@@ -88,7 +88,7 @@ class RunDocuments:
 
     def _numbers(self, uids: list[str]) -> dict[str, int]:
         found = self._collection.find({"_id": {"$in": uids}}, {"number": True})
-        return {str(each["_id"]): int(each.get("number") or 0) for each in found}
+        return {str(document["_id"]): int(document.get("number") or 0) for document in found}
 
     async def forget(self, uids: Iterable[str]) -> None:
         """Delete the documents of resources whose records and files are deleted."""
@@ -100,8 +100,8 @@ class RunDocuments:
     def _forget(self, uids: list[str]) -> None:
         found = list(self._collection.find({"_id": {"$in": uids}}, {"revision": True}))
         self._check()
-        for each in found:
-            self._collection.delete_one(each)
+        for document in found:
+            self._collection.delete_one(document)
 
     def _remember(self, document: RunDocument) -> None:
         self._runs.pop(document.uid, None)

@@ -260,14 +260,22 @@ class Storage:
         for claim in claims:
             require_owned(owner, prefix + claim.name)
         try:
-            found = await self._heads.run(namespace, self._versions, {prefix + each.name for each in claims})
-            likely = [each for each in claims if found.sizes.get(prefix + each.name) == each.size_bytes]
+            found = await self._heads.run(
+                namespace, self._versions, {prefix + each_claim.name for each_claim in claims}
+            )
+            likely = [
+                each_claim
+                for each_claim in claims
+                if found.sizes.get(prefix + each_claim.name) == each_claim.size_bytes
+            ]
             same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
             _log.warning("files of an earlier attempt cannot be listed: %s", type(error).__name__)
             return Leftovers()
         kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
-        return Leftovers(kept=kept, stale=tuple(each for each in found.all if each[0].removeprefix(prefix) not in kept))
+        return Leftovers(
+            kept=kept, stale=tuple(version for version in found.all if version[0].removeprefix(prefix) not in kept)
+        )
 
     def _versions(self, wanted: set[str]) -> "_Versions":
         shared = commonprefix(list(wanted))  # noqa: RUF071 - by character, as S3 compares prefixes
@@ -282,7 +290,7 @@ class Storage:
                     if version["IsLatest"]:
                         found.sizes[version["Key"]] = version["Size"]
             markers = page.get("DeleteMarkers", ())
-            found.all.extend((each["Key"], each["VersionId"]) for each in markers if each["Key"] in wanted)
+            found.all.extend((marker["Key"], marker["VersionId"]) for marker in markers if marker["Key"] in wanted)
         return found
 
     async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
@@ -347,7 +355,7 @@ class Storage:
         )
         for page in pages:
             listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            doomed = [(each["Key"], each["VersionId"]) for each in listed if each["Key"] not in keep]
+            doomed = [(version["Key"], version["VersionId"]) for version in listed if version["Key"] not in keep]
             if doomed:
                 self._delete(doomed)
                 return DeletedPage(count=len(doomed), more=page.get("IsTruncated", False))
@@ -374,7 +382,11 @@ class Storage:
         more: Any = ({"KeyMarker": marker} if marker else {}) | ({"VersionIdMarker": version} if version else {})
         page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=_MOST_DELETED, **more)
         listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        found = tuple((each["Key"], each["VersionId"]) for each in listed if each["LastModified"] < before)
+        found = tuple(
+            (each_version["Key"], each_version["VersionId"])
+            for each_version in listed
+            if each_version["LastModified"] < before
+        )
         following = (page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
         return OldVersions(versions=found, following=following if page.get("IsTruncated") else None)
 
@@ -433,7 +445,7 @@ class Storage:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=prefix, StartAfter=after
         )
-        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return [content["Key"] for page in pages for content in page.get("Contents", ())]
 
     def _create(self, key: str, body: bytes | IO[bytes], client: "S3Client | None" = None) -> bool:
         """Create a JSON object; False if it exists, and then it is not changed."""

@@ -218,8 +218,8 @@ class StatusVerifier:
             jobs = await self.ledger.job_ids(resource.tenant, ref.namespace, ref.kind, ref.name)
         run, known = resource.status.run, with_owned_versions(checked, jobs).status.versions
         if run is not None and ended(resource) and is_of_another_class(resource, run):
-            return tuple(each if each in versions else _without_outputs(each) for each in known)
-        return tuple(each for each in known if each in versions)
+            return tuple(version if version in versions else _without_outputs(version) for version in known)
+        return tuple(version for version in known if version in versions)
 
     async def assignment(self, assignment: Assignment) -> Assignment:
         """A worker's assignment with its tenant and the document's run. Raises RunOver if that is another run, and as
@@ -263,9 +263,9 @@ class StatusVerifier:
         if not _other_scopes(resource.tenant):
             return key
         identity = key.run_hash.partition(".")[2]
-        bought = [each for each in await self.variants(resource, run) if each.identity == identity]
+        bought = [variant for variant in await self.variants(resource, run) if variant.identity == identity]
         uid, here = resource.ref.uid, key.scope
-        own = [each for each in bought if uid in (each.purchase.job_id, *each.purchase.former_owners)]
+        own = [entry for entry in bought if uid in (entry.purchase.job_id, *entry.purchase.former_owners)]
         own.sort(key=lambda each: each.scope == here)  # a run continues as it began, before a mapping
         chosen = own[0] if own else most_advanced(bought)
         return key if chosen is None else key.model_copy(update={"scope": chosen.scope})
@@ -276,7 +276,7 @@ class StatusVerifier:
         found = list[Variant]()
         for scope in (tenant.scope, *_other_scopes(tenant)):
             key = purchase_key(resource, run).model_copy(update={"scope": scope})
-            found += [each for each in await self.ledger.variants(key) if _is_of(tenant, resource, each)]
+            found += [variant for variant in await self.ledger.variants(key) if _is_of(tenant, resource, variant)]
         return tuple(found)
 
     async def trainings(self, tenant: Tenant, namespace: str, name: str) -> tuple[Purchase, ...]:
@@ -296,7 +296,11 @@ class StatusVerifier:
         """
         read = [await self.runs.get(uid) for uid in sorted(set(uids))]
         place = (kind, namespace, name)
-        named = [each for each in read if each is not None and (each.kind, each.namespace, each.name) == place]
+        named = [
+            resource
+            for resource in read
+            if resource is not None and (resource.kind, resource.namespace, resource.name) == place
+        ]
         last = max(named, key=_started_at, default=None)
         return last if last is not None and last.expired_at is not None else None
 
@@ -376,13 +380,13 @@ def with_owned_versions(resource: Resource, buyers: Iterable[str]) -> Resource:
     A version keeps its number, because numbers are not reused.
     """
     jobs = {resource.ref.uid, *buyers}
-    versions = tuple(_owned(resource, each, jobs) for each in resource.status.versions)
+    versions = tuple(_owned(resource, version, jobs) for version in resource.status.versions)
     return resource.model_copy(update={"status": resource.status.model_copy(update={"versions": versions})})
 
 
 def _owned(resource: Resource, version: VersionStatus, jobs: Iterable[str]) -> VersionStatus:
     owner_of_all = files_of(resource, version, jobs)
-    if version.job_id in (None, *jobs) and all(owns(owner_of_all, each.key) for each in version.files):
+    if version.job_id in (None, *jobs) and all(owns(owner_of_all, file.key) for file in version.files):
         return version
     _warn(resource, f"version {version.version} names files or a job of others")
     return version.model_copy(update={"job_id": None, "files": ()})

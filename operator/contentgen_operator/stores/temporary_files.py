@@ -113,7 +113,7 @@ class TemporaryFiles:
         owner, position = ownership.job_owner(job.kind, job.uid, (job.user,)), _START
         for _ in range(_PAGES):
             page = await self.storage.old_versions(prefix, before, position)
-            doomed = [each for each in page.versions if _is_upload(job.kind, prefix, each[0])]
+            doomed = [version for version in page.versions if _is_upload(job.kind, prefix, version[0])]
             self.check()
             if doomed:
                 await self.storage.remove(owner, doomed)
@@ -125,10 +125,10 @@ class TemporaryFiles:
 
     async def _unused(self, versions: Sequence[Version], before: datetime) -> tuple[Version, ...]:
         """Outcomes of runs that have ended a day ago."""
-        outcomes = [(each, of) for each in versions if (of := keys.outcome_of(each[0])) is not None]
+        outcomes = [(version, of) for version in versions if (of := keys.outcome_of(version[0])) is not None]
         jobs = {of.job_id for _, of in outcomes}
         numbers, ended = await self.runs.numbers(jobs), await self.records.ended(jobs, before)
-        return tuple(each for each, of in outcomes if _is_over(of, numbers.get(of.job_id), of.job_id in ended))
+        return tuple(outcome for outcome, of in outcomes if _is_over(of, numbers.get(of.job_id), of.job_id in ended))
 
 
 def _owner_of(outcomes: Sequence[Version]) -> Owner:

@@ -122,4 +122,4 @@ class WorkerJobs:
 def _with_earlier(document: Document) -> tuple[JobRecord, ...]:
     """The Job of a document, and those before it."""
     found = (document, *(document.get("earlier") or ()))
-    return tuple(JobRecord.model_validate(each) for each in found[:_EARLIER])
+    return tuple(JobRecord.model_validate(each_document) for each_document in found[:_EARLIER])

@@ -70,7 +70,7 @@ def redacted_event(event: Event, _hint: dict[str, Any]) -> Event:
     if "logentry" in event:
         sent["logentry"] = {"message": _template(event)}
     if "exception" in event:
-        sent["exception"] = {"values": [_exception(each) for each in event["exception"]["values"]]}
+        sent["exception"] = {"values": [_exception(exception) for exception in event["exception"]["values"]]}
     return sent
 
 

@@ -106,11 +106,11 @@ class EventHandlers:
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
-        for each in self._finished:
+        for listener in self._finished:
             if over and served and not deleted:
-                each.note(ref, body)
+                listener.note(ref, body)
             else:
-                each.forget(ref)
+                listener.forget(ref)
         if kind is Kind.LORA_TRAINING:
             await self._lora(ref, body, over=over, deleted=deleted)
         if over or not served:

@@ -67,12 +67,12 @@ class LoraNames:
         ref = resource.ref
         entries = self._entries.get(_key(ref.namespace, resource.spec), {})
         mine = f"{resource.created_at:%Y-%m-%dT%H:%M:%SZ}", ref.uid
-        older = [each for each in entries.values() if each.trains and each.ref.uid != ref.uid and each.age < mine]
+        older = [entry for entry in entries.values() if entry.trains and entry.ref.uid != ref.uid and entry.age < mine]
         return min(older, key=lambda each: each.age).ref.name if older else None
 
     def _with(self, key: Key | None, uid: str) -> tuple[ResourceRef, ...]:
         entries: Iterable[_Entry] = self._entries.get(key, {}).values() if key is not None else ()
-        return tuple(each.ref for each in entries if each.served and each.ref.uid != uid)
+        return tuple(entry.ref for entry in entries if entry.served and entry.ref.uid != uid)
 
 
 def _key(namespace: str, spec: dict[str, Any]) -> Key:

@@ -113,7 +113,7 @@ def issue(
 def between_of(chain: bytes, now: datetime) -> bytes:
     """Valid intermediate certificates of a chain."""
     others = x509.load_pem_x509_certificates(chain)[1:]
-    return b"".join(_pem(each) for each in others if each.not_valid_after_utc > now)
+    return b"".join(_pem(certificate) for certificate in others if certificate.not_valid_after_utc > now)
 
 
 def _pair(certificate: bytes, key: bytes) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -199,7 +199,7 @@ class WorkerApi:
             good_for = upload_lifetime(assignment, self._policy, utc_now())
             grants = await self._signed(assignment, request.files, good_for)
             self._check()
-        return UploadGrants(grants=tuple(each.model_copy(update={"stored": each.name in kept}) for each in grants))
+        return UploadGrants(grants=tuple(grant.model_copy(update={"stored": grant.name in kept}) for grant in grants))
 
     async def _signed(
         self, assignment: Assignment, claims: Sequence[FileClaim], good_for: timedelta
@@ -214,9 +214,9 @@ class WorkerApi:
 
     def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
         """Count files and bytes. Raises HTTPException 409 beyond what all files of the stage can need."""
-        most_files = _ASKED_AGAIN * sum(each.count for each in limits)
-        most_bytes = _ASKED_AGAIN * sum(each.count * each.size_bytes for each in limits)
-        size = sum(each.size_bytes for each in claims)
+        most_files = _ASKED_AGAIN * sum(limit.count for limit in limits)
+        most_bytes = _ASKED_AGAIN * sum(limit.count * limit.size_bytes for limit in limits)
+        size = sum(claim.size_bytes for claim in claims)
         files, total = self._reports.note_claimed(assignment.job.uid or "", len(claims), size)
         if files > most_files or total > most_bytes:
             what = (

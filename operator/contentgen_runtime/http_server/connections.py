@@ -48,7 +48,9 @@ class ConnectionSlots:
             self._held.pop(address, None)
 
     def _make_room(self, mine: int) -> bool:
-        most = max((each for each in self._held if not self._is_exempt(each)), key=self._number, default=None)
+        most = max(
+            (connection for connection in self._held if not self._is_exempt(connection)), key=self._number, default=None
+        )
         if most is None or self._number(most) <= mine:
             return False
         oldest = next(iter(self._held[most]))

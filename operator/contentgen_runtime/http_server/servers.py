@@ -142,7 +142,7 @@ def gateway_server(
     """HTTP server for users. `trusted` proxies set the client address, and have no limit of connections by address. At
     shutdown, requests in progress are completed within `request_seconds`.
     """
-    proxies = tuple(ipaddress.ip_network(each, strict=False) for each in trusted)
+    proxies = tuple(ipaddress.ip_network(network, strict=False) for network in trusted)
 
     class Protocol(SlottedProtocol, StreamingProtocol):
         places = ConnectionSlots(total=8000, per_address=PER_ADDRESS_OF_PEOPLE, exempt=proxies)

@@ -23,9 +23,9 @@ def tar_gz(members: Mapping[str, tuple[bytes, bool]], epoch: int) -> bytes:
 
 def folder_members(folder: Path, prefix: str = "") -> dict[str, tuple[bytes, bool]]:
     """Members for `tar_gz` of the files of a folder."""
-    files = (each for each in folder.rglob("*") if each.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file())
     return {
-        f"{prefix}{each.relative_to(folder)}": (each.read_bytes(), bool(each.stat().st_mode & 0o100)) for each in files
+        f"{prefix}{file.relative_to(folder)}": (file.read_bytes(), bool(file.stat().st_mode & 0o100)) for file in files
     }
 
 

@@ -77,7 +77,7 @@ def own_files(staged: Path, origin: ReleaseSource) -> Members:
 
 def only(lock: str, names: Collection[str]) -> str:
     """Requirements of a lock with these normalized names, with their hashes. Raises ReleaseError for unknown names."""
-    found = {each.partition("==")[0]: each for each in re.split(r"\n(?! )", lock)}
+    found = {text.partition("==")[0]: text for text in re.split(r"\n(?! )", lock)}
     if unknown := sorted(set(names) - found.keys()):
         raise ReleaseError(f"requirements/cli.txt does not lock {', '.join(unknown)}")
     return "".join(f"{found[name]}\n" for name in sorted(names))
@@ -141,7 +141,7 @@ def krew_problems(about: Mapping[str, Any]) -> list[str]:
     if not spec.get("platforms"):
         found.append("it has no platform")
     selectors = [platform.get("selector") for platform in spec.get("platforms", [])]
-    if any(selectors.count(each) > 1 for each in selectors):
+    if any(selectors.count(selector) > 1 for selector in selectors):
         found.append("it has two platforms with one selector")
     return found + [problem for platform in spec.get("platforms", []) for problem in _platform_problems(platform)]
 

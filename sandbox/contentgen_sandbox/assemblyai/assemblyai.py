@@ -76,17 +76,17 @@ def _require_speech_models(arguments: dict[str, Any]) -> None:
         raise RequestRefused(400, "'speech_model' is no longer supported. Use 'speech_models'.")
     if not isinstance(models, list) or not models:
         raise RequestRefused(400, '"speech_models" must be a non-empty list')
-    if unknown := [each for each in models if each not in SPEECH_MODELS]:
+    if unknown := [model for model in models if model not in SPEECH_MODELS]:
         raise RequestRefused(400, f"'speech_models' has {unknown[0]!r}; accepted are {', '.join(SPEECH_MODELS)}")
 
 
 def speech_model(wanted: dict[str, Any]) -> str:
     """Model of the request's list that has its language. Raises ModelError if none has."""
     language = str(wanted.get("language_code") or "en").partition("_")[0].lower()
-    for each in wanted["speech_models"]:
-        known = SPEECH_MODELS[each]
+    for model in wanted["speech_models"]:
+        known = SPEECH_MODELS[model]
         if known is None or language in known:
-            return str(each)
+            return str(model)
     raise ModelError(f"the language {language!r} is supported by no model in 'speech_models'", kind="language")
 
 

@@ -90,7 +90,7 @@ def backdate(job_id: str, age: Age, request: Request) -> Response:
     if job.ended_at is None:
         raise HTTPException(409, "the request is under way")
     times = {"created_at": job.created_at, "started_at": job.started_at, "ended_at": job.ended_at}
-    sandbox.jobs.change(job_id, **{name: each - earlier for name, each in times.items() if each is not None})
+    sandbox.jobs.change(job_id, **{name: time - earlier for name, time in times.items() if time is not None})
     sandbox.ledger.backdate(job_id, earlier)
     return Response(status_code=204)
 

@@ -190,13 +190,17 @@ async def billing_events(
         return _error(422, "validation_error", "start and end are more than 90 days apart")
     models, ids = _named(endpoint_id), _named(request_id)
     ended = {job.id: job for job in sandbox.jobs.all("fal", account) if job.ended_at and since <= job.ended_at < until}
-    found = [(ended[each.request_id], each) for each in sandbox.ledger.entries() if each.request_id in ended]
+    found = [
+        (ended[each_entry.request_id], each_entry)
+        for each_entry in sandbox.ledger.entries()
+        if each_entry.request_id in ended
+    ]
     chosen = [
         _billing_event(job, entry)
         for job, entry in sorted(found, key=lambda pair: (pair[0].ended_at, pair[0].id), reverse=True)
         if (models is None or job.model in models) and (ids is None or job.id in ids)
     ]
-    after = next((i + 1 for i, each in enumerate(chosen) if each["request_id"] == cursor), 0)
+    after = next((i + 1 for i, each_request in enumerate(chosen) if each_request["request_id"] == cursor), 0)
     page, more = chosen[after : after + limit], after + limit < len(chosen)
     cursor = page[-1]["request_id"] if more else None
     return JSONResponse({"billing_events": page, "has_more": more, "next_cursor": cursor})

@@ -99,7 +99,9 @@ def modified(resource: str, name: str, why: str = "") -> Refusal:
 
 def invalid(kind: str, name: str, problems: Sequence[FieldProblem]) -> Refusal:
     """422 for an object with invalid fields; `kind` has its group."""
-    texts = list(dict.fromkeys(str(each) for each in problems))
+    texts = list(dict.fromkeys(str(problem) for problem in problems))
     whole = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    causes = [{"reason": each.kind, "message": each.detail, "field": each.path or "<nil>"} for each in problems]
+    causes = [
+        {"reason": problem.kind, "message": problem.detail, "field": problem.path or "<nil>"} for problem in problems
+    ]
     return Refusal(422, f'{kind} "{name}" is invalid: {whole}', details={"name": name, "causes": causes})

@@ -92,7 +92,7 @@ class ApiServer:
             own, _ = metadata.cleaned(crd["metadata"])
             accepted = {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts"}
             established = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
-            versions = [each["name"] for each in crd["spec"]["versions"] if each.get("storage")]
+            versions = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
             status = {"conditions": [accepted, established], "acceptedNames": crd["spec"]["names"]}
             self.store.put(
                 CRDS,

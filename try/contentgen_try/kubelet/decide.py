@@ -154,12 +154,16 @@ def _end(status: Body) -> Body | None:
 
 
 def _condition(status: Body, kind: str) -> Body | None:
-    found = (each for each in status.get("conditions") or () if (each["type"], each["status"]) == (kind, "True"))
+    found = (
+        condition
+        for condition in status.get("conditions") or ()
+        if (condition["type"], condition["status"]) == (kind, "True")
+    )
     return next(found, None)
 
 
 def _others(status: Body, kind: str) -> list[Body]:
-    return [each for each in status.get("conditions") or () if each["type"] != kind]
+    return [condition for condition in status.get("conditions") or () if condition["type"] != kind]
 
 
 def _phase(pod: Body) -> str:
@@ -167,8 +171,8 @@ def _phase(pod: Body) -> str:
 
 
 def _waiting(pod: Body) -> bool:
-    states = [each.get("state") or {} for each in (pod.get("status") or {}).get("containerStatuses") or ()]
-    return any("waiting" in each for each in states)
+    states = [status.get("state") or {} for status in (pod.get("status") or {}).get("containerStatuses") or ()]
+    return any("waiting" in state for state in states)
 
 
 def _time(text: Any) -> datetime | None:

@@ -49,7 +49,7 @@ def pod_of(job: Body) -> Body:
 def job_of(pod: Body) -> str:
     """Uid of the Job that controls a pod; empty if none does."""
     owners = pod["metadata"].get("ownerReferences") or ()
-    return next((each["uid"] for each in owners if each.get("controller") and each.get("kind") == "Job"), "")
+    return next((owner["uid"] for owner in owners if owner.get("controller") and owner.get("kind") == "Job"), "")
 
 
 def problem(pod: Body) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ TOKEN_FILE = "CONTENTGEN_TOKEN_FILE"  # noqa: S105 - the worker's setting for th
 def folders(pod: Body, work: Path) -> dict[str, Path]:
     """Mount paths of the container, with the folders that are there instead."""
     mounts = pod["spec"]["containers"][0].get("volumeMounts") or ()
-    return {each["mountPath"]: work / each["name"] for each in mounts}
+    return {mount["mountPath"]: work / mount["name"] for mount in mounts}
 
 
 def environment(pod: Body, mounted: Mapping[str, Path]) -> dict[str, str]:

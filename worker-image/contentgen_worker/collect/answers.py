@@ -60,7 +60,7 @@ def shown(value: object) -> str:
 
 def bounded_notes(notes: list[str]) -> tuple[str, ...]:
     """The notes, shortened to their limits in an outcome."""
-    kept = [each if len(each) <= _NOTE else f"{each[: _NOTE - 1]}…" for each in dict.fromkeys(notes)]
+    kept = [fromkey if len(fromkey) <= _NOTE else f"{fromkey[: _NOTE - 1]}…" for fromkey in dict.fromkeys(notes)]
     return tuple(kept if len(kept) <= MAX_NOTES else [*kept[: MAX_NOTES - 1], f"{len(kept) - MAX_NOTES + 1} more"])
 
 
@@ -142,9 +142,9 @@ def _clean(value: Any) -> Any:
         case str():
             return clean_text(value)
         case list():
-            return [_clean(each) for each in value]
+            return [_clean(element) for element in value]
         case dict():
-            return {clean_text(name): _clean(each) for name, each in value.items()}
+            return {clean_text(name): _clean(member) for name, member in value.items()}
         case _:
             return value
 

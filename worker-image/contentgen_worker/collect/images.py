@@ -69,7 +69,7 @@ def collect(context: StageContext) -> StageResult:
         if not made.facts:
             raise made.cause or _none(made.failed, len(answer.pictures))
         facts = _facts(answer, made)
-        context.steps.note(pictures=[f"{each.width}x{each.height}" for each in facts.images])
+        context.steps.note(pictures=[f"{image.width}x{image.height}" for image in facts.images])
         files = context.store(made.outputs, lambda done: fraction(0.5 + done / 2))
     return StageResult((*made.stored, *files), facts, _unfinished(made, len(answer.pictures)))
 

@@ -181,7 +181,7 @@ def parted(words: Iterable[TimedWord], width: int, milliseconds: int) -> tuple[T
     divided at grapheme clusters, its time by their width.
     """
     found: list[TimedWord] = []
-    for word in (each for given in words for each in _divided(given, given.text.split())):
+    for word in (text for given in words for text in _divided(given, given.text.split())):
         last = found[-1] if found else None
         if last is not None and last.speaker == word.speaker and _belongs(last.text, word):
             found[-1] = replace(last, text=last.text + word.shown, end=max(last.end, word.end))

@@ -58,7 +58,7 @@ def make_cues(words: Iterable[TimedWord], limits: Subtitles | None = None) -> tu
     starts = _starts([group[0].start for group in groups], chosen)
     for group, begin, following in zip_longest(groups, starts, starts[1:]):
         said = _said(group)
-        turn, speakers = {each.speaker for each in said} != speakers, {each.speaker for each in said}
+        turn, speakers = {text.speaker for text in said} != speakers, {text.speaker for text in said}
         start = max(begin, found[-1].end if found else 0)  # overlapping cues flicker
         cue = Cue(start, max(word.end for word in group), said, turn)
         found.append(Cue(start, _end(cue, following, chosen), said, turn))

@@ -64,7 +64,7 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
     if not isinstance(text, str) and (parts := items or said):
         made_of = "words" if items else "utterances"
         side.notes.append(f"the text of the answer is {answers.shown(text)}; it is made of the {made_of}")
-        text = joined([each["text"] for each in parts])
+        text = joined([part["text"] for part in parts])
     if status == "error" and re.search(patterns.NO_SPEECH, str(response.get("error"))):
         status, text = "completed", ""
         side.notes.append("the provider found no speech")
@@ -86,7 +86,7 @@ def _read(response: dict[str, Any]) -> _ParsedTranscript:
         words=words,
         count=len(items) or len(text.split()),
         spoken=utterances if whole else (),
-        speakers=len({*(each.speaker for each in utterances), *(word.speaker for word in words)} - {""}),
+        speakers=len({*(utterance.speaker for utterance in utterances), *(word.speaker for word in words)} - {""}),
         seconds=seconds,
         language=side.read("language_code", response.get("language_code"), answers.language),
         notes=answers.bounded_notes(side.notes),
@@ -163,8 +163,8 @@ def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, options: T
         Output.from_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
         *(
             Output.from_bytes(name, content_type, text.encode())
-            for each, (name, content_type, text) in texts.items()
-            if each in options.formats
+            for each_text, (name, content_type, text) in texts.items()
+            if each_text in options.formats
         ),
     ]
 

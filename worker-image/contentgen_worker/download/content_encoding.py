@@ -28,17 +28,17 @@ class Undecodable(ValueError):
 
 def codings(header: str) -> tuple[str, ...]:
     """Codings that a header names, in the order in which they were applied, without those that mean identity."""
-    names = (each.strip().lower() for each in header.split(","))
-    return tuple(each for each in names if each in _GZIP or each == _DEFLATE or each in _UNSUPPORTED)
+    names = (text.strip().lower() for text in header.split(","))
+    return tuple(name for name in names if name in _GZIP or name == _DEFLATE or name in _UNSUPPORTED)
 
 
 def decoder(names: tuple[str, ...]) -> "BodyDecoder":
     """BodyDecoder of these codings. Raises Undecodable for a coding that is not supported."""
-    if unsupported := next((each for each in names if each in _UNSUPPORTED), None):
+    if unsupported := next((name for name in names if name in _UNSUPPORTED), None):
         raise Undecodable(f"content encoding {unsupported} is not supported")
     if len(names) > _MAX_CODINGS:
         raise Undecodable(f"{len(names)} content encodings, at most {_MAX_CODINGS}")
-    return BodyDecoder([_Inflate(each) for each in reversed(names)])
+    return BodyDecoder([_Inflate(name) for name in reversed(names)])
 
 
 class BodyDecoder:
@@ -53,8 +53,8 @@ class BodyDecoder:
 
     def finish(self) -> None:
         """Raises Undecodable if the body ended early."""
-        for each in self._layers:
-            each.finish()
+        for layer in self._layers:
+            layer.finish()
 
     def _through(self, data: bytes, layer: int) -> Iterator[bytes]:
         if layer == len(self._layers):

@@ -256,7 +256,7 @@ def _checked_tuple(value: Any, items: tuple[Any, ...], where: str) -> Any:
     if not isinstance(value, tuple):
         raise Malformed(f"{where} is {type(value).__name__}, expected a tuple")
     if len(items) == 2 and items[1] is Ellipsis:
-        return tuple([_checked(each, items[0], where) for each in value])
+        return tuple([_checked(element, items[0], where) for element in value])
     if len(value) != len(items):
         raise Malformed(f"{where} has {len(value)} values, expected {len(items)}")
     return tuple(_checked(each, item, where) for each, item in zip(value, items, strict=True))

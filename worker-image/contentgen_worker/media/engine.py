@@ -54,7 +54,7 @@ def make_task(source: Path | MediaSource, bounds: MediaLimits, dataset: Dataset,
         fps,
         min_shot_seconds=float(dataset.scene_detection.min_scene_length or 0),
         speed=dataset.speed,
-        ranges=tuple((float(each.start), float(each.end or "inf")) for each in dataset.time_ranges),
+        ranges=tuple((float(time_range.start), float(time_range.end or "inf")) for time_range in dataset.time_ranges),
     )
 
 
@@ -71,12 +71,14 @@ def analyse_recording(task: Task, folder: Path, workers: int, on_progress: OnPro
         raise Unsupported("no packet of its video track can be decoded to a picture")
     start, end = parts[0].start, parts[-1].end
     boundaries = drop_close_boundaries(merge_boundaries(parts, seams), start, end, task.min_shot_seconds)
-    selected = [each for each in shots(boundaries, start, end) if task.in_ranges(each.start, each.end)]
+    selected = [
+        each_shot for each_shot in shots(boundaries, start, end) if task.in_ranges(each_shot.start, each_shot.end)
+    ]
     found = tuple(replace(shot, number=number) for number, shot in enumerate(selected, 1))
     shown = sum(part.shown for part in parts)
     quota = replace(task.plan, length=task.wanted_seconds(shown)).quota
     damaged = sum(part.damaged for part in parts) / sum(part.frames for part in parts)
-    transparent = any(each.chosen.picture.transparent for each in pool.frames)
+    transparent = any(frame.chosen.picture.transparent for frame in pool.frames)
     return Analysis(found, boundaries, tuple(_candidates(pool.frames, found, quota)), end, damaged, transparent)
 
 
@@ -104,10 +106,10 @@ def _sharpest_per_part(frames: Sequence[StoredFrame], shot: Shot, max_frames: in
     if len(frames) <= max_frames:
         return list(frames)
     parts: dict[int, StoredFrame] = {}
-    for each in frames:
-        part = part_index(each.chosen.seconds, shot.start, shot.end, max_frames)
-        if part not in parts or _rank(each) > _rank(parts[part]):
-            parts[part] = each
+    for frame in frames:
+        part = part_index(frame.chosen.seconds, shot.start, shot.end, max_frames)
+        if part not in parts or _rank(frame) > _rank(parts[part]):
+            parts[part] = frame
     return [parts[part] for part in sorted(parts)]
 
 

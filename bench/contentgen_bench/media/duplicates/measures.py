@@ -122,27 +122,27 @@ def measures(embedding: Path | None = None) -> dict[str, tuple[Measure, float | 
 
 
 def _hash_and_colours(one: Picture, other: Picture) -> float:
-    means = [np.array(cv2.mean(cv2.cvtColor(each, cv2.COLOR_BGR2YUV))[:3]) for each in (one, other)]
+    means = [np.array(cv2.mean(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV))[:3]) for picture in (one, other)]
     return _hash(one, other) if (np.abs(means[0] - means[1]) <= (30, 10, 10)).all() else 64
 
 
 def _hash(one: Picture, other: Picture) -> float:
-    first, second = (perceptual_hash(_luma(each)) for each in (one, other))
+    first, second = (perceptual_hash(_luma(picture)) for picture in (one, other))
     return (first ^ second).bit_count()
 
 
 def _long_hash(one: Picture, other: Picture) -> float:
     bits = []
-    for each in (one, other):
-        low = cv2.dct(_small(each, 64).astype(np.float32))[:16, :16]
+    for picture in (one, other):
+        low = cv2.dct(_small(picture, 64).astype(np.float32))[:16, :16]
         bits.append(low > np.median(low))
     return int((bits[0] != bits[1]).sum())
 
 
 def _difference_hash(one: Picture, other: Picture) -> float:
     bits = []
-    for each in (one, other):
-        small = cv2.resize(_luma(each), (17, 16), interpolation=cv2.INTER_AREA)
+    for picture in (one, other):
+        small = cv2.resize(_luma(picture), (17, 16), interpolation=cv2.INTER_AREA)
         bits.append(small[:, 1:] > small[:, :-1])
     return int((bits[0] != bits[1]).sum())
 
@@ -204,7 +204,7 @@ def _embedding(model: Path) -> Measure:
 
 
 def _thumbnails(*pictures: Picture) -> Sequence[npt.NDArray[np.float32]]:
-    return [_small(each, 64).astype(np.float32) for each in pictures]
+    return [_small(picture, 64).astype(np.float32) for picture in pictures]
 
 
 def _small(picture: Picture, side: int) -> Picture:

@@ -151,7 +151,7 @@ class _Brush:
         self, at: tuple[float, float], axes: tuple[float, float], colour: _Colour, angle: float, thickness: int
     ) -> None:
         centre = self._point(at)
-        size = tuple(max(1, round(each * self._size * (1 << _SHIFT))) for each in axes)
+        size = tuple(max(1, round(axis * self._size * (1 << _SHIFT))) for axis in axes)
         if self._outlined and thickness < 0:
             wide = tuple(each + (3 << _SHIFT) for each in size)
             cv2.ellipse(self._picture, centre, wide, angle, 0, 360, (20, 20, 20), -1, cv2.LINE_AA, _SHIFT)

@@ -112,7 +112,7 @@ def real(folder: Path) -> Iterator[LabelledPair]:
     for name, (half, path, same, different) in _CLIPS.items():
         frames = _frames(folder / path)
         for label, numbers in ((True, same), (False, different)):
-            for first_frame, last_frame in (map(int, each.split("-")) for each in numbers.split()):
+            for first_frame, last_frame in (map(int, text.split("-")) for text in numbers.split()):
                 kind = "frames of a clip, same" if label else "frames of a clip, different"
                 one, other = _scaled(frames[first_frame]), _scaled(frames[last_frame])
                 yield LabelledPair(name, kind, label, half, one, other, real=True)

@@ -13,7 +13,7 @@ def lines(folder: Path | None, embedding: Path | None, *, fetch_first: bool) -> 
     if folder is not None and fetch_first:
         fetch(folder)
     pairs = [*generated(), *(real(folder) if folder is not None else ())]
-    same = sum(each.same for each in pairs)
+    same = sum(pair.same for pair in pairs)
     yield f"{same} pairs of the same picture, {len(pairs) - same} of different ones"
     yield ""
     columns = ("measure", "threshold", "precision", "recall", "F1", "poses kept", "of real pictures", "`tune`")

@@ -98,8 +98,8 @@ class HardTake(Take):
             shake = [math.sin((9 + 5 * n) * seconds + self._waves[n]) for n in range(6)]
             force = 0.02 + 0.05 * self._waves[6] / math.tau
             x, y, angle = x + force * sum(shake[::2]), y + force * sum(shake[1::2]), angle + 40 * force * shake[5]
-        for each in self._occurrences:
-            share, size, way = each.share(seconds), *each.values[:2]
+        for occurrence in self._occurrences:
+            share, size, way = occurrence.share(seconds), *occurrence.values[:2]
             smooth = min(1.0, max(0.0, share)) ** 2 * (3 - 2 * min(1.0, max(0.0, share)))
             match self._event_kind:
                 case HardEvent.WHIPS:
@@ -107,12 +107,12 @@ class HardTake(Take):
                     x, y = x + length * math.cos(turn) * smooth, y + 0.5 * length * math.sin(turn) * smooth
                 case HardEvent.SHAKES if share > 0:
                     force = (0.04 + 0.16 * size) * math.exp(-4 * share)
-                    fast = 2 * math.pi * (4 + 8 * way) * (seconds - each.start)
+                    fast = 2 * math.pi * (4 + 8 * way) * (seconds - occurrence.start)
                     x, y = x + force * math.sin(fast), y + force * math.sin(1.3 * fast + 1)
                     angle += 25 * force * math.sin(0.8 * fast)
                 case HardEvent.PUNCHES:
                     to = 1.15 + 0.6 * size
-                    back = each.share(seconds - 0.3 - 0.6 * way)
+                    back = occurrence.share(seconds - 0.3 - 0.6 * way)
                     back = min(1.0, max(0.0, back)) ** 2 * (3 - 2 * min(1.0, max(0.0, back)))
                     zoom *= to ** (smooth - back)
                 case HardEvent.SCROLLS:
@@ -139,19 +139,19 @@ class HardTake(Take):
 
     def _illuminate(self, out: Canvas, seconds: float) -> None:
         super()._illuminate(out, seconds)
-        for each in self._occurrences:
-            share, size, way = each.share(seconds), *each.values[:2]
+        for occurrence in self._occurrences:
+            share, size, way = occurrence.share(seconds), *occurrence.values[:2]
             if not 0 <= share < 1:
                 continue
             match self._event_kind:
                 case HardEvent.EXPLOSIONS:
-                    _explode(out, each, share)
+                    _explode(out, occurrence, share)
                 case HardEvent.STROBES:
-                    lit = math.sin(2 * math.pi * (3 + 9 * size) * (seconds - each.start)) > 0
+                    lit = math.sin(2 * math.pi * (3 + 9 * size) * (seconds - occurrence.start)) > 0
                     if lit:
-                        out.scale(0.2 + 0.4 * each.values[2], 235 if way < 0.5 else 16)
+                        out.scale(0.2 + 0.4 * occurrence.values[2], 235 if way < 0.5 else 16)
                 case HardEvent.GUNFIRE:
-                    if (seconds - each.start) % (0.07 + 0.1 * size) < 0.04:
+                    if (seconds - occurrence.start) % (0.07 + 0.1 * size) < 0.04:
                         out.scale(0.3 + 0.4 * way, 220)
                 case _:
                     pass
@@ -165,8 +165,8 @@ def _front(
         case HardEvent.CROSSINGS:
 
             def cross(out: Canvas, seconds: float) -> None:
-                for each in occurrences:
-                    _cross(out, each, seconds, *size)
+                for occurrence in occurrences:
+                    _cross(out, occurrence, seconds, *size)
 
             return cross
         case HardEvent.RIPPLES:

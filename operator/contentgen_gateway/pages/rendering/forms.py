@@ -15,7 +15,7 @@ Asked = TypeVar("Asked", bound=BaseModel)
 
 def query_model(model: type[Asked], **fixed: object) -> Callable[[Request], Asked]:
     """FastAPI dependency that parses the query as a model; `fixed` overrides fields. Raises Problem 422."""
-    known = {each.alias or name for name, each in model.model_fields.items()}
+    known = {field.alias or name for name, field in model.model_fields.items()}
 
     def asked(request: Request) -> Asked:
         given = {key: value for key, value in request.query_params.items() if value.strip() and key in known}

@@ -121,7 +121,7 @@ async def _without_wrong_parameters(request: Request, problem: Problem) -> Respo
 
 def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> RefusedForm:
     errors: dict[str, str] = {}
-    names = {to_camel(each): each for each in typed}
+    names = {to_camel(each_field): each_field for each_field in typed}
     for error in problem.more.get("errors") or ():
         name = next((str(part) for part in error["loc"][1:] or error["loc"]), "")
         field = name if name in typed else names.get(name, name)
@@ -133,7 +133,7 @@ def _refused(request: Request, problem: Problem, typed: Mapping[str, str]) -> Re
 async def _page(scope: Scope, path: str, query: str) -> Response | None:
     """Page of a path for the same browser; None if there is none, or if it is refused."""
     kept = {key: value for key, value in scope.items() if key in _KEPT}
-    headers = [each for each in scope["headers"] if each[0] not in (b"content-length", b"content-type")]
+    headers = [header for header in scope["headers"] if header[0] not in (b"content-length", b"content-type")]
     asked = kept | {
         "method": "GET",
         "path": path,

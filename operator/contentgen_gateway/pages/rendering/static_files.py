@@ -40,7 +40,7 @@ class StaticFile:
 @cache
 def all_assets() -> dict[str, StaticFile]:
     """Static files by name."""
-    paths = [each for folder in (_HERE / "static", _VENDORED) for each in sorted(folder.iterdir())]
+    paths = [each_path for folder in (_HERE / "static", _VENDORED) for each_path in sorted(folder.iterdir())]
     return {path.name: _asset(path) for path in paths if path.suffix in _TYPES}
 
 

@@ -44,7 +44,7 @@ def turns(document: bytes) -> tuple[SpeakerTurn, ...] | None:
 
 def _words(document: bytes) -> Iterator[tuple[str, SpokenWord]]:
     """Words with their speakers. Raises ValueError."""
-    said = ((each, each is group[0]) for group in spoken_groups(document) for each in group)
+    said = ((word, word is group[0]) for group in spoken_groups(document) for word in group)
     for now, following in pairwise(chain(said, [None])):
         if now is None:
             return

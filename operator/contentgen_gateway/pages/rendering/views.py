@@ -20,7 +20,7 @@ LABELS = {
 }
 ICONS = {Kind.LORA_TRAINING: "layers", Kind.IMAGE_GENERATION: "images", Kind.TRANSCRIPTION: "audio-lines"}
 PATHS = {Kind.LORA_TRAINING: "loras", Kind.IMAGE_GENERATION: "pictures", Kind.TRANSCRIPTION: "transcripts"}
-_EXPLANATIONS = {reason.value: each for reason, each in REASONS.items()}
+_EXPLANATIONS = {reason.value: each_reason for reason, each_reason in REASONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def card(record: Record) -> Card:
         user=str(record.get("userId") or ""),
         namespace=str(record.get("namespace") or ""),
         name=str(record.get("name") or ""),
-        tags=tuple(str(each) for each in metadata.get("tags") or ()),
+        tags=tuple(str(tag) for tag in metadata.get("tags") or ()),
         description=str(metadata.get("description") or ""),
         cost=_mapping(record.get("cost")),
         created=record.get("createdAt"),
@@ -153,7 +153,7 @@ def _title(kind: Kind, record: Record, config: Mapping[str, Any]) -> str:
 
 def newest(record: Record) -> Mapping[str, Any]:
     """Newest version; empty without versions."""
-    versions = [_mapping(each) for each in record.get("versions") or ()]
+    versions = [_mapping(version) for version in record.get("versions") or ()]
     return max(versions, key=lambda each: int(each.get("version") or 0), default={})
 
 

@@ -260,7 +260,7 @@ def _outcome(job: EditableJob, state: JobRunState, now: JobState) -> Cancelled:
         phase=state.phase,
         reason=state.reason,
         message=state.message,
-        actions=[ViewedAction.of(each) for each in now.actions],
+        actions=[ViewedAction.of(action) for action in now.actions],
         billed=_billed(state),
     )
 

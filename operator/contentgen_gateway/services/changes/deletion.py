@@ -62,8 +62,8 @@ class JobDeletion:
         adopters = {adopter} if adopter is not None else set[str]()
         if not users and not adopters:
             return
-        seen = {str(each["jobId"]) for each in await self.uses.visible(caller, users)} | adopters
-        count = len({str(each["jobId"]) for each in users} | adopters)
+        seen = {str(record["jobId"]) for record in await self.uses.visible(caller, users)} | adopters
+        count = len({str(user["jobId"]) for user in users} | adopters)
         detail = f"{count} other jobs use its outputs; delete them first, or set force=true"
         raise Problem(409, detail, usedInJobs=sorted(seen))
 
@@ -82,4 +82,4 @@ def _adopter(later: Body, job_id: str) -> str | None:
     """Id of a later job of the same name that has adopted these outputs; None if it has not."""
     uid = str(later["metadata"]["uid"])
     versions = (later.get("status") or {}).get("versions") or ()
-    return uid if uid != job_id and any(each.get("jobId") == job_id for each in versions) else None
+    return uid if uid != job_id and any(version.get("jobId") == job_id for version in versions) else None

@@ -47,8 +47,8 @@ class LoraReferences:
     def without_signatures(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Spec with keys in place of addresses in our bucket, whose signatures change from request to request."""
         loras = [
-            each | {"path": self.files.key_of(path)} if (path := each.get("path")) and self.files.key_of(path) else each
-            for each in spec.get("loras", ())
+            lora | {"path": self.files.key_of(path)} if (path := lora.get("path")) and self.files.key_of(path) else lora
+            for lora in spec.get("loras", ())
         ]
         return spec | ({"loras": loras} if loras else {})
 

@@ -32,7 +32,7 @@ class JobNotifications:
         """Notifications of a job. Raises Problem."""
         await self.jobs.load(caller, job_id, Verb.GET)
         found = await self.notifications.of_job(job_id)
-        return NotificationList(job_id=job_id, notifications=[JobNotification.of(each) for each in found])
+        return NotificationList(job_id=job_id, notifications=[JobNotification.of(document) for document in found])
 
     async def resend(self, caller: Caller, job_id: str, identity: str) -> JobNotification:
         """Deliver a notification again, with the same id and text. Raises Problem."""

@@ -32,8 +32,8 @@ class JobSharing:
         """Shares of a job, with new ones added. Raises Problem."""
         job = await self.jobs.load(caller, job_id, Verb.PATCH)
         kind, namespace, _ = job.place
-        there = {each.to for each in await self.shares.of_job(job_id)}
-        fresh = [each for each in body.all() if each not in there]
+        there = {each_share.to for each_share in await self.shares.of_job(job_id)}
+        fresh = [grantee for grantee in body.all() if grantee not in there]
         if len(there) + len(fresh) > MOST:
             raise Problem(422, f"a job can have at most {MOST} shares; share it with a namespace, or make it public")
         await self._refuse_too_many(namespace, fresh)
@@ -53,8 +53,8 @@ class JobSharing:
                 f"the jobs of namespace {owner!r} can have {MOST_OF_A_NAMESPACE} shares in total; remove some, or "
                 "share with a namespace instead of many users",
             )
-        there = {each.to for each in await self.shares.grants(owner)}
-        new = [each for each in fresh if each.kind == "namespace" and each.name not in there]
+        there = {grant.to for grant in await self.shares.grants(owner)}
+        new = [grantee for grantee in fresh if grantee.kind == "namespace" and grantee.name not in there]
         if new and len(there) + len(new) > MOST_NAMESPACES:
             raise _too_many(
                 "namespaces",
@@ -76,13 +76,13 @@ class JobSharing:
         shares = sorted(await self.shares.of_job(job_id), key=lambda each: each.to)
         found = [
             SharedWith.model_validate(
-                {each.to.kind: each.to.name, "sharedBy": each.shared_by, "sharedAt": each.shared_at}
+                {share.to.kind: share.to.name, "sharedBy": share.shared_by, "sharedAt": share.shared_at}
             )
-            for each in shares
+            for share in shares
         ]
         return ShareList(job_id=job_id, shares=found)
 
 
 def _too_many(field: str, given: Sequence[Grantee], why: str) -> Problem:
-    named = [each.name[:_LONGEST_NAME] for each in given if field.startswith(each.kind)][:_MOST_NAMED]
+    named = [grantee.name[:_LONGEST_NAME] for grantee in given if field.startswith(grantee.kind)][:_MOST_NAMED]
     return Problem(422, f"{field}: {named}: {why}", errors=[{"loc": ["body", field], "msg": why}])

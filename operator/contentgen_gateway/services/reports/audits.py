@@ -41,7 +41,7 @@ class AuditReader:
     def _last(self) -> tuple[AuditReport | None, AuditRequest | None]:
         mine = {"operatorClass": self.operator_class, "finishedAt": {"$exists": True}}
         newest = self.audits.find(mine).sort("finishedAt", DESCENDING).limit(1)
-        return next((_read(AuditReport, each) for each in newest), None), self._requested()
+        return next((_read(AuditReport, document) for document in newest), None), self._requested()
 
     async def request(self, caller: Caller, now: datetime) -> AuditRequest:
         """The request that is not answered yet, a new one if there is none. Raises Problem 403."""

@@ -49,10 +49,12 @@ class GivenUpReader:
                 if found is None:
                     return None
                 now = await self.states.of_job(caller, record, body)
-                return found.model_copy(update={"actions": [each.does for each in now.actions]})
+                return found.model_copy(update={"actions": [action.does for action in now.actions]})
 
         found = await asyncio.gather(*map(entry, page.records))
-        return GivenUpList(given_up=[each for each in found if each is not None], next_cursor=page.next_cursor)
+        return GivenUpList(
+            given_up=[each_record for each_record in found if each_record is not None], next_cursor=page.next_cursor
+        )
 
 
 def given_up_of(record: Record, body: Body | None) -> GivenUp | None:
@@ -72,7 +74,9 @@ def _given_up(record: Record, given: ResourceBody) -> GivenUp | None:
     if not given_up.is_given_up(facts):
         return None
     namespace, name = str(record["namespace"]), str(record["name"])
-    options = [_option(each, f"{kind.short_name}/{name}", namespace) for each in remedies.applicable_remedies(facts)]
+    options = [
+        _option(remedy, f"{kind.short_name}/{name}", namespace) for remedy in remedies.applicable_remedies(facts)
+    ]
     cost: dict[str, Any] = given.status.get("cost") or {}
     return GivenUp(
         job_id=str(record["jobId"]),

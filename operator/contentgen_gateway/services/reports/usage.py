@@ -75,7 +75,7 @@ class UsageReader:
             downloads=record.get("downloads") or 0,
             last_accessed=record.get("lastAccessed"),
             storage_cost=round(size / GB * self.dollars_per_gb, 6),
-            used_in_jobs=[each["jobId"] for each in users],
+            used_in_jobs=[user["jobId"] for user in users],
         )
 
 
@@ -88,8 +88,8 @@ def report(by: By, jobs: Iterable[Row], purchases: Iterable[Row], dollars_per_gb
             if name != "_id":
                 sums[key][name] += aggregations.finite_int(value)
     total: Counts = defaultdict(int)
-    for each in sums.values():
-        for name, value in each.items():
+    for each_total in sums.values():
+        for name, value in each_total.items():
             total[name] += value
     order = (
         sorted(sums)

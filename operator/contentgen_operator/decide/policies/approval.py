@@ -115,7 +115,9 @@ def is_required(case: DecisionInput) -> bool:
 
 
 def _given(case: DecisionInput) -> tuple[GivenVerdict, ...]:
-    return tuple(each for each in given_verdicts(case.resource.verdict_annotations) if each.run == case.run.number)
+    return tuple(
+        verdict for verdict in given_verdicts(case.resource.verdict_annotations) if verdict.run == case.run.number
+    )
 
 
 def _is_shown_waiting(case: DecisionInput) -> bool:

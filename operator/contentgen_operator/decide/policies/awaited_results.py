@@ -23,15 +23,15 @@ def with_mark(case: DecisionInput, plan: Plan) -> tuple[LedgerTransition, ...]:
     purchase = case.observed.purchase
     if purchase is None or case.resource.tenant.block_reason:
         return plan.moves
-    if not any(each.key == case.key for each in plan.moves):
+    if not any(move.key == case.key for move in plan.moves):
         return (*plan.moves, *_corrected(case, plan, purchase))
-    return tuple(_marked(case, plan, purchase, each) for each in plan.moves)
+    return tuple(_marked(case, plan, purchase, move) for move in plan.moves)
 
 
 def _marked(case: DecisionInput, plan: Plan, purchase: Purchase, move: LedgerTransition) -> LedgerTransition:
     if move.target is not PurchaseState.SUCCEEDED or move.key != case.key:
         return move
-    finished = purchase.model_copy(update={each: move.changes[each] for each in _TIMES if each in move.changes})
+    finished = purchase.model_copy(update={time: move.changes[time] for time in _TIMES if time in move.changes})
     return move.model_copy(update={"changes": {**move.changes, **_mark(case, plan, finished)}})
 
 

@@ -81,7 +81,7 @@ def pointer(case: DecisionInput, purchase: Purchase | None) -> Pointer | None:
     """
     if purchase is None or not is_bought_before(case.run, purchase):
         return None
-    if isinstance(case.spec, ImageGenerationSpec) and any(each.lora_ref for each in case.spec.loras):
+    if isinstance(case.spec, ImageGenerationSpec) and any(lora.lora_ref for lora in case.spec.loras):
         return None
     also = own_key(case.resource, case.run)
     if str(also) in purchase.also_under or len(purchase.also_under) >= _MOST_KEYS:

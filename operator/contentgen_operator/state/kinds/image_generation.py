@@ -67,36 +67,36 @@ def _expected(_: Stage, facts: Facts | None) -> set[str]:
 
 def _shortfalls(spec: ImageGenerationSpec, facts: Mapping[str, Any]) -> Iterable[str]:
     """Warnings about pictures: fewer than requested, of another size, unsafe, or black."""
-    images = [each for each in facts.get("images") or () if isinstance(each, dict)]
+    images = [image for image in facts.get("images") or () if isinstance(image, dict)]
     size = spec.image.size
-    other = [each for each in images if (each.get("width"), each.get("height")) != (size.width, size.height)]
+    other = [image for image in images if (image.get("width"), image.get("height")) != (size.width, size.height)]
     warnings = [
         _missing_images(spec.image.count, len(images), facts),
         _named(other, f"of another size than {size.width}x{size.height}"),
-        _named([each for each in images if each.get("unsafe") is True], "unsafe by the provider's safety checker"),
+        _named([image for image in images if image.get("unsafe") is True], "unsafe by the provider's safety checker"),
         _named(
-            [each for each in images if each.get("black") is True], "all black, as a safety checker leaves a picture"
+            [image for image in images if image.get("black") is True], "all black, as a safety checker leaves a picture"
         ),
     ]
-    return (each for each in warnings if each)
+    return (warning for warning in warnings if warning)
 
 
 def _missing_images(wanted: int, count: int, facts: Mapping[str, Any]) -> str:
-    missing = [each for each in facts.get("missing") or () if isinstance(each, dict)]
-    causes = "; ".join(f"picture {each.get('number')}: {each.get('cause')}" for each in missing)
+    missing = [image for image in facts.get("missing") or () if isinstance(image, dict)]
+    causes = "; ".join(f"picture {image.get('number')}: {image.get('cause')}" for image in missing)
     if count == wanted and not causes:
         return ""
     return f"{wanted} asked, {count} stored" + (f": {causes}" if causes else "")
 
 
 def _named(images: list[dict[str, Any]], words: str) -> str:
-    names = [str(each.get("name"))[:64] for each in images]
+    names = [str(image.get("name"))[:64] for image in images]
     return f"{', '.join(names)}: {words}" if names else ""
 
 
 def _record(spec: ImageGenerationSpec, _: Mapping[str, Any], version: VersionStatus, url: Url) -> dict[str, Any]:
     files = by_name(version)
-    images = [_image(each, files, url) for each in version.facts.get("images", ())]
+    images = [_image(image, files, url) for image in version.facts.get("images", ())]
     return {"images": images, "seed": version.facts.get("seed"), "model": given_model(spec), "prompt": spec.prompt}
 
 

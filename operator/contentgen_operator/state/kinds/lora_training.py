@@ -42,7 +42,9 @@ def _call(spec: LoraTrainingSpec, given: CallInput) -> Call:
 
 
 def _content(spec: LoraTrainingSpec, call: Call, facts: Mapping[str, Any], _: Iterable[LoraView]) -> RequestContent:
-    settings, default = (decimals(each.model_dump(mode="json", by_alias=True)) for each in (spec.dataset, Dataset()))
+    settings, default = (
+        decimals(dataset.model_dump(mode="json", by_alias=True)) for dataset in (spec.dataset, Dataset())
+    )
     changed = {name: value for name, value in settings.items() if value != default[name]}
     return prepared_content(call, facts, changed)
 

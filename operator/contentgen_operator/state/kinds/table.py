@@ -30,8 +30,8 @@ def row_of(spec: Spec) -> KindRow[Any]:
 
 def prepared_facts(kind: Kind, facts: Facts | None, files: Sequence[StoredFile]) -> dict[str, Any]:
     """Facts of a run after its prepare stage: the worker's, and the size and SHA-256 of what was stored."""
-    sent = next((each.sha256 for each in files if each.name == ROWS[kind].sent), None)
-    size = sum(each.size_bytes for each in files)
+    sent = next((file.sha256 for file in files if file.name == ROWS[kind].sent), None)
+    size = sum(file.size_bytes for file in files)
     return (facts.model_dump(mode="json", by_alias=True) if facts else {}) | {"storedBytes": size, SENT_SHA256: sent}
 
 
@@ -67,7 +67,7 @@ def facts_problem(spec: Spec, facts: Facts | None, files: Sequence[StoredFile], 
 def shortfalls(spec: Spec, facts: dict[str, Any]) -> tuple[str, ...]:
     """Warnings about finished outputs, and the worker's remarks."""
     notes = facts.get("notes")
-    texts = (each for each in notes if isinstance(each, str)) if isinstance(notes, list | tuple) else ()
+    texts = (note for note in notes if isinstance(note, str)) if isinstance(notes, list | tuple) else ()
     return (*row_of(spec).shortfalls(spec, facts), *texts)
 
 

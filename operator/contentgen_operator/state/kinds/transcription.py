@@ -43,16 +43,20 @@ def _content(spec: TranscriptionSpec, call: Call, facts: Mapping[str, Any], _: I
 
 def _missing_formats(spec: TranscriptionSpec, names: Iterable[str], facts: Mapping[str, Any]) -> tuple[str, ...]:
     fit = facts.get("subtitles") == spec.options.subtitles.changed
-    there = {each for each in names if fit or not each.endswith(_SUBTITLES)}
-    asked = [f"transcript.{each.value}" for each in TranscriptFormat if each in spec.options.formats]
-    return tuple(each for each in asked if each not in there)
+    there = {name for name in names if fit or not name.endswith(_SUBTITLES)}
+    asked = [
+        f"transcript.{transcript_format.value}"
+        for transcript_format in TranscriptFormat
+        if transcript_format in spec.options.formats
+    ]
+    return tuple(name for name in asked if name not in there)
 
 
 def _facts_problem(_: TranscriptionSpec, facts: Facts | None, files: Sequence[StoredFile]) -> str:
     """Problem with the length of an audio file by its size; empty: none. FLAC, mono, 16 bits at 16 kHz."""
     if not isinstance(facts, AudioFacts):
         return ""
-    seconds, size = facts.duration_seconds, next((each.size_bytes for each in files if each.name == _SOUND), 0)
+    seconds, size = facts.duration_seconds, next((file.size_bytes for file in files if file.name == _SOUND), 0)
     least, most = (size - _SOUND_HEADERS) / _SOUND_BYTES, size / _SILENCE_BYTES + _SOUND_SLACK
     if least <= seconds <= most:
         return ""
@@ -63,7 +67,7 @@ def _file_limits(_: TranscriptionSpec, stage: Stage, limits: Limits) -> tuple[Fi
     if stage is Stage.PREPARE:
         return (FileLimit(name=_SOUND, size_bytes=int(limits.duration_seconds * _SOUND_BYTES) + _SOUND_HEADERS),)
     names = (f"transcript.{suffix.value}" for suffix in TranscriptFormat)
-    return tuple(FileLimit(name=each, size_bytes=_INDENTED * ANSWER_BYTES) for each in names)
+    return tuple(FileLimit(name=name, size_bytes=_INDENTED * ANSWER_BYTES) for name in names)
 
 
 def _record(_: TranscriptionSpec, prepared: Mapping[str, Any], version: VersionStatus, url: Url) -> dict[str, Any]:

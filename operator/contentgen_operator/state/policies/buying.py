@@ -64,8 +64,8 @@ def stopped_scopes(late: Iterable[AwaitedResults], limit: BacklogLimit) -> froze
     It is common if the namespaces together exceed the limit, and a single one counts up to a third of it only: the
     results of at least three are late then.
     """
-    counts = {each.scope: each.count for each in late}
+    counts = {purchase.scope: purchase.count for purchase in late}
     share = limit.results // _SEVERAL + 1
-    common = len(counts) >= _SEVERAL and sum(min(each, share) for each in counts.values()) > limit.results
+    common = len(counts) >= _SEVERAL and sum(min(each_count, share) for each_count in counts.values()) > limit.results
     full = (scope for scope, count in counts.items() if count > limit.results)
     return frozenset([*full, *([INSTALLATION] if common else [])])

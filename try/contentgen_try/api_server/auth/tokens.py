@@ -67,7 +67,7 @@ class Tokens:
         issued = self._issued.get(_digest(token))
         if issued is None or issued.expires <= time.time() or not self._is_bound(issued):
             return None
-        common = tuple(each for each in issued.audiences if each in audiences)
+        common = tuple(audience for audience in issued.audiences if audience in audiences)
         return (_caller(issued), common) if common else None
 
     def _is_bound(self, issued: _Issued) -> bool:
@@ -86,7 +86,7 @@ class Tokens:
         spec = body.get("spec") or {}
         audiences = spec.get("audiences") or [AUDIENCE]
         seconds = spec.get("expirationSeconds", _USUAL)
-        if not isinstance(audiences, list) or not all(isinstance(each, str) and each for each in audiences):
+        if not isinstance(audiences, list) or not all(isinstance(audience, str) and audience for audience in audiences):
             raise Refusal(422, "spec.audiences: Invalid value: must be a list of texts")
         if not isinstance(seconds, int) or isinstance(seconds, bool) or not _SHORTEST <= seconds <= _LONGEST:
             raise Refusal(422, f"spec.expirationSeconds: Invalid value: must be from {_SHORTEST} to {_LONGEST}")

@@ -161,8 +161,14 @@ def _types_of(spec: Body) -> Iterable[ResourceType]:
             continue
         schema = version["schema"]["openAPIV3Schema"]
         columns = tuple(
-            Column(each["name"], each["jsonPath"], each["type"], each.get("priority", 0), each.get("description", ""))
-            for each in version.get("additionalPrinterColumns") or ()
+            Column(
+                column["name"],
+                column["jsonPath"],
+                column["type"],
+                column.get("priority", 0),
+                column.get("description", ""),
+            )
+            for column in version.get("additionalPrinterColumns") or ()
         )
         yield ResourceType(
             group=spec["group"],
@@ -174,7 +180,7 @@ def _types_of(spec: Body) -> Iterable[ResourceType]:
             categories=tuple(names.get("categories") or ()),
             subresources=tuple(version.get("subresources") or ()),
             columns=columns or (_AGE,),
-            selectable=tuple(each["jsonPath"] for each in version.get("selectableFields") or ()),
+            selectable=tuple(each_field["jsonPath"] for each_field in version.get("selectableFields") or ()),
             generations=True,
             persistent=True,
             schema=Schema(schema),
@@ -187,8 +193,11 @@ class Registry:
 
     def __init__(self, types: Iterable[ResourceType]) -> None:
         self.types = tuple(types)
-        self._by_path = {(each.group, each.version, each.plural): each for each in self.types}
-        self._by_kind = {(each.api_version, each.kind): each for each in self.types}
+        self._by_path = {
+            (resource_type.group, resource_type.version, resource_type.plural): resource_type
+            for resource_type in self.types
+        }
+        self._by_kind = {(resource_type.api_version, resource_type.kind): resource_type for resource_type in self.types}
 
     def get(self, group: str, version: str, plural: str) -> ResourceType | None:
         """The type at a path; None if there is none."""
@@ -201,7 +210,7 @@ class Registry:
     def groups(self) -> dict[str, list[str]]:
         """Versions by group; the core group is not among them."""
         found: dict[str, list[str]] = {}
-        for each in self.types:
-            if each.group and each.version not in found.setdefault(each.group, []):
-                found[each.group].append(each.version)
+        for resource_type in self.types:
+            if resource_type.group and resource_type.version not in found.setdefault(resource_type.group, []):
+                found[resource_type.group].append(resource_type.version)
         return found

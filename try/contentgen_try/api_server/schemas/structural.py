@@ -25,7 +25,9 @@ class Schema:
         self.nullable: bool = schema.get("nullable", False)
         self.preserves: bool = schema.get("x-kubernetes-preserve-unknown-fields", False)
         self.int_or_string: bool = schema.get("x-kubernetes-int-or-string", False)
-        self.properties = {name: Schema(each) for name, each in (schema.get("properties") or {}).items()}
+        self.properties = {
+            name: Schema(property_name) for name, property_name in (schema.get("properties") or {}).items()
+        }
         more = schema.get("additionalProperties")
         self.values = Schema(more) if isinstance(more, Mapping) else None
         self.preserves = self.preserves or more is True
@@ -58,8 +60,8 @@ class Schema:
                     del value[name]
                     found.append(at)
         elif isinstance(value, list) and self.items is not None:
-            for i, each in enumerate(value):
-                found += self.items.prune(each, f"{path}[{i}]", root=False)
+            for i, element in enumerate(value):
+                found += self.items.prune(element, f"{path}[{i}]", root=False)
         return found
 
     def set_defaults(self, value: Any) -> None:
@@ -74,11 +76,11 @@ class Schema:
                 if name in value:
                     inner.set_defaults(value[name])
             if self.values is not None:
-                for each in value.values():
-                    self.values.set_defaults(each)
+                for element in value.values():
+                    self.values.set_defaults(element)
         elif isinstance(value, list) and self.items is not None:
-            for each in value:
-                self.items.set_defaults(each)
+            for element in value:
+                self.items.set_defaults(element)
 
     # --- validation
 
@@ -134,11 +136,11 @@ class Schema:
         for name in self._schema.get("required") or ():
             if name not in value:
                 yield required(f"{path}.{name}".lstrip("."))
-        for name, each in value.items():
+        for name, member in value.items():
             inner = self.properties.get(name) or self.values
             if inner is not None and not (path == "" and name in _EMBEDDED):
                 at = f"{path}.{name}".lstrip(".") if name in self.properties else f"{path}[{name}]"
-                yield from inner._check(each, at, old.get(name, UNSET))
+                yield from inner._check(member, at, old.get(name, UNSET))
 
     def _check_list(self, value: list[Any], path: str) -> Iterator[FieldProblem]:
         how = self._schema.get("x-kubernetes-list-type")
@@ -215,14 +217,14 @@ class Schema:
                 yield problem
         if isinstance(value, dict):
             before = old if isinstance(old, dict) else {}
-            for name, each in value.items():
+            for name, member in value.items():
                 inner = self.properties.get(name) or self.values
                 if inner is not None:
                     at = f"{path}.{name}".lstrip(".") if name in self.properties else f"{path}[{name}]"
-                    yield from inner._broken_rules(each, before.get(name, UNSET), at, blocking)
+                    yield from inner._broken_rules(member, before.get(name, UNSET), at, blocking)
         elif isinstance(value, list) and self.items is not None:
-            for i, each in enumerate(value):  # items of an atomic list have no previous value
-                yield from self.items._broken_rules(each, UNSET, f"{path}[{i}]", blocking)
+            for i, element in enumerate(value):  # items of an atomic list have no previous value
+                yield from self.items._broken_rules(element, UNSET, f"{path}[{i}]", blocking)
 
 
 def same(value: Any, other: Any) -> bool:

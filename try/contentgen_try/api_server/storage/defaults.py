@@ -65,7 +65,7 @@ def problems(kind: ResourceType, body: Body) -> list[FieldProblem]:
         return wrong
     spec = "spec.template.spec" if kind is JOBS else "spec"
     containers, grace = _at(body, f"{spec}.containers"), _at(body, f"{spec}.terminationGracePeriodSeconds")
-    good = isinstance(containers, list) and containers and all(isinstance(each, dict) for each in containers)
+    good = isinstance(containers, list) and containers and all(isinstance(container, dict) for container in containers)
     wrong += [] if good else [required(f"{spec}.containers")]
     labels = _at(body, "spec.template.metadata.labels")
     if labels is not None and not isinstance(labels, dict):
@@ -85,7 +85,7 @@ def _wrong_data(kind: ResourceType, body: Body) -> list[FieldProblem]:
         encoded = field == "binaryData" or (field == "data" and kind is SECRETS)
         if not isinstance(texts, dict):
             found.append(invalid_value(field, shown(texts), "must be an object"))
-        elif any(not isinstance(each, str) or (encoded and not _is_base64(each)) for each in texts.values()):
+        elif any(not isinstance(text, str) or (encoded and not _is_base64(text)) for text in texts.values()):
             detail = "must have values in base64" if encoded else "must have texts as values"
             found.append(FieldProblem(field, "FieldValueInvalid", f"Invalid value: {detail}"))
     return found

@@ -67,9 +67,9 @@ def _is_plain(name: str, value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(each, str) for each in value.values())
     if name == "finalizers":
-        return all(isinstance(each, str) for each in value)
+        return all(isinstance(element, str) for element in value)
     if name == "ownerReferences":
-        return all(isinstance(each, dict) for each in value)
+        return all(isinstance(element, dict) for element in value)
     return True
 
 
@@ -132,9 +132,9 @@ def problems(kind: ResourceType, metadata: Body) -> list[FieldProblem]:
             FieldProblem("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes")
         )
     found += [
-        invalid_value("metadata.finalizers", f'"{each}"', "name part must consist of alphanumeric characters")
-        for each in metadata.get("finalizers") or ()
-        if not _QUALIFIED.fullmatch(each)
+        invalid_value("metadata.finalizers", f'"{finalizer}"', "name part must consist of alphanumeric characters")
+        for finalizer in metadata.get("finalizers") or ()
+        if not _QUALIFIED.fullmatch(finalizer)
     ]
     for i, owner in enumerate(metadata.get("ownerReferences") or ()):
         found += [

@@ -278,7 +278,7 @@ class Objects:
         """Delete an object if it has owners and none of them exists."""
         owners = body["metadata"].get("ownerReferences") or ()
         current = self._current(kind, body)
-        if owners and current is not None and not any(self._owner_exists(body, each) for each in owners):
+        if owners and current is not None and not any(self._owner_exists(body, owner) for owner in owners):
             self.delete(_place(kind, current), Deletion())
 
     def _owner_exists(self, body: Body, owner: Body) -> bool:
@@ -326,11 +326,13 @@ class Objects:
     def _release(self, kind: ResourceType, body: Body, uid: str) -> None:
         current = self._current(kind, body)
         if current is not None:
-            owners = [each for each in current["metadata"]["ownerReferences"] if each["uid"] != uid]
+            owners = [reference for reference in current["metadata"]["ownerReferences"] if reference["uid"] != uid]
             self.store.put(kind, {**current, "metadata": {**current["metadata"], "ownerReferences": owners}})
 
     def _drop_finalizer(self, kind: ResourceType, body: Body, finalizer: str) -> None:
-        kept = [each for each in body["metadata"].get("finalizers") or () if each != finalizer]
+        kept = [
+            each_finalizer for each_finalizer in body["metadata"].get("finalizers") or () if each_finalizer != finalizer
+        ]
         meta = {name: value for name, value in body["metadata"].items() if name != "finalizers"}
         changed = {**body, "metadata": meta | ({"finalizers": kept} if kept else {})}
         if self._is_gone(kind, changed):

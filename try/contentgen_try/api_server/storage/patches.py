@@ -100,16 +100,16 @@ def _strategic(value: Any, patch: Body) -> Body:
 def _strategic_list(name: str, old: Any, patch: list[Any]) -> list[Any]:
     before = list(old) if isinstance(old, list) else []
     if name == "finalizers":
-        return before + [each for each in patch if each not in before]
+        return before + [operation for operation in patch if operation not in before]
     key = _KEYS.get(name)
     if key is None or not all(isinstance(each, dict) for each in (*before, *patch)):
-        return [copy.deepcopy(each) for each in patch]
-    for each in patch:
-        found = next((i for i, item in enumerate(before) if item.get(key) == each.get(key)), None)
-        if each.get("$patch") == "delete":
+        return [copy.deepcopy(operation) for operation in patch]
+    for operation in patch:
+        found = next((i for i, item in enumerate(before) if item.get(key) == operation.get(key)), None)
+        if operation.get("$patch") == "delete":
             before = [item for i, item in enumerate(before) if i != found]
         elif found is None:
-            before.append(_strategic(None, each))
+            before.append(_strategic(None, operation))
         else:
-            before[found] = _strategic(before[found], each)
+            before[found] = _strategic(before[found], operation)
     return before

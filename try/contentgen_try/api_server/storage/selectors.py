@@ -30,7 +30,7 @@ def field(body: Any, path: str) -> Any:
 
 def _split(text: str) -> list[str]:
     """Terms at commas that are not in parentheses."""
-    return [each for each in re.split(r",(?![^()]*\))", text) if each.strip()]
+    return [each_text for each_text in re.split(r",(?![^()]*\))", text) if each_text.strip()]
 
 
 def _label_terms(text: str) -> list[Selector]:

@@ -191,7 +191,7 @@ class Store:
 
     def end_watches(self) -> None:
         """End all subscriptions."""
-        for subscription in itertools.chain(*(each.watches for each in self._collections.values())):
+        for subscription in itertools.chain(*(collection.watches for collection in self._collections.values())):
             subscription.end()
 
     def _of(self, kind: ResourceType) -> _Collection:

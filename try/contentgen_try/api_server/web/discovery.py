@@ -54,7 +54,7 @@ def _groups(registry: Registry) -> dict[str, list[str]]:
 
 
 def _versions(name: str, versions: list[str]) -> Body:
-    found = [{"groupVersion": f"{name}/{each}", "version": each} for each in versions]
+    found = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
     return {"versions": found, "preferredVersion": found[0]}
 
 
@@ -63,9 +63,9 @@ def resource_list(registry: Registry, group_name: str, version: str) -> Body | N
     if version not in (["v1"] if not group_name else _groups(registry).get(group_name, ())):
         return None
     resources: list[Body] = []
-    for each in registry.types:
-        if (each.group, each.version) == (group_name, version):
-            resources += _described(each)
+    for resource_type in registry.types:
+        if (resource_type.group, resource_type.version) == (group_name, version):
+            resources += _described(resource_type)
     for (review_group, plural), kind in REVIEWS.items():
         if review_group == group_name:
             resources.append(
@@ -99,8 +99,11 @@ def _described(kind: ResourceType) -> list[Body]:
 
 def openapi_index(registry: Registry) -> Body:
     """The document at /openapi/v3."""
-    versions = {(each.group, each.version) for each in registry.types}
-    paths = {_path(*each).lstrip("/"): {"serverRelativeURL": f"/openapi/v3{_path(*each)}"} for each in sorted(versions)}
+    versions = {(resource_type.group, resource_type.version) for resource_type in registry.types}
+    paths = {
+        _path(*version).lstrip("/"): {"serverRelativeURL": f"/openapi/v3{_path(*version)}"}
+        for version in sorted(versions)
+    }
     return {"paths": paths}
 
 
@@ -109,11 +112,18 @@ def openapi(registry: Registry, group_name: str, version: str) -> Body | None:
 
     kubectl reads two things from it: whether a PATCH takes `fieldValidation`, and what `kubectl explain` prints.
     """
-    types = [each for each in registry.types if (each.group, each.version) == (group_name, version)]
+    types = [
+        resource_type
+        for resource_type in registry.types
+        if (resource_type.group, resource_type.version) == (group_name, version)
+    ]
     if not types:
         return None
-    schemas = {_schema_name(each): _schema(each) for each in types}
-    paths = {f"{_path(group_name, version)}{_object_path(each)}": _operations(each) for each in types}
+    schemas = {_schema_name(resource_type): _schema(resource_type) for resource_type in types}
+    paths = {
+        f"{_path(group_name, version)}{_object_path(resource_type)}": _operations(resource_type)
+        for resource_type in types
+    }
     info = {"title": "contentgen try", "version": VERSION["gitVersion"]}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 

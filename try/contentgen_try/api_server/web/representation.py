@@ -37,8 +37,8 @@ class Representation:
 
 def representation(accept: str, include: str = "") -> Representation:
     """The first representation of an `Accept` header that this server has."""
-    for each in accept.split(","):
-        media, *parameters = (part.strip() for part in each.split(";"))
+    for text in accept.split(","):
+        media, *parameters = (part.strip() for part in text.split(";"))
         given = dict(part.split("=", 1) for part in parameters if "=" in part)
         form = given.get("as", "")
         if media not in ("application/json", "*/*", "application/*", ""):

@@ -21,7 +21,7 @@ def review(kind: str, body: Body, caller: Caller, tokens: Tokens) -> Body:
             status = {"userInfo": caller.user_info()}
         case "SubjectAccessReview":
             groups = spec.get("groups") or []
-            status = _access(Caller(str(spec.get("user") or ""), tuple(str(each) for each in groups)), spec)
+            status = _access(Caller(str(spec.get("user") or ""), tuple(str(each_group) for each_group in groups)), spec)
         case "SelfSubjectAccessReview":
             status = _access(caller, spec)
         case _:

@@ -17,7 +17,7 @@ def table(kind: ResourceType, bodies: Iterable[Body], metadata: Body, *, include
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": [_NAME, *(_definition(each) for each in kind.columns or (_AGE,))],
+        "columnDefinitions": [_NAME, *(_definition(column) for column in kind.columns or (_AGE,))],
         "rows": [_row(kind, body, include) for body in bodies],
     }
 
@@ -31,7 +31,7 @@ def _definition(column: Column) -> Body:
 
 
 def _row(kind: ResourceType, body: Body, include: str) -> Body:
-    cells = [body["metadata"]["name"], *(_cell(body, each) for each in kind.columns or (_AGE,))]
+    cells = [body["metadata"]["name"], *(_cell(body, column) for column in kind.columns or (_AGE,))]
     row: Body = {"cells": cells}
     if include == "Object":
         row["object"] = body

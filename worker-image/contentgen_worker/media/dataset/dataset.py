@@ -128,7 +128,7 @@ def make_index(judged: Judged, shots: Sequence[Shot], captions: Sequence[str]) -
         else:
             tile = {"tile": asdict(tiles[index])} if index in tiles else {}
             rejected.append(_rejection(verdict, judged) | _figures(candidate) | tile)
-    shot_entries = [{"number": each.number, "start": round(each.start, 3), "end": round(each.end, 3)} for each in shots]
+    shot_entries = [{"number": shot.number, "start": round(shot.start, 3), "end": round(shot.end, 3)} for shot in shots]
     found = {"images": images, "rejected": rejected, "shots": shot_entries}
     return json.dumps(found | _size_of_rejected(tiles), indent=1, ensure_ascii=False)
 
@@ -195,7 +195,7 @@ def make_preview(judged: Judged, captions: Sequence[str], title: str, lines: Seq
 
 
 def _left_out(judged: Judged) -> LeftOut | None:
-    rejected = [(each, verdict) for each, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
+    rejected = [(pair, verdict) for pair, verdict in judged.pairs() if not verdict.kept and verdict.reason is not None]
     if not rejected:
         return None
     some = sample_evenly(rejected, _REJECTED_ON_SHEET)

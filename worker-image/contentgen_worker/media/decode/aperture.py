@@ -91,9 +91,9 @@ class _Header:
     def of_matroska(self, number: int) -> Aperture | None:
         """Aperture of the video track with this number, from 0."""
         tracks = _below(self._elements, self._whole, _SEGMENT, _TRACKS, _TRACK)
-        videos = [each for each in tracks if 1 in map(self._integer, _below(self._elements, each, _TYPE))]
+        videos = [track for track in tracks if 1 in map(self._integer, _below(self._elements, track, _TYPE))]
         for video in _below(self._elements, videos[number], _VIDEO) if number < len(videos) else ():
-            stated = {each.name: self._integer(each) for each in self._elements(video)}
+            stated = {element.name: self._integer(element) for element in self._elements(video)}
             width, height = (stated.get(name, 0) for name in _SIZE)
             left, top, right, bottom = (Fraction(stated.get(name, 0)) for name in _CROPS)
             return _plausible((width, height), left, top, width - right, height - bottom)
@@ -149,9 +149,9 @@ def _below(children: _Children, element: _Element, *path: bytes) -> Iterator[_El
     if not path:
         yield element
         return
-    for each in children(element):
-        if each.name == path[0]:
-            yield from _below(children, each, *path[1:])
+    for child in children(element):
+        if child.name == path[0]:
+            yield from _below(children, child, *path[1:])
 
 
 def _fractions(numbers: tuple[int, ...]) -> list[Fraction]:

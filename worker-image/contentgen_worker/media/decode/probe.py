@@ -148,7 +148,7 @@ def send_recording(send: Callable[[object], None], source: Path | MediaSource, b
     """Child process: send the Recording."""
     with open_media(source) as container:
         video = video_track(container)
-        tracks = [each.index for each in _video_tracks(container)]
+        tracks = [track.index for track in _video_tracks(container)]
         audio = next(iter(container.streams.audio), None)
         recording = Recording(
             seconds=expected_duration(container),

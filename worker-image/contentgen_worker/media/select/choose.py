@@ -140,8 +140,8 @@ def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[Pictur
     """Verdict of each candidate. Candidates must be in order of time."""
     if not candidates:
         return ()
-    limits = _Limits.from_scores([each.scores for each in candidates])
-    verdicts = [_check_alone(each, rules, limits) for each in candidates]
+    limits = _Limits.from_scores([candidate.scores for candidate in candidates])
+    verdicts = [_check_alone(candidate, rules, limits) for candidate in candidates]
     ranked = sorted(range(len(candidates)), key=_rank(candidates, rules))
     _select(candidates, ranked, rules, verdicts)
     _thin_out(candidates, rules, verdicts)
@@ -151,12 +151,12 @@ def choose(candidates: Sequence[PictureCandidate], rules: Rules) -> tuple[Pictur
 
 def count_rejections(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
     """Number of rejected pictures by reason."""
-    return dict(Counter(str(each.reason) for each in verdicts if not each.kept))
+    return dict(Counter(str(verdict.reason) for verdict in verdicts if not verdict.kept))
 
 
 def count_restored(verdicts: Iterable[PictureVerdict]) -> dict[str, int]:
     """Number of pictures kept as a last resort, by the reason to reject them."""
-    return dict(Counter(str(each.reason) for each in verdicts if each.last_resort))
+    return dict(Counter(str(verdict.reason) for verdict in verdicts if verdict.last_resort))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class _Limits:
     @classmethod
     def from_scores(cls, scores: Sequence[Scores]) -> "_Limits":
         """Limits from all candidates, without empty ones."""
-        with_content = [each for each in scores if _has_content(each)] or list(scores)
+        with_content = [score for score in scores if _has_content(score)] or list(scores)
         luma, contrast, sharpness, crisp = (
             float(np.median([figure(each) for each in with_content]))
             for figure in (lambda s: s.luma, lambda s: s.contrast, lambda s: s.sharpness, _crispness)

@@ -206,7 +206,7 @@ def _signal(image: av.VideoFrame, size: tuple[int, int], colour: Colour, reforma
 
     libswscale only scales: it would round dark saturated colours, and clip what other primaries bring back into gamut.
     """
-    deep = max(each.bits for each in image.format.components) > 8
+    deep = max(component.bits for component in image.format.components) > 8
     kept = _FULL if colour.full else _LIMITED
     pixels = ("rgb48le" if deep else "rgb24") if colour.matrix == _RGB else "yuv444p10le" if deep else "yuv444p"
     ready = reformatter.reformat(
@@ -216,7 +216,7 @@ def _signal(image: av.VideoFrame, size: tuple[int, int], colour: Colour, reforma
     if colour.matrix == _RGB:
         codes, depth = np.asarray(ready.to_ndarray(), np.uint16), 16 if deep else 8
     else:
-        planes = [_view16(each) if deep else view(ready, index) for index, each in enumerate(ready.planes)]
+        planes = [_view16(plane) if deep else view(ready, index) for index, plane in enumerate(ready.planes)]
         codes, depth = np.asarray(cv2.merge(planes), np.uint16), 10 if deep else 8
     return np.asarray(cv2.transform(codes, _to_signal(colour.matrix, colour.full, depth)), np.uint16)
 
@@ -319,7 +319,7 @@ def _srgb_table() -> Plane:
 
 def transparency(image: av.VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> Plane | None:
     """Alpha plane of this width and height, 255 where the frame is opaque; None if it is so everywhere."""
-    if not any(each.is_alpha for each in image.format.components):
+    if not any(component.is_alpha for component in image.format.components):
         return None
     alpha = view(reformatter.reformat(image, *size, "yuva420p", interpolation=Interpolation.BILINEAR, threads=1), 3)
     return alpha if alpha.min() < _OPAQUE else None

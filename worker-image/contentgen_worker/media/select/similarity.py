@@ -133,7 +133,7 @@ class PictureIndex:
 
 def likeness(thumbnails: Sequence[Thumbnail]) -> Floats:
     """Correlation of each pair of coarse thumbnails, at most 1; from SAME_SETUP on it is one set-up, in any pose."""
-    coarse = np.array([ComparablePicture(each).coarse for each in thumbnails], np.float32)
+    coarse = np.array([ComparablePicture(thumbnail).coarse for thumbnail in thumbnails], np.float32)
     return np.asarray(coarse @ coarse.T, np.float32)
 
 

@@ -177,7 +177,7 @@ class InspectedFrame:
         """First frame of its group in that interval of seconds, which was not decoded because nothing changes until
         then; the same frame if there is none."""
         unit = float(self.group.packets[0].time_base)
-        at = ((timestamp(each) - self.timestamp) * unit for each in anchors(self.group))
+        at = ((timestamp(anchor) - self.timestamp) * unit for anchor in anchors(self.group))
         seconds = min((self.seconds + each for each in at if start <= self.seconds + each <= end), default=self.seconds)
         return replace(self, seconds=seconds, timestamp=self.timestamp + round((seconds - self.seconds) / unit))
 
@@ -192,8 +192,8 @@ def sharp_inspected(inspected_frames: Sequence[InspectedFrame], kept: float) -> 
 
     Its group has to be decoded up to it, so of nearly equal frames the earliest in its group is taken.
     """
-    sharpest = max((each.sharpness for each in inspected_frames), default=0.0)
-    sharp = [each for each in inspected_frames if each.sharpness > max(_CLEARER * kept, _NEARLY_SHARPEST * sharpest)]
+    sharpest = max((frame.sharpness for frame in inspected_frames), default=0.0)
+    sharp = [frame for frame in inspected_frames if frame.sharpness > max(_CLEARER * kept, _NEARLY_SHARPEST * sharpest)]
     return min(sharp, key=lambda each: each.packets_before, default=None)
 
 
@@ -280,7 +280,7 @@ class Adaptive:
         self, candidates: Sequence[FrameCandidate], start: float, end: float, in_ranges: Callable[[float], bool]
     ) -> list[FrameCandidate]:
         """Frames of a shot: the candidates, with the least sharp replaced if an inspected frame is much sharper."""
-        kept = [each for each in candidates if start <= each.frame.seconds <= end]
+        kept = [candidate for candidate in candidates if start <= candidate.frame.seconds <= end]
         near = [each for each in self._inspected if start <= each.seconds <= end and in_ranges(each.seconds)]
         found = [each for each in near if start + EDGE <= each.seconds <= end - EDGE]
         found = found or ([] if kept else [each.later(start + EDGE, end - EDGE) for each in near])

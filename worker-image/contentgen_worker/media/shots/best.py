@@ -164,7 +164,7 @@ def merge_nearest(slots: Sequence[FrameCandidate]) -> list[FrameCandidate]:
 def best_frames(slots: Sequence[FrameCandidate], start: float, end: float, quota: FrameQuota) -> list[FrameCandidate]:
     """Sharpest frame of each equal part of the shot; as many parts as frames are wanted."""
     parts: dict[int, list[FrameCandidate]] = defaultdict(list)
-    for candidate in [each for each in slots if start + EDGE <= each.frame.seconds <= end - EDGE] or slots:
+    for candidate in [slot for slot in slots if start + EDGE <= slot.frame.seconds <= end - EDGE] or slots:
         parts[part_index(candidate.frame.seconds, start, end, quota.frames_for(end - start))].append(candidate)
     return [_sharpest(parts[part]) for part in sorted(parts)]
 
@@ -176,6 +176,6 @@ def part_index(second: float, start: float, end: float, parts: int) -> int:
 
 
 def _sharpest(slots: Sequence[FrameCandidate]) -> FrameCandidate:
-    clean = [each for each in slots if not each.frame.damaged] or slots
+    clean = [slot for slot in slots if not slot.frame.damaged] or slots
     clearest = sorted(clean, key=lambda candidate: -candidate.sharpness)[:_MEASURED_PER_FRAME]
     return max(clearest, key=lambda candidate: detail(luma(candidate.frame.image)))

@@ -107,7 +107,7 @@ class ThumbnailBuffer:
         if not thumbnails:
             return cls()
         seconds, arrays = zip(*thumbnails, strict=True)
-        return cls(arrays[0].shape, seconds, b"".join(each.tobytes() for each in arrays))
+        return cls(arrays[0].shape, seconds, b"".join(array.tobytes() for array in arrays))
 
     def thumbnails(self) -> Iterator[tuple[float, Plane]]:
         """Seconds and thumbnails, in order."""

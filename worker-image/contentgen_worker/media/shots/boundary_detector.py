@@ -80,7 +80,7 @@ def find(run: FrameRun, scenes: SceneMatcher) -> list[Boundary]:
     breaks = find_breaks(run, scenes)
     fades = find_fades(run, scenes, breaks)
     cuts = [at for at in find_cuts(run, scenes, breaks) if not any(start <= at < end for start, end in fades)]
-    dissolves = [each for each in find_dissolves(run, scenes, cuts) if not overlaps(each, fades)]
+    dissolves = [dissolve for dissolve in find_dissolves(run, scenes, cuts) if not overlaps(dissolve, fades)]
     spans = [
         *((BoundaryKind.CUT, (at, at + 1)) for at in cuts),
         *((BoundaryKind.FADE, span) for span in fades),

@@ -86,8 +86,12 @@ def find_dissolves(run: FrameRun, scenes: SceneMatcher, cuts: Sequence[int]) -> 
     """Dissolves of non-overlapping windows, those with the best score first. Both ends show different scenes."""
     lengths = (*_SHORTER, *_LENGTHS) if run.slow else _LENGTHS
     rough = run.rough()
-    windows = [each for length in lengths for each in _windows(run, length * run.stride, cuts, _RESIDUE)]
-    textured = [each for length in _LENGTHS[::2] for each in _windows(rough, length * run.stride, cuts, _ROUGH_RESIDUE)]
+    windows = [each_window for length in lengths for each_window in _windows(run, length * run.stride, cuts, _RESIDUE)]
+    textured = [
+        each_window
+        for length in _LENGTHS[::2]
+        for each_window in _windows(rough, length * run.stride, cuts, _ROUGH_RESIDUE)
+    ]
     tried: list[Span] = []
     found: list[Span] = []
     for _, window, span in sorted(windows, reverse=True):

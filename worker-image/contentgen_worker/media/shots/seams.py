@@ -13,7 +13,7 @@ def seam_boundaries(before: SegmentResult, after: SegmentResult, task: Task) -> 
         beside = [*before.boundaries, gap, *after.boundaries]
     else:
         detector = task.detector()
-        near = (each for strip in (before.tail, after.head) for each in strip.thumbnails())
+        near = (thumbnail for strip in (before.tail, after.head) for thumbnail in strip.thumbnails())
         beside = [each for seconds, thumbnail in near for each in detector.push(seconds, thumbnail)] + detector.finish()
     return [each for each in beside if before.end - REACH <= each.end < after.start + REACH]
 
@@ -24,5 +24,7 @@ def merge_boundaries(parts: Sequence[SegmentResult], seams: Iterable[Sequence[Bo
     for index, part in enumerate(parts):
         low = part.start + REACH if index else part.start
         high = part.end - REACH if index < len(parts) - 1 else part.end
-        found += [each for each in part.boundaries if low <= each.end < high or each.end == high == part.end]
+        found += [
+            boundary for boundary in part.boundaries if low <= boundary.end < high or boundary.end == high == part.end
+        ]
     return sorted(found, key=lambda each: each.start)

@@ -22,11 +22,11 @@ def drop_close_boundaries(
     dropped."""
     kept: list[Boundary] = []
     since = start
-    for each in sorted(boundaries, key=lambda each: (each.start, each.end)):
-        if each.start < start or each.end > end or each.start - since < min_shot_seconds:
+    for boundary in sorted(boundaries, key=lambda each: (each.start, each.end)):
+        if boundary.start < start or boundary.end > end or boundary.start - since < min_shot_seconds:
             continue
-        kept.append(each)
-        since = each.end
+        kept.append(boundary)
+        since = boundary.end
     if kept and end - kept[-1].end < min_shot_seconds:
         kept.pop()
     return tuple(kept)
@@ -34,6 +34,6 @@ def drop_close_boundaries(
 
 def shots(boundaries: Sequence[Boundary], start: float, end: float, first: int = 1) -> tuple[Shot, ...]:
     """Shots between ordered boundaries, numbered from `first`; one shot without boundaries."""
-    starts = [start, *(each.end for each in boundaries)]
-    ends = [*(each.start for each in boundaries), end]
+    starts = [start, *(boundary.end for boundary in boundaries)]
+    ends = [*(boundary.start for boundary in boundaries), end]
     return tuple(Shot(first + index, *pair) for index, pair in enumerate(zip(starts, ends, strict=True)))

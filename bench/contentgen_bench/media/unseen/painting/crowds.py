@@ -85,17 +85,17 @@ def _paint(crowd: _Crowd, behind: Image, camera: Path, seconds: float, frame: tu
     moved[:, 2] -= matrix[:, :2] @ np.array([width / 2, height / 2])
     out = np.asarray(cv2.warpAffine(behind, moved, frame, None, cv2.INTER_LINEAR, cv2.BORDER_REFLECT), np.uint8)
     scale = math.hypot(matrix[0, 0], matrix[0, 1])
-    for each in crowd.people:
-        walked = each.x + each.speed * seconds
-        if each.speed:
+    for person in crowd.people:
+        walked = person.x + person.speed * seconds
+        if person.speed:
             walked = (walked + width) % (3 * width) - width
-        rise = 0.12 * abs(math.sin(5 * seconds + each.phase))
+        rise = 0.12 * abs(math.sin(5 * seconds + person.phase))
         if crowd.wave:
             rise += 0.5 * max(0.0, math.sin(crowd.wave * seconds - walked / 160)) ** 6
-        x, y = matrix @ np.array([walked, each.y - rise * each.size, 1.0])
-        size = each.size * scale
+        x, y = matrix @ np.array([walked, person.y - rise * person.size, 1.0])
+        size = person.size * scale
         if -size < x < width + size and -size < y < height + size:
-            _person(out, x, y, size, each, raised=rise > 0.3)
+            _person(out, x, y, size, person, raised=rise > 0.3)
     bucket = math.floor(seconds * 12)
     sparks = np.random.default_rng([bucket, 7])
     for _ in range(sparks.poisson(crowd.flashes / 12)):

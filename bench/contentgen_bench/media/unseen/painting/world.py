@@ -83,15 +83,15 @@ class SceneRenderer:
 
     def __init__(self, quads: Sequence[Quad]) -> None:
         self._quads = quads
-        self._corner = np.array([each.corner for each in quads])
-        self._right = np.array([each.right for each in quads])
-        self._down = np.array([each.down for each in quads])
-        self._velocity = np.array([each.velocity for each in quads])
-        self._turns = np.array([each.billboard for each in quads])
+        self._corner = np.array([quad.corner for quad in quads])
+        self._right = np.array([quad.right for quad in quads])
+        self._down = np.array([quad.down for quad in quads])
+        self._velocity = np.array([quad.velocity for quad in quads])
+        self._turns = np.array([quad.billboard for quad in quads])
         self._widths = np.linalg.norm(self._right, axis=1)
-        self._bob = np.array([each.bob for each in quads])
-        self._rate = np.array([each.rate for each in quads])
-        self._layers = np.array([each.layer for each in quads])
+        self._bob = np.array([quad.bob for quad in quads])
+        self._rate = np.array([quad.rate for quad in quads])
+        self._layers = np.array([quad.layer for quad in quads])
 
     def render(self, pose: CameraPose, seconds: float, width: int, height: int, blank: int) -> Image:
         """Picture at a time. `blank` is the gray level where nothing is."""
