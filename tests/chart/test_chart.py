@@ -129,7 +129,7 @@ def test_lint(helm: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_both_majors_of_helm_render_the_same(mode: str) -> None:
+def test_helm_3_and_4_render_the_same(mode: str) -> None:
     assert {helm: major(helm) for helm in MAJORS} == MAJORS
     one, other = (by_name(render(*MODES[mode], helm=helm)) for helm in MAJORS)
     assert one == other
@@ -165,7 +165,7 @@ def test_every_right_is_bound_to_an_account_that_needs_it(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nobody_but_the_operator_gets_the_status(mode: str) -> None:
+def test_only_the_operator_may_write_the_status(mode: str) -> None:
     manifests = by_name(render(*MODES[mode]))
     writers = {
         name[2]
@@ -178,14 +178,14 @@ def test_nobody_but_the_operator_gets_the_status(mode: str) -> None:
     assert writers == {"contentgen-contentgen"}
 
 
-def test_the_policy_asks_for_the_image_and_account_that_the_operator_is_told() -> None:
+def test_admission_policy_names_the_operators_image_and_account() -> None:
     """Image references by repository and tag, by digest, and by the chart's version."""
     by_tag = ("worker.image.repository=registry.local/w", "worker.image.tag=v7", "worker.serviceAccount.name=media")
     for values in ((), by_tag, ("worker.image.reference=registry.local/w@sha256:00",)):
         manifests = render(*values)
         env = env_of(manifests, "contentgen")
         policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")
-        asked = " ".join(each["expression"] for each in policy["spec"]["validations"])
+        asked = " ".join(validation["expression"] for validation in policy["spec"]["validations"])
         assert f'variables.container.image == "{env["CONTENTGEN_WORKER_IMAGE"]}"' in asked
         account = env["CONTENTGEN_WORKER_SERVICE_ACCOUNT"]
         assert f"serviceAccountName.orValue('default') == \"{account}\"" in asked
@@ -196,12 +196,12 @@ def test_the_policy_knows_what_a_workers_container_has(mode: str) -> None:
     """Each variable, mount and value that the operator sets is in an expression of the policy."""
     manifests = render(*MODES[mode])
     policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")["spec"]
-    said = " ".join(each["expression"] for each in policy["validations"])
+    said = " ".join(validation["expression"] for validation in policy["validations"])
     (container,) = _worker_spec(env_of(manifests, "contentgen")["CONTENTGEN_DESK_URL"])["containers"]
-    names = {each["name"] for each in container["env"]}
+    names = {variable["name"] for variable in container["env"]}
     assert names == set(re.findall(r"'(CONTENTGEN_\w+|TMPDIR)'", said))
-    fixed = {each["value"] for each in container["env"] if each["name"] not in _VARYING}
-    mounted = {each[field] for each in container["volumeMounts"] for field in ("name", "mountPath")}
+    fixed = {variable["value"] for variable in container["env"] if variable["name"] not in _VARYING}
+    mounted = {mount[field] for mount in container["volumeMounts"] for field in ("name", "mountPath")}
     assert [each for each in fixed | mounted if f"'{each}'" not in said and f'"{each}"' not in said] == []
 
 
@@ -238,8 +238,8 @@ def test_a_new_credential_restarts_nothing() -> None:
         "providers.fal.key={}",
         "providers.assemblyai.key={}",
     )
-    for each in credentials:
-        assert pods(each.format("a")) == pods(each.format("b"))
+    for credential in credentials:
+        assert pods(credential.format("a")) == pods(credential.format("b"))
     operator, gateway = zip(*(pods(f"sentry.dsn=https://{key}@sentry.local/1") for key in "ab"), strict=True)
     assert operator[0] != operator[1]
     assert gateway[0] == gateway[1]
@@ -293,7 +293,7 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
 def test_the_policy_expects_what_the_operator_is_told_of_workers(case: str) -> None:
     manifests = render(*CONTEXTS[case])
     policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")["spec"]
-    variables = {each["name"]: each["expression"] for each in policy["variables"]}
+    variables = {variable["name"]: variable["expression"] for variable in policy["variables"]}
     told = json.loads(env_of(manifests, "contentgen")["CONTENTGEN_WORKER_POD"])
     names = {
         "podContextExpected": "securityContext",
@@ -345,14 +345,14 @@ def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
 
 def settings_names() -> set[str]:
     """Names of the operator's environment variables, in lower case and without their prefix."""
-    groups = {name: type(each) for name, each in Settings() if isinstance(each, Value) and name != "limits"}
+    groups = {name: type(setting) for name, setting in Settings() if isinstance(setting, Value) and name != "limits"}
     nested = {f"{name}_{field}" for name, group in groups.items() for field in group.model_fields}
     return nested | provider_variables() | (Settings.model_fields.keys() - groups.keys() - {"providers"})
 
 
 def names_set(settings: Settings) -> set[str]:
     """Names of the variables that these settings were read from."""
-    groups = {name: each for name, each in settings if isinstance(each, Value)}
+    groups = {name: setting for name, setting in settings if isinstance(setting, Value)}
     nested = {f"{name}_{field}" for name, group in groups.items() for field in group.model_fields_set}
     return nested | settings.model_fields_set
 
@@ -371,7 +371,7 @@ def test_the_operator_understands_its_environment(mode: str, monkeypatch: pytest
     assert settings.poll_seconds == (1 if mode == "sandbox" else 5)
     assert settings.worker.resources["limits"]["memory"] == "4Gi"
     assert (settings.s3_endpoint is None) is (mode != "sandbox")
-    urls = [url for each in settings.providers.values() for url in each.urls.values()]
+    urls = [url for provider in settings.providers.values() for url in provider.urls.values()]
     assert len(urls) == (3 if mode == "sandbox" else 0)
     assert all(url.startswith("http://contentgen-sandbox") for url in urls)
 
@@ -522,7 +522,7 @@ def schema_nodes(node: Manifest, where: str) -> Iterator[tuple[str, Manifest]]:
             yield from schema_nodes(node[key], where + mark)
 
 
-def test_limits_and_deadlines_are_by_default_what_the_operator_takes_by_itself() -> None:
+def test_default_limits_and_deadlines_equal_the_operators() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     settings = Settings()
     assert values["limits"] == settings.limits.model_dump(mode="json")
@@ -557,5 +557,5 @@ def provider_variables() -> set[str]:
     found = {f"max_concurrent_{name}" for name in SHIPPED.clients}
     for name, clients in SHIPPED.clients.items():
         keys = ("key_file", "audit_key_file", *(["billing_key_file"] if clients.billing else []))
-        found |= {f"{name}_{each}" for each in (*keys, *clients.urls)}
+        found |= {f"{name}_{key}" for key in (*keys, *clients.urls)}
     return found

@@ -24,17 +24,21 @@ def built(folder: str) -> tuple[Manifest, ...]:
 
 
 def named(objects: Sequence[Manifest]) -> set[tuple[str, str]]:
-    return {(each["kind"], each["metadata"]["name"]) for each in objects}
+    return {(stored_object["kind"], stored_object["metadata"]["name"]) for stored_object in objects}
 
 
 def one(objects: Sequence[Manifest], kind: str, name: str) -> Manifest:
-    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    (found,) = [
+        stored_object
+        for stored_object in objects
+        if (stored_object["kind"], stored_object["metadata"]["name"]) == (kind, name)
+    ]
     return found
 
 
 def environment(objects: Sequence[Manifest], name: str) -> dict[str, str]:
     (container,) = one(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"]
-    return {each["name"]: each.get("value", "") for each in container["env"]}
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
 def test_the_generated_files_are_what_the_chart_renders() -> None:
@@ -54,10 +58,10 @@ def test_the_base_has_every_object_of_the_chart_but_helms() -> None:
     assert named(built("base")) == chart
     assert {("Deployment", "contentgen"), ("Deployment", "contentgen-gateway")} < chart
     assert {("CustomResourceDefinition", f"{kind.plural}.contentgen.dev") for kind in Kind} < chart
-    assert "helm" not in json.dumps([each["metadata"] for each in built("base")]).lower()
+    assert "helm" not in json.dumps([resource["metadata"] for resource in built("base")]).lower()
 
 
-def test_the_overlay_sets_images_bucket_secrets_and_the_namespace() -> None:
+def test_overlay_sets_images_bucket_secrets_and_namespace() -> None:
     objects = built("overlays/example")
     for name in ("contentgen", "contentgen-gateway"):
         variables = environment(objects, name)
@@ -67,11 +71,11 @@ def test_the_overlay_sets_images_bucket_secrets_and_the_namespace() -> None:
     added = named(objects) - named(built("base"))
     assert added == {
         ("Namespace", "contentgen"),
-        *(("Secret", each) for each in ("mongodb", "storage", "provider-keys")),
+        *(("Secret", word) for word in ("mongodb", "storage", "provider-keys")),
     }
     assert set(one(objects, "Secret", "storage")["data"]) == {"access-key-id", "secret-access-key"}
     assert set(one(objects, "Secret", "mongodb")["data"]) == {"uri"}
-    used = {each["metadata"].get("namespace") for each in objects} - {None}
+    used = {stored_object["metadata"].get("namespace") for stored_object in objects} - {None}
     assert used == {"contentgen"}
 
 
@@ -81,6 +85,8 @@ def test_the_policy_allows_the_worker_image_of_the_overlay() -> None:
     assert image.startswith("registry.example.com/contentgen-worker:")
     policy = one(objects, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")
     assert "contentgen/contentgen-worker" not in json.dumps(policy)
-    (rule,) = [each for each in policy["spec"]["validations"] if "container.image ==" in each["expression"]]
+    (rule,) = [
+        validation for validation in policy["spec"]["validations"] if "container.image ==" in validation["expression"]
+    ]
     assert rule["expression"] == f'variables.container.image == "{image}"'
     assert f"expected {image} (worker.image)" in rule["messageExpression"]

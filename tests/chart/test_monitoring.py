@@ -67,7 +67,7 @@ def queries(rendered: dict[str, Manifest]) -> dict[str, str]:
 
 def series() -> dict[str, set[str]]:
     """Labels of a scrape's series by name."""
-    metrics.gauges.features = tuple(each.gauges for each in FEATURES)  # as in a process of the operator
+    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)  # as in a process of the operator
     known = {
         family.name: {label for sample in family.samples for label in sample.labels}
         for family in text_string_to_metric_families(metrics.exposition().decode())
@@ -83,7 +83,7 @@ def series() -> dict[str, set[str]]:
 def strict(schema: Any) -> Any:
     """A CRD's schema as the API server applies it to `kubectl apply --validate=strict`: unknown fields are refused."""
     if isinstance(schema, list):
-        return [strict(each) for each in schema]
+        return [strict(element) for element in schema]
     if not isinstance(schema, dict):
         return schema
     node = {name: strict(below) for name, below in schema.items()}
@@ -136,8 +136,8 @@ def test_the_rules_fire_when_they_should_and_not_otherwise(rendered: dict[str, M
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rendered["PrometheusRule"]["spec"]))
     tests = yaml.safe_load((HERE / "alerts_test.yaml").read_text())
     (tmp_path / "alerts_test.yaml").write_text(yaml.safe_dump(tests))
-    fired = {t["alertname"] for each in tests["tests"] for t in each["alert_rule_test"] if t.get("exp_alerts")}
-    silent = {t["alertname"] for each in tests["tests"] for t in each["alert_rule_test"] if not t.get("exp_alerts")}
+    fired = {t["alertname"] for test in tests["tests"] for t in test["alert_rule_test"] if t.get("exp_alerts")}
+    silent = {t["alertname"] for test in tests["tests"] for t in test["alert_rule_test"] if not t.get("exp_alerts")}
     assert fired == silent == {alert["alert"] for alert in alerts(rendered)}, "each alert is seen to fire, and not to"
     checked = run("promtool", "check", "rules", "--lint-fatal", tmp_path / "rules.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -45,8 +45,8 @@ def database(sent: Commands) -> Iterator[Database[dict[str, Any]]]:
             for index, keys in declared.items():
                 made[name].create_index(list(keys), name=index, unique=(name, index) == ("jobs", "job_id"))
         world = GatewayWorld(("ann", "*", "*", "red"), database=made)
-        for each in (world.dependencies.shares, world.dependencies.collections, world.dependencies.transcripts):
-            each.create_indexes()
+        for store in (world.dependencies.shares, world.dependencies.collections, world.dependencies.transcripts):
+            store.create_indexes()
         for number in range(JOBS):
             world.job(number, tuple(Kind)[number % 3], terms=["ava"], metadata={"tags": ["a"], "isPublic": False})
         yield made
@@ -68,7 +68,7 @@ def test_lists(database: Database[dict[str, Any]], scope: Scope) -> None:
         assert everything or not scans(database, find), wanted
 
 
-@pytest.mark.parametrize("scope", [each for each in SCOPES.values() if each != EVERYTHING])
+@pytest.mark.parametrize("scope", [each_scope for each_scope in SCOPES.values() if each_scope != EVERYTHING])
 def test_counts_and_sums(database: Database[dict[str, Any]], scope: Scope) -> None:
     for wanted in WANTED:
         commands = [{"aggregate": "jobs", "pipeline": [{"$match": count_filter(scope, wanted)}], "cursor": {}}]

@@ -47,7 +47,7 @@ def rows() -> Iterator[list[dict[str, Any]]]:
 
 
 def sampled(samples: Iterator[HostileSample]) -> list[HostileSample]:
-    return [each for each in samples if zlib.crc32(each.name.encode()) % EACH == 0]
+    return [sample for sample in samples if zlib.crc32(sample.name.encode()) % EACH == 0]
 
 
 def violations(sample: HostileSample, kind: Kind, found: Judgement, accesses: list[str]) -> Iterator[str]:
@@ -90,7 +90,7 @@ def test_the_corpus_is_large_and_different(rows: list[dict[str, Any]]) -> None:
 
 
 def write_playlist(canary: WatchedAddresses, name: str, folder: Path) -> Path:
-    sample = next(each for each in corpus("playlists", canary.canary) if each.name == f"playlists/{name}")
+    sample = next(corpu for corpu in corpus("playlists", canary.canary) if corpu.name == f"playlists/{name}")
     path = folder / "list.m3u8"
     path.write_bytes(sample.content)
     canary.forget_accesses()
@@ -107,7 +107,7 @@ def test_the_canary_rings_where_nothing_guards(canary: WatchedAddresses, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["hls-http", "concat-path"])
-def test_a_child_follows_no_playlist_even_where_no_list_forbids_it(
+def test_decoder_child_follows_no_playlist(
     canary: WatchedAddresses, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)

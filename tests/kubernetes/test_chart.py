@@ -140,14 +140,14 @@ def as_tenant(user: str, *arguments: str, given: Body | None = None) -> str:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_tenant_reads_no_budget_unless_the_chart_names_its_group(tenant: str) -> None:
+def test_tenants_read_no_budget_by_default(tenant: str) -> None:
     for words in (("get", "contentbudget", "company"), ("get", "contentbudgets")):
         with pytest.raises(CommandFailed, match=r"cannot (get|list) resource .*contentbudgets"):
             as_tenant(tenant, *words)
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_budget_is_readable_only_for_the_groups_that_the_chart_names(tenant: str) -> None:
+def test_budget_is_readable_for_the_groups_of_the_chart_only(tenant: str) -> None:
     """Each write is refused by the API server for the missing verb."""
     readers = (*STORES, "roles.budgetReaders={system:authenticated}")
     where = ("--namespace", NAMESPACE, "--no-hooks")

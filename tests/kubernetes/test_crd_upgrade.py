@@ -159,7 +159,7 @@ def leaves(body: Body, at: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("helm", ["helm", "helm3"], indirect=True)
-def test_an_upgrade_changes_the_crds_and_a_rollback_keeps_what_is_stored(helm: str, old: Path) -> None:
+def test_crd_upgrade_and_rollback_keep_stored_objects(helm: str, old: Path) -> None:
     release(helm, "install", str(old))
     for name in ("idle", "written"):
         store(name)

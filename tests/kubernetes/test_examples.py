@@ -29,7 +29,7 @@ def crds() -> None:
     bodies = [CRDS[kind] for kind in KINDS]
     listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
     kubectl("apply", "--server-side", "--filename", "-", given=listed)
-    names = [each["metadata"]["name"] for each in bodies]
+    names = [body["metadata"]["name"] for body in bodies]
     until_crds_are_served(*names)
     kubectl("create", "namespace", NAMESPACE)
 
@@ -62,7 +62,7 @@ def test_an_unknown_field_is_refused(crds: None) -> None:
 def test_every_object_of_a_kustomization_is_applied(folder: str) -> None:
     place = str(REPO / "deploy/kustomize" / folder)
     objects = [each for each in yaml.safe_load_all(kubectl("kustomize", place)) if each]
-    namespaces = {each["metadata"].get("namespace") for each in objects} - {None}
+    namespaces = {stored_object["metadata"].get("namespace") for stored_object in objects} - {None}
     for name in sorted(namespaces):
         kubectl("apply", "--filename", "-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     # Other suites have installed the chart on this server.

@@ -92,7 +92,7 @@ def test_all_other_numbers_are_refused_by_name(what: str) -> None:
         (6, 6, 7, False, (5, 13, 6)),
     ],
 )  # fmt: skip
-def test_what_is_not_stated_is_guessed_as_in_players(
+def test_missing_colour_tags_are_guessed_as_players_do(
     matrix: int | None, transfer: int, primaries: int, high: bool, expected: tuple[int, int, int]
 ) -> None:
     found = Colour.from_numbers(matrix, transfer, primaries, full=False, high=high)

@@ -18,7 +18,7 @@ _RUN = [
 
 
 @pytest.mark.parametrize(("case", "speed"), _RUN)
-def test_its_numbers_hold(case: FootageCase, speed: Speed, tmp_path: Path) -> None:
+def test_footage_numbers_hold(case: FootageCase, speed: Speed, tmp_path: Path) -> None:
     """A case that is known to be wrong fails once it is right: then the table has to say so."""
     found = faults(case, speed, analyse(case, speed, tmp_path))
     if case.known and speed in case.known_speeds:

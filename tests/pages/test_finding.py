@@ -58,7 +58,7 @@ def on_page(asked: list[tuple[bytes, list[str]]]) -> list[list[list[str]]]:
 
 
 @pytest.mark.parametrize(("said", "found", "missed"), LANGUAGES.values(), ids=LANGUAGES)
-def test_what_is_said_is_found_in_each_language(said: str | list[str], found: list[str], missed: list[str]) -> None:
+def test_spoken_words_are_found_in_each_language(said: str | list[str], found: list[str], missed: list[str]) -> None:
     (page,) = on_page([(spoken(said), found + missed)])
     assert [q for q, marked in zip(found + missed, page, strict=True) if marked] == found
 

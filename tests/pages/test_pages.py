@@ -140,7 +140,7 @@ def test_signing_in_and_out_and_back_to_where_one_was(chromium: Browser, gateway
     page.close()
 
 
-def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: BrowserContext, gateway: str) -> None:
+def test_keyboard_reaches_content_search_and_neighbours(signed_in: BrowserContext, gateway: str) -> None:
     page = signed_in.new_page()
     page.goto(f"{gateway}/pictures/{PICTURE}?n=1")
     page.keyboard.press("Tab")
@@ -157,7 +157,7 @@ def test_the_keyboard_reaches_the_content_the_search_and_neighbours(signed_in: B
 
 
 @pytest.mark.parametrize(("path", "name"), [(f"/jobs/{LORA}", "jesse_avatar"), ("/", "studio_mug")])
-def test_a_page_follows_changes_also_after_the_end_and_after_a_refusal(
+def test_page_follows_changes_after_the_end_and_after_a_refusal(
     signed_in: BrowserContext, gateway: str, path: str, name: str
 ) -> None:
     """Typed values of a form of the page stay, and opened parts stay open."""
@@ -281,6 +281,6 @@ def test_the_api_is_shown_from_here_alone(chromium: Browser, gateway: str) -> No
     with complaints(page) as found:
         page.goto(f"{gateway}/api-docs")
         expect(page.locator(".opblock").nth(30)).to_be_visible()
-    assert [each for each in asked if not each.startswith((gateway, "data:"))] == []
+    assert [text for text in asked if not text.startswith((gateway, "data:"))] == []
     assert found == []
     page.close()

@@ -34,13 +34,13 @@ _RUN = """async ([where, rules]) => {
     const found = await axe.run(where, {resultTypes: ['violations'], preload: false, ...rules});
     return found.violations.map((each) => [each.id, ...each.nodes.map((node) => node.html.slice(0, 200))]);
 }"""
-_STRUCTURE = {"rules": {each: {"enabled": False} for each in COLOURS}}
+_STRUCTURE = {"rules": {colour: {"enabled": False} for colour in COLOURS}}
 _IN_COLOUR = {"runOnly": {"type": "rule", "values": list(COLOURS)}}
 _WIDER = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 
 LORA, PICTURE, PORTRAIT, TRANSCRIPT, RUNNING = (job_id(number) for number in (1, 10, 14, 30, 50))
 COLLECTION = job_id(900)
-STATES = {each.name: f"/jobs/{state_job_id(number)}" for number, each in enumerate(sample_states())}
+STATES = {state.name: f"/jobs/{state_job_id(number)}" for number, state in enumerate(sample_states())}
 
 
 def _state_of(sample: SampleState) -> State:
@@ -48,7 +48,7 @@ def _state_of(sample: SampleState) -> State:
     return state_of_resource(body).state
 
 
-_ONE_OF_EACH = set({_state_of(each): each.name for each in sample_states()}.values()) | {
+_ONE_OF_EACH = set({_state_of(state): state.name for state in sample_states()}.values()) | {
     "end-failed-paid",
     "wait-Queued",
 }
@@ -165,7 +165,9 @@ def show(page: Page, gateway: str, shown: Shown) -> Response | None:
     return response
 
 
-@pytest.mark.parametrize("name", [each for each in PAGES if ALL or each not in STATES or each in _ONE_OF_EACH])
+@pytest.mark.parametrize(
+    "name", [each_page for each_page in PAGES if ALL or each_page not in STATES or each_page in _ONE_OF_EACH]
+)
 def test_a_page_fits_and_axe_finds_nothing(page_of: Callable[[str | None], Page], gateway: str, name: str) -> None:
     shown = PAGES[name]
     page = page_of(shown.caller)
@@ -205,10 +207,10 @@ def test_the_warning_of_a_gateway_without_sign_in(page_of: Callable[[str | None]
 
 
 def test_every_page_of_the_gateway_is_looked_at() -> None:
-    routes = {each.path for each in endpoints(gateway_app()) if each.method == "GET"}
-    routes = {each for each in routes if not each.startswith("/api/")} - NO_PAGES - FOREIGN
-    shapes = {tuple(each.split("/")) for each in routes}
-    looked = {tuple(each.path.partition("?")[0].split("/")) for each in PAGES.values()}
+    routes = {endpoint.path for endpoint in endpoints(gateway_app()) if endpoint.method == "GET"}
+    routes = {route for route in routes if not route.startswith("/api/")} - NO_PAGES - FOREIGN
+    shapes = {tuple(route.split("/")) for route in routes}
+    looked = {tuple(page.path.partition("?")[0].split("/")) for page in PAGES.values()}
     missing = {shape for shape in shapes if not any(_fits(shape, path) for path in looked)}
     assert missing == set()
 
@@ -220,7 +222,7 @@ def _fits(shape: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def test_every_state_of_a_job_has_a_page() -> None:
-    assert {_state_of(each) for each in sample_states()} == set(State)
+    assert {_state_of(state) for state in sample_states()} == set(State)
 
 
 def test_axe_sees_a_fault(page_of: Callable[[str | None], Page], gateway: str) -> None:

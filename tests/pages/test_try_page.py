@@ -37,7 +37,7 @@ def results(tmp_path: Path) -> Path:
         {"kind": kind, "metadata": {"name": HOSTILE}, "spec": {}, "status": {"phase": "Completed"}}
         for kind in ("LoraTraining", "Transcription")
     ]
-    made = [Result(each, tmp_path / folder) for each, folder in zip(resources, ("lora", "talk"), strict=True)]
+    made = [Result(resource, tmp_path / folder) for resource, folder in zip(resources, ("lora", "talk"), strict=True)]
     return page.write(tmp_path, made, simulated=True)
 
 

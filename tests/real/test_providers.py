@@ -142,7 +142,11 @@ def unsigned(call: Call, input_url: str | None) -> Call:
     """The call as a search has it: the stored input in place of its signed URL."""
     stored = StoredObject(key=call.correlation_key)
     return call.model_copy(
-        update={"arguments": {name: stored if each == input_url else each for name, each in call.arguments.items()}}
+        update={
+            "arguments": {
+                name: stored if argument == input_url else argument for name, argument in call.arguments.items()
+            }
+        }
     )
 
 

@@ -77,7 +77,7 @@ def test_every_document_is_a_page_of_the_site(site: Path) -> None:
         docs_site_pages.address(ROOT, path).replace("README.md", "index.md") for path in docs_site_pages.documents(ROOT)
     ]
     assert len(pages) > 60
-    missing = [each for each in pages if not (site / "1.2.3" / each).with_suffix(".html").is_file()]
+    missing = [page for page in pages if not (site / "1.2.3" / page).with_suffix(".html").is_file()]
     assert missing == []
 
 
@@ -93,7 +93,7 @@ def test_the_search_index_has_what_readers_look_for(site: Path) -> None:
     assert not [each["location"] for each in index if each["location"].startswith("source/")]
 
 
-def test_nothing_is_loaded_from_another_host_and_everything_is_there(site: Path) -> None:
+def test_site_loads_no_other_host_and_has_all_its_files(site: Path) -> None:
     html = sorted((site / "1.2.3").rglob("*.html"))
     loaded = {(page, target) for page in html for target in LOADED.findall(page.read_text())}
     pictures = {target for _, target in loaded if target.endswith(".jpg")}
@@ -110,8 +110,8 @@ def test_a_browser_draws_the_diagrams_without_another_host(page: Page, address: 
     page.goto(f"{address}/1.2.3/architecture.html")
     expect(page.locator("pre.mermaid")).to_have_count(0)
     expect(page.locator("div.mermaid")).to_have_count(3)
-    assert [each for each in requests if "mermaid.esm.min.mjs" in each]
-    assert [each for each in requests if not each.startswith((f"{address}/", "data:", "blob:"))] == []
+    assert [request for request in requests if "mermaid.esm.min.mjs" in request]
+    assert [request for request in requests if not request.startswith((f"{address}/", "data:", "blob:"))] == []
 
 
 def test_a_reader_starts_at_the_newest_version_and_finds_a_page(page: Page, address: str, requests: list[str]) -> None:
@@ -125,10 +125,10 @@ def test_a_reader_starts_at_the_newest_version_and_finds_a_page(page: Page, addr
     page.get_by_role("link", name="samples/").click()
     page.get_by_role("link", name="loratraining.yaml").click()
     expect(page.locator("code").first).to_contain_text("kind: LoraTraining")
-    assert [each for each in requests if not each.startswith((f"{address}/", "data:", "blob:"))] == []
+    assert [request for request in requests if not request.startswith((f"{address}/", "data:", "blob:"))] == []
 
 
-def test_what_is_broken_fails_the_build(tmp_path: Path) -> None:
+def test_broken_link_fails_the_build(tmp_path: Path) -> None:
     """A link, an anchor, a link from README to a file outside docs/, and a document that the navigation omits."""
     left_out = shutil.ignore_patterns(".git", ".venv", ".cluster", ".*_cache", "__pycache__", "build", "dist", "tests")
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=left_out)
@@ -142,7 +142,7 @@ def test_what_is_broken_fails_the_build(tmp_path: Path) -> None:
     warnings = re.findall(r"WARNING +-  (.*(?:\n  - .*)*)", done.stderr)
     assert len(warnings) == 4, done.stderr
     for words in ("nothing.md", "no-such-title", "samples/nothing.yaml", "unlisted.md"):
-        assert [each for each in warnings if words in each], words
+        assert [warning for warning in warnings if words in warning], words
 
 
 def append(path: Path, line: str) -> None:
@@ -153,13 +153,15 @@ def append(path: Path, line: str) -> None:
 # The parts
 
 
-def test_versions_are_listed_newest_first_and_pre_releases_are_not_the_latest(tmp_path: Path) -> None:
+def test_versions_are_newest_first_and_latest_is_no_pre_release(tmp_path: Path) -> None:
     for name in ("0.9.0", "0.10.0", "1.0.0-rc.2", "1.0.0-rc.10", "assets"):
         (tmp_path / name).mkdir()
     docs_site.write_versions(tmp_path)
     listed = json.loads((tmp_path / "versions.json").read_text())
-    assert [each["version"] for each in listed] == ["1.0.0-rc.10", "1.0.0-rc.2", "0.10.0", "0.9.0"]
-    assert {each["version"]: each["aliases"] for each in listed if each["aliases"]} == {"0.10.0": ["latest"]}
+    assert [version["version"] for version in listed] == ["1.0.0-rc.10", "1.0.0-rc.2", "0.10.0", "0.9.0"]
+    assert {version["version"]: version["aliases"] for version in listed if version["aliases"]} == {
+        "0.10.0": ["latest"]
+    }
     assert 'url=0.10.0/index.html"' in (tmp_path / "index.html").read_text()
 
 

@@ -28,7 +28,7 @@ def charges(provider: SandboxServer) -> int:
     return len(provider.ledger()["entries"])
 
 
-def test_a_run_killed_between_the_request_and_its_reply_pays_once(
+def test_run_killed_before_the_reply_pays_once(
     start: Start, provider: SandboxServer, command: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
     provider.arm({"fault": "slow_accept", "provider": "fal", "delay_s": 600})

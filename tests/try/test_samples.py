@@ -34,9 +34,9 @@ def test_three_samples_are_completed_with_their_files(samples: tuple[TryRun, Pat
     for name in ("loratraining-avatar/loras/v1/model.safetensors", "imagegeneration-avatar", "transcription-avatar"):
         assert (folder / "default" / name).exists(), name
     subtitles = list((folder / "default/transcription-avatar").rglob("*.srt"))
-    assert [each.stat().st_size > 0 for each in subtitles] == [True]
+    assert [subtitle.stat().st_size > 0 for subtitle in subtitles] == [True]
     pictures = list((folder / "default/imagegeneration-avatar").rglob("*.png"))
-    assert len([each for each in pictures if each.read_bytes().startswith(b"\x89PNG")]) >= 2
+    assert len([picture for picture in pictures if picture.read_bytes().startswith(b"\x89PNG")]) >= 2
 
 
 def test_no_line_has_an_unavailable_store(samples: tuple[TryRun, Path]) -> None:
@@ -51,8 +51,8 @@ def test_the_page_of_the_results_has_all_files_and_is_named_last(samples: tuple[
     assert run.said.splitlines()[-1] == f"Ctrl-C ends it. The results are on the page {folder}/index.html"
     page = (folder / "index.html").read_text()
     links = {unquote(each) for each in re.findall(r'(?:src|href)="\./([^"#]+)', page)}
-    assert all((folder / each).is_file() for each in links)
-    shown = {Path(each).name for each in links}
+    assert all((folder / link).is_file() for link in links)
+    shown = {Path(link).name for link in links}
     assert {"preview.jpg", "0001.jpg", "image_1.png", "audio.flac", "transcript.srt", "model.safetensors"} <= shown
     assert page.count("<figcaption>") > 10
     assert page.count("<li data-start=") > 5
@@ -148,5 +148,5 @@ def _lives(pid: int) -> bool:
 
 def _descendants(pid: int) -> set[int]:
     children = Path(f"/proc/{pid}/task").glob("*/children")
-    direct = {int(each) for file in children for each in file.read_text().split()}
-    return direct | {deeper for each in direct for deeper in _descendants(each)}
+    direct = {int(text) for file in children for text in file.read_text().split()}
+    return direct | {deeper for element in direct for deeper in _descendants(element)}

@@ -47,7 +47,7 @@ def refused(world: ClusterWorld, writer: str, user_id: str, **more: Any) -> None
     assert f"{writer} has the verb use on userids.contentgen.dev" in message
 
 
-def test_who_may_name_another_user(world: ClusterWorld, writer: str) -> None:
+def test_naming_another_user_needs_a_right(world: ClusterWorld, writer: str) -> None:
     refused(world, writer, "user-123")
     apply(world, writer, None)
     refused(world, writer, "user-123")
@@ -68,7 +68,7 @@ def test_an_administrator_may(world: ClusterWorld) -> None:
     world.kubectl("delete", "imagegeneration", "by-admin")
 
 
-def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(world: ClusterWorld, writer: str) -> None:
+def test_user_named_in_another_class_is_checked_at_the_move(world: ClusterWorld, writer: str) -> None:
     """No policy applies to a class without an installation."""
     apply(world, writer, "user-9", operatorClass="nobodys")
     refused(world, writer, "user-9", operatorClass="default")
@@ -76,7 +76,7 @@ def test_a_user_named_in_another_class_is_looked_at_when_the_resource_moves(worl
     world.kubectl("delete", "imagegeneration", "owned")
 
 
-def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resource_moves(world: ClusterWorld) -> None:
+def test_moved_paid_annotation_needs_the_verb_spend(world: ClusterWorld) -> None:
     """The annotation is untrusted: the former class had no policy, so any editor could have added it."""
     editor = "editor@example.com"
     verbs = ["get", "create", "update", "patch", "delete"]
@@ -96,7 +96,7 @@ def test_a_paid_annotation_of_another_class_needs_the_verb_spend_when_the_resour
     world.kubectl("delete", "role,rolebinding", "editor")
 
 
-def test_a_waiting_run_does_not_move_to_a_class_whose_policies_are_others(world: ClusterWorld) -> None:
+def test_waiting_run_cannot_move_to_a_class_of_other_policies(world: ClusterWorld) -> None:
     """An editor could approve it there. An approval that was set before the run waited has no effect."""
     world.apply("ImageGeneration", "waits", {"prompt": "x", "model": "flux-dev", "approval": "Manual"})
     world.wait("ImageGeneration", "waits", lambda status: status.get("phase") == "AwaitingApproval")

@@ -183,7 +183,7 @@ def test_a_release_from_install_to_uninstall(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_one_namespace_and_no_more_rights_than_it_takes(namespaces: Callable[[str], str]) -> None:
+def test_single_namespace_install_has_minimal_rights(namespaces: Callable[[str], str]) -> None:
     ours, other = namespaces("ours"), namespaces("other")
     start = time.time()
     release.install(
@@ -330,7 +330,7 @@ MUTATIONS: dict[str, tuple[str | int, ...]] = {
 }
 
 
-def test_every_pod_is_admitted_where_restricted_is_enforced_and_no_mutant_is(
+def test_pods_pass_the_restricted_level_and_mutants_do_not(
     namespaces: Callable[[str], str],
 ) -> None:
     namespace = namespaces("restricted")

@@ -231,7 +231,7 @@ def test_a_resource_needs_a_spec(objects: client.CustomObjectsApi) -> None:
     assert "spec: Required value" in refusal(objects, TRANSCRIPT, body)
 
 
-def test_a_long_name_is_refused_before_it_makes_a_jobs_name_too_long(objects: client.CustomObjectsApi) -> None:
+def test_name_too_long_for_a_job_is_refused(objects: client.CustomObjectsApi) -> None:
     dry_run(objects, TRANSCRIPT, manifest(TRANSCRIPT, SPEC[TRANSCRIPT], "a" * 52))
     message = refusal(objects, TRANSCRIPT, manifest(TRANSCRIPT, SPEC[TRANSCRIPT], "a" * 53))
     assert "metadata.name must have at most 52 characters" in message

@@ -57,7 +57,7 @@ def test_every_phase_means_the_same_to_all(kind: Kind) -> None:
         assert resource_health.KSTATUS_OF[health] == word, phase
 
 
-def test_what_no_operator_has_seen_is_in_progress() -> None:
+def test_unobserved_resource_is_in_progress() -> None:
     unseen = resource(Kind.TRANSCRIPTION, {"observedGeneration": -1})
     edited = resource(Kind.TRANSCRIPTION, in_phase(Kind.TRANSCRIPTION, Phase.COMPLETED), generation=2)
     assert resource_health.kstatus(KSTATUS, [unseen, edited]) == ["InProgress", "InProgress"]
@@ -80,7 +80,7 @@ def test_the_actions_that_argo_cd_offers(phase: Phase, suspend: bool, disabled: 
     assert {name for name, each in offered.items() if each["disabled"]} == disabled
 
 
-def test_what_the_actions_do() -> None:
+def test_effects_of_the_actions() -> None:
     body = resource(Kind.IMAGE_GENERATION, {"phase": "Failed"}, prompt="x")
     retried = resource_health.run_lua(ARGOCD / "actions/retry.lua", body)
     assert list(retried["metadata"]["annotations"]) == ["contentgen.dev/rerun"]
@@ -126,12 +126,12 @@ class Watched:
         self._process.stdout.close()
 
     def of(self, name: str) -> list[Body]:
-        return [each for each in self.versions if each["metadata"]["name"] == name]
+        return [version for version in self.versions if version["metadata"]["name"] == name]
 
 
 def verdicts_of(versions: list[Body]) -> list[str]:
     """Argo CD's health of each version, which must agree with kstatus."""
-    words = [resource_health.health(ARGOCD, each) for each in versions]
+    words = [resource_health.health(ARGOCD, version) for version in versions]
     assert [resource_health.KSTATUS_OF[word] for word in words] == resource_health.kstatus(KSTATUS, versions)
     return words
 
@@ -156,7 +156,7 @@ def test_each_version_of_a_training_and_a_transcription(world: ClusterWorld, fil
     assert story(verdicts_of(transcripts.of("ops-bad"))) == ["Progressing", "Degraded"]
 
 
-def test_each_version_of_pictures_that_are_held_edited_and_run_again(world: ClusterWorld) -> None:
+def test_versions_of_images_held_edited_and_rerun(world: ClusterWorld) -> None:
     spec: Body = {"model": "flux-dev", "prompt": "ops one", "image": {"size": {"width": 512, "height": 384}}}
     with Watched(world, "imagegeneration") as watched:
         world.apply("ImageGeneration", "ops-held", spec | {"suspend": True})

@@ -42,7 +42,7 @@ def scraped() -> str:
 def total(text: str, name: str, **labels: str) -> float:
     """Sum of a metric's series with these labels."""
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+    return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
@@ -98,7 +98,7 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: ClusterWorld) -> 
         assert private not in text
 
 
-def test_resources_are_counted_right_after_a_restart_and_a_deletion(world: ClusterWorld) -> None:
+def test_resource_counts_after_a_restart_and_a_deletion(world: ClusterWorld) -> None:
     world.apply(KIND, "stays", SPEC)
     world.apply(KIND, "goes", SPEC)
     for name in ("stays", "goes"):

@@ -133,10 +133,12 @@ class Victim:
         s3, where = self.world.s3, {"jobId": {"$in": list(self.uids)}}
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET)
         versions = [each for page in pages for key in ("Versions", "DeleteMarkers") for each in page.get(key, ())]
-        objects = {(each["Key"], each["VersionId"], each.get("ETag", "deleted")) for each in versions}
+        objects = {(version["Key"], version["VersionId"], version.get("ETag", "deleted")) for version in versions}
         database = self.world.jobs.database
         return {
-            "objects": {each for each in objects if any(f"/{uid}/" in each[0] for uid in self.uids)},
+            "objects": {
+                stored_object for stored_object in objects if any(f"/{uid}/" in stored_object[0] for uid in self.uids)
+            },
             "records": list(self.world.jobs.find(where)),
             "purchases": list(self.world.ledger_collection.find(where)),
             "workers": list(database["worker_jobs"].find({"_id": {"$in": list(self.uids)}})),

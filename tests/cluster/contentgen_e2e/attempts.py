@@ -421,11 +421,11 @@ def approvals_without_the_verb(place: AttemptPlace) -> Iterator[Asked]:
         yield "approvals", who, patch(f"approved-by alone by {who.name}", path, renamed, says)
         bare = {"metadata": {"annotations": {"contentgen.dev/approve": f"{WAITING}"}}}
         yield "approvals", who, patch(f"approve alone by {who.name}", path, bare, says)
-        for each in Kind:
-            held = ours(each, place.namespace, "held")
-            says_too = f"has not the verb approve on {each.plural}.contentgen.dev"
+        for each_kind in Kind:
+            held = ours(each_kind, place.namespace, "held")
+            says_too = f"has not the verb approve on {each_kind.plural}.contentgen.dev"
             body = dict(verdict("1", name))[MERGE]
-            yield "approvals", who, patch(f"approve {each.plural} by {who.name}", held, body, says_too)
+            yield "approvals", who, patch(f"approve {each_kind.plural} by {who.name}", held, body, says_too)
 
 
 def lowered_approvals(place: AttemptPlace) -> Iterator[Asked]:

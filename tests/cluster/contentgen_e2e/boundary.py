@@ -174,7 +174,7 @@ def template_of(world: ClusterWorld) -> JobTemplate:
     where = ("--namespace", release.NAMESPACE)
     found = json.loads(release.kubectl(world.root, *where, "get", "deployment/contentgen", "--output", "json"))
     container = found["spec"]["template"]["spec"]["containers"][0]
-    env = {each["name"].removeprefix("CONTENTGEN_"): each.get("value", "") for each in container["env"]}
+    env = {variable["name"].removeprefix("CONTENTGEN_"): variable.get("value", "") for variable in container["env"]}
     return JobTemplate(
         image=env["WORKER_IMAGE"],
         image_pull_policy=env["WORKER_IMAGE_PULL_POLICY"],
@@ -190,10 +190,10 @@ def template_of(world: ClusterWorld) -> JobTemplate:
 
 def documented_role(namespace: str) -> list[Body]:
     """Role of docs/gateway.md and its binding for the account `default` of a namespace."""
-    found = [each.document for each in pages.manifests() if each.file == "docs/gateway.md"]
+    found = [manifest.document for manifest in pages.manifests() if manifest.file == "docs/gateway.md"]
     roles = [each for each in found if each.get("kind") in ("Role", "RoleBinding")]
-    assert [each["kind"] for each in roles] == ["Role", "RoleBinding"]
-    return [json.loads(json.dumps(each).replace("marketing", namespace)) for each in roles]
+    assert [role["kind"] for role in roles] == ["Role", "RoleBinding"]
+    return [json.loads(json.dumps(role).replace("marketing", namespace)) for role in roles]
 
 
 def bound(namespace: str, account: str, kind: str, role: str) -> Body:
@@ -208,7 +208,9 @@ def bound(namespace: str, account: str, kind: str, role: str) -> Body:
 
 def tenants(namespace: str) -> list[Body]:
     """Accounts of tenants and their rights."""
-    kinds = [{"apiGroups": [GROUP], "resources": [*PLURALS, *(f"{each}/status" for each in PLURALS)], "verbs": _VERBS}]
+    kinds = [
+        {"apiGroups": [GROUP], "resources": [*PLURALS, *(f"{plural}/status" for plural in PLURALS)], "verbs": _VERBS}
+    ]
     batch = [{"apiGroups": ["batch"], "resources": ["jobs", "jobs/status"], "verbs": _VERBS}]
     role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "owner", "namespace": namespace}}
     accounts = [

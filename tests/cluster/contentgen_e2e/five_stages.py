@@ -80,7 +80,7 @@ class FiveStages:
 
     def look(self) -> dict[str, Body]:
         """Statuses by stage."""
-        by_name = {each["metadata"]["name"]: each.get("status") or {} for each in self.world.resources()}
+        by_name = {resource["metadata"]["name"]: resource.get("status") or {} for resource in self.world.resources()}
         return {stage: by_name[name] for stage, name in self.names.items()}
 
     def watch(self, until: Callable[[dict[str, str]], bool], seconds: float) -> dict[str, str]:

@@ -44,7 +44,7 @@ def check_completed(world: ClusterWorld, kind: Kind, name: str) -> Body:
 
 def check_status(status: Body) -> None:
     """Check that the status is Completed for every tool."""
-    conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
     check(status.get("phase") == "Completed", f"phase is {status.get('phase')}: {status.get('message')}")
     check(status["progress"] == 100, f"progress is {status['progress']}")
     wanted = {"Ready": "True", "Complete": "True", "Reconciling": "False", "Stalled": "False", "Failed": "False"}
@@ -57,12 +57,16 @@ def check_paid_once(world: ClusterWorld, body: Body) -> None:
     """Check that there is exactly one paid request, the one in the status."""
     request = body["status"]["run"]["requestId"]
     uid = body["metadata"]["uid"]
-    mine = [each for each in world.billed() if each["request_id"] == request]
+    mine = [purchase for purchase in world.billed() if purchase["request_id"] == request]
     check(len(mine) == 1, f"{len(mine)} ledger lines for request {request}")
-    inputs = [each for each in world.billed() if each["marker"] and uid in each["marker"]]
+    inputs = [purchase for purchase in world.billed() if purchase["marker"] and uid in purchase["marker"]]
     check(len(inputs) <= 1, f"the inputs of {uid} were paid for {len(inputs)} times")
     marker = mine[0]["marker"]
-    same = [each for each in world.billed() if each["marker"] == marker and each["model"] == mine[0]["model"]]
+    same = [
+        purchase
+        for purchase in world.billed()
+        if purchase["marker"] == marker and purchase["model"] == mine[0]["model"]
+    ]
     check(len(same) == 1, f"{len(same)} ledger lines with the marker {marker}")
 
 
@@ -93,7 +97,7 @@ def _check_lora(world: ClusterWorld, folder: str) -> None:
     header = json.loads(model[8 : 8 + length])
     tensors = {name: each for name, each in header.items() if name != "__metadata__"}
     check(len(tensors) > 0, "the LoRA holds no tensor")
-    ends = max(each["data_offsets"][1] for each in tensors.values())
+    ends = max(tensor["data_offsets"][1] for tensor in tensors.values())
     check(8 + length + ends == len(model), "the LoRA's tensors do not fill its file")
     config = json.loads(world.read(folder + "config.json"))
     check(config["trigger"] if "trigger" in config else config["triggerWord"], "config.json names no trigger")

@@ -34,13 +34,15 @@ def health(folder: Path, body: Body) -> str:
 
 def _table(runtime: Any, value: Any) -> Any:
     if isinstance(value, dict):
-        return runtime.table_from({name: _table(runtime, each) for name, each in value.items() if each is not None})
+        return runtime.table_from(
+            {name: _table(runtime, member) for name, member in value.items() if member is not None}
+        )
     if isinstance(value, list):
-        return runtime.table_from([_table(runtime, each) for each in value])
+        return runtime.table_from([_table(runtime, element) for element in value])
     return value
 
 
 def _plain(value: Any) -> Any:
     if lupa.lua54.lua_type(value) != "table":
         return value
-    return {name: _plain(each) for name, each in value.items()}
+    return {name: _plain(member) for name, member in value.items()}

@@ -183,7 +183,7 @@ class Operators:
 
 
 def _ready(pod: Any) -> bool:
-    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or ())
 
 
 def _text(path: Path) -> str:
@@ -385,7 +385,9 @@ class Takeovers:
         self._numbers = count(1)
         self._api_away: list[tuple[float, float]] = []
         self._asked = 0
-        self._billed_before = {each["request_id"] for each in world.billed()}  # also charges by mutants of other suites
+        self._billed_before = {
+            purchase["request_id"] for purchase in world.billed()
+        }  # also charges by mutants of other suites
         self.rows: list[LeaderTakeover] = []
 
     def run(
@@ -639,7 +641,9 @@ class Takeovers:
     def _paid_twice(self) -> list[str]:
         """Requests with the same marker, of which each purchase has one."""
         fresh = [
-            each for each in self._world.billed() if each["marker"] and each["request_id"] not in self._billed_before
+            request
+            for request in self._world.billed()
+            if request["marker"] and request["request_id"] not in self._billed_before
         ]
         markers = Counter((each["model"], each["marker"]) for each in fresh)
         return [f"{number} requests {marker} at {model}" for (model, marker), number in markers.items() if number > 1]

@@ -65,8 +65,8 @@ class ClusterWorld:
     def resources(self) -> list[Body]:
         """All resources in the test's namespace."""
         plurals = (kind.plural for kind in Kind)
-        lists = (self.api.list_namespaced_custom_object(GROUP, VERSION, self.namespace, each) for each in plurals)
-        return [body for each in lists for body in each["items"]]
+        lists = (self.api.list_namespaced_custom_object(GROUP, VERSION, self.namespace, plural) for plural in plurals)
+        return [body for rows in lists for body in rows["items"]]
 
     def wait(self, kind: str, name: str, reached: Callable[[Body], bool], seconds: float = 240) -> Body:
         """Poll until `reached(status)`. Raises TookTooLong with the status."""
@@ -93,8 +93,12 @@ class ClusterWorld:
     def objects(self, uid: str) -> dict[str, int]:
         """Sizes of a job's objects by key."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-        listed = (each for page in pages for each in page.get("Contents", ()))
-        return {each["Key"]: each["Size"] for each in listed if f"/{uid}/" in each["Key"]}
+        listed = (content for page in pages for content in page.get("Contents", ()))
+        return {
+            stored_object["Key"]: stored_object["Size"]
+            for stored_object in listed
+            if f"/{uid}/" in stored_object["Key"]
+        }
 
     def read(self, key: str) -> bytes:
         """Content of an object."""
@@ -158,8 +162,10 @@ class ClusterWorld:
         """Sum of a metric's series of the leader with these labels."""
         path = f"/api/v1/namespaces/{release.NAMESPACE}/pods/{self.operator_pod()}:8080/proxy/metrics"
         families = text_string_to_metric_families(release.kubectl(self.root, "get", "--raw", path))
-        samples = (each for family in families for each in family.samples)
-        return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+        samples = (sample for family in families for sample in family.samples)
+        return sum(
+            sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     def worker_pods(self, uid: str) -> list[Body]:
         """Worker pods of a resource."""

@@ -74,7 +74,7 @@ def test_a_failed_one(world: ClusterWorld) -> None:
     world.wait("Transcription", "plugin-failed", lambda s: (s.get("run") or {}).get("number") == 2)
 
 
-def test_one_that_waits_for_a_lora(world: ClusterWorld) -> None:
+def test_image_that_waits_for_a_lora(world: ClusterWorld) -> None:
     spec = PICTURE | {"model": "flux-lora", "loras": [{"loraRef": {"name": "not-there"}}]}
     world.apply("ImageGeneration", "plugin-waits", spec)
     world.wait("ImageGeneration", "plugin-waits", lambda s: s.get("reason") == "LoraMissing")

@@ -67,14 +67,14 @@ ESTIMATE = picture("estimate", None, dryRun="Estimate")
 
 def avatars(namespace: str, *kinds: str) -> list[dict[str, Any]]:
     listed = kubectl("--namespace", namespace, "get", ",".join(kinds), "--output", "json")
-    return [each for each in json.loads(listed)["items"] if each["metadata"]["name"] == "avatar"]
+    return [resource for resource in json.loads(listed)["items"] if resource["metadata"]["name"] == "avatar"]
 
 
 def completed(namespace: str, *kinds: str, seconds: int = 240) -> None:
     """Wait until the namespace's sample resources are Completed."""
     deadline = time.monotonic() + seconds
     while True:
-        states = [(each["kind"], each.get("status", {})) for each in avatars(namespace, *kinds)]
+        states = [(avatar["kind"], avatar.get("status", {})) for avatar in avatars(namespace, *kinds)]
         phases = [status.get("phase") for _, status in states]
         assert "Failed" not in phases, [(kind, status.get("message")) for kind, status in states]
         if phases == ["Completed"] * len(kinds):
@@ -213,7 +213,7 @@ def notes() -> list[Command]:
 
 
 def resource_versions(namespace: str) -> dict[str, str]:
-    return {each["kind"]: each["metadata"]["resourceVersion"] for each in avatars(namespace, *KINDS)}
+    return {avatar["kind"]: avatar["metadata"]["resourceVersion"] for avatar in avatars(namespace, *KINDS)}
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +258,10 @@ def told(desk: Desk, gateway: Gateway) -> Told:
         after = resource_versions(desk.namespace)
         (tested,) = testing.result()
         reading += [pool.submit(desk.read, each) for each in waiting]
-        in_notes = Chapter(NOTES, desk.namespace, tuple(each for each in notes() if not is_helm_test(each)))
+        in_notes = Chapter(NOTES, desk.namespace, tuple(note for note in notes() if not is_helm_test(note)))
         noting = pool.submit(desk.read, in_notes)
         said += [each for future in reading for each in future.result()]
-        found = {each.command: each for each in said} | dict.fromkeys(tests, tested)
+        found = {text.command: text for text in said} | dict.fromkeys(tests, tested)
         return Told(found, (tested, *noting.result()), (before, after), applied_again)
 
 
@@ -279,13 +279,13 @@ def _play(desk: Desk, chapter: Chapter) -> list[Said]:
 
 
 def failed(said: Iterable[Said]) -> str:
-    return "\n".join(str(each) for each in said if each.problem)
+    return "\n".join(str(text) for text in said if text.problem)
 
 
 # The next step of the README
 
 
-def test_the_samples_are_completed_and_applied_again_change_nothing(told: Told) -> None:
+def test_applying_completed_samples_again_changes_nothing(told: Told) -> None:
     before, after = told.versions
     assert set(before) == {"LoraTraining", "ImageGeneration", "Transcription"}
     assert after == before

@@ -63,7 +63,7 @@ def test_the_seeds_example_reads_a_transcript(gateway: Gateway, ann: GatewayTena
 def test_the_seeds_example_draws_with_a_lora(gateway: Gateway, ann: GatewayTenant, made: MadeJobs) -> None:
     """The request is sent like a browser's: a string body with a plain text type."""
     loras = ann.get("/api/assets/loras", userId="user123")["loras"]
-    address = next(each for each in loras if each["name"] == "jesse_avatar")["latestVersion"]["modelUrl"]
+    address = next(lora for lora in loras if lora["name"] == "jesse_avatar")["latestVersion"]["modelUrl"]
     answer = ann.api.post(
         "/api/images/generate",
         content=json.dumps(legacy_clients.generate(address)),
@@ -162,7 +162,7 @@ def test_words_are_found_with_their_time(
     assert made.transcript not in json.dumps(bob.get("/api/search/transcripts", q=word))
 
 
-def test_nothing_of_a_tenant_is_seen_by_another(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
+def test_tenants_see_nothing_of_each_other(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
     missing = "00000000-0000-4000-8000-000000000000"
     for path in ("/api/jobs/{}", "/api/assets/{}/download", "/api/assets/{}/stats", "/api/stream/job/{}"):
         for job_id in made.all:
@@ -177,7 +177,7 @@ def test_nothing_of_a_tenant_is_seen_by_another(ann: GatewayTenant, bob: Gateway
     assert ann.finished(made.lora)["status"] == "completed"
 
 
-def test_nobody_names_a_user_without_the_right_to(ann: GatewayTenant, bob: GatewayTenant) -> None:
+def test_naming_a_user_needs_the_right(ann: GatewayTenant, bob: GatewayTenant) -> None:
     order = {"model": "flux-schnell", "inputs": {"prompt": "x"}, "userId": "user123"}
     refused = bob.api.post("/api/images/generate", json=order)
     assert refused.status_code == 403
@@ -185,7 +185,7 @@ def test_nobody_names_a_user_without_the_right_to(ann: GatewayTenant, bob: Gatew
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}])
-def test_nobody_comes_in_without_a_token(gateway: Gateway, headers: dict[str, str]) -> None:
+def test_requests_without_a_token_are_refused(gateway: Gateway, headers: dict[str, str]) -> None:
     answer = httpx.get(f"{gateway.url}/api/jobs", headers=headers, trust_env=False)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -201,7 +201,7 @@ def test_a_token_for_somebody_else_is_worth_nothing(gateway: Gateway, ann: Gatew
         assert answer.status_code == 401
 
 
-def test_what_is_shared_is_seen_until_it_is_not(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
+def test_shared_job_is_visible_until_the_share_ends(ann: GatewayTenant, bob: GatewayTenant, made: MadeJobs) -> None:
     ann.ask(f"/api/assets/{made.pictures}/share", {"namespaces": [bob.namespace]}, code=200)
     assert bob.get(f"/api/jobs/{made.pictures}")["jobId"] == made.pictures
     assert bob.api.delete(f"/api/jobs/{made.pictures}").status_code in (403, 404)
@@ -257,7 +257,7 @@ def test_no_secret_and_no_traceback_is_in_the_log(
         assert secret not in log
 
 
-def test_it_is_refused_nothing_and_asks_for_no_secret(gateway: Gateway, made: MadeJobs) -> None:
+def test_service_account_needs_no_secret_and_is_refused_nothing(gateway: Gateway, made: MadeJobs) -> None:
     """Audit log of all API requests of the gateway so far. Only the bare cluster has one."""
     logs = sorted((STATE / "logs").glob("audit*.log"))
     if not logs:
@@ -297,7 +297,7 @@ def test_a_rollout_is_not_noticed(gateway: Gateway, ann: GatewayTenant) -> None:
     assert int(said.split()[1]) > 50
 
 
-def test_whoever_asks_too_often_waits(gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant) -> None:
+def test_frequent_caller_has_to_wait(gateway: Gateway, ann: GatewayTenant, bob: GatewayTenant) -> None:
     """Last test: it exhausts the caller's rate limit."""
     assert eventually(gateway.answers)
     # Until a token is validated, its requests count for the client's address.

@@ -118,7 +118,7 @@ def test_a_file_is_downloaded_and_the_transcript_is_played(page: Page, gateway: 
     expect(page.locator(".w.now")).to_have_count(1)
 
 
-def test_who_signs_out_sees_nothing(
+def test_signed_out_user_sees_nothing(
     page: Page, gateway: Gateway, ann: GatewayTenant, made: MadeJobs, token: str
 ) -> None:
     """Last test: signing out revokes the token, but not the tenant's other token."""

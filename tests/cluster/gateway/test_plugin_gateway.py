@@ -27,7 +27,7 @@ OWN_RULES: list[Body] = [
 
 def documented_rules() -> list[Body]:
     """Rules of the Role in docs/kubectl-plugin.md."""
-    found = [each.document for each in pages.manifests() if each.file == "docs/kubectl-plugin.md"]
+    found = [manifest.document for manifest in pages.manifests() if manifest.file == "docs/kubectl-plugin.md"]
     (role,) = [each for each in found if each["kind"] == "Role"]
     rules: list[Body] = role["rules"]
     return rules

@@ -150,15 +150,15 @@ def seed(name: str) -> int:
 
 def paid(world: ClusterWorld, *names: str) -> list[int]:
     """Number of payments per picture at this installation's provider."""
-    markers = [each["marker"] for each in world.billed()]
+    markers = [purchase["marker"] for purchase in world.billed()]
     return [markers.count(f"seed:{seed(name)}") for name in names]
 
 
 def apply_all(world: ClusterWorld, namespace: str, specs: dict[str, Body]) -> None:
     items = [
-        {"apiVersion": "contentgen.dev/v1alpha1", "kind": KIND.value, "spec": each,
+        {"apiVersion": "contentgen.dev/v1alpha1", "kind": KIND.value, "spec": spec,
          "metadata": {"name": name, "namespace": namespace}}
-        for name, each in specs.items()
+        for name, spec in specs.items()
     ]  # fmt: skip
     listed = {"apiVersion": "v1", "kind": "List", "items": items}
     release.kubectl(ROOT, "apply", "--filename", "-", stdin=json.dumps(listed))
@@ -197,7 +197,7 @@ def jobs_of(world: ClusterWorld, uid: str) -> list[str]:
     """The classes of the operators that created Jobs for a resource, in order."""
     listed = json.loads(world.kubectl("get", "jobs", "--selector", f"contentgen.dev/uid={uid}", "--output", "json"))
     made = sorted(listed["items"], key=lambda each: str(each["metadata"]["creationTimestamp"]))
-    return [each["metadata"]["labels"][CLASS_LABEL] for each in made]
+    return [resource["metadata"]["labels"][CLASS_LABEL] for resource in made]
 
 
 # One class, one installation
@@ -219,13 +219,13 @@ def test_the_same_class_is_refused_at_the_install(world: ClusterWorld) -> None:
     assert paid(world, "undisturbed") == [1]
 
 
-def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstall(
-    world: ClusterWorld, near: Installation
-) -> None:
+def test_second_installation_takes_the_class_after_the_uninstall(world: ClusterWorld, near: Installation) -> None:
     uid = world.apply(KIND, "kept", spec("kept", NEAR))
     completed(world, "kept")
     make_namespace(RIVAL.namespace)
-    rendered = [each for each in RIVAL.manifests() if each["metadata"]["name"] != f"contentgen-class-{NEAR}"]
+    rendered = [
+        manifest for manifest in RIVAL.manifests() if manifest["metadata"]["name"] != f"contentgen-class-{NEAR}"
+    ]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
     try:
         RIVAL.kubectl("apply", "--filename", "-", stdin=listed)
@@ -260,19 +260,19 @@ def test_the_same_class_is_refused_at_run_time_and_taken_over_after_the_uninstal
 # Two classes side by side
 
 
-def test_two_classes_serve_their_resources_each_paid_once_by_its_own(world: ClusterWorld, second: ClusterWorld) -> None:
+def test_each_class_pays_once_for_its_own_resources(world: ClusterWorld, second: ClusterWorld) -> None:
     mine, theirs = ([f"{name}-{number}" for number in range(EACH)] for name in ("first", "second"))
     both = {name: spec(name) for name in mine} | {name: spec(name, SECOND) for name in theirs}
     apply_all(world, world.namespace, {name: both[name] for pair in zip(mine, theirs, strict=True) for name in pair})
 
     def ended() -> bool:
-        bodies = [each for each in world.resources() if each["metadata"]["name"] in both]
+        bodies = [resource for resource in world.resources() if resource["metadata"]["name"] in both]
         return len(bodies) == 2 * EACH and all(
-            (each.get("status") or {}).get("phase") in ("Completed", "Failed") for each in bodies
+            (body.get("status") or {}).get("phase") in ("Completed", "Failed") for body in bodies
         )
 
     until(ended, f"{2 * EACH} resources", seconds=400)
-    bodies = {each["metadata"]["name"]: each for each in world.resources()}
+    bodies = {resource["metadata"]["name"]: resource for resource in world.resources()}
     assert {bodies[name]["status"]["phase"] for name in both} == {"Completed"}
     assert paid(world, *mine) == [1] * EACH
     assert paid(second, *theirs) == [1] * EACH
@@ -281,8 +281,8 @@ def test_two_classes_serve_their_resources_each_paid_once_by_its_own(world: Clus
     assert second.ledger_collection.count_documents({"jobId": {"$in": [uid(bodies[name]) for name in mine]}}) == 0
     listed = json.loads(world.kubectl("get", "jobs", "--output", "json"))["items"]
     known = {uid(bodies[name]): class_of(bodies[name]) for name in both}
-    labels = [each["metadata"]["labels"] for each in listed]
-    made = {(each[UID_LABEL], each[CLASS_LABEL]) for each in labels if each[UID_LABEL] in known}
+    labels = [resource["metadata"]["labels"] for resource in listed]
+    made = {(label[UID_LABEL], label[CLASS_LABEL]) for label in labels if label[UID_LABEL] in known}
     assert made <= set(known.items())
 
 
@@ -335,18 +335,18 @@ def seen(world: ClusterWorld, name: str) -> bool:
     return bool(body["status"]["observedGeneration"] == body["metadata"]["generation"])
 
 
-def test_nothing_moves_during_a_run(world: ClusterWorld, near: Installation) -> None:
+def test_resource_does_not_move_during_a_run(world: ClusterWorld, near: Installation) -> None:
     fault = {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "stuck", "count": 1}
     world.sandbox.put("/sandbox/faults", json=[fault]).raise_for_status()
     world.apply(KIND, "busy", spec("busy"))
     request = world.wait(KIND, "busy", lambda s: s.get("phase") == "Processing")["status"]["run"]["requestId"]
-    before = {each["metadata"]["name"]: class_of(each) for each in world.resources()}
+    before = {resource["metadata"]["name"]: class_of(resource) for resource in world.resources()}
     said = move(world, "--all", "--to", NEAR, code=1)
     assert "nothing was moved" in said
     assert "imagegen/busy: its run 1 is under way (Processing" in said
     with pytest.raises(release.CommandFailed, match="must not change during a run"):
         world.apply(KIND, "busy", spec("busy", NEAR))
-    assert {each["metadata"]["name"]: class_of(each) for each in world.resources()} == before
+    assert {resource["metadata"]["name"]: class_of(resource) for resource in world.resources()} == before
     world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
     completed(world, "busy")
     assert paid(world, "busy") == [1]
@@ -355,15 +355,15 @@ def test_nothing_moves_during_a_run(world: ClusterWorld, near: Installation) -> 
 def test_an_idle_namespace_moves_and_buys_nothing(world: ClusterWorld, second: ClusterWorld) -> None:
     """Move to an installation with other stores: it does not know the resources, and it pays nothing for them."""
     before = (len(world.billed()), len(second.billed()))
-    states = {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()}
+    states = {resource["metadata"]["name"]: resource["status"]["phase"] for resource in world.resources()}
     said = move(world, "--all", "--to", SECOND)
     assert "Nothing is paid again" in said
-    assert {class_of(each) for each in world.resources()} == {SECOND}
+    assert {class_of(resource) for resource in world.resources()} == {SECOND}
     second.kubectl("get", "pods")
     OWN_STORES.kubectl("rollout", "restart", "deployment/contentgen")
     OWN_STORES.kubectl("rollout", "status", "deployment/contentgen", "--timeout=90s")
     time.sleep(5)  # several reconciles after the operator's start and its initial list
-    assert {each["metadata"]["name"]: each["status"]["phase"] for each in world.resources()} == states
+    assert {resource["metadata"]["name"]: resource["status"]["phase"] for resource in world.resources()} == states
     assert (len(world.billed()), len(second.billed())) == before
     move(world, "--all", "--to", DEFAULT_CLASS)
     assert (len(world.billed()), len(second.billed())) == before

@@ -92,7 +92,10 @@ def operators() -> dict[str, str]:
         pod["metadata"]["name"]: pod["spec"]["nodeName"]
         for pod in json.loads(listed)["items"]
         if "deletionTimestamp" not in pod["metadata"]
-        and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+        and any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in pod["status"].get("conditions", ())
+        )
     }
 
 
@@ -163,7 +166,7 @@ def _runs_on_the_second_node(world: ClusterWorld, name: str) -> bool:
 @pytest.mark.parametrize("how", ["cut-off", "powered-off"])
 def test_the_work_of_a_dead_node_goes_on(how: str, world: ClusterWorld, film: str) -> None:
     """A disconnected node's leader and workers continue, and return after the work was restarted on another node."""
-    polled, submitted, *loras = (f"{how}-{each}" for each in ("polled", "submitted", "first", "second"))
+    polled, submitted, *loras = (f"{how}-{word}" for word in ("polled", "submitted", "first", "second"))
     stuck = {"provider": "fal", "model": "fal-ai/flux/schnell", "fault": "stuck"}
     world.sandbox.put("/sandbox/faults", json=[stuck]).raise_for_status()
     former = lead_from_the_second_node()
@@ -216,7 +219,7 @@ def test_the_work_of_a_dead_node_goes_on(how: str, world: ClusterWorld, film: st
         body = check_completed(world, Kind.IMAGE_GENERATION, name)
         assert body["status"]["run"]["paidAttempt"] == 1
         marker = f"seed:{body['spec']['image']['seed']}"
-        assert sum(each["marker"] == marker for each in world.billed()) == 1
+        assert sum(purchase["marker"] == marker for purchase in world.billed()) == 1
     assert leader() == leads, "nobody takes the Lease from it"
     left = json.loads(world.kubectl("get", "jobs", "--output", "json"))["items"]
     assert not {job["metadata"]["name"] for job in left} & set(jobs.values()), "they would never be finished"

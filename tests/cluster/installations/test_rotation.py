@@ -27,7 +27,7 @@ def pods() -> dict[str, Body]:
     """The running pods of operator and gateway by name, but for those of an earlier rollout that still end."""
     chosen = f"app.kubernetes.io/component in ({', '.join(PROCESSES)})"
     listed = json.loads(kubectl("get", "pods", "--selector", chosen, "--output", "json"))["items"]
-    return {each["metadata"]["name"]: each for each in listed if _stays(each)}
+    return {resource["metadata"]["name"]: resource for resource in listed if _stays(resource)}
 
 
 def _stays(pod: Body) -> bool:
@@ -35,7 +35,9 @@ def _stays(pod: Body) -> bool:
 
 
 def restarts() -> dict[str, list[int]]:
-    return {name: [each["restartCount"] for each in pod["status"]["containerStatuses"]] for name, pod in pods().items()}
+    return {
+        name: [status["restartCount"] for status in pod["status"]["containerStatuses"]] for name, pod in pods().items()
+    }
 
 
 class Secret:
@@ -76,7 +78,7 @@ def all_say(text: str) -> None:
         time.sleep(2)
 
 
-def test_rotated_store_secrets_are_taken_up_and_a_wrong_one_is_not(
+def test_rotated_store_secrets_are_used_unless_they_are_wrong(
     world: ClusterWorld, restored: Callable[[str], Secret]
 ) -> None:
     before = restarts()

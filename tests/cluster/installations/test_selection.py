@@ -75,7 +75,7 @@ def pod_uids() -> set[str]:
     """Uids of the operator pods, without terminating pods of an earlier rollout."""
     chosen = ("--selector", "app.kubernetes.io/component=operator")
     listed = release.kubectl(ROOT, "--namespace", release.NAMESPACE, "get", "pods", *chosen, "--output", "json")
-    found = [each["metadata"] for each in json.loads(listed)["items"]]
+    found = [resource["metadata"] for resource in json.loads(listed)["items"]]
     return {each["uid"] for each in found if "deletionTimestamp" not in each}
 
 

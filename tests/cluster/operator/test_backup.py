@@ -21,8 +21,8 @@ def pictures(prompt: str) -> Spec:
 def delete_everything(world: ClusterWorld) -> None:
     """Delete the database, and the resources with their finalizers."""
     world.jobs.database.client.drop_database(world.jobs.database.name)
-    for each in json.loads(world.kubectl("get", "contentgen", "--output", "json"))["items"]:
-        what = (each["kind"].lower(), each["metadata"]["name"])
+    for resource in json.loads(world.kubectl("get", "contentgen", "--output", "json"))["items"]:
+        what = (resource["kind"].lower(), resource["metadata"]["name"])
         world.kubectl("patch", *what, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
         world.kubectl("delete", *what, "--ignore-not-found", "--timeout=30s")
 
@@ -42,7 +42,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: ClusterW
     kept = world.wait_for_end(KIND, "kept")["status"]
     assert kept["phase"] == "Completed"
     record, paid = world.jobs.find_one({"jobId": uid}, CONTENTS), len(world.billed())
-    purchases = {each["_id"]: each["state"] for each in world.ledger_collection.find({})}
+    purchases = {document["_id"]: document["state"] for document in world.ledger_collection.find({})}
     archive, said = contentgen("backup", "-")
     assert "jobs: " in said
     with stopped():
@@ -50,7 +50,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: ClusterW
         assert world.jobs.count_documents({}) == world.ledger_collection.count_documents({}) == 0
         _, said = contentgen("restore", "-", given=archive)
         assert " 0 missing, 0 different" in said
-        assert {each["_id"]: each["state"] for each in world.ledger_collection.find({})} == purchases
+        assert {document["_id"]: document["state"] for document in world.ledger_collection.find({})} == purchases
         assert world.jobs.find_one({"jobId": uid}, CONTENTS) == record
         _, said = contentgen("restore", "-", given=archive)
         assert "jobs: 0 added, 0 replaced" in said
@@ -58,7 +58,7 @@ def test_everything_deleted_comes_back_and_nothing_is_paid_twice(world: ClusterW
             world.apply(KIND, name, pictures(prompt))
     again = world.wait_for_end(KIND, "kept")["status"]
     assert again["phase"] == "Completed"
-    assert [each["files"] for each in again["versions"]] == [each["files"] for each in kept["versions"]]
+    assert [version["files"] for version in again["versions"]] == [version["files"] for version in kept["versions"]]
     status = world.wait(KIND, "flying", lambda s: s.get("phase") == "Processing")["status"]
     assert status["run"]["requestId"] == flying, "the request of before is waited for"
     assert len(world.billed()) == paid

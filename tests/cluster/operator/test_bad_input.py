@@ -166,7 +166,11 @@ def wait_for_all(
     """Poll all resources with one list request until each has reached the state; returns them by name."""
     deadline = time.monotonic() + seconds
     while True:
-        found = {each["metadata"]["name"]: each for each in world.resources() if each["metadata"]["name"] in names}
+        found = {
+            resource["metadata"]["name"]: resource
+            for resource in world.resources()
+            if resource["metadata"]["name"] in names
+        }
         late = {name: each.get("status") for name, each in found.items() if not reached(each.get("status") or {})}
         if not late and len(found) == len(names):
             return found
@@ -191,7 +195,9 @@ def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: ClusterWor
     wrong = []
     for name, case in cases.items():
         status = found[name]["status"]
-        conditions = {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+        conditions = {
+            condition["type"]: (condition["status"], condition["reason"]) for condition in status["conditions"]
+        }
         right = (
             (status["phase"], status["reason"]) == ("Failed", case.reason)
             and case.text in status["message"]
@@ -207,7 +213,7 @@ def test_each_bad_input_fails_for_its_reason_and_costs_nothing(small: ClusterWor
     assert len(small.billed()) == before + 1, "only the neighbour was to be paid"
     assert SECRET not in small.kubectl("get", "events", "--output", "yaml")
     assert SECRET not in small.operator_log()
-    assert SECRET not in json.dumps([each.get("error") for each in small.jobs.find({"namespace": small.namespace})])
+    assert SECRET not in json.dumps([job.get("error") for job in small.jobs.find({"namespace": small.namespace})])
 
 
 def test_too_few_frames_are_counted_by_reason(small: ClusterWorld) -> None:
@@ -216,7 +222,7 @@ def test_too_few_frames_are_counted_by_reason(small: ClusterWorld) -> None:
     assert "spec.dataset.minImages is 12" in message
     counted = re.search(r"(\d+) usable pictures(?: \(.*\))? of (\d+) taken.*left out: ([^.]*)\.", message)
     assert counted, message
-    left_out = {reason: int(count) for reason, count in (each.split() for each in counted[3].split(", "))}
+    left_out = {reason: int(count) for reason, count in (text.split() for text in counted[3].split(", "))}
     assert int(counted[1]) + sum(left_out.values()) == int(counted[2]), message
     assert left_out["TooDark"] > 3, message
 
@@ -256,7 +262,7 @@ def seed_of(world: ClusterWorld, name: str) -> int:
 
 
 def bills(world: ClusterWorld, marker: str) -> int:
-    return sum(1 for each in world.billed() if each["marker"] == marker)
+    return sum(1 for purchase in world.billed() if purchase["marker"] == marker)
 
 
 def saw(world: ClusterWorld, name: str, reason: str) -> bool:
@@ -281,7 +287,7 @@ def test_a_provider_that_is_busy_or_loses_its_reply_is_paid_once(small: ClusterW
     assert saw(small, "busy", "ProviderUnavailable")
     # `lost` has this reason only where the first search precedes the history's entry.
     wait_for_all(small, {"e503", "e500"}, lambda status: status.get("reason") == "LookingForRequest")
-    assert [bills(small, each) for each in markers + unclear] == [1, 1, 0, 0]
+    assert [bills(small, marker) for marker in markers + unclear] == [1, 1, 0, 0]
 
 
 def test_a_provider_that_answers_badly_is_asked_again(small: ClusterWorld) -> None:
@@ -309,9 +315,7 @@ def test_a_provider_that_answers_badly_is_asked_again(small: ClusterWorld) -> No
     assert {name: bills(small, marker) for name, marker in markers.items()} == dict.fromkeys(markers, 1)
 
 
-def test_results_that_are_dead_wrong_or_lead_inside_say_that_they_were_paid(
-    small: ClusterWorld, files: dict[str, str]
-) -> None:
+def test_faulty_results_report_that_they_were_paid(small: ClusterWorld, files: dict[str, str]) -> None:
     trainer = {"provider": "fal", "model": "fal-ai/flux-lora-fast-training", "fault": "result_truncated"}
     small.sandbox.put("/sandbox/faults", json=[trainer]).raise_for_status()
     small.apply("LoraTraining", "cut-weights", lora(files["good"]) | {"training": {"steps": 100}})
@@ -362,7 +366,7 @@ def test_a_person_decides_where_nobody_can_tell(small: ClusterWorld) -> None:
     for name, each in found.items():
         small.kubectl("annotate", "imagegeneration", name, f"{RESUBMIT}={each['status']['run']['resubmitToken']}")
     ends = wait_for_all(small, {"e503", "e500"})
-    assert {each["status"]["phase"] for each in ends.values()} == {"Completed"}
+    assert {end["status"]["phase"] for end in ends.values()} == {"Completed"}
     prompts = [each["marker"] for each in small.billed()]
     for name in ("e503", "e500"):
         assert prompts.count(f"seed:{seed_of(small, name)}") == 1

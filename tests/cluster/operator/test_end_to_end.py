@@ -54,7 +54,7 @@ def test_three_kinds_complete(world: ClusterWorld, film: str) -> None:
     assert len(world.billed()) == before + 3
 
 
-def test_it_reads_well(world: ClusterWorld) -> None:
+def test_status_and_columns_are_readable(world: ClusterWorld) -> None:
     """kubectl's output for the resources of test_three_kinds_complete, which must run first."""
     table = world.kubectl("get", "contentgen")
     for column in ("PHASE", "PROGRESS", "STAGE", "ETA", "COST", "REASON", "AGE"):
@@ -130,9 +130,7 @@ def test_a_worker_holds_no_credential(world: ClusterWorld, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("phase", ["Preparing", "Processing", "Collecting"])
-def test_an_operator_that_is_killed_delays_a_job_and_changes_nothing_else(
-    world: ClusterWorld, film: str, phase: str
-) -> None:
+def test_killed_operator_only_delays_a_job(world: ClusterWorld, film: str, phase: str) -> None:
     name = f"killed-{phase.lower()}"
     reference = world.get("LoraTraining", "three")
     spec = lora(film) | {"loraName": name}  # another input, hence another purchase
@@ -235,7 +233,7 @@ def test_bad_input_costs_nothing_and_says_why(world: ClusterWorld, name: str, sp
     world.apply("Transcription", f"bad-{name}", spec)
     status = world.wait_for_end("Transcription", f"bad-{name}")["status"]
     assert (status["phase"], status["reason"]) == ("Failed", reason), status
-    stalled = next(each for each in status["conditions"] if each["type"] == "Stalled")
+    stalled = next(condition for condition in status["conditions"] if condition["type"] == "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", reason)
     assert len(world.billed()) == before
 

@@ -35,7 +35,7 @@ def gone(world: ClusterWorld, name: str, seconds: float = 30) -> float:
 
 
 def state_of(world: ClusterWorld, uid: str) -> list[str]:
-    return [each["state"] for each in world.ledger_collection.find({"jobId": uid})]
+    return [document["state"] for document in world.ledger_collection.find({"jobId": uid})]
 
 
 def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: ClusterWorld) -> None:
@@ -47,15 +47,15 @@ def test_an_edit_during_a_run_is_the_next_version_and_both_stay(world: ClusterWo
     body = world.get(KIND, "edited")
     status = body["status"]
     assert status["observedGeneration"] == body["metadata"]["generation"] == 2
-    assert [each["version"] for each in status["versions"]] == [1, 2]
+    assert [version["version"] for version in status["versions"]] == [1, 2]
     folder = f"generated-images/{world.namespace}/{uid}/"
-    first, second = ({file["key"] for file in each["files"]} for each in status["versions"])
+    first, second = ({file["key"] for file in version["files"]} for version in status["versions"])
     assert f"{folder}image_1.png" in first
     assert f"{folder}v2/image_1.png" in second
     assert (first | second) <= world.objects(uid).keys()
     record = world.jobs.find_one({"jobId": uid})
     assert record is not None
-    stored = [(each["version"], each["images"][0]["s3Key"]) for each in record["versions"]]
+    stored = [(version["version"], version["images"][0]["s3Key"]) for version in record["versions"]]
     assert stored == [(1, f"{folder}image_1.png"), (2, f"{folder}v2/image_1.png")]
     assert record["config"]["prompt"] == "version two"
     assert len(world.billed()) == before + 2

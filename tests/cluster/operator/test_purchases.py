@@ -27,7 +27,7 @@ class Picture:
 
     def paid(self) -> list[str]:
         """Ids of its billed requests."""
-        return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
+        return [request["request_id"] for request in self.world.billed() if request["marker"] == f"seed:{self.seed}"]
 
     def says(self, reason: str) -> Body:
         """Wait for the reason; returns the status."""
@@ -50,7 +50,7 @@ def let_finish(world: ClusterWorld, request: str) -> None:
     world.sandbox.delete(f"/sandbox/jobs/{request}/faults").raise_for_status()
 
 
-def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_on(world: ClusterWorld) -> None:
+def test_backup_from_before_a_lost_reply_pays_nothing_again(world: ClusterWorld) -> None:
     before, _ = contentgen("backup", "-")
     arm(world, "stuck", "reply_lost")  # one request without a response, and not in the history while it runs
     picture = Picture(world, "rewound")
@@ -70,7 +70,7 @@ def test_a_backup_from_before_a_lost_reply_pays_nothing_and_the_newer_one_goes_o
     assert picture.completes()["status"]["run"]["requestId"] == request
 
 
-def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_what_was_paid(world: ClusterWorld) -> None:
+def test_collect_job_refused_by_a_quota_reports_the_payment(world: ClusterWorld) -> None:
     arm(world, "stuck")
     picture = Picture(world, "refused")
     request = world.wait(KIND, picture.name, lambda s: s.get("phase") == "Processing")["status"]["run"]["requestId"]
@@ -84,7 +84,7 @@ def test_a_collect_job_that_a_quota_refuses_after_the_payment_waits_and_says_wha
 
 
 @pytest.mark.parametrize("fault", ["result_expired", "result_deleted", "result_moved"])
-def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: ClusterWorld, fault: str) -> None:
+def test_result_missing_in_fals_queue_comes_from_the_history(world: ClusterWorld, fault: str) -> None:
     arm(world, fault)
     picture = Picture(world, fault.replace("_", "-"))
     body = world.wait_for_end(KIND, picture.name)
@@ -93,7 +93,7 @@ def test_a_result_that_fal_does_not_keep_any_more_comes_from_its_history(world: 
     check_stored(world, KIND, body)
 
 
-def test_a_result_that_neither_queue_nor_history_has_is_asked_for_again_and_never_paid_again(
+def test_result_missing_everywhere_is_read_again_unpaid(
     world: ClusterWorld,
 ) -> None:
     """fal's history may lag, so the run continues for an hour before it fails; tests/unit covers that failure."""

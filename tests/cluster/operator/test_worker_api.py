@@ -84,7 +84,7 @@ def log_of(place: ClusterWorld, uid: str) -> str:
         return ""
 
 
-def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: ClusterWorld, film: str) -> None:
+def test_work_continues_while_the_operator_is_away(place: ClusterWorld, film: str) -> None:
     """Three workers: one stores its outcome, one waits for upload grants, one starts and waits for its order.
 
     The worker API's certificate expires meanwhile. The operator issues the next one by the CA that the workers trust.
@@ -123,7 +123,7 @@ def test_while_the_operator_is_away_work_goes_on_and_none_is_lost(place: Cluster
     assert last.serial_number != first.serial_number
 
 
-def test_the_running_desk_serves_each_new_certificate_and_new_jobs_get_a_new_authority(place: ClusterWorld) -> None:
+def test_worker_api_serves_new_certificates_and_authorities(place: ClusterWorld) -> None:
     pod = place.operator_pod()
     with release.port_forward(ROOT, release.NAMESPACE, f"pod/{place.operator_pod()}", 8443) as port:
         authority, _ = kept()
@@ -187,8 +187,10 @@ def test_only_a_running_workers_own_token_opens_the_desk(place: ClusterWorld, fi
     spec = {"loraName": "tokens", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
     uid = place.apply("LoraTraining", "tokens", spec)
     until(lambda: '"order"' in log_of(place, uid), "the worker has its order")
-    (worker,) = (each["metadata"] for each in place.worker_pods(uid))
-    (ended,) = (each["metadata"] for each in place.worker_pods(place.get("Transcription", "leaves")["metadata"]["uid"]))
+    (worker,) = (each_pod["metadata"] for each_pod in place.worker_pods(uid))
+    (ended,) = (
+        each_pod["metadata"] for each_pod in place.worker_pods(place.get("Transcription", "leaves")["metadata"]["uid"])
+    )
     stranger, deleted = (idle_pod(place, name) for name in ("stranger", "deleted"))
 
     def token(pod: dict[str, Any] | None, audience: str = "contentgen") -> str:
@@ -216,6 +218,8 @@ def test_only_a_running_workers_own_token_opens_the_desk(place: ClusterWorld, fi
                 return client.get("/v1/order", headers=headers, extensions={"sni_hostname": DESK})
 
             answers = {name: ask(bearer) for name, (bearer, _) in tokens.items()}
-    assert {name: each.status_code for name, each in answers.items()} == {n: code for n, (_, code) in tokens.items()}
+    assert {name: answer.status_code for name, answer in answers.items()} == {
+        n: code for n, (_, code) in tokens.items()
+    }
     assert answers["the worker's"].json()["jobId"] == uid
-    assert all("X-Amz" not in each.text for name, each in answers.items() if name != "the worker's")
+    assert all("X-Amz" not in answer.text for name, answer in answers.items() if name != "the worker's")

@@ -72,10 +72,10 @@ def waiting(world: ClusterWorld, name: str, run: int = 1, kind: Kind = PICTURE) 
 
 def paid(world: ClusterWorld, uid: str) -> list[str]:
     """Requests that the ledger has for a resource, each of which must be billed exactly once."""
-    requests = [each.get("requestId") for each in world.ledger_collection.find({"jobId": uid})]
-    billed = [each["request_id"] for each in world.billed()]
-    assert [billed.count(each) for each in requests] == [1] * len(requests)
-    return [str(each) for each in requests]
+    requests = [purchase.get("requestId") for purchase in world.ledger_collection.find({"jobId": uid})]
+    billed = [purchase["request_id"] for purchase in world.billed()]
+    assert [billed.count(request) for request in requests] == [1] * len(requests)
+    return [str(request) for request in requests]
 
 
 def annotate(world: ClusterWorld, user: str, name: str, *annotations: str) -> str:
@@ -110,9 +110,7 @@ def test_the_admission_policy_refuses_an_approval(
     assert paid(world, uids["edited"]) == []
 
 
-def test_an_edit_lapses_the_approval_in_the_same_request_and_the_plugin_approves_the_next_run(
-    world: ClusterWorld, uids: dict[str, str]
-) -> None:
+def test_edit_lapses_the_approval_and_the_plugin_approves_again(world: ClusterWorld, uids: dict[str, str]) -> None:
     waiting(world, "edited")
     change = {
         "metadata": {"annotations": {APPROVE: "1-0.025", BY: APPROVER}},
@@ -128,7 +126,7 @@ def test_an_edit_lapses_the_approval_in_the_same_request_and_the_plugin_approves
     assert paid(world, uids["edited"]) == [status["run"]["requestId"]]
 
 
-def test_an_approval_in_the_manifest_lapses_and_the_gateway_approves_for_a_caller_with_the_right(
+def test_approval_in_a_manifest_lapses_and_the_gateway_approves(
     world: ClusterWorld, uids: dict[str, str], ann: GatewayTenant, bob: GatewayTenant
 ) -> None:
     """Its account may approve for its callers, and asks for their right first."""
@@ -164,9 +162,7 @@ def test_the_label_of_the_namespace_requires_an_approval(world: ClusterWorld, ui
     assert paid(world, uid) == []
 
 
-def test_a_training_waits_with_its_contact_sheet_and_a_rejection_ends_it_unpaid(
-    world: ClusterWorld, uids: dict[str, str]
-) -> None:
+def test_training_waits_with_contact_sheet_and_can_be_rejected(world: ClusterWorld, uids: dict[str, str]) -> None:
     """Last: its pictures are made while the other tests run."""
     status = waiting(world, "training", kind=LORA)
     facts = status["run"]["facts"]

@@ -57,7 +57,7 @@ def audited(world: ClusterWorld, gateway: Gateway, auditor: GatewayTenant) -> Bo
 
 def unknown(report: Body) -> dict[str, Body]:
     """Findings of requests that no purchase of the installation names, by their ids."""
-    return {each["requestId"]: each for each in report["findings"] if each["kind"] == "UnknownRequest"}
+    return {finding["requestId"]: finding for finding in report["findings"] if finding["kind"] == "UnknownRequest"}
 
 
 def foreign_request(world: ClusterWorld) -> str:
@@ -70,7 +70,7 @@ def foreign_request(world: ClusterWorld) -> str:
     return str(given["request_id"])
 
 
-def test_an_audit_changes_nothing_and_finds_a_request_that_nobody_asked_for(
+def test_audit_finds_an_unknown_request_and_changes_nothing(
     world: ClusterWorld, gateway: Gateway, auditor: GatewayTenant
 ) -> None:
     """The request is no finding while it is younger than an hour, and one once it is older."""
@@ -82,9 +82,9 @@ def test_an_audit_changes_nothing_and_finds_a_request_that_nobody_asked_for(
     report = audited(world, gateway, auditor)
     assert report["purchases"] >= 1
     requests = [each for each in report["coverage"] if (each["subject"], each["account"]) == ("requests", "default")]
-    assert [each["complete"] for each in requests] == [True, True], requests
-    assert [each for each in report["findings"] if each["namespace"] == world.namespace] == []
-    assert foreign not in {each["requestId"] for each in report["findings"]}
+    assert [request["complete"] for request in requests] == [True, True], requests
+    assert [finding for finding in report["findings"] if finding["namespace"] == world.namespace] == []
+    assert foreign not in {finding["requestId"] for finding in report["findings"]}
     assert world.billed() == billed
     assert world.get(Kind.IMAGE_GENERATION, "audited")["status"] == before["status"]
 
@@ -96,7 +96,7 @@ def test_an_audit_changes_nothing_and_finds_a_request_that_nobody_asked_for(
     assert (found["provider"], found["account"], found["model"]) == ("fal", "default", FOREIGN_MODEL)
     assert (found["namespace"], found["name"], found["purchaseId"]) == ("", "", "")
     assert found["text"].startswith("in the provider's history, and no purchase of this installation")
-    assert [each for each in later["findings"] if each["namespace"] == world.namespace] == []
+    assert [finding for finding in later["findings"] if finding["namespace"] == world.namespace] == []
     last = run_audit(world, gateway, auditor, "--last", "--output", "json")
     assert (last.returncode, json.loads(last.stdout)) == (2, later)
 

@@ -32,9 +32,7 @@ def budgets(world: ClusterWorld) -> Iterator[ClusterBudgets]:
         yield opened
 
 
-def test_a_budget_pays_as_many_as_it_has_room_for_and_more_in_the_next_month_and_once_it_is_raised(
-    world: ClusterWorld, budgets: ClusterBudgets
-) -> None:
+def test_budget_pays_again_in_the_next_month_and_when_raised(world: ClusterWorld, budgets: ClusterBudgets) -> None:
     """The month ends in the documents of MongoDB alone; tests/unit/operator/policies moves the operator's clock."""
     before = len(world.billed())
     budget = budgets.add("budget", PAID)
@@ -75,7 +73,9 @@ def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets)
     assert texts["second"] in waiting
     assert set(waiting) <= set(texts.values())
     windows = budgets.settled()
-    assert [(each["settled"], each["held"]) for each in windows] == [(PAID_OF_THREE * ONE, PAID_OF_THREE * ONE)] * 3
+    assert [(window["settled"], window["held"]) for window in windows] == [
+        (PAID_OF_THREE * ONE, PAID_OF_THREE * ONE)
+    ] * 3
     assert len(world.billed()) - before == PAID_OF_THREE
     assert charged(world.billed()[before:]) == PAID_OF_THREE * ONE
     # Those that still wait would be paid once the budgets are deleted.

@@ -36,7 +36,7 @@ def has_logged(world: ClusterWorld, text: str) -> bool:
         return False
 
 
-def test_an_expired_resource_leaves_files_record_and_purchase_and_is_adopted(world: ClusterWorld) -> None:
+def test_expired_resource_keeps_its_files_and_is_adopted(world: ClusterWorld) -> None:
     spec = pictures("an expired picture", ttlSecondsAfterFinished=10, deletionPolicy="Delete")
     uid = world.apply(KIND, "expired", spec)
     assert world.wait_for_end(KIND, "expired")["status"]["phase"] == "Completed"
@@ -47,7 +47,7 @@ def test_an_expired_resource_leaves_files_record_and_purchase_and_is_adopted(wor
     until(lambda: not jobs.strip() or not world.kubectl("get", *jobs.split(), "--ignore-not-found").strip())
     time.sleep(3)  # the garbage collector would have begun
     assert world.objects(uid) == files
-    assert [each["state"] for each in world.ledger_collection.find({"jobId": uid})] == ["collected"]
+    assert [document["state"] for document in world.ledger_collection.find({"jobId": uid})] == ["collected"]
     record = world.jobs.find_one({"jobId": uid})
     assert record is not None
     assert record["status"] == "completed"
@@ -70,7 +70,7 @@ def test_a_picture_uses_a_lora_that_has_expired(world: ClusterWorld, film: str) 
     assert world.wait_for_end(KIND, "of-the-expired")["status"]["phase"] == "Completed"
     bought = world.ledger_collection.find_one({"type": "image-generation", "_id": {"$regex": "/of-the-expired/"}})
     assert bought is not None
-    assert [uid in each for each in bought["loras"]] == [True]
+    assert [uid in lora for lora in bought["loras"]] == [True]
 
 
 def test_a_failed_run_is_found_by_its_label_until_it_goes_on(world: ClusterWorld) -> None:
@@ -79,13 +79,13 @@ def test_a_failed_run_is_found_by_its_label_until_it_goes_on(world: ClusterWorld
     world.apply(KIND, "given-up", pictures("given up"))
     assert world.wait_for_end(KIND, "given-up")["status"]["phase"] == "Failed"
     listed = json.loads(world.kubectl("get", KIND.lower(), "--selector", SELECTOR, "--output", "json"))["items"]
-    assert "given-up" in [each["metadata"]["name"] for each in listed]
+    assert "given-up" in [resource["metadata"]["name"] for resource in listed]
     world.kubectl("annotate", KIND.lower(), "given-up", "contentgen.dev/rerun=again")
     world.wait(KIND, "given-up", lambda status: status.get("phase") == "Completed")
     assert "contentgen.dev/given-up" not in (world.get(KIND, "given-up")["metadata"].get("labels") or {})
 
 
-def test_the_store_has_no_lifecycle_rules_so_the_operator_deletes_temporary_files(world: ClusterWorld) -> None:
+def test_operator_deletes_temporary_files_where_rules_lack(world: ClusterWorld) -> None:
     """versitygw answers 501: the operator goes on, and deletes nothing that is younger than a day."""
     world.s3.put_object(Bucket=BUCKET, Key="temp/young/file", Body=b"1")
     world.kill_operator()

@@ -48,7 +48,7 @@ def verify(message: Body, keys: list[Body]) -> None:
     Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(value), content)
 
 
-def test_a_completed_job_is_told_once_and_signed_by_a_published_key(
+def test_completed_job_is_notified_once_with_a_valid_signature(
     world: ClusterWorld, gateway: Gateway, ann: GatewayTenant
 ) -> None:
     order = {"userId": ann.user, "prompt": "a cat", "model": "flux-dev", "webhookUrl": hook("signed")}
@@ -67,7 +67,7 @@ def test_a_completed_job_is_told_once_and_signed_by_a_published_key(
     assert (logged["state"], logged["notificationId"]) == ("delivered", message["headers"]["webhook-id"])
     ann.ask(f"/api/jobs/{job_id}/notifications/{logged['notificationId']}/resend")
     assert eventually(lambda: len(received(world, "signed")) == 2)
-    (name,) = [each["metadata"]["name"] for each in world.resources() if each["metadata"]["uid"] == job_id]
+    (name,) = [resource["metadata"]["name"] for resource in world.resources() if resource["metadata"]["uid"] == job_id]
     access = {"CONTENTGEN_GATEWAY": gateway.url, "CONTENTGEN_TOKEN": ann.token}
     assert logged["notificationId"] in world.plugin("notifications", name, **access)
     world.plugin("notifications", name, "--resend", logged["notificationId"], **access)
@@ -108,7 +108,7 @@ def test_receivers_that_fail_delay_no_job_and_lose_nothing(world: ClusterWorld) 
     first = found[slow]["deliveries"][0]
     assert (first["result"], first["status"]) == ("failed", None)
     assert received(world, "slow")[0]["headers"]["webhook-id"] == found[slow]["_id"]
-    assert [each["result"] for each in found[down]["deliveries"]] == ["failed", "failed", "delivered"]
+    assert [delivery["result"] for delivery in found[down]["deliveries"]] == ["failed", "failed", "delivered"]
     for url in urls:
         assert ended <= found[url]["deliveries"][0]["at"], "the job had ended before the first attempt"
 

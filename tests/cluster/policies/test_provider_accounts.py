@@ -66,7 +66,7 @@ def until_no_key(world: ClusterWorld, name: str, text: str) -> Body:
 def bills(world: ClusterWorld, body: Body) -> list[str]:
     """Accounts that were billed for a resource's requests."""
     request = body["status"]["run"]["requestId"]
-    return [each["account"] for each in world.billed() if each["request_id"] == request]
+    return [purchase["account"] for purchase in world.billed() if purchase["request_id"] == request]
 
 
 def test_each_namespace_is_billed_to_its_account(world: ClusterWorld) -> None:
@@ -91,7 +91,7 @@ def test_a_missing_secret_and_an_unknown_account_are_waited_for(world: ClusterWo
         assert (body["status"]["phase"], bills(world, body)) == ("Completed", ["team-b"])
 
 
-def test_an_open_request_keeps_its_account_when_the_label_changes(world: ClusterWorld) -> None:
+def test_open_request_keeps_its_account_when_the_label_changes(world: ClusterWorld) -> None:
     grant(world, "team-a")
     world.sandbox.put("/sandbox/faults", json=[STUCK]).raise_for_status()
     apply(world, "open", "flux-dev")

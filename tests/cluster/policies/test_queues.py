@@ -43,7 +43,7 @@ def test_runs_wait_for_the_only_place_and_start_by_priority(world: ClusterWorld)
         status = world.wait(KIND, name, lambda s: s.get("reason") == "Queued")["status"]
         assert status["message"] == "waiting for a place: all 1 places of fal are in use (queues.maxConcurrent.fal)"
     ends = {name: world.wait_for_end(KIND, name)["status"] for name in ("first", "urgent", "later")}
-    assert {each["phase"] for each in ends.values()} == {"Completed"}
+    assert {end["phase"] for end in ends.values()} == {"Completed"}
     assert ends["urgent"]["run"]["submittedAt"] <= ends["later"]["run"]["submittedAt"]
     assert ends["first"]["completionTime"] <= ends["later"]["completionTime"]
 
@@ -61,7 +61,7 @@ def test_a_wait_ends_unpaid_at_the_queue_deadline(world: ClusterWorld) -> None:
     world.kubectl("delete", KIND.lower(), "stuck", "--timeout=60s")
 
 
-def test_an_endpoint_that_fails_is_left_alone_for_a_while_and_tried_again(world: ClusterWorld) -> None:
+def test_failing_endpoint_is_paused_and_tried_again(world: ClusterWorld) -> None:
     """Its circuit opens after five refusals in a row, for 15 s, and after the sixth one for 30 s."""
     faults(world, {"provider": "fal", "model": "fal-ai/flux/dev", "fault": "refuse_429", "count": 6})
     paid = len(world.billed())
@@ -77,15 +77,15 @@ def test_an_endpoint_that_fails_is_left_alone_for_a_while_and_tried_again(world:
     world.apply(KIND, "later-busy", pictures("one that is applied while the circuit is open"))
     status = world.wait(KIND, "later-busy", lambda s: s.get("reason") == "CircuitOpen")["status"]
     assert status["message"].startswith("no request is sent to fal-ai/flux/dev of fal for a while, because ")
-    submitted = next(each for each in status["conditions"] if each["type"] == "Submitted")
+    submitted = next(condition for condition in status["conditions"] if condition["type"] == "Submitted")
     assert (submitted["status"], submitted["reason"]) == ("False", "CircuitOpen")
     ends = [world.wait_for_end(KIND, name, seconds=400)["status"] for name in (*names, "later-busy")]
-    assert {each["phase"] for each in ends} == {"Completed"}
+    assert {end["phase"] for end in ends} == {"Completed"}
     assert len(world.billed()) - paid == 4
     assert circuit() == 0
 
 
-def test_a_job_with_kueues_label_is_suspended_until_it_is_resumed(world: ClusterWorld, film: str) -> None:
+def test_job_with_kueues_label_is_suspended_until_resumed(world: ClusterWorld, film: str) -> None:
     """Stand-in for Kueue: its module is not available here."""
     labels = {QUEUE_LABEL: "team-a", QUEUE_PRIORITY_LABEL: "low"}
     body = {
@@ -99,8 +99,8 @@ def test_a_job_with_kueues_label_is_suspended_until_it_is_resumed(world: Cluster
     for _ in ("prepare", "collect"):
         world.wait("Transcription", "queued", lambda s: s.get("reason") == "Queued")
         jobs = json.loads(world.kubectl("get", "jobs", "--selector", selector, "--output", "json"))["items"]
-        held = [each for each in jobs if each["spec"].get("suspend")]
-        assert [labels.items() <= each["metadata"]["labels"].items() for each in held] == [True]
+        held = [job for job in jobs if job["spec"].get("suspend")]
+        assert [labels.items() <= resource["metadata"]["labels"].items() for resource in held] == [True]
         name = held[0]["metadata"]["name"]
         world.kubectl("patch", "job", name, "--type=merge", "--patch", '{"spec": {"suspend": false}}')
         world.wait("Transcription", "queued", lambda s: s.get("reason") != "Queued")

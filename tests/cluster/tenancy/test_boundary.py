@@ -169,8 +169,8 @@ def outcomes(place: AttemptPlace) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("policy", POLICY_NAMES)
-def test_what_a_policy_refuses(outcomes: list[Outcome], policy: str) -> None:
-    mine = [each for each in outcomes if each.policy == policy]
+def test_objects_that_a_policy_refuses(outcomes: list[Outcome], policy: str) -> None:
+    mine = [outcome for outcome in outcomes if outcome.policy == policy]
     assert mine
     wrong = [
         each
@@ -189,7 +189,7 @@ def _names(policy: str) -> tuple[str, ...]:
 
 def test_every_refusal_by_a_policy_is_the_policys_own(outcomes: list[Outcome]) -> None:
     """Control: every attempt succeeds without the policies, so no refusal is caused by a typo."""
-    assert [each for each in outcomes if not each.audited.allowed] == []
+    assert [outcome for outcome in outcomes if not outcome.audited.allowed] == []
     assert len(outcomes) >= 425
 
 
@@ -234,7 +234,7 @@ def test_another_installation_works_in_its_own_class(place: AttemptPlace) -> Non
         assert place.rival(attempt).allowed, (attempt.name, place.rival(attempt))
 
 
-def test_kubernetes_own_controllers_may_work_on_the_operators_jobs(place: AttemptPlace) -> None:
+def test_kubernetes_controllers_may_change_the_operators_jobs(place: AttemptPlace) -> None:
     """Controllers, and accounts with rights on Jobs, may keep or remove labels and owners."""
     mine = jobs(place.namespace, place.ours_job)
     collector = place.as_user("system:serviceaccount:kube-system:generic-garbage-collector")
@@ -336,7 +336,7 @@ def test_the_field_of_the_spec_is_lowered_with_the_verb(place: AttemptPlace) -> 
         assert answer.allowed, answer
 
 
-def test_an_approval_cannot_be_prepared_in_a_class_without_a_policy(place: AttemptPlace) -> None:
+def test_approval_is_refused_in_a_class_without_a_policy(place: AttemptPlace) -> None:
     """No policy looks at the annotations of a resource in such a class, and a waiting one would bring them back."""
     path = ours(Kind.IMAGE_GENERATION, place.namespace, "waiting")
     body = dict(verdict(f"{WAITING}", "alice@example.com"))[MERGE] | {"spec": {"operatorClass": NOBODYS}}
@@ -346,7 +346,7 @@ def test_an_approval_cannot_be_prepared_in_a_class_without_a_policy(place: Attem
         assert "spec.operatorClass must not change during a run" in answer.message
 
 
-def test_what_is_there_already_is_kept_and_taken_off_by_anybody(place: AttemptPlace) -> None:
+def test_existing_value_is_kept_and_anyone_may_remove_it(place: AttemptPlace) -> None:
     """A GitOps tool that applies the same manifest again needs no further right."""
     words = {"rerun": "r", "resubmit": "0a1b2c3d", "adopt": "a", "collect": "7-again", "cancel": "7"}
     noted = {f"contentgen.dev/{word}": value for word, value in words.items()}

@@ -82,11 +82,11 @@ class Again:
 
     def paid(self) -> list[str]:
         """The ids of its requests that were billed, of all namespaces of its name."""
-        return [each["request_id"] for each in self.world.billed() if each["marker"] == f"seed:{self.seed}"]
+        return [request["request_id"] for request in self.world.billed() if request["marker"] == f"seed:{self.seed}"]
 
     def shown(self, person: GatewayTenant) -> list[str]:
         """Ids of the namespace's jobs that a person can list."""
-        return [each["jobId"] for each in person.get("/api/jobs", namespace=self.name)["jobs"]]
+        return [job["jobId"] for job in person.get("/api/jobs", namespace=self.name)["jobs"]]
 
     def _read(self, kind: str, name: str, path: str) -> str:
         return release.kubectl(ROOT, "get", kind, name, "--output", f"jsonpath={{{path}}}")
@@ -99,7 +99,7 @@ def again(world: ClusterWorld, gateway: Gateway) -> Iterator[Again]:
     release.kubectl(ROOT, "delete", "namespace", made.name, "--ignore-not-found", "--wait=false")
 
 
-def test_a_namespace_that_is_created_again_starts_fresh_until_it_is_mapped(again: Again, gateway: Gateway) -> None:
+def test_recreated_namespace_starts_fresh_until_it_is_mapped(again: Again, gateway: Gateway) -> None:
     again.create()
     first = again.apply()
     job = first["metadata"]["uid"]

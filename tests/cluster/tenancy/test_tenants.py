@@ -93,9 +93,9 @@ def running(attacker: Mallory) -> tuple[str, Body]:
 def refused(answers: list[AttackAnswer], victim: Victim, at_least: int, *allowed: int) -> None:
     """Check that all responses have a refusing status."""
     codes = allowed or (401, 403, 404, 409, 422, 429)
-    passed = [each for each in answers if each.status not in codes]
+    passed = [answer for answer in answers if answer.status not in codes]
     assert not passed, passed
-    assert not [each for each in answers if victim.is_named_in(each)]
+    assert not [answer for answer in answers if victim.is_named_in(answer)]
     assert len(answers) >= at_least
 
 
@@ -122,7 +122,7 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
     lora, pictures = victim.uids
     recorded = victim.world.jobs.database["worker_jobs"].find_one({"_id": pictures})
     assert recorded is not None
-    names = [each.format(ns=victim.world.namespace, job=recorded["name"]) for each in ESCAPES]
+    names = [escape.format(ns=victim.world.namespace, job=recorded["name"]) for escape in ESCAPES]
     owners = [[owner(name, claimed)] for name in names for claimed in ("forged", recorded["uid"])]
     owners += [
         [resource(Kind.IMAGE_GENERATION, "victim", pictures)],
@@ -171,7 +171,7 @@ def test_a_worker_reaches_its_own_attempt_alone(
     bodies: list[Any] = [claim(name) for name in names]
     bodies += [claim("audio.flac", size) for size in (0, -1, 2**62, "many")]
     bodies += [claim("audio.flac", 7, sha) for sha in ("", "zz" * 32)]
-    answers = [attacker.ask(token, "POST", "/v1/uploads", each) for each in bodies]
+    answers = [attacker.ask(token, "POST", "/v1/uploads", body) for body in bodies]
     progress: list[Any] = [{"step": "Hacking", "fraction": 0}, {"step": "Storing", "fraction": 2}, [], {"fraction": -1}]
     answers += [attacker.ask(token, "POST", "/v1/progress", each) for each in progress]
     refused(answers, victim, 20, 422)
@@ -251,7 +251,7 @@ def test_only_the_operator_writes_a_status(attacker: Mallory, victim: Victim, ru
             patch: Any = [wished]
             answers.append(attacker.call("PATCH", f"{where}/{name}/status", patch, "application/json-patch+json"))
     refused(answers, victim, 48, 403, 422)
-    assert all("status" in each.text for each in answers)
+    assert all("status" in answer.text for answer in answers)
 
 
 def test_only_the_operator_creates_jobs_of_ours(attacker: Mallory, victim: Victim, running: tuple[str, Body]) -> None:
@@ -275,13 +275,16 @@ def test_only_the_operator_creates_jobs_of_ours(attacker: Mallory, victim: Victi
         [resource(Kind.IMAGE_GENERATION, "../victim", victim.uids[1]) | {"controller": False}],
     ]
     answers = [attacker.call("POST", where, made(f"l{i}", labels=each)) for i, each in enumerate(labelled)]
-    answers += [attacker.call("POST", where, made(f"o{i}", ownerReferences=each)) for i, each in enumerate(owners)]
+    answers += [
+        attacker.call("POST", where, made(f"o{i}", ownerReferences=each_owner)) for i, each_owner in enumerate(owners)
+    ]
     next_job = job["metadata"]["name"].removesuffix("1") + "2"
     answers.append(attacker.call("POST", where, made(next_job, ownerReferences=owners[0], labels=labelled[0])))
     assert attacker.call("POST", where, made("innocent")).status == 201
     answers += [attacker.call("PATCH", f"{where}/innocent", {"metadata": {"labels": each}}, PATCH) for each in labelled]
     answers += [
-        attacker.call("PATCH", f"{where}/innocent", {"metadata": {"ownerReferences": each}}, PATCH) for each in owners
+        attacker.call("PATCH", f"{where}/innocent", {"metadata": {"ownerReferences": each_owner}}, PATCH)
+        for each_owner in owners
     ]
     refused(answers, victim, 15, 403, 422)
 
@@ -367,7 +370,7 @@ def test_without_policies_a_forged_status_leads_nowhere(attacker: Mallory, victi
             for uid in uids.values():
                 for path in (f"/api/jobs/{uid}", f"/api/assets/{uid}/download", f"/api/jobs/{uid}/dataset"):
                     answer = AttackAnswer(path, 0, person.api.get(path).text)
-                    assert not [each for each in victim.uids if f"/{each}/" in answer.text], answer
+                    assert not [each_uid for each_uid in victim.uids if f"/{each_uid}/" in answer.text], answer
         reason = ""
         while reason != "WaitingForLora":
             assert time.monotonic() < deadline + 60, f"the picture is {reason}"

@@ -113,7 +113,9 @@ def variables() -> frozenset[str]:
     """Variables of the Makefile and environment variables of the programs that it calls."""
     own = re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
     sources = [path.read_text() for path in (ROOT / "cluster/contentgen_cluster").glob("*.py")]
-    return frozenset(own).union(*(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", each) for each in sources))
+    return frozenset(own).union(
+        *(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", source) for source in sources)
+    )
 
 
 def _make(arguments: Sequence[str]) -> Problems:
@@ -181,7 +183,7 @@ def _curl(arguments: Sequence[str]) -> Problems:
     if method not in described:
         yield f"curl: the gateway has no {method.upper()} {parts.path}"
         return
-    known = {each["name"] for each in described[method].get("parameters", ()) if each["in"] == "query"}
+    known = {parameter["name"] for parameter in described[method].get("parameters", ()) if parameter["in"] == "query"}
     for name in set(parse_qs(parts.query)) - known:
         yield f"curl: {parts.path} has no parameter {name}"
 
@@ -245,10 +247,10 @@ def _searched_for(text: str) -> Problems:
         if word not in words:
             yield f"no resource's phase or reason is {word}"
     for _, pattern in re.findall(r"kubectl .*\blogs .*\| grep (?:-\w+ )?(['\"])([\w '|]+)\1", text):
-        for each in pattern.split("|"):
-            if not each.strip("0123456789 in") or each in _logged():
+        for each_text in pattern.split("|"):
+            if not each_text.strip("0123456789 in") or each_text in _logged():
                 continue
-            yield f"nothing logs {each!r}"
+            yield f"nothing logs {each_text!r}"
 
 
 @cache
@@ -272,7 +274,7 @@ def _kinds() -> dict[str, dict[str, Any]]:
 
 def _closed(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_closed(each) for each in schema]
+        return [_closed(element) for element in schema]
     if not isinstance(schema, dict):
         return schema
     closed = {key: _closed(value) for key, value in schema.items()}
@@ -287,8 +289,8 @@ def manifest_problems(manifest: DocumentedManifest) -> list[str]:
     document = manifest.document
     if schema := _kinds().get(manifest.kind):
         return [
-            f"{each.json_path}: {each.message}"
-            for each in jsonschema.Draft202012Validator(schema).iter_errors(document)
+            f"{error.json_path}: {error.message}"
+            for error in jsonschema.Draft202012Validator(schema).iter_errors(document)
         ]
     if manifest.kind:
         return (

@@ -420,7 +420,9 @@ def not_applied(manifest: DocumentedManifest) -> str:
 
 
 def is_known(figure: Figure) -> bool:
-    return any(each.file == figure.file and figure.text.startswith(each.begins) for each in FIGURES)
+    return any(
+        each_figure.file == figure.file and figure.text.startswith(each_figure.begins) for each_figure in FIGURES
+    )
 
 
 def dead_entries(
@@ -429,10 +431,12 @@ def dead_entries(
     """Table entries without a match."""
     commands, manifests, figures = tuple(commands), tuple(manifests), tuple(figures)
     texts = {command.text for command in commands}
-    listed = [*NAMED_ONLY, *(each for entry in NOT_RUN for each in entry.commands)]
+    listed = [*NAMED_ONLY, *(each_command for entry in NOT_RUN for each_command in entry.commands)]
     dead = [each for each in listed if each not in texts]
     dead += [each.old for each in STAND_INS if not _stands_in(each, commands)]
-    dead += [each.begins for each in FIGURES if not any(_begins(each, figure) for figure in figures)]
+    dead += [
+        each_figure.begins for each_figure in FIGURES if not any(_begins(each_figure, figure) for figure in figures)
+    ]
     dead += [
         f"{e.file} {e.kind}" for e in NOT_APPLIED if not any((m.file, m.kind) == (e.file, e.kind) for m in manifests)
     ]

@@ -171,22 +171,22 @@ def _judge_images(answer: dict[str, Any], left: Collected) -> None:
     items = answer.get("images")
     items = items if isinstance(items, list) else [items] if isinstance(items, dict) else []
     good = {number for number, item in enumerate(items[:32], 1) if _is_picture(item)}
-    stored = {int(each["name"].split("_")[1].split(".")[0]) for each in left.facts.get("images", ())}
+    stored = {int(image["name"].split("_")[1].split(".")[0]) for image in left.facts.get("images", ())}
     assert good <= stored, f"{sorted(good - stored)} are good, and not stored"
     assert left.outcome.succeeded is bool(stored)
     if not stored:
         assert left.outcome.reason is Reason.RESULT_INVALID
         return
     bad = set(range(1, min(len(items), 32) + 1)) - stored
-    assert bad == {each["number"] for each in left.facts["missing"]}, "a missing picture is not named"
-    assert all(each["cause"] for each in left.facts["missing"])
+    assert bad == {each_picture["number"] for each_picture in left.facts["missing"]}, "a missing picture is not named"
+    assert all(each_picture["cause"] for each_picture in left.facts["missing"])
     seed = answer.get("seed")
     if left.facts["seed"] is None and seed is not None:
         assert "the seed" in _notes(left)
     elif isinstance(seed, int) and not isinstance(seed, bool):
         assert int(left.facts["seed"]) == seed, "another seed"
     flags = answer.get("has_nsfw_concepts")
-    if flags not in (None, []) and any(each["unsafe"] is None for each in left.facts["images"]):
+    if flags not in (None, []) and any(image["unsafe"] is None for image in left.facts["images"]):
         assert "safety checker" in _notes(left)
 
 
@@ -205,7 +205,7 @@ def _judge_transcript(answer: dict[str, Any], left: Collected) -> None:
     assert left.outcome.succeeded or not good, "a text is not stored"
     if not left.outcome.succeeded:
         return
-    assert set(left.stored) == {f"transcript.{each}" for each in ("json", "txt", "srt", "vtt")}
+    assert set(left.stored) == {f"transcript.{word}" for word in ("json", "txt", "srt", "vtt")}
     json.loads(left.stored["transcript.json"], parse_constant=_refuse)
     for name, field in (("durationSeconds", "audio_duration"), ("language", "language_code")):
         given = answer.get(field)
@@ -223,7 +223,7 @@ _JUDGES: dict[Kind, Callable[[dict[str, Any], Collected], None]] = {
 def campaign(count: int, seed: int, kinds: tuple[Kind, ...] = tuple(Kind), *, stop: bool = False) -> list[str]:
     """Findings of `count` mutants: the single ones, in a random order, and then mixed ones. `stop`: at the first."""
     dice, findings = random.Random(seed), []
-    single = [each for kind in kinds for each in single_mutants(kind)]
+    single = [each_mutant for kind in kinds for each_mutant in single_mutants(kind)]
     dice.shuffle(single)
     mixed = [mutants(kind, seed) for kind in kinds]
     for number in range(count):
@@ -271,9 +271,9 @@ def _texts(kind: Kind) -> Iterator[BrokenAnswer]:
 def _paths(value: object, path: Path = ()) -> Iterator[Path]:
     if isinstance(value, dict | list):
         items: Any = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, each in items:
+        for name, element in items:
             yield (*path, name)
-            yield from _paths(each, (*path, name))
+            yield from _paths(element, (*path, name))
 
 
 def _at(value: Any, path: Path) -> Any:
@@ -304,8 +304,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     findings = campaign(options.mutants, options.seed)
-    for each in findings:
-        sys.stdout.write(f"{each}\n")
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
     sys.stdout.write(f"answers: {options.mutants} mutants, {len(findings)} findings\n")
     sys.exit(bool(findings))
 

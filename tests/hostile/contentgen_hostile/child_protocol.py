@@ -85,7 +85,7 @@ def fuzz(seed: int, count: int) -> int:
 
 def corpus() -> list[bytes]:
     """Messages that our code sends, and stored findings."""
-    return [encode(each) for each in MESSAGES] + [path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))]
+    return [encode(message) for message in MESSAGES] + [path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))]
 
 
 def attempt(content: bytes, folder: Path) -> bool:

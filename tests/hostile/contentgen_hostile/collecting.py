@@ -207,8 +207,8 @@ def _collected(order: WorkOrder, fetcher: Fetcher) -> Collected:
         outcome = _run_stage(context, _stage_function(Stage.COLLECT, order.kind))
     again = Outcome.model_validate_json(outcome.model_dump_json(by_alias=True).encode())
     assert again == outcome, "the outcome changes on its way"
-    assert {each.name for each in outcome.files} >= set(store.kept), "a stored file is not listed"
-    assert all(is_output(order.kind, Stage.COLLECT, each.name) for each in outcome.files)
+    assert {file.name for file in outcome.files} >= set(store.kept), "a stored file is not listed"
+    assert all(is_output(order.kind, Stage.COLLECT, file.name) for file in outcome.files)
     return Collected(outcome, store.kept)
 
 

@@ -202,14 +202,15 @@ def sizes() -> Iterator[HostileSample]:
     for name in ("mp4-faststart", "mp4-fragmented"):
         content = encoded(name)
         seen: set[bytes] = set()
-        for each in boxes(content):
-            if each.kind in seen:
+        for each_box in boxes(content):
+            if each_box.kind in seen:
                 continue
-            seen.add(each.kind)
+            seen.add(each_box.kind)
             wrong = list(_SIZES.items())[len(seen) % 2 :: 2]  # each box three of them
             for label, size in wrong:
                 yield HostileSample(
-                    f"{name}-{each.kind.decode()}-{label}", patched(content, each.start, struct.pack(">I", size))
+                    f"{name}-{each_box.kind.decode()}-{label}",
+                    patched(content, each_box.start, struct.pack(">I", size)),
                 )
     plain = encoded("mp4-faststart")
     mdat = found(plain, b"mdat")

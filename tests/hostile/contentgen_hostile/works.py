@@ -156,7 +156,7 @@ def system_call(send: Send, name: str, *arguments: int | str) -> None:
 
     def attempt() -> int:
         libc = ctypes.CDLL(None, use_errno=True)
-        values = [each.encode() if isinstance(each, str) else ctypes.c_long(each) for each in arguments]
+        values = [argument.encode() if isinstance(argument, str) else ctypes.c_long(argument) for argument in arguments]
         if getattr(libc, name)(*values) == -1:
             raise OSError(ctypes.get_errno(), name)
         return 0

@@ -38,7 +38,7 @@ class Stores:
         }  # fmt: skip
 
     def run(self, *arguments: object, status: int = 0) -> str:
-        ran = CliRunner().invoke(app, [str(each) for each in arguments], env=self.settings)
+        ran = CliRunner().invoke(app, [str(argument) for argument in arguments], env=self.settings)
         assert ran.exit_code == status, f"{ran.output}\n{ran.exception!r}"
         return ran.output
 
@@ -127,5 +127,5 @@ def test_a_bad_line_is_one_refusal(world: Stores, tmp_path: Path) -> None:
     output = world.run("import", "-n", "red", file, "--report", tmp_path / "r.json", status=2)
     assert "1 imported, 0 updated, 0 unchanged, 3 refused" in output
     report = json.loads((tmp_path / "r.json").read_text())
-    assert [each["outcome"] for each in report["jobs"]] == ["imported", "refused", "refused", "refused"]
+    assert [job["outcome"] for job in report["jobs"]] == ["imported", "refused", "refused", "refused"]
     assert report["jobs"][0]["missing"] == [f"{KEY}.json", f"{KEY}.txt"]

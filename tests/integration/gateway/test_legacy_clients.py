@@ -65,12 +65,12 @@ async def test_every_address_is_fetched_without_a_token(world: StoredWorld, path
 def addresses(given: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """Fields that a client uses as file URLs, by path."""
     if isinstance(given, dict):
-        for name, each in given.items():
+        for name, member in given.items():
             if name != "sourceVideo":
-                yield from addresses(each, f"{where}.{name}")
+                yield from addresses(member, f"{where}.{name}")
     elif isinstance(given, list):
-        for number, each in enumerate(given):
-            yield from addresses(each, f"{where}.{number}")
+        for number, element in enumerate(given):
+            yield from addresses(element, f"{where}.{number}")
     elif isinstance(given, str) and given.startswith(("http", "s3:")):
         yield where, given
 
@@ -83,7 +83,7 @@ def ours(world: StoredWorld, name: str) -> dict[str, Any]:
 async def test_a_lora_is_used_by_the_address_that_a_list_gives(world: StoredWorld) -> None:
     """Example of the legacy API: found by name, its URL used unchanged."""
     loras = await world.get("/api/assets/loras?userId=user123")
-    found = next(each for each in loras["loras"] if each["name"] == "jesse_avatar")
+    found = next(lora for lora in loras["loras"] if lora["name"] == "jesse_avatar")
     body = legacy_clients.generate(found["latestVersion"]["modelUrl"]) | {"namespace": "red"}
     async with world.client("ann") as ann:
         answer = await ann.post("/api/images/generate", json=body)
@@ -110,8 +110,8 @@ async def test_another_signature_of_the_same_model_is_the_same_request(world: St
             json=legacy_clients.generate("https://example.com/model.safetensors") | {"namespace": "red"},
             headers={"Idempotency-Key": "a key"},
         )
-    assert [each.status_code for each in answers] == [202, 202, 202], answers[-1].text
-    assert len({each.json()["jobId"] for each in answers}) == 1
+    assert [answer.status_code for answer in answers] == [202, 202, 202], answers[-1].text
+    assert len({answer.json()["jobId"] for answer in answers}) == 1
     assert other.status_code == 422
 
 
@@ -120,7 +120,7 @@ async def test_a_transcript_is_read_by_the_address_that_a_list_gives(world: Stor
     assert httpx.get(transcripts["transcripts"][0]["textUrl"]).text == f"transcript.txt of {IDS.transcript}"
 
 
-async def test_what_fetch_sends_without_naming_its_type_is_json(world: StoredWorld) -> None:
+async def test_body_without_content_type_is_json(world: StoredWorld) -> None:
     """The legacy API's example passes a string to `fetch`, which browsers send as plain text."""
     for headers in ({"Content-Type": "text/plain;charset=UTF-8"}, {}):
         content = json.dumps(legacy_clients.generate("https://example.com/m.safetensors") | {"namespace": "red"})
@@ -129,7 +129,7 @@ async def test_what_fetch_sends_without_naming_its_type_is_json(world: StoredWor
         assert answer.status_code == 202, answer.text
 
 
-async def test_a_training_and_a_collection_are_made_of_the_seeds_bodies(world: StoredWorld) -> None:
+async def test_training_and_collection_from_the_seeds_bodies(world: StoredWorld) -> None:
     async with world.client("ann") as ann:
         body = legacy_clients.TRAIN | {"videoUrl": "https://example.com/talk.mp4", "namespace": "red"}
         made = await ann.post("/api/lora/train", json=body)

@@ -83,7 +83,7 @@ async def test_a_second_cluster_begins_afresh(world: Stores) -> None:
     assert "cluster cluster-2: confirmed-fresh" in world.run("list")
 
 
-async def test_a_mapped_namespace_has_its_own_purchases_and_the_earlier_ones(world: Stores) -> None:
+async def test_mapped_namespace_has_its_own_and_the_earlier_purchases(world: Stores) -> None:
     await world.of(world.one)
     world.one.uids["web"] = "web-3"
     assert (await world.of(world.one)).scope == "web-3"
@@ -103,7 +103,7 @@ async def test_a_mapped_namespace_has_its_own_purchases_and_the_earlier_ones(wor
     assert await ledger.job_ids(tenant, "web", Kind.TRANSCRIPTION, "it") == {"first", "web-3"}
     found = world.database["ledger"].find(tenant.filter("web"))
     assert sorted(each["jobId"] for each in found) == ["first", "web-3"]
-    assert {each for each in await ledger.kept_files("web/Transcription/it/", "first") if each == "k"} == {"k"}
+    assert {file for file in await ledger.kept_files("web/Transcription/it/", "first") if file == "k"} == {"k"}
     assert not await ledger.kept_files("web/Transcription/other/", "first")
     assert "namespace cluster-1/web: uid web-3, unscoped and web-3" in world.run("list")
     assert "had this uid" in world.run("map", "web", "--uid", "web-3", "--to", "nobody", status=1)

@@ -26,7 +26,7 @@ async def world(database: Database[dict[str, Any]], s3: S3Server) -> StoredWorld
     return made
 
 
-async def test_what_the_operator_wrote_is_listed_as_the_seeds_have_it(world: StoredWorld) -> None:
+async def test_operators_records_are_listed_in_the_seeds_form(world: StoredWorld) -> None:
     (lora,) = (await world.get("/api/assets/loras", userId="user123"))["loras"]
     (image,) = (await world.get("/api/assets/images", userId="user123", model="flux-lora"))["images"]
     (transcript,) = (await world.get("/api/assets/transcripts", userId="user123"))["transcripts"]
@@ -61,7 +61,7 @@ async def test_a_search_finds_by_words_and_tags(world: StoredWorld) -> None:
         ({"q": "k"}, set()),
     ):
         listed = await world.get("/api/assets/search", userId="user123", **asked)
-        assert {each["jobId"] for each in listed["jobs"]} == found
+        assert {job["jobId"] for job in listed["jobs"]} == found
         assert listed["total"] == len(found)
 
 
@@ -111,7 +111,7 @@ async def test_sums_are_the_servers(world: StoredWorld) -> None:
         ("model", {f"model-of-{kind.value}" for kind in Kind}),
     ):
         body = await world.get("/api/usage", by=by, namespace="red")
-        assert keys <= {each["key"] for each in body["usage"]}
+        assert keys <= {file["key"] for file in body["usage"]}
         assert (body["total"]["paid"], body["total"]["jobs"]) == ("0.7500", 3)
 
 
@@ -122,13 +122,13 @@ async def test_pages_hold_each_job_once(world: StoredWorld) -> None:
     cursor = None
     while not seen or cursor:
         page = await world.get("/api/assets/images", limit=3, **({"cursor": cursor} if cursor else {}))
-        seen += [each["imageId"] for each in page["images"]]
+        seen += [image["imageId"] for image in page["images"]]
         cursor = page["nextCursor"]
         assert page["total"] == 8
     assert len(seen) == len(set(seen)) == 8
 
 
-async def test_what_is_shared_is_listed_and_fetched(world: StoredWorld) -> None:
+async def test_shared_job_is_listed_and_fetched(world: StoredWorld) -> None:
     assert (await world.get("/api/assets/loras", "bob"))["total"] == 1
     to = Grantee("user", "bob")
     await world.dependencies.shares.add(

@@ -52,7 +52,7 @@ class World(GatewayWorld):
         """Generated transcript in the worker's stored format."""
         words = list(transcript.speak(minutes * MINUTE_MS, seed))
         key = f"transcripts/ann/00000000-0000-4000-8000-{number:012}/{'v2/' if version > 1 else ''}transcript.json"
-        answer = {"id": "x", "status": "completed", "text": "…", "words": [each.json(speakers=True) for each in words]}
+        answer = {"id": "x", "status": "completed", "text": "…", "words": [word.json(speakers=True) for word in words]}
         self.client_of_s3.put_object(Bucket="assets", Key=key, Body=json.dumps(answer, indent=1).encode())
         made = {"version": version, "transcriptUrl": f"s3://assets/{key}"}
         if version == 1:
@@ -63,7 +63,7 @@ class World(GatewayWorld):
 
     async def walk(self) -> None:
         """Run both indexers concurrently."""
-        await asyncio.gather(*(each.update_all() for each in self.indexers))
+        await asyncio.gather(*(indexer.update_all() for indexer in self.indexers))
 
     async def search(self, q: str, who: str = "ann", **asked: Any) -> list[dict[str, Any]]:
         """Transcripts found by a search."""
@@ -80,13 +80,13 @@ async def test_an_hour_is_indexed_by_two_at_once_found_and_forgotten(
     world = World(database, storage)
     words = world.said(1, "an hour")
     await world.walk()
-    kept = [each["number"] for each in database["transcripts"].find({}, {"number": True})]
+    kept = [each_transcript["number"] for each_transcript in database["transcripts"].find({}, {"number": True})]
     assert sorted(kept) == list(range(len(kept))), "each passage once"
     assert len(kept) > 200
     assert set(INDEXES) <= set(database["transcripts"].index_information())
 
     (found,) = await world.search("light reall", hits=50)
-    starts = [each.start / 1000 for each in words if each.text == "light"]
+    starts = [word.start / 1000 for word in words if word.text == "light"]
     assert 0.9 * len(starts) <= found["hitCount"] <= len(starts), "a passage may have it twice"
     for hit in found["hits"]:
         assert any(hit["start"] <= start <= hit["end"] for start in starts)
@@ -96,7 +96,9 @@ async def test_an_hour_is_indexed_by_two_at_once_found_and_forgotten(
 
     world.said(1, "another hour", version=2)
     await world.walk()
-    assert {each["version"] for each in database["transcripts"].find({}, {"version": True})} == {2}
+    assert {each_transcript["version"] for each_transcript in database["transcripts"].find({}, {"version": True})} == {
+        2
+    }
     database["jobs"].delete_many({})
     await world.walk()
     assert [database[name].count_documents({}) for name in ("transcripts", "transcripts-indexed")] == [0, 0]
@@ -113,6 +115,6 @@ async def test_pages_go_over_many_jobs(database: Database[dict[str, Any]], stora
         while cursor is not None:
             asked = {"q": "light", "limit": "2"} | ({"cursor": cursor} if cursor else {})
             page = (await ann.get("/api/search/transcripts", params=asked)).json()
-            seen += [each["jobId"][-1] for each in page["transcripts"]]
+            seen += [each_transcript["jobId"][-1] for each_transcript in page["transcripts"]]
             cursor = page["nextCursor"]
     assert seen == ["5", "4", "3", "2", "1"]

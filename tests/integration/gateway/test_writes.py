@@ -30,7 +30,7 @@ async def test_shares_are_given_and_taken_back(world: WritableWorld) -> None:
             for _ in range(2):
                 answer = await ann.post(f"/api/assets/{job}/share", json=grantees)
                 assert len(answer.json()["shares"]) == 1, answer.text
-            assert [each["jobId"] for each in (await bob.get("/api/jobs")).json()["jobs"]] == [job]
+            assert [each_job["jobId"] for each_job in (await bob.get("/api/jobs")).json()["jobs"]] == [job]
             assert (await ann.delete(f"/api/assets/{job}/share", params=grantees)).json()["shares"] == []
             assert (await bob.get("/api/jobs")).json()["jobs"] == []
         await ann.patch(f"/api/assets/{job}", json={"isPublic": True, "tags": ["found"]})
@@ -38,7 +38,7 @@ async def test_shares_are_given_and_taken_back(world: WritableWorld) -> None:
         assert (await ann.get("/api/assets/search?q=found&namespace=red")).json()["total"] == 1
 
 
-async def test_collections_hold_each_job_once_and_no_more_than_they_may(world: WritableWorld) -> None:
+async def test_collections_hold_each_job_once_up_to_their_limit(world: WritableWorld) -> None:
     jobs = [world.job(number, Kind.IMAGE_GENERATION) for number in range(MOST_ASSETS + 1)]
     async with world.client("ann") as ann:
         made = await ann.post("/api/collections", json={"namespace": "red", "name": "campaign", "userId": "red"})
@@ -52,7 +52,7 @@ async def test_collections_hold_each_job_once_and_no_more_than_they_may(world: W
         assert (await ann.delete(f"/api/jobs/{jobs[1]}")).status_code == 202
         assert (await ann.get(place)).json()["assetCount"] == MOST_ASSETS - 2
         assert (await ann.get("/api/collections?userId=red")).json()["total"] == 1
-        names = [each["name"] for each in world.database["collections"].list_indexes()]
+        names = [index["name"] for index in world.database["collections"].list_indexes()]
         assert set(INDEXES) <= set(names)
 
 
@@ -64,7 +64,7 @@ async def test_pages_of_collections_hold_each_once(world: WritableWorld) -> None
         while len(seen) < 20:
             asked = {"limit": 3} | ({"cursor": cursor} if cursor else {})
             page = (await ann.get("/api/collections", params=asked)).json()
-            seen += [each["name"] for each in page["collections"]]
+            seen += [collection["name"] for collection in page["collections"]]
             if not (cursor := page["nextCursor"]):
                 break
     assert sorted(seen) == [f"c{number}" for number in range(7)]
@@ -77,4 +77,4 @@ async def test_a_deleted_job_is_marked_for_the_janitor(world: WritableWorld) -> 
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
         assert (await ann.get("/api/jobs")).json()["total"] == 0
     storage: Any = None
-    assert [each.uid for each in await RecordStore(world.database["jobs"], storage).marks(10)] == [job]
+    assert [mark.uid for mark in await RecordStore(world.database["jobs"], storage).marks(10)] == [job]

@@ -118,12 +118,12 @@ async def accounts(settings: Settings) -> AsyncIterator[ProviderAccounts]:
     made = build_providers(settings)
     yield made
     clients: list[Any] = [made.provider("fal", name) for name in (None, *TEAMS)]
-    for each in clients:
-        await getattr(each, "_client", each)._provider.close()
+    for client in clients:
+        await getattr(client, "_client", client)._provider.close()
 
 
 def bills(server: SandboxServer) -> list[tuple[str, str]]:
-    return [(each["provider"], each["account"]) for each in server.ledger()["entries"]]
+    return [(entry["provider"], entry["account"]) for entry in server.ledger()["entries"]]
 
 
 @pytest.mark.parametrize("provider", ["fal", "assemblyai"])
@@ -149,7 +149,7 @@ async def test_a_lost_reply_is_found_in_its_account_only(accounts: ProviderAccou
     for name in ("team-a", "team-b"):  # the same input in both
         await accounts.provider("fal", name).submit(call, nothing)
     first, second = [await found(accounts.provider("fal", name), search_for(call, before)) for name in TEAMS]
-    by_account = {each["account"]: each["request_id"] for each in server.ledger()["entries"]}
+    by_account = {entry["account"]: entry["request_id"] for entry in server.ledger()["entries"]}
     assert by_account == {"team-a": first, "team-b": second}
 
 
@@ -165,7 +165,7 @@ async def test_a_rotated_key_of_an_account_is_used_and_the_others_stay(
     assert bills(server) == [("fal", "team-b"), ("fal", "team-a")]
 
 
-async def test_a_missing_key_file_of_an_account_is_not_replaced_by_another_key(
+async def test_missing_key_file_of_an_account_is_not_substituted(
     accounts: ProviderAccounts, settings: Settings, server: SandboxServer
 ) -> None:
     (settings.provider_accounts_folder / "team-a" / "fal-key").unlink()
@@ -195,7 +195,7 @@ async def test_charges_are_read_with_the_key_of_each_account(
     (settings.provider_accounts_folder / "team-b" / "fal-billing-key").write_text("team-b:plain")  # no permission
     billing = build_billing(settings)
     await ChargeSettlement(Charges(collection), billing).round()
-    billed = {each["_id"]: each["billedMicros"] is not None for each in collection.find()}
+    billed = {document["_id"]: document["billedMicros"] is not None for document in collection.find()}
     assert billed == {"None": True, "team-a": True, "team-b": False}
     for each in billing.values():
         await each.close()

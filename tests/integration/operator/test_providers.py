@@ -221,9 +221,7 @@ async def test_a_lost_reply_is_paid_once_and_found(server: SandboxServer, fal: F
         assert paid(server) == index + 1
 
 
-async def test_a_result_that_the_queue_keeps_no_longer_is_fetched_from_the_history(
-    server: SandboxServer, fal: Fal
-) -> None:
+async def test_result_expired_in_the_queue_comes_from_the_history(server: SandboxServer, fal: Fal) -> None:
     for fault in ("result_expired", "result_deleted", "result_moved"):
         server.arm({"fault": fault})
         call = generation()
@@ -237,7 +235,7 @@ async def test_a_result_that_the_queue_keeps_no_longer_is_fetched_from_the_histo
     assert paid(server) == 4
 
 
-async def test_a_request_that_the_history_shows_late_or_without_its_input_is_not_found(
+async def test_request_shown_late_or_without_input_is_not_found(
     server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
 ) -> None:
     for provider, call in calls(server, fal, assemblyai):
@@ -254,7 +252,7 @@ async def test_a_request_that_the_history_shows_late_or_without_its_input_is_not
     assert await fal.find(search_for(call, sent_after)) == Found(request_id=None, complete=False)
 
 
-async def test_two_lost_requests_with_the_same_input_are_taken_one_each(server: SandboxServer, fal: Fal) -> None:
+async def test_two_lost_requests_of_equal_input_match_one_each(server: SandboxServer, fal: Fal) -> None:
     call, taken, begun = generation(), list[str](), list[datetime]()
     for _ in range(2):
         begun.append(datetime.now(UTC))
@@ -263,7 +261,7 @@ async def test_two_lost_requests_with_the_same_input_are_taken_one_each(server: 
             await fal.submit(call, nothing)
     for sent_after in begun:
         taken.append(await found(fal, search_for(call, sent_after, *taken)))
-    assert sorted(taken) == sorted(each["request_id"] for each in server.ledger()["entries"])
+    assert sorted(taken) == sorted(entry["request_id"] for entry in server.ledger()["entries"])
 
 
 async def test_a_request_is_found_in_a_long_history(fal: Fal, server: SandboxServer) -> None:
@@ -287,7 +285,7 @@ async def test_while_the_account_is_locked_nothing_is_lost(server: SandboxServer
     assert (await fal.poll(call.model, request_id)).state is RequestState.SUCCEEDED
 
 
-async def test_what_was_not_taken_was_not_paid(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
+async def test_refused_request_is_unpaid(server: SandboxServer, fal: Fal, assemblyai: AssemblyAI) -> None:
     for provider, call in calls(server, fal, assemblyai):
         server.arm({"fault": "refuse_429", "provider": call.provider})
         with pytest.raises(Busy):
@@ -316,7 +314,7 @@ async def test_a_wrong_call_is_refused(server: SandboxServer, fal: Fal, tmp_path
     assert paid(server) == 0
 
 
-async def test_a_cancelled_request_has_ended_and_one_that_cannot_be_cancelled_has_not(
+async def test_cancelled_request_ends_unless_it_cannot_be_cancelled(
     server: SandboxServer, fal: Fal, assemblyai: AssemblyAI
 ) -> None:
     server.arm({"fault": "stuck", "count": 2})

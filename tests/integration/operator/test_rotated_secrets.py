@@ -51,9 +51,7 @@ def test_a_cursor_ends_with_the_client_that_it_began_with(mongo_uri: str, databa
         rotated.newest.client.close()
 
 
-def test_a_server_that_is_not_there_and_a_user_that_is_none_replace_nothing(
-    mongo_uri: str, database_name: str, tmp_path: Path
-) -> None:
+def test_absent_server_or_unknown_user_replaces_no_secret(mongo_uri: str, database_name: str, tmp_path: Path) -> None:
     volume = Volume(tmp_path / "mongodb", {"uri": mongo_uri})
     rotated = RotatedDatabase(volume.folder / "uri", database_name)
     first = rotated.newest
@@ -69,7 +67,7 @@ def test_a_server_that_is_not_there_and_a_user_that_is_none_replace_nothing(
 
 
 @pytest.mark.skipif("S3_ENDPOINT" in os.environ, reason="changes the key of the embedded server")
-async def test_an_access_key_is_replaced_while_objects_are_read_and_written(tmp_path: Path) -> None:
+async def test_access_key_is_replaced_during_reads_and_writes(tmp_path: Path) -> None:
     settings = SandboxStoreSettings(
         data=tmp_path / "data",
         host="127.0.0.1",

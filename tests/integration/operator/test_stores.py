@@ -44,7 +44,7 @@ KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="
 
 FOLDERS = ("right", "wrong", "other", "changed", "dataset", "readable", "gone", "runs", "p")
 OWNER = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ns",)) | Owner(
-    folders=frozenset(f"{each}/" for each in FOLDERS), keys=frozenset({"k"})
+    folders=frozenset(f"{folder}/" for folder in FOLDERS), keys=frozenset({"k"})
 )
 
 
@@ -66,7 +66,7 @@ def purchase(**changes: Any) -> Purchase:
     ).model_copy(update=changes)
 
 
-def test_one_of_sixteen_that_intend_at_once_may_pay(database: Database[dict[str, Any]]) -> None:
+def test_sixteen_concurrent_intents_yield_one_payer(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
     with ThreadPoolExecutor(16) as pool:
         for attempt in range(1, 11):
@@ -75,7 +75,7 @@ def test_one_of_sixteen_that_intend_at_once_may_pay(database: Database[dict[str,
             assert won.count(True) == 1
 
 
-async def test_one_of_sixteen_may_try_a_refused_one_again(database: Database[dict[str, Any]]) -> None:
+async def test_sixteen_concurrent_retries_of_a_refusal_yield_one(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
     assert await ledger.intend(KEY, purchase())
     refuse = LedgerTransition(
@@ -100,7 +100,7 @@ async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[s
     assert await ledger.request_ids(purchase(marker="a/c")) == frozenset()
 
 
-async def test_one_of_sixteen_that_send_at_once_may_post(database: Database[dict[str, Any]]) -> None:
+async def test_sixteen_concurrent_sends_yield_one_post(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
     planned = purchase(step=PurchaseStep.PLANNED)
     assert await ledger.intend(KEY, planned)
@@ -108,7 +108,7 @@ async def test_one_of_sixteen_that_send_at_once_may_post(database: Database[dict
     assert sum(each is not None for each in sent) == 1
 
 
-async def test_one_of_sixteen_adopts_and_one_claims(database: Database[dict[str, Any]]) -> None:
+async def test_sixteen_concurrent_adoptions_yield_one_owner(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
     ledger.create_indexes()
     await ledger.intend(KEY, purchase(state=PurchaseState.COLLECTED))
@@ -314,7 +314,7 @@ def test_urls_live_as_long_as_their_class() -> None:
         assert (parts.netloc, parse_qs(parts.query)["X-Amz-Expires"]) == (host, [str(seconds)])
 
 
-async def test_an_expired_outcome_url_and_one_for_another_type_are_refused(storage: Storage) -> None:
+async def test_outcome_url_is_refused_if_expired_or_of_another_type(storage: Storage) -> None:
     json_type = {"Content-Type": "application/json"}
     url = storage.worker_put(OWNER, "runs/late/1/prepare-1.json", timedelta(minutes=5))
     assert httpx.put(url, content=b"{}", headers={"Content-Type": "text/html"}).status_code == 403
@@ -332,12 +332,12 @@ async def test_a_document_of_the_providers_is_kept(storage: Storage) -> None:
     )
     again = StoredAnswer(owner=OWNER, key="runs/j/1/provider-1.json", answer=AnswerFile.of({"text": "another"}))
     await storage.put_answer(again)
-    assert [await storage.put_marker("a/b", each) for each in ("one", "two")] == ["one", "one"]
+    assert [await storage.put_marker("a/b", word) for word in ("one", "two")] == ["one", "one"]
     got = httpx.get(storage.worker_get(OWNER, "runs/j/1/provider-1.json", timedelta(minutes=1)))
     assert got.json() == {"text": "grüezi", "words": [None, 1.5]}
 
 
-async def test_what_is_deleted_is_deleted_with_all_its_versions(storage: Storage) -> None:
+async def test_deletion_removes_all_object_versions(storage: Storage) -> None:
     client = storage._client
     for key in ("gone/u/1/a", "gone/u/1/b/c", "gone/u/10/a"):
         for body in (b"one", b"two"):
@@ -348,7 +348,7 @@ async def test_what_is_deleted_is_deleted_with_all_its_versions(storage: Storage
     await storage.delete_prefix(OWNER, "gone/u/1/")
     await storage.delete_prefix(OWNER, "gone/u/1/")
     left = client.list_object_versions(Bucket=storage.bucket, Prefix="gone/")
-    assert {each["Key"] for each in left["Versions"]} == {"gone/u/10/a"}
+    assert {version["Key"] for version in left["Versions"]} == {"gone/u/10/a"}
     assert not left.get("DeleteMarkers")
 
 
@@ -357,7 +357,11 @@ async def test_a_discarded_purchase_is_found_as_such(database: Database[dict[str
     for index, state in enumerate([PurchaseState.COLLECTED, PurchaseState.SUCCEEDED, PurchaseState.SUBMITTED]):
         await ledger.intend(KEY.model_copy(update={"attempt": index}), purchase(state=state))
     assert await ledger.discard("another job") == ()
-    assert {each["state"] for each in database["ledger"].find()} == {"collected", "succeeded", "submitted"}
+    assert {each_purchase["state"] for each_purchase in database["ledger"].find()} == {
+        "collected",
+        "succeeded",
+        "submitted",
+    }
     assert len(await ledger.discard(purchase().job_id)) == 2
     states = [found.state for i in range(3) if (found := await ledger.get(KEY.model_copy(update={"attempt": i})))]
     assert states == [PurchaseState.DISCARDED, PurchaseState.DISCARDED, PurchaseState.SUBMITTED]

@@ -37,13 +37,13 @@ def put(storage: Storage, *names: str) -> None:
 def left(storage: Storage) -> set[str]:
     """Keys with a version or a delete marker."""
     listed = storage._client.list_object_versions(Bucket=storage.bucket)
-    return {each["Key"] for each in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))}
+    return {version["Key"] for version in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))}
 
 
 def later_than_all(storage: Storage) -> datetime:
     """A time of the store after those of all versions and delete markers so far; its times may be whole seconds."""
     listed = storage._client.list_object_versions(Bucket=storage.bucket)
-    newest = max(each["LastModified"] for each in (*listed["Versions"], *listed["DeleteMarkers"]))
+    newest = max(version["LastModified"] for version in (*listed["Versions"], *listed["DeleteMarkers"]))
     while True:
         put(storage, "temporary")
         now: datetime = storage._client.head_object(Bucket=storage.bucket, Key="temporary")["LastModified"]
@@ -62,9 +62,7 @@ async def job(database: Database[dict[str, Any]], uid: str, status: str, ended: 
     database["jobs"].insert_one(record)
 
 
-async def test_files_that_are_older_than_a_day_are_deleted_and_others_are_kept(
-    storage: Storage, database: Database[dict[str, Any]]
-) -> None:
+async def test_only_files_older_than_a_day_are_deleted(storage: Storage, database: Database[dict[str, Any]]) -> None:
     """`temp/`, outcomes of attempts of ended runs, and uploads of a prepare stage that never finished."""
     now = datetime.now(UTC)
     await job(database, ENDED, "completed", now)

@@ -51,7 +51,7 @@ async def test_a_grant_stores_a_file_once(storage: Storage) -> None:
     assert head["ContentType"] == "image/jpeg"
 
 
-async def test_one_of_sixteen_puts_at_once_wins(storage: Storage) -> None:
+async def test_sixteen_concurrent_puts_store_one_object(storage: Storage) -> None:
     contents = [b"picture %02d" % number for number in range(16)]
     grants = [storage.grant(OWNER, "race/", claim(content), LIFETIME) for content in contents]
     with ThreadPoolExecutor(16) as pool:
@@ -126,7 +126,7 @@ async def test_a_retry_ends_with_exactly_its_own_files(storage: Storage) -> None
         async def given() -> tuple[UploadGrant, ...]:
             found = await storage.leftovers(OWNER, prefix, claims)
             await storage.remove(OWNER, found.stale)
-            signed = [storage.grant(OWNER, prefix, each, LIFETIME) for each in claims]
+            signed = [storage.grant(OWNER, prefix, each_claim, LIFETIME) for each_claim in claims]
             return tuple(each.model_copy(update={"stored": each.name in found.kept}) for each in signed)
 
         answer = asyncio.run(given())

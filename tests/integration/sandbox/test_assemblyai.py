@@ -84,7 +84,7 @@ def test_an_uploaded_file(server: SandboxServer, client: assemblyai.Client) -> N
         (None, b"", "Download error"),
     ],
 )
-def test_what_is_no_recording_is_an_error(
+def test_unreadable_recording_is_an_error(
     server: SandboxServer, client: assemblyai.Client, name: str | None, content: bytes, message: str
 ) -> None:
     url = server.put_media(name, content) if name else f"{server.url}/media/missing.mp3"

@@ -210,9 +210,7 @@ def test_history_is_paged_newest_first(server: SandboxServer, client: fal_client
     assert httpx.get(f"{server.fal_api_url}/v1/models/requests/by-endpoint?endpoint_id=x").status_code == 401
 
 
-def test_a_finished_request_is_moved_into_the_past_with_its_charge(
-    server: SandboxServer, client: fal_client.SyncClient
-) -> None:
+def test_finished_request_is_backdated_with_its_charge(server: SandboxServer, client: fal_client.SyncClient) -> None:
     model = "fal-ai/flux/schnell"
     request_id = client.submit(model, {"prompt": "x", "image_size": "square"}).request_id
     url = f"{server.url}/sandbox/jobs/{request_id}/age"
@@ -228,7 +226,7 @@ def test_a_finished_request_is_moved_into_the_past_with_its_charge(
     assert {old - new for old, new in moved} == {timedelta(hours=2)}
     assert entry["amount_usd"] == charge["amount_usd"]
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    assert request_id not in {each["request_id"] for each in history(server, model, start=since)["items"]}
+    assert request_id not in {request["request_id"] for request in history(server, model, start=since)["items"]}
     assert httpx.put(f"{server.url}/sandbox/jobs/none/age", json={"seconds": 1}).status_code == 404
     server.arm({"fault": "stuck", "provider": "fal"})
     stuck = client.submit(model, {"prompt": "x", "image_size": "square"}).request_id
@@ -259,7 +257,7 @@ def drawn(server: SandboxServer, client: fal_client.SyncClient, *faults: dict[st
 
 
 @pytest.mark.parametrize(("fault", "status"), [("result_expired", 404), ("result_deleted", 410), ("result_moved", 302)])
-def test_a_result_that_the_queue_keeps_no_longer_is_in_the_history(
+def test_result_expired_in_the_queue_is_in_the_history(
     server: SandboxServer, client: fal_client.SyncClient, fault: str, status: int
 ) -> None:
     request_id = drawn(server, client, {"fault": fault})
@@ -363,7 +361,7 @@ def test_prices_and_billable_units(server: SandboxServer, client: fal_client.Syn
         return httpx.get(url, params={"endpoint_id": list(models)}, headers=AUTH)
 
     prices = asked("fal-ai/flux/schnell", TRAINER, "some/model").json()["prices"]
-    assert [(each["endpoint_id"], each["unit_price"], each["unit"]) for each in prices] == [
+    assert [(price["endpoint_id"], price["unit_price"], price["unit"]) for price in prices] == [
         ("fal-ai/flux/schnell", 0.003, "megapixels"),
         (TRAINER, 0.002, "steps"),
     ]
@@ -382,9 +380,9 @@ def test_billing_events_need_a_key_with_the_permission(server: SandboxServer, cl
         return httpx.get(url, params=params, headers={"Authorization": f"Key {key}"})
 
     handles = [client.submit("fal-ai/flux/schnell", {"prompt": "a cat", "image_size": "square"}) for _ in range(3)]
-    for each in handles:
-        each.get(interval=0.02)
-    ids = [each.request_id for each in handles]
+    for handle in handles:
+        handle.get(interval=0.02)
+    ids = [handle.request_id for handle in handles]
     assert asked("test", request_id=ids).status_code == 403
     assert asked("wrong").status_code == 401
     (event,) = asked("billing-1", request_id=[ids[1], "no-such-request"]).json()["billing_events"]
@@ -395,7 +393,7 @@ def test_billing_events_need_a_key_with_the_permission(server: SandboxServer, cl
     assert (len(first["billing_events"]), first["has_more"]) == (2, True)
     rest = asked("billing-1", request_id=ids, limit=2, cursor=first["next_cursor"]).json()
     assert (len(rest["billing_events"]), rest["has_more"], rest["next_cursor"]) == (1, False, None)
-    assert {each["request_id"] for each in (*first["billing_events"], *rest["billing_events"])} == set(ids)
+    assert {each_event["request_id"] for each_event in (*first["billing_events"], *rest["billing_events"])} == set(ids)
     assert asked("billing-1", request_id=ids, end="2020-01-02", start="2020-01-01").json()["billing_events"] == []
     assert asked("billing-1", start="2020-01-01").status_code == 422, "90 days at most"
     assert asked("billing-1", request_id=["x"] * 51).status_code == 422

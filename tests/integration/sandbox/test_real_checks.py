@@ -79,7 +79,7 @@ def test_without_consent_nothing_is_sent(server: SandboxServer) -> None:
         ({"REAL_API_TESTS": "true", **KEYS}, "y", "Not agreed to"),
     ],
 )
-def test_what_is_no_consent(more: dict[str, str], answer: str | None, text: str) -> None:
+def test_answers_that_are_no_consent(more: dict[str, str], answer: str | None, text: str) -> None:
     said: list[str] = []
     with pytest.raises(consent.NotAgreed, match=re.escape(text)):
         consent.agreed(more, said.append, None if answer is None else lambda _: answer)
@@ -99,7 +99,7 @@ def test_consent_comes_after_the_price(more: dict[str, str], answer: str | None)
     assert "Together about 0.0036 USD." in said[-1]
 
 
-def test_it_says_the_cost_and_takes_a_no(server: SandboxServer) -> None:
+def test_check_shows_the_cost_and_accepts_a_no(server: SandboxServer) -> None:
     code, text = asked(server, "y\n", REAL_API_TESTS="true", FAL_KEY="k")
     assert (code, sent(server)) == (2, [])
     assert "picture    0.0030 USD  fal-ai/flux/schnell (built-in prices of 2026-11); runs with FAL_KEY" in text
@@ -124,7 +124,7 @@ def test_with_a_yes_each_is_bought_once(server: SandboxServer) -> None:
     assert all(key not in text for text in kept.values() for key in KEYS.values())
 
 
-def test_what_has_no_key_is_left_out(server: SandboxServer) -> None:
+def test_check_without_a_key_is_skipped(server: SandboxServer) -> None:
     done = real(server, REAL_API_TESTS="true", REAL_API_CONFIRM="yes", FAL_KEY="k")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed, 2 deselected" in done.stdout

@@ -50,7 +50,7 @@ def test_versions(client: "S3Client") -> None:
     assert len(listed["DeleteMarkers"]) == 1
 
 
-def test_one_creates(client: "S3Client") -> None:
+def test_concurrent_conditional_puts_create_one_object(client: "S3Client") -> None:
     client.put_object(Bucket=BUCKET, Key="once", Body=b"1", IfNoneMatch="*")
     with pytest.raises(ClientError, match="PreconditionFailed"):
         client.put_object(Bucket=BUCKET, Key="once", Body=b"2", IfNoneMatch="*")

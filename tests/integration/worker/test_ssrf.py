@@ -47,6 +47,6 @@ def test_a_public_address_answers(said: dict[str, Any]) -> None:
 
 
 def test_without_the_guard_every_canary_rings(said: dict[str, Any]) -> None:
-    assert {ip_address(each) for each in said["addresses"]} <= {ip_address(each) for each in said["rang then"]}
+    assert {ip_address(address) for address in said["addresses"]} <= {ip_address(each) for each in said["rang then"]}
     fetched = [url for url, became in said["unguarded"].items() if became == "fetched"]
     assert len(fetched) >= 250

@@ -54,7 +54,9 @@ class ColourEncoding:
 
 
 ENCODINGS = tuple(
-    ColourEncoding(each, full) for each in MATRICES for full in ((True,) if each == _RGB else (True, False))
+    ColourEncoding(each_matrix, full)
+    for each_matrix in MATRICES
+    for full in ((True,) if each_matrix == _RGB else (True, False))
 )
 
 
@@ -136,13 +138,13 @@ class ColourReference:
         with np.load(FILE) as stored:
             about = json.loads(str(stored["about"]))
             pairs = [name for name in stored.files if name != "about"]
-            return cls(about, {tuple(each.split()): np.cumsum(stored[each], axis=0, dtype=np.int16) for each in pairs})
+            return cls(about, {tuple(pair.split()): np.cumsum(stored[pair], axis=0, dtype=np.int16) for pair in pairs})
 
     def write(self) -> None:
         """Store the file: of each encoding the difference to the one before, which is small."""
         arrays = {
-            " ".join(pair): np.diff(each, axis=0, prepend=np.zeros_like(each[:1]))
-            for pair, each in self.results.items()
+            " ".join(pair): np.diff(result, axis=0, prepend=np.zeros_like(result[:1]))
+            for pair, result in self.results.items()
         }
         np.savez_compressed(FILE, allow_pickle=False, about=np.array(json.dumps(self.about)), **arrays)
 
@@ -151,18 +153,18 @@ def _versions() -> str:
     ffmpeg = subprocess.run(["ffmpeg", "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[2]
     numbers = [ctypes.c_uint() for _ in range(3)]
     ctypes.CDLL("libzimg.so.2").zimg_get_version_info(*map(ctypes.byref, numbers))
-    return f"ffmpeg {ffmpeg}, zimg {'.'.join(str(each.value) for each in numbers)}"
+    return f"ffmpeg {ffmpeg}, zimg {'.'.join(str(number.value) for number in numbers)}"
 
 
 def main() -> None:
     """Make the file: two minutes."""
     results = {
-        (primaries, transfer): np.stack([np.round(_by_zimg(primaries, transfer, each)) for each in ENCODINGS])
+        (primaries, transfer): np.stack([np.round(_by_zimg(primaries, transfer, encoding)) for encoding in ENCODINGS])
         for primaries, transfer in product(PRIMARIES.values(), dict.fromkeys(TRANSFERS.values()))
     }
     tables = {"matrix": MATRICES, "transfer": TRANSFERS, "primaries": PRIMARIES}
     ColourReference(
-        {"made by": _versions(), **tables}, {pair: each.astype(np.int16) for pair, each in results.items()}
+        {"made by": _versions(), **tables}, {pair: result.astype(np.int16) for pair, result in results.items()}
     ).write()
 
 

@@ -169,13 +169,13 @@ def _of_two_sizes(path: Path) -> Path:
     """A broadcast whose second half has twice the width and height."""
     pictures = list(_shown(_FLAT, _barred(0, 22, 0, 22)))
     half = len(pictures) // 2
-    large = (np.asarray(cv2.resize(each, (640, 360)), np.uint8) for each in pictures[half:])
+    large = (np.asarray(cv2.resize(each_picture, (640, 360)), np.uint8) for each_picture in pictures[half:])
     parts = [
         encode(path.with_suffix(".0.ts"), pictures[:half]),
         encode(path.with_suffix(".1.ts"), large, stamps=lambda index: half + index),
     ]
     whole = path.with_suffix(".ts")
-    whole.write_bytes(b"".join(each.read_bytes() for each in parts))
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     return whole
 
 
@@ -283,7 +283,7 @@ def with_aperture(path: Path, left: int, top: int, right: int, bottom: int) -> N
     content = bytearray(path.read_bytes())
     parents, start, end = [], 0, len(content)
     for name, header in _PARENTS:
-        at, size = next((at, size) for at, size, each in _boxes(content, start, end) if each == name)
+        at, size = next((at, size) for at, size, each_box in _boxes(content, start, end) if each_box == name)
         parents.append(at)
         start, end = at + header, at + size
     entry, size, _ = next(_boxes(content, start, end))
@@ -347,16 +347,16 @@ def _moved(film: KnownFilm, shot: int, field: int) -> Picture:
 def _fields(film: KnownFilm, shot: int, first: int = 0) -> Iterator[Picture]:
     """Frames whose fields are half a frame apart. `first`: line that the earlier one begins at."""
     for index in range(film.frames_per_shot):
-        moments = [_moved(film, shot, 2 * index + each) for each in (0, 1)]
+        moments = [_moved(film, shot, 2 * index + number) for number in (0, 1)]
         yield _woven(*(moments if not first else moments[::-1]))
 
 
 def _pulled_down(film: KnownFilm, shot: int) -> Iterator[Picture]:
     """24 frames a second as 30: two and three fields of each in turn."""
     fields = (
-        _moved(film, shot, 2 * each)
-        for each in range(film.frames_per_shot * 4 // 5)
-        for _ in range(3 if each % 2 else 2)
+        _moved(film, shot, 2 * number)
+        for number in range(film.frames_per_shot * 4 // 5)
+        for _ in range(3 if number % 2 else 2)
     )
     return (_woven(even, odd) for even, odd in zip(fields, fields, strict=False))
 

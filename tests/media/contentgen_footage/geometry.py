@@ -126,7 +126,9 @@ def _add(output: Any, codec: str, pictures: list[Picture], disposition: Disposit
 
 
 def _preview(output: Any) -> None:
-    small = [np.asarray(cv2.resize(each, (160, 90)), np.uint8) for each in replace(_FILM, shots=2).pictures()]
+    small = [
+        np.asarray(cv2.resize(each_picture, (160, 90)), np.uint8) for each_picture in replace(_FILM, shots=2).pictures()
+    ]
     _add(output, "libx264", small, Disposition(0))
 
 
@@ -144,7 +146,7 @@ def _lossy(film: KnownFilm, every: int) -> Callable[[Path], Path]:
         written = encode(path.with_suffix(".ts"), film.pictures(), encoding, fps=film.fps)
         content = written.read_bytes()
         packets = [content[at : at + 188] for at in range(0, len(content), 188)]
-        written.write_bytes(b"".join(each for index, each in enumerate(packets) if index < 200 or index % every))
+        written.write_bytes(b"".join(packet for index, packet in enumerate(packets) if index < 200 or index % every))
         return written
 
     return make

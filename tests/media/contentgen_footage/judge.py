@@ -54,15 +54,17 @@ def analyse(case: FootageCase, speed: Speed, folder: Path) -> FootageResult:
         return FootageResult(refused=f"{error.reason}: {error}")
     made.bundle()
     index = next(
-        json.loads(each.content)
-        for each in made.outputs
-        if isinstance(each.content, bytes) and each.name == "dataset.json"
+        json.loads(output.content)
+        for output in made.outputs
+        if isinstance(output.content, bytes) and output.name == "dataset.json"
     )
-    pictures = [each.content for each in made.outputs if each.name.endswith(".jpg") and isinstance(each.content, Path)]
-    shown = [_read(each) for each in pictures]
+    pictures = [
+        output.content for output in made.outputs if output.name.endswith(".jpg") and isinstance(output.content, Path)
+    ]
+    shown = [_read(each_picture) for each_picture in pictures]
     return FootageResult(
         shots=made.facts.scenes,
-        cuts=tuple(each["start"] for each in index["shots"][1:]),
+        cuts=tuple(shot["start"] for shot in index["shots"][1:]),
         patches=tuple(_patch(each) for each in shown),
         aspects=frozenset(each.shape[1] / each.shape[0] for each in shown),
         differences=tuple(
@@ -85,7 +87,7 @@ def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
     shots = case.film.shots if case.shots is None else case.shots
     if case.counted and abs(found.shots - shots) > 1:
         wrong.append(f"{found.shots} shots of {shots}")
-    near = [_nearest(each) for each in found.patches]
+    near = [_nearest(patch) for patch in found.patches]
     pictured, expected = len({shot for shot, _ in near}), shots if case.pictures is None else case.pictures
     if pictured < expected:
         wrong.append(f"pictures of {pictured} shots, expected {expected}")
@@ -97,7 +99,7 @@ def faults(case: FootageCase, speed: Speed, found: FootageResult) -> list[str]:
         wrong.append(f"a picture differs from its frame by {off:.1f}")
     if case.seconds is not None and (late := _late(case.film.cuts, found.cuts)) > case.seconds + frames + 1e-3:
         wrong.append(f"a cut {1000 * late:.0f} ms off")
-    if case.note and not any(case.note in each for each in found.notes):
+    if case.note and not any(case.note in note for note in found.notes):
         wrong.append(f"notes {found.notes}, expected {case.note!r}")
     return wrong
 
@@ -131,7 +133,7 @@ def _difference(
         picture(each // film.frames_per_shot, film.width, film.height, each % film.frames_per_shot) for each in near
     )
     size = shown.shape[1], shown.shape[0]
-    return min(float(np.abs(np.asarray(cv2.resize(each, size), np.int16) - shown).mean()) for each in frames)
+    return min(float(np.abs(np.asarray(cv2.resize(frame, size), np.int16) - shown).mean()) for frame in frames)
 
 
 def _nearest(patch: tuple[float, float, float]) -> tuple[int, float]:

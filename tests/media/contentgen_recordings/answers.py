@@ -150,7 +150,7 @@ def _fields() -> list[AnswerCase]:
         changed("a word's text is a number", "1 of 13 words can't be read", words=[*full["words"], word(7, 9, 10)]),  # type: ignore[arg-type]
         changed("utterances are a number", "utterances of the provider is 5, which is left out", utterances=5),
         changed("utterances without speakers", "2 utterances have no speaker that can be read",
-                utterances=[each | {"speaker": None} for each in said]),
+                utterances=[text | {"speaker": None} for text in said]),
         changed("negative length", "audio_duration of the provider is -1, which is left out", audio_duration=-1,
                 facts={"durationSeconds": 5.15}),
         changed("length is a text", "audio_duration of the provider is '12', which is left out", audio_duration="12"),

@@ -33,7 +33,8 @@ def read(content: bytes, form: str) -> list[ShownCue]:
         packets = [packet for packet in file.demux() if packet.size]
         assert all(packet.time_base == packets[0].time_base for packet in packets)
         return [
-            ShownCue(each.pts or 0, (each.pts or 0) + (each.duration or 0), bytes(each).decode()) for each in packets
+            ShownCue(packet.pts or 0, (packet.pts or 0) + (packet.duration or 0), bytes(packet).decode())
+            for packet in packets
         ]
 
 
@@ -42,12 +43,12 @@ def cues(srt: bytes, vtt: bytes) -> list[ShownCue]:
     shown = [each for each in read(srt, "srt") if each.text.strip()]
     spoken = [bare(_SPEAKER.sub("", each.text)) for each in shown]
     voices = read(vtt, "webvtt") if shown else []
-    assert [(each.start, each.end) for each in voices] == [(each.start, each.end) for each in shown]
-    assert [bare(html.unescape(re.sub(r"</?v[^>]*>", "", each.text))) for each in voices] == spoken
+    assert [(voice.start, voice.end) for voice in voices] == [(each.start, each.end) for each in shown]
+    assert [bare(html.unescape(re.sub(r"</?v[^>]*>", "", voice.text))) for voice in voices] == spoken
     for content, form in ((srt, "srt"), (vtt, "vtt")):
         parsed = webvtt.from_buffer(io.StringIO(content.decode()), format=form)
         assert isinstance(parsed, webvtt.WebVTT)
-        times = [(_milliseconds(each.start), _milliseconds(each.end)) for each in parsed.captions]
+        times = [(_milliseconds(caption.start), _milliseconds(caption.end)) for caption in parsed.captions]
         assert times == [(each.start, each.end) for each in shown]
     return shown
 

@@ -42,7 +42,7 @@ def _names(cases: Iterable[FootageCase | RecordingCase | AnswerCase]) -> str:
     pairs = [_shown(case).partition(": ") for case in cases]
     topics = dict.fromkeys(topic for topic, _, _ in pairs)
     return "; ".join(
-        f"{topic} ({', '.join(variants)})" if (variants := [each for name, _, each in pairs if name == topic and each])
+        f"{topic} ({', '.join(variants)})" if (variants := [pair for name, _, pair in pairs if name == topic and pair])
         else topic
         for topic in topics
     )  # fmt: skip

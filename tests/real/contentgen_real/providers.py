@@ -94,7 +94,7 @@ def shape(value: Any) -> Any:
         case dict():
             return {name: shape(value[name]) for name in sorted(value)}
         case list():
-            return [shape(each) for each in value[:1]]
+            return [shape(element) for element in value[:1]]
         case _:
             return "null" if value is None else type(value).__name__
 

@@ -103,13 +103,13 @@ class ScenarioPlace:
     @property
     def posts(self) -> int:
         """Number of paid requests of this kind."""
-        return len([each for each in self.world.provider.posts if ("train" in each.model) == (self.kind is LORA)])
+        return len([post for post in self.world.provider.posts if ("train" in post.model) == (self.kind is LORA)])
 
     @property
     def purchases(self) -> list[Body]:
         """Ledger entries of this kind."""
         found = self.world.database["ledger"].find().sort("_id", 1)
-        return [each for each in found if f"/{self.kind.value}/" in each["_id"]]
+        return [document for document in found if f"/{self.kind.value}/" in document["_id"]]
 
     async def until(self, over: Callable[[], bool]) -> None:
         """Reconcile until the condition holds."""
@@ -1084,7 +1084,7 @@ async def _(place: ScenarioPlace) -> None:
         put(newest)
 
     put(older)
-    for key in [each for each in place.world.storage.objects if each.startswith("purchases/by-key/")]:
+    for key in [each_key for each_key in place.world.storage.objects if each_key.startswith("purchases/by-key/")]:
         del place.world.storage.objects[key]
     place.restore = restored
     await place.until_reason(Reason.STORES_DISAGREE)

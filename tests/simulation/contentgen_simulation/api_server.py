@@ -72,7 +72,7 @@ class ApiServer:
     def allows(self, caller: str | None, verb: str, plural: str, namespace: str, name: str = "") -> bool:
         """SubjectAccessReview: whether any right grants the request."""
         requests = [(caller, verb, each, namespace) for each in (plural, f"{plural}/{name}")]
-        return any(_grants(right, each) for right in self.rights for each in requests)
+        return any(_grants(right, request) for right in self.rights for request in requests)
 
 
 def _grants(right: Right, request: tuple[str | None, ...]) -> bool:

@@ -72,7 +72,7 @@ def review(request: Body) -> Body:
     asked = request["request"]
     version = asked["desiredAPIVersion"].rpartition("/")[2]
     try:
-        objects = [converted(each, version) for each in asked["objects"]]
+        objects = [converted(stored_object, version) for stored_object in asked["objects"]]
     except UnknownVersion as error:
         result, objects = {"status": "Failed", "message": str(error)}, []
     else:

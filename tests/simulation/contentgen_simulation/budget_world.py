@@ -66,37 +66,37 @@ class BudgetWorld(World):
 
     def windows(self) -> dict[str, dict[str, Any]]:
         """Documents of the windows by id."""
-        return {each["_id"]: each for each in self.database["budgets"].find()}
+        return {budget["_id"]: budget for budget in self.database["budgets"].find()}
 
     def check_books(self) -> None:
         """Reserved and settled money does not exceed a limit, except for the reported overrun, and includes each
         purchase that may be paid.
         """
         self.observed += 1
-        for each in self.windows().values():
-            reserved = sum(claim["micros"] for claim in each["open"].values())
-            assert reserved + each["settled"] <= each["limit"] + each["overrun"], each
-            assert each["held"] == reserved + each["settled"], each
-            assert sorted(each["keys"]) == sorted(each["open"]), each
-            assert self._least(each["_id"]) <= each["held"], each
+        for window in self.windows().values():
+            reserved = sum(claim["micros"] for claim in window["open"].values())
+            assert reserved + window["settled"] <= window["limit"] + window["overrun"], window
+            assert window["held"] == reserved + window["settled"], window
+            assert sorted(window["keys"]) == sorted(window["open"]), window
+            assert self._least(window["_id"]) <= window["held"], window
 
     def _least(self, window: str) -> float:
         """Minimum cost of a window's purchases that may be paid: the bound, or the charge if it is less."""
-        paid = [each for each in self.sent() if window in each["budgets"]]
+        paid = [request for request in self.sent() if window in request["budgets"]]
         return sum((min(_charge_of(each), float(each["boundMicros"] or 0)) for each in paid), 0.0)
 
     def check_payments(self) -> None:
         """The purchases that the ledger has as sent are within each limit; so are the statuses."""
-        limits = {name: each["limit"] for name, each in self.windows().items()}
+        limits = {name: each_window["limit"] for name, each_window in self.windows().items()}
         paid = dict.fromkeys(limits, 0)
-        for each in self.sent():
-            for window in each["budgets"]:
-                paid[window] = paid.get(window, 0) + (each["boundMicros"] or 0)
+        for request in self.sent():
+            for window in request["budgets"]:
+                paid[window] = paid.get(window, 0) + (request["boundMicros"] or 0)
         assert all(paid[name] <= limits[name] for name in limits), paid
         for budget in self.kube.budgets:
-            for each in budget.get("status", {}).get("windows", ()):
-                held = Decimal(each["reserved"]) + Decimal(each["settled"])
-                assert held <= Decimal(each["limit"]) + Decimal(each["overrun"]), each
+            for each_window in budget.get("status", {}).get("windows", ()):
+                held = Decimal(each_window["reserved"]) + Decimal(each_window["settled"])
+                assert held <= Decimal(each_window["limit"]) + Decimal(each_window["overrun"]), each_window
 
     def sent(self) -> list[dict[str, Any]]:
         """Purchases that were sent."""
@@ -110,7 +110,7 @@ class BudgetWorld(World):
     @property
     def charged(self) -> int:
         """Sum of the upper bounds of all purchases that were sent, in micro-dollars."""
-        return sum(each["boundMicros"] for each in self.sent())
+        return sum(request["boundMicros"] for request in self.sent())
 
     async def rounds(self, count: int) -> None:
         """Reconcile all images, each at the same time."""

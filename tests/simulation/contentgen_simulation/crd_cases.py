@@ -216,8 +216,8 @@ RIGHT: list[tuple[Kind, Edits]] = [
     (IMAGE, {"prompt": "猫" * 4096}),
     (IMAGE, {"prompt": "many\nlines\tand $where {{ .Values }}"}),
     (IMAGE, {"prompt": "שלום 👨\u200d👩\u200d👧"}),
-    (IMAGE, {"loras": [{"loraRef": {"name": each * 253}} for each in "abcd"], "model": "flux-lora"}),
-    (IMAGE, {"loras": [{"path": "https://example.com/" + each * 2000} for each in "abcd"]}),
+    (IMAGE, {"loras": [{"loraRef": {"name": letter * 253}} for letter in "abcd"], "model": "flux-lora"}),
+    (IMAGE, {"loras": [{"path": "https://example.com/" + letter * 2000} for letter in "abcd"]}),
 ]
 OTHER_SPELLINGS: list[tuple[Kind, Edits, Edits]] = [
     (TRANSCRIPT, {"options": {"language": "EN"}}, {"options": {"language": "en"}}),
@@ -278,8 +278,8 @@ def says_what_was_given(edits: Edits, message: str) -> bool:
 def leaves(value: object) -> Iterator[object]:
     """Leaf values of a nested object."""
     if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from leaves(each)
+        for element in value.values() if isinstance(value, dict) else value:
+            yield from leaves(element)
     else:
         yield value
 

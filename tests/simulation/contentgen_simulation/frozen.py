@@ -146,8 +146,8 @@ def contents(world: Any) -> dict[str, Any]:
     """Contents of Kubernetes, MongoDB and the bucket, by name. Events are excluded, because they may be late."""
     found: dict[str, Any] = {}
     for collection in world.database.list_collection_names():
-        for each in world.database[collection].find():
-            found[f"{collection} {each['_id']}"] = {key: each[key] for key in each if key not in _TIMES}
+        for document in world.database[collection].find():
+            found[f"{collection} {document['_id']}"] = {key: document[key] for key in document if key not in _TIMES}
     cluster, bucket = getattr(world, "cluster", None) or world.kube, getattr(world, "bucket", None) or world.storage
     found |= {f"resource {key}": value for key, value in cluster.resources.items()}
     found |= {f"job {key}": value for key, value in cluster.jobs.items()}

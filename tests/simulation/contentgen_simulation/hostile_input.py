@@ -148,8 +148,8 @@ def watched(asked: list[str]) -> Iterator[None]:
 def look(asked: Any) -> None:
     """Check that a caller's text is only a value in a comparison or a document. Raises OperatorReached."""
     if isinstance(asked, list | tuple):
-        for each in asked:
-            look(each)
+        for element in asked:
+            look(element)
     elif isinstance(asked, dict):
         for key, inner in asked.items():
             if problem := _problem(str(key), inner):

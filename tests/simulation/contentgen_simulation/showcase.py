@@ -41,7 +41,7 @@ class ShowcaseApi(TenantApi):
     async def call(self, method: str, path: str, body: Body | None = None) -> Body:
         """Events by the uid in the path, besides what `TenantApi` answers."""
         if "/events?" in path:
-            return {"items": [each for each in self.events if each["involvedObject"]["uid"] in path]}
+            return {"items": [event for event in self.events if event["involvedObject"]["uid"] in path]}
         return await super().call(method, path, body)
 
 

@@ -80,4 +80,4 @@ async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=
 
 def states(world: World, **where: Any) -> list[str]:
     """States of purchases, ordered by key."""
-    return [each["state"] for each in world.database["ledger"].find(where).sort("_id", 1)]
+    return [purchase["state"] for purchase in world.database["ledger"].find(where).sort("_id", 1)]

@@ -216,7 +216,7 @@ class FakeKube:
         return copied(self.budgets)
 
     async def put_budget_status(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        kept = next(each for each in self.budgets if each["metadata"]["name"] == name)
+        kept = next(budget for budget in self.budgets if budget["metadata"]["name"] == name)
         kept["status"] = copied(body["status"])
         return copied(kept)
 
@@ -359,7 +359,7 @@ class MemoryStorage:
         self, owner: Owner, prefix: str, most: int = 1000, keep: frozenset[str] = frozenset()
     ) -> DeletedPage:
         checked = require_owned(owner, prefix)
-        found = [each for each in self.objects if each.startswith(checked) and each not in keep]
+        found = [each_key for each_key in self.objects if each_key.startswith(checked) and each_key not in keep]
 
         async def write() -> None:
             for key in found[:most]:
@@ -396,7 +396,7 @@ class MemoryStorage:
         await self._writes("content", write)
 
     async def purchases_of_content(self, request: str) -> frozenset[str]:
-        found = (each for each in self.objects if each.startswith(keys.content_prefix(request)))
+        found = (key for key in self.objects if key.startswith(keys.content_prefix(request)))
         return frozenset(map(keys.purchase_of_content, found))
 
     async def put_evidence(self, key: str, body: bytes) -> bool:
@@ -410,7 +410,11 @@ class MemoryStorage:
         return found
 
     async def evidence_keys(self, prefix: str, after: str) -> list[str]:
-        return sorted(each for each in self.objects if each.startswith(prefix) and each > after)
+        return sorted(
+            stored_object
+            for stored_object in self.objects
+            if stored_object.startswith(prefix) and stored_object > after
+        )
 
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{require_owned(owner, key)}?X-Amz-Signature=secret"
@@ -505,7 +509,7 @@ class FakeProvider:
     def _matches(self, index: int, call: Call, search: Search) -> bool:
         in_time = search.sent_after - _MARGIN <= self.sent_at[index] <= search.sent_before
         asked, sent = (  # the client of AssemblyAI does not compare these
-            {name: each for name, each in given.arguments.items() if name != "speech_models"}
+            {name: argument for name, argument in given.arguments.items() if name != "speech_models"}
             for given in (search.call, call)
         )
         same = same_input(asked, sent)
@@ -785,7 +789,7 @@ class World:
         if kind is Kind.LORA_TRAINING and stage is Stage.COLLECT:  # each training makes another LoRA
             sha = hashlib.sha256(str(status.run.request_id).encode()).hexdigest()
             outcome = outcome.model_copy(
-                update={"files": tuple(each.model_copy(update={"sha256": sha}) for each in outcome.files)}
+                update={"files": tuple(file.model_copy(update={"sha256": sha}) for file in outcome.files)}
             )
         user = (status.run.spec or {}).get("userId") or self._namespace_of(status.job_id)
         prefix = keys.prefix(kind, stage, user, status.job_id, status.run.version)
@@ -942,7 +946,7 @@ def _prepared_sha(spec: dict[str, Any]) -> str:
 
 def _transcripts(spec: dict[str, Any]) -> list[str]:
     formats = spec.get("options", {}).get("formats", ["srt", "vtt"])
-    return ["transcript.json", "transcript.txt", *(f"transcript.{each}" for each in ("srt", "vtt") if each in formats)]
+    return ["transcript.json", "transcript.txt", *(f"transcript.{word}" for word in ("srt", "vtt") if word in formats)]
 
 
 def outcome_of(kind: Kind, stage: Stage, uid: str, spec: dict[str, Any] | None = None) -> Outcome:
@@ -996,7 +1000,7 @@ def outcome_of(kind: Kind, stage: Stage, uid: str, spec: dict[str, Any] | None =
         ),
     }[kind, stage]
     sha = _prepared_sha(spec) if stage is Stage.PREPARE else SHA
-    files = [{"name": each, "sizeBytes": 7, "sha256": sha, "contentType": "a/b"} for each in names]
+    files = [{"name": name, "sizeBytes": 7, "sha256": sha, "contentType": "a/b"} for name in names]
     return Outcome.model_validate(
         {"jobId": uid, "stage": stage, "attempt": 1, "reason": "Completed", "files": files, "facts": facts}
     )

@@ -142,7 +142,7 @@ def chosen_views(threshold: int) -> list[View]:
     return [each for each, verdict in zip(found, verdicts, strict=True) if verdict.kept]
 
 
-def test_a_broken_filter_leaves_near_duplicates_in_the_whole_dataset() -> None:
+def test_broken_filter_leaves_near_duplicates() -> None:
     assert near_duplicates(chosen_views(Rules().duplicate)) == []
     assert len(chosen_views(Rules().duplicate)) == 2
     broken = chosen_views(0)

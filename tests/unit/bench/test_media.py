@@ -77,7 +77,7 @@ def test_a_transition_leaves_the_cut_after_it_its_own() -> None:
     assert scoring.score(truth((100, 127), (128, 129)), spans(126, 130)).f1 == 1.0
 
 
-def test_a_frame_is_faulty_in_a_transition_blurred_or_twice_there() -> None:
+def test_frame_is_faulty_if_in_transition_blurred_or_duplicate() -> None:
     at = truth((99, 100), (200, 220))
     chosen = [Chosen(50 / FPS, 10, 0), Chosen(150 / FPS, 4, 0xFFFF), Chosen(210 / FPS, 10, 0xFFFF0000FFFF)]
     found = scoring.faults(at, [*chosen, Chosen(300 / FPS, 6, 0b111)], [10, 10, 10])
@@ -131,7 +131,7 @@ def test_the_same_setup_paints_the_same_frame() -> None:
     assert np.array_equal(first.whole, second.whole)
 
 
-def test_the_usual_way_takes_the_sharpest_and_drops_what_is_there_already(tmp_path: Path) -> None:
+def test_baseline_takes_the_sharpest_and_drops_duplicates(tmp_path: Path) -> None:
     picture = np.random.default_rng(1).integers(0, 255, (90, 160, 3), dtype=np.uint8)
     frames = [cv2.blur(picture, (9, 9)), picture, picture[::-1], np.zeros_like(picture)]
     taken = [usual_way._measured(np.ascontiguousarray(frame)) for frame in frames]

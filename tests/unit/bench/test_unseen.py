@@ -56,8 +56,10 @@ def test_a_painter_depends_on_its_shot_and_time_alone(family: SceneFamily) -> No
     assert difference(frame, paint(replace(shot, place=shot.place + 1), 1.2)) > 12
 
 
-@pytest.mark.parametrize("happening", [each for each in Happening if each is not Happening.NOTHING])
-def test_a_happening_changes_the_picture_and_leaves_the_same_scene(happening: Happening) -> None:
+@pytest.mark.parametrize(
+    "happening", [each_happening for each_happening in Happening if each_happening is not Happening.NOTHING]
+)
+def test_event_changes_the_picture_and_not_the_scene(happening: Happening) -> None:
     shot = replace(STILL, family=SceneFamily.INTERIOR, happening=happening)
     effect = events.effect(shot, WIDTH, HEIGHT)
     scene = paint(replace(shot, happening=Happening.NOTHING), 1.0)
@@ -162,7 +164,7 @@ def test_an_interlaced_frame_has_lines_of_two_times() -> None:
     assert not np.array_equal(draw(0.2), draw(0.22))
 
 
-def test_letterbox_bars_are_black_and_hide_no_more_than_they_should() -> None:
+def test_letterbox_bars_are_black_and_of_the_right_height() -> None:
     recipe = small(FrameForm.PROGRESSIVE, (25, 1), bars=2.39)
     frame = next(sets._planes(recipe, [EditPart(Join.CUT, 0, 1, STILL)], np.array([0.0])))
     luma = frame[:HEIGHT]
@@ -184,7 +186,7 @@ def test_a_recipe_makes_the_same_video_twice(tmp_path: Path) -> None:
 # --- real clips --------------------------------------------------------------------------------------------------
 
 
-def test_the_clips_packages_are_locked_and_their_labels_are_frames() -> None:
+def test_clip_packages_are_locked_and_labels_are_frames() -> None:
     locked = (ROOT / "requirements/dev.txt").read_text()
     labelled = clips.labels()
     assert len({clip.name for clip in labelled}) == len(labelled) > 0
@@ -196,7 +198,7 @@ def test_the_clips_packages_are_locked_and_their_labels_are_frames() -> None:
         assert clip.licence
 
 
-def test_a_clips_truth_has_its_labels_and_refuses_another_number_of_frames() -> None:
+def test_clip_truth_has_its_labels_and_checks_the_frame_count() -> None:
     clip = clips.labels()[0].model_copy(update={"frames": 10, "boundaries": (4,), "first": 1})
     found = clips.truth(clip, [frame / 10 for frame in range(10)])
     assert [(gap.start, gap.end, gap.kind) for gap in found.gaps] == [(0.3, 0.4, Join.CUT)]
@@ -255,7 +257,7 @@ def test_a_boundary_before_a_clips_first_frame_is_no_error(tmp_path: Path, monke
     monkeypatch.setattr(evaluation, "_boundaries", lambda *_: [(0.0, 0.1), (0.9, 1.0)])
     found = evaluation._engine([video], Speed.EXACT, tmp_path)
     assert found.score.wrong == 1
-    assert [(each.missed, each.start) for each in found.mistakes] == [(False, 0.9)]
+    assert [(mistake.missed, mistake.start) for mistake in found.mistakes] == [(False, 0.9)]
 
 
 def test_the_picture_of_mistakes_shows_the_frames_around_each(tmp_path: Path) -> None:

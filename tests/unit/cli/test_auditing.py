@@ -63,10 +63,10 @@ def test_an_audit_is_requested_and_its_report_printed(gateway: Gateway) -> None:
     assert "\x1b" not in done.output
     assert "1 findings, 1 of them new; 5 purchases since 2026-11-08" in done.output
     assert "not read completely: fal bills of account default: fal answered 403" in done.output
-    assert [each[:2] for each in gateway.asked] == [
+    assert [request[:2] for request in gateway.asked] == [
         ("POST", "http://g/api/admin/audit"), ("GET", "http://g/api/admin/audit"), ("GET", "http://g/api/admin/audit")
     ]  # fmt: skip
-    assert {each[2] for each in gateway.asked} == {"Bearer secret"}
+    assert {request[2] for request in gateway.asked} == {"Bearer secret"}
 
 
 def test_the_last_report_needs_no_audit(gateway: Gateway) -> None:
@@ -74,7 +74,7 @@ def test_the_last_report_needs_no_audit(gateway: Gateway) -> None:
     done = run("--last", "-o", "json")
     assert done.exit_code == 0
     assert json.loads(done.output)["counts"] == {"OtherUsersRequest": 3}
-    assert [each[0] for each in gateway.asked] == ["GET"]
+    assert [request[0] for request in gateway.asked] == ["GET"]
 
 
 def test_the_report_of_an_earlier_audit_is_not_the_answer(gateway: Gateway) -> None:

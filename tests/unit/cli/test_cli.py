@@ -227,7 +227,7 @@ def test_a_name_that_is_none_is_not_asked_for(api: Api, cli: Callable[..., Said]
     said = cli("why", f"lora/{name}")
     assert said.code == 1
     assert said.err.startswith("error: ")
-    assert not [each for each in api.asked if "loratrainings/" in each]
+    assert not [request for request in api.asked if "loratrainings/" in request]
 
 
 def test_a_namespace_that_is_none_is_not_asked_for(api: Api, cli: Callable[..., Said]) -> None:
@@ -251,7 +251,7 @@ def test_a_name_of_none_is_told_with_its_neighbours(api: Api, cli: Callable[...,
     ("why", "words"),
     [("WaitingForLora", "Waiting for LoRA"), ("LoraMissing", "LoRA missing"), ("LoraFailed", "LoRA failed")],
 )
-def test_why_it_waits_for_a_lora(why: str, words: str, api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_wait_for_a_lora(why: str, words: str, api: Api, cli: Callable[..., Said]) -> None:
     waiting = status("Pending", why, message="LoraTraining one is Processing")
     spec = {"loras": [{"loraRef": {"name": "one"}}, {"loraRef": {"name": "none"}}, {"path": "https://h/x"}]}
     api.has(Kind.IMAGE_GENERATION, "pic", waiting, spec=spec)
@@ -263,7 +263,7 @@ def test_why_it_waits_for_a_lora(why: str, words: str, api: Api, cli: Callable[.
     assert said.commands == ["kubectl contentgen why lora/one", "kubectl get loratrainings"]
 
 
-def test_why_it_waits_in_the_queue_with_its_position(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_wait_in_the_queue_has_the_position(api: Api, cli: Callable[..., Said]) -> None:
     for minute, name in enumerate(("old", "pic", "new")):
         waiting = status("Pending", "Queued", message="waiting for a place")
         run = waiting.get("run", {"number": 1, "version": 1, "runHash": "x", "generation": 1, "spec": {}})
@@ -273,7 +273,7 @@ def test_why_it_waits_in_the_queue_with_its_position(api: Api, cli: Callable[...
     assert "position 1 of 3" in cli("why", "new").out
 
 
-def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_failure_has_the_command(api: Api, cli: Callable[..., Said]) -> None:
     logs = [{"stage": "prepare", "attempt": 1, "text": "07:00:01 order"}]
     failed = status("Failed", "NoAudio", message="source: no sound", run={"logs": logs})
     api.has(Kind.TRANSCRIPTION, "talk", failed)
@@ -284,12 +284,12 @@ def test_why_it_failed_and_what_to_type(api: Api, cli: Callable[..., Said]) -> N
 
 
 @pytest.mark.parametrize("reason", ["ProviderFailed", "JobFailed", "DeadlineExceeded", "SourceUnreachable"])
-def test_what_may_succeed_again_is_to_be_retried(api: Api, cli: Callable[..., Said], reason: str) -> None:
+def test_why_of_a_transient_failure_offers_a_retry(api: Api, cli: Callable[..., Said], reason: str) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Failed", reason))
     assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
 
 
-def test_why_of_a_finished_one_is_its_files(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_completed_run_lists_its_files(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", completed(), namespace="other")
     said = cli("why", "a", "-n", "other", "--context", "there")
     assert "s3://assets/loras/demo/u/v1/model.safetensors (12.3 MB)" in said.out
@@ -297,7 +297,7 @@ def test_why_of_a_finished_one_is_its_files(api: Api, cli: Callable[..., Said]) 
     assert said.commands == ["kubectl contentgen get files lora/a --context there -n other"]
 
 
-def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_resource_without_an_operator(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {}, namespace="other")
     said = cli("why", "a", "-n", "other")
     assert "has not been processed by the operator" in said.out
@@ -305,7 +305,7 @@ def test_why_of_one_that_nobody_looks_at(api: Api, cli: Callable[..., Said]) -> 
     assert said.commands == ["kubectl get pods --all-namespaces --selector app.kubernetes.io/name=contentgen"]
 
 
-def test_why_its_pod_is_not_there(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_missing_pod(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Preparing", run={"job": {"name": "j-r1-prepare-1", "stage": "prepare"}}))
     jobs = "/apis/batch/v1/namespaces/demo/jobs"
     job = {"metadata": {"name": "j-r1-prepare-1", "uid": "job", "creationTimestamp": "2026-11-21T07:00:00Z"}}
@@ -322,7 +322,7 @@ def test_why_its_pod_is_not_there(api: Api, cli: Callable[..., Said]) -> None:
     assert "Preparing: being prepared" in said.out
 
 
-def test_why_its_pod_waits_even_where_events_may_not_be_read(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_pending_pod_works_without_events(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Preparing", run={"job": {"name": "j-r1-prepare-1", "stage": "prepare"}}))
     api.extra["/api/v1/namespaces/demo/pods"] = (200, {"items": [pod(UNSCHEDULABLE), pod({}, job="j-r1-prepare-0")]})
     api.extra["/api/v1/namespaces/demo/events"] = (403, {"message": "events is forbidden"})
@@ -532,7 +532,7 @@ def test_files_of_several_of_one_kind(api: Api, cli: Callable[..., Said]) -> Non
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("missing", ["none", "lora/none", "waits"])
-def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
+def test_missing_resource_among_several_does_not_hide_the_others(
     api: Api, cli: Callable[..., Said], missing: str
 ) -> None:
     api.has(Kind.IMAGE_GENERATION, "waits", status("Processing"))
@@ -544,7 +544,7 @@ def test_of_several_those_that_are_there_are_listed_although_one_is_missing(
     assert [each["name"] for each in listed] == ["a"], "a script that asked for two gets a list"
 
 
-def test_a_cluster_that_does_not_answer_is_asked_once_for_several(
+def test_unreachable_cluster_is_asked_once_for_several_names(
     cli: Callable[..., Said], write_kubeconfig: Callable[[Path, str], Path], tmp_path: Path
 ) -> None:
     write_kubeconfig(tmp_path / "gone", "http://127.0.0.1:1")
@@ -564,7 +564,7 @@ def test_a_cluster_that_does_not_answer_is_asked_once_for_several(
     ],
 )
 def test_several_names(words: list[str], targets: list[str]) -> None:
-    assert target.parse_all(words) == [target.parse([each]) for each in targets]
+    assert target.parse_all(words) == [target.parse([each_target]) for each_target in targets]
 
 
 @pytest.mark.parametrize("words", [["lora", "lora/a"], ["a", "pod/b"], ["a", ""], ["lora", "a", "transcript/b"]])
@@ -652,7 +652,7 @@ def test_watch_of_nothing(api: Api, cli: Callable[..., Said]) -> None:
 # --- retry
 
 
-def test_what_was_not_paid_is_retried_without_a_question(api: Api, cli: Callable[..., Said]) -> None:
+def test_unpaid_run_is_retried_without_a_question(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "SourceUnreachable", cost=COST))
     said = cli("retry", "a")
     assert said.code == 0, said.err
@@ -662,7 +662,7 @@ def test_what_was_not_paid_is_retried_without_a_question(api: Api, cli: Callable
     assert patch["metadata"]["annotations"]["contentgen.dev/rerun"]
 
 
-def test_what_was_paid_is_not_retried_unasked(api: Api, cli: Callable[..., Said]) -> None:
+def test_paid_run_is_not_retried_without_consent(api: Api, cli: Callable[..., Said]) -> None:
     for paid in (status("Failed", "ProviderFailed", run={"requestId": "r"}, cost=COST), completed()):
         api.has(Kind.LORA_TRAINING, "a", paid)
         said = cli("retry", "a")
@@ -729,7 +729,7 @@ def test_a_removed_annotation_requests_nothing(api: Api, cli: Callable[..., Said
         ({"requestOpen": True}, "An earlier attempt of this run may have been paid, and its request may still finish"),
     ],
 )
-def test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked(
+def test_run_with_a_paid_earlier_attempt_needs_consent(
     api: Api, cli: Callable[..., Said], earlier: Body, text: str
 ) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "BudgetExceeded", run={"paidAttempt": 2} | earlier, cost=COST))
@@ -741,9 +741,7 @@ def test_a_run_whose_earlier_attempt_was_paid_is_not_retried_unasked(
     assert "pays for the run, once" not in cli("why", "a").out
 
 
-def test_a_run_whose_earlier_attempt_was_not_billed_is_retried_without_a_question(
-    api: Api, cli: Callable[..., Said]
-) -> None:
+def test_run_with_an_unbilled_earlier_attempt_is_retried(api: Api, cli: Callable[..., Said]) -> None:
     run = {"paidAttempt": 2, "billed": False}
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "BudgetExceeded", run=run, cost=COST))
     said = cli("retry", "a")
@@ -762,14 +760,14 @@ def test_a_run_whose_earlier_attempt_was_not_billed_is_retried_without_a_questio
         (status("Failed"), {"annotations": {"contentgen.dev/rerun": "just now"}}, "is under way"),
     ],
 )
-def test_what_is_not_to_be_retried(api: Api, cli: Callable[..., Said], state: Body, more: Body, text: str) -> None:
+def test_states_that_refuse_a_retry(api: Api, cli: Callable[..., Said], state: Body, more: Body, text: str) -> None:
     api.has(Kind.LORA_TRAINING, "a", state, **more)
     said = cli("retry", "a", "--yes")
     assert (said.code, api.patches) == (1, [])
     assert text in said.err
 
 
-def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli: Callable[..., Said]) -> None:
+def test_unknown_submission_is_explained_with_its_token(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", run=TOKEN, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen adopt lora/a REQUEST_ID", "kubectl contentgen retry lora/a"]
     said = cli("retry", "a")
@@ -779,7 +777,7 @@ def test_an_unknown_submission_is_explained_and_its_token_offered(api: Api, cli:
     assert api.patches[0]["metadata"]["annotations"] == {"contentgen.dev/resubmit": "1a2b3c4d"}
 
 
-def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(api: Api, cli: Callable[..., Said]) -> None:
+def test_restored_mongodb_advises_its_newest_backup(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("SubmissionUnknown", "StoresDisagree", run=TOKEN, cost=COST))
     assert cli("why", "a").commands == ["kubectl contentgen retry lora/a"]
     said = cli("retry", "a")
@@ -788,9 +786,7 @@ def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(api: Api, cl
     assert "adopt" not in said.out
 
 
-def test_a_paid_result_that_can_be_fetched_for_free_is_named_before_a_paid_retry(
-    api: Api, cli: Callable[..., Said]
-) -> None:
+def test_free_collect_is_offered_before_a_paid_retry(api: Api, cli: Callable[..., Said]) -> None:
     failed = status("Failed", "JobFailed", stage="Storing", run={"requestId": "r"}, cost=COST)
     api.has(Kind.LORA_TRAINING, "a", failed)
     said = cli("retry", "a")
@@ -839,7 +835,7 @@ def test_each_retry_is_another() -> None:
         ("resubmit", "1a2b3c4d", status("Completed"), None),
     ],
 )  # fmt: skip
-def test_an_annotation_that_names_nothing_is_told_with_what_it_should_name(  # noqa: PLR0917 - a case has so many parts
+def test_annotation_without_a_match_gets_the_expected_value(  # noqa: PLR0917 - a case has so many parts
     api: Api, cli: Callable[..., Said], annotation: str, value: str, state: Body, told: str | None
 ) -> None:
     api.has(Kind.LORA_TRAINING, "a", state, annotations={f"contentgen.dev/{annotation}": value})
@@ -875,14 +871,14 @@ def test_a_run_is_cancelled_by_its_number(
     assert said.code == 0, said.err
     assert text in said.out
     assert "lora/a is being cancelled. See the result: kubectl contentgen why lora/a" in said.out
-    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/cancel": number}]
+    assert [patch["metadata"]["annotations"] for patch in api.patches] == [{"contentgen.dev/cancel": number}]
 
 
 def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(api: Api, cli: Callable[..., Said]) -> None:
     done = status("Completed", run={"number": 2, "requestId": "r"})
     api.has(Kind.LORA_TRAINING, "a", done, annotations={"contentgen.dev/rerun": "just now"})
     assert "Nothing was paid for this run." in cli("cancel", "a").out
-    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/cancel": "3"}]
+    assert [patch["metadata"]["annotations"] for patch in api.patches] == [{"contentgen.dev/cancel": "3"}]
 
 
 @pytest.mark.parametrize(
@@ -896,7 +892,7 @@ def test_a_run_that_was_asked_for_and_has_not_begun_is_cancelled(api: Api, cli: 
         ),
     ],
 )
-def test_what_is_not_to_be_cancelled(api: Api, cli: Callable[..., Said], state: Body, text: str) -> None:
+def test_states_that_refuse_a_cancellation(api: Api, cli: Callable[..., Said], state: Body, text: str) -> None:
     api.has(Kind.LORA_TRAINING, "a", state)
     said = cli("cancel", "a")
     assert (said.code, api.patches) == (1, [])
@@ -915,7 +911,7 @@ def waiting(**more: Any) -> Body:
 
 
 @pytest.mark.parametrize(("command", "other"), [("approve", "reject"), ("reject", "approve")])
-def test_a_run_that_waits_is_approved_or_rejected_by_its_number_and_user(
+def test_waiting_run_is_approved_or_rejected_by_number_and_user(
     api: Api, cli: Callable[..., Said], command: str, other: str
 ) -> None:
     api.has(Kind.LORA_TRAINING, "a", waiting())
@@ -924,7 +920,7 @@ def test_a_run_that_waits_is_approved_or_rejected_by_its_number_and_user(
     by = "contentgen.dev/approved-by"
     value = "3-4.20" if command == "approve" else "3"
     change = {f"contentgen.dev/{command}": value, f"contentgen.dev/{other}": None, by: "jane@example.com"}
-    assert [each["metadata"]["annotations"] for each in api.patches] == [change]
+    assert [patch["metadata"]["annotations"] for patch in api.patches] == [change]
     if command == "approve":
         assert "Run 3 of lora/a waits for an approval." in said.out
         assert "The estimated cost is 2.00 USD" in said.out
@@ -951,7 +947,7 @@ def test_only_a_run_that_waits_is_approved(api: Api, cli: Callable[..., Said], s
 def test_a_value_that_is_there_already_is_not_written_again(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", waiting(), annotations={"contentgen.dev/approve": "3-4.20"})
     assert cli("approve", "a", "--yes").code == 0
-    (given,) = [each["metadata"]["annotations"] for each in api.patches]
+    (given,) = [patch["metadata"]["annotations"] for patch in api.patches]
     assert given["contentgen.dev/approve"].startswith("3-4.20-")
 
 
@@ -1012,7 +1008,7 @@ def test_a_live_table_has_no_control_characters_of_others() -> None:
     assert written.getvalue().strip() == r"\x1b[1A\x1b[2K\x9b" + "\n" + r"\u202e"  # rich has removed some
 
 
-def test_one_module_prints() -> None:
+def test_only_one_module_prints() -> None:
     """Ruff's T20 forbids `print`; the other ways are looked for here."""
     folder = Path(printing.__file__).parent
     ways = re.compile(r"(?<![.\w])print\(|\bConsole\(|typer\.(echo|secho)|\.write\(|writelines")
@@ -1030,7 +1026,7 @@ def test_the_request_of_a_lost_reply_is_named(api: Api, cli: Callable[..., Said]
     assert said.code == 0, said.err
     assert "Nothing is paid." in said.out
     assert "kubectl contentgen why lora/a" in said.out
-    assert [each["metadata"]["annotations"] for each in api.patches] == [{"contentgen.dev/adopt": "019f7096-aa.b_c"}]
+    assert [patch["metadata"]["annotations"] for patch in api.patches] == [{"contentgen.dev/adopt": "019f7096-aa.b_c"}]
 
 
 @pytest.mark.parametrize(
@@ -1042,7 +1038,7 @@ def test_the_request_of_a_lost_reply_is_named(api: Api, cli: Callable[..., Said]
         (status("Failed", "Cancelled"), "r1", "has no missing request: it is Failed (Cancelled)"),
     ],
 )
-def test_what_is_not_to_be_adopted(api: Api, cli: Callable[..., Said], state: Body, given: str, text: str) -> None:
+def test_states_that_refuse_an_adoption(api: Api, cli: Callable[..., Said], state: Body, given: str, text: str) -> None:
     api.has(Kind.LORA_TRAINING, "a", state)
     said = cli("adopt", "a", given)
     assert (said.code, api.patches) == (1, [])
@@ -1074,7 +1070,7 @@ def test_a_paid_result_is_fetched_again_by_its_run(
     said = cli("collect", "a")
     assert said.code == 0, said.err
     assert "which pays nothing" in said.out
-    assert [each["metadata"]["annotations"] for each in api.patches] == [
+    assert [patch["metadata"]["annotations"] for patch in api.patches] == [
         {"contentgen.dev/collect": value} for value in written
     ]
 
@@ -1087,16 +1083,14 @@ def test_a_paid_result_is_fetched_again_by_its_run(
         (status("Failed", "NoVideo", run={"number": 1}), "lora/a: nothing was paid for the run that has failed"),
     ],
 )
-def test_where_there_is_no_paid_result_nothing_is_fetched(
-    api: Api, cli: Callable[..., Said], state: Body, text: str
-) -> None:
+def test_run_without_a_paid_result_collects_nothing(api: Api, cli: Callable[..., Said], state: Body, text: str) -> None:
     api.has(Kind.LORA_TRAINING, "a", state)
     said = cli("collect", "a")
     assert (said.code, api.patches) == (1, [])
     assert text in said.err
 
 
-def test_why_of_a_paid_run_that_failed_is_to_be_collected(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_failed_paid_run_offers_collect(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "ResultUnreachable", run=PAID))
     assert cli("why", "a").commands == ["kubectl contentgen collect lora/a"]
 
@@ -1163,9 +1157,7 @@ def test_only_an_ended_run_that_may_be_paid_has_an_unknown_cost(
         ({"estimated": "", "display": "unknown"}, "unknown"),
     ],
 )
-def test_why_says_how_well_the_cost_is_known(
-    api: Api, cli: Callable[..., Said], cost: dict[str, str], words: str
-) -> None:
+def test_why_has_the_accuracy_of_the_cost(api: Api, cli: Callable[..., Said], cost: dict[str, str], words: str) -> None:
     """Money 22: for a cancelled run that was not billed, `why` reported "about 2.00 USD"."""
     api.has(Kind.LORA_TRAINING, "a", status("Failed", "Cancelled", cost=COST | cost))
     assert words in cli("why", "a").out
@@ -1327,8 +1319,8 @@ def test_idle_resources_move_after_all_were_tried(api: Api, cli: Callable[..., S
     said = cli("move", "lora/a", "b", "transcript/c", "--to", "batch")
     assert said.code == 0, said.err
     assert api.patches == [to_class("batch")] * 3
-    writes = [each for each in api.asked if each.startswith("PATCH")]
-    assert ["dryRun=All" in each for each in writes] == [True] * 3 + [False] * 3
+    writes = [request for request in api.asked if request.startswith("PATCH")]
+    assert ["dryRun=All" in write for write in writes] == [True] * 3 + [False] * 3
     assert "Nothing is paid again" in said.out
     assert "Runs that have not begun begin there, and are paid: transcript/c." in said.out
     assert "they are not processed" not in said.out
@@ -1340,13 +1332,13 @@ def test_an_idle_namespace_moves(api: Api, cli: Callable[..., Said], words: tupl
     three(api)
     api.has(Kind.LORA_TRAINING, "z", completed(), namespace="other")
     assert cli("move", *words, "--to", "batch").code == 0
-    changed = [each for each in api.asked if each.startswith("PATCH") and "dryRun" not in each]
+    changed = [request for request in api.asked if request.startswith("PATCH") and "dryRun" not in request]
     assert "".join(each[-1] for each in changed) == moved
     assert all("/namespaces/demo/" in each for each in changed)
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Preparing", "Submitting", "SubmissionUnknown", "Suspended"])
-def test_nothing_moves_where_one_is_in_a_run(api: Api, cli: Callable[..., Said], phase: str) -> None:
+def test_class_move_is_refused_while_a_resource_runs(api: Api, cli: Callable[..., Said], phase: str) -> None:
     three(api)
     api.has(Kind.LORA_TRAINING, "d", status(phase))
     api.has(Kind.LORA_TRAINING, "e", completed())["metadata"]["deletionTimestamp"] = "2026-11-21T07:00:00Z"
@@ -1360,7 +1352,7 @@ def test_nothing_moves_where_one_is_in_a_run(api: Api, cli: Callable[..., Said],
     assert "lora/a" not in said.err
 
 
-def test_nothing_moves_where_the_api_server_refuses_one(api: Api, cli: Callable[..., Said]) -> None:
+def test_class_move_is_refused_where_the_api_server_refuses(api: Api, cli: Callable[..., Said]) -> None:
     """A run may have begun after the list was read, or the user may lack the permission for one."""
     three(api)
     api.refuses["c"] = "spec.operatorClass must not change during a run"
@@ -1379,7 +1371,7 @@ def test_back_to_the_default_class_the_field_is_removed(api: Api, cli: Callable[
     assert "lora/b is already of the class 'default'" in said.out
 
 
-def test_one_that_was_changed_in_between_is_named_and_the_others_move(api: Api, cli: Callable[..., Said]) -> None:
+def test_class_move_names_the_conflict_and_moves_the_others(api: Api, cli: Callable[..., Said]) -> None:
     three(api)
     moves = api.answer
 
@@ -1428,7 +1420,7 @@ def test_moves_that_make_no_sense(api: Api, cli: Callable[..., Said], words: tup
     assert text in said.err
 
 
-def test_why_of_one_whose_class_nobody_serves(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_of_a_class_that_no_operator_serves(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {}, spec={"operatorClass": "batch"})
     api.has(Kind.LORA_TRAINING, "b", completed(), spec={"operatorClass": "batch"})
     said = cli("why", "a")
@@ -1445,7 +1437,7 @@ def test_why_of_one_whose_class_nobody_serves(api: Api, cli: Callable[..., Said]
     assert done.commands == ["kubectl contentgen get files lora/b"], "it lacks nothing"
 
 
-def test_why_says_how_to_see_the_class_where_it_may_not_be_read(api: Api, cli: Callable[..., Said]) -> None:
+def test_why_tells_how_to_see_an_unreadable_class(api: Api, cli: Callable[..., Said]) -> None:
     api.has(Kind.LORA_TRAINING, "a", {}, spec={"operatorClass": "batch"})
     api.extra["/apis/contentgen.dev/v1alpha1/operatorclasses/batch"] = (403, {"message": "forbidden"})
     said = cli("why", "a")
@@ -1462,7 +1454,7 @@ def test_the_class_is_shown_where_it_is_not_the_default_one(api: Api, cli: Calla
     assert "lora/b Completed" in told
     assert "Class" in cli("why", "a").out
     assert "Class" not in cli("why", "b").out
-    items = [Item.parse(Kind.LORA_TRAINING, api.resources["demo", "loratrainings", each]) for each in "ab"]
+    items = [Item.parse(Kind.LORA_TRAINING, api.resources["demo", "loratrainings", letter]) for letter in "ab"]
     for chosen, shown in ((items, True), (items[1:], False)):
         out = Console(file=io.StringIO(), width=100)
         out.print(watching._table(chosen, NOW, namespaces=False, wide=False))

@@ -109,22 +109,22 @@ def here() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 
-def test_the_newest_version_is_downloaded_with_a_token_of_the_kubeconfig(
+def test_newest_version_is_downloaded_with_the_kubeconfigs_token(
     servers: Servers, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run() == 0
     assert here() == {f"avatar-v2/{name}": STORED[name] for name in ("model.safetensors", "config.json")}
     assert capsys.readouterr().out.splitlines() == ["avatar-v2/model.safetensors", "avatar-v2/config.json"]
     assert TOKENS in servers.asked
-    assert {each for each in servers.asked if each.startswith("/bucket/")} == {
+    assert {text for text in servers.asked if text.startswith("/bucket/")} == {
         "/bucket/v2/model.safetensors", "/bucket/v2/config.json"
     }  # fmt: skip
     asked = len(servers.asked)
     assert run() == 0, "what is there stays"
-    assert not [each for each in servers.asked[asked:] if each.startswith("/bucket/")]
+    assert not [text for text in servers.asked[asked:] if text.startswith("/bucket/")]
 
 
-def test_one_file_of_one_version_into_a_folder(servers: Servers, run: Callable[..., int]) -> None:
+def test_file_of_an_older_version_is_downloaded_into_a_folder(servers: Servers, run: Callable[..., int]) -> None:
     assert run("--version", "1", "--file", "dataset.zip", "--to", "a/b", "--token", "given") == 0
     assert here() == {"a/b/dataset.zip": b"PK"}
     assert "/bucket/v1/dataset.zip" in servers.asked
@@ -143,7 +143,7 @@ def test_one_file_of_one_version_into_a_folder(servers: Servers, run: Callable[.
         ("no token", (), "permission denied"),
     ],
 )
-def test_what_is_wrong_leaves_no_file(
+def test_failed_download_leaves_no_file(
     servers: Servers,
     run: Callable[..., int],
     capsys: pytest.CaptureFixture[str],

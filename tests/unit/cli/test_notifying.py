@@ -59,16 +59,20 @@ def run(*words: str) -> Any:
 def test_the_deliveries_of_a_resource_are_listed(gateway: Gateway) -> None:
     done = run()
     assert done.exit_code == 0, done.output
-    for each in ("msg_1", "Completed", "https://hooks.example.com/…", "failed", "2026-11-21T12:00:00", "500"):
-        assert each in done.output
+    for word in ("msg_1", "Completed", "https://hooks.example.com/…", "failed", "2026-11-21T12:00:00", "500"):
+        assert word in done.output
     assert "\x1b" not in done.output
     assert gateway.asked == [("GET", PATH, "Bearer secret")]
 
 
-def test_one_is_delivered_again(gateway: Gateway) -> None:
+def test_delivery_is_repeated_by_its_id(gateway: Gateway) -> None:
     done = run("--resend", "msg_1", "-o", "json")
     assert done.exit_code == 0, done.output
-    assert [each[:2] for each in gateway.asked] == [("GET", PATH), ("POST", f"{PATH}/msg_1/resend"), ("GET", PATH)]
+    assert [request[:2] for request in gateway.asked] == [
+        ("GET", PATH),
+        ("POST", f"{PATH}/msg_1/resend"),
+        ("GET", PATH),
+    ]
     assert "msg_1 of transcript/talk is delivered again" in done.stderr
     assert json.loads(done.stdout) == {"notifications": [FAILED]}
 
@@ -82,7 +86,7 @@ def test_no_other_id_is_requested(gateway: Gateway, identity: str) -> None:
 
 
 @pytest.mark.parametrize("given", [[], None, "x", [None, 5]])
-def test_none(gateway: Gateway, given: Any) -> None:
+def test_no_deliveries(gateway: Gateway, given: Any) -> None:
     gateway.notifications = given
     done = run()
     assert done.exit_code == 0
@@ -102,5 +106,5 @@ def test_without_a_token_one_is_made(
 ) -> None:
     monkeypatch.setattr(commands, "_cluster", lambda *_: nullcontext(Mock(gateway_token=lambda: made)))
     done = CliRunner().invoke(commands.app, [*words, "--gateway", "http://g"])
-    assert [each[2] for each in gateway.asked] == sent
+    assert [request[2] for request in gateway.asked] == sent
     assert ("kubectl create token" in str(done.exception)) is not bool(sent)

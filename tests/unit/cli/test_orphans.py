@@ -85,7 +85,7 @@ def test_for_scripts_and_of_all_namespaces(
     assert gateway.asked[0][0] == {}
 
 
-def test_none(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_orphans(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     gateway.orphans = []
     assert run(monkeypatch) == 0
     assert "no orphans in namespace 'demo'" in capsys.readouterr().err

@@ -27,7 +27,7 @@ ALLOWED = [
 
 @pytest.mark.parametrize("url", NO_URLS)
 @pytest.mark.parametrize("kind", [Kind.LORA_TRAINING, Kind.TRANSCRIPTION])
-def test_what_is_no_url_is_no_source(url: str, kind: Kind) -> None:
+def test_invalid_url_is_no_source(url: str, kind: Kind) -> None:
     """Admitted sources can be parsed."""
     given = {"source": {"url": url}} | ({"loraName": "a", "triggerWord": "jf"} if kind is Kind.LORA_TRAINING else {})
     with pytest.raises(ValidationError, match=r"source\.url"):

@@ -49,7 +49,7 @@ def name_of(each: Scenario) -> str:
     return f"{each.reason}: {each.name}"
 
 
-FOLLOWED = [(each, action) for each in SCENARIOS for action in each.helps if action not in each.skipped]
+FOLLOWED = [(scenario, action) for scenario in SCENARIOS for action in scenario.helps if action not in scenario.skipped]
 
 
 # Execution of each action with the plugin's patch, which must match the message
@@ -64,7 +64,7 @@ def in_message(item: Item, name: str) -> str:
     found = re.search(rf"{re.escape(name)}=(\S+)", item.status.message or "")
     assert found, item.status.message
     value = found[1].rstrip(",;.")
-    assert [each.value for each in item.status.actions if each.annotation == name] == [value]
+    assert [action.value for action in item.status.actions if action.annotation == name] == [value]
     return value
 
 
@@ -158,17 +158,17 @@ FOLLOW: dict[Action, Callable[[ScenarioPlace, Remedy], Awaitable[None]]] = {
 
 def kept(place: ScenarioPlace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Objects by key and purchases by id. Files of an unfinished version may be overwritten."""
-    finished = {file.key for each in place.world.status(place.kind).versions for file in each.files}
+    finished = {file.key for version in place.world.status(place.kind).versions for file in version.files}
     objects = place.world.storage.objects
     fixed = {key: value for key, value in objects.items() if key in finished or key.startswith("purchases/")}
-    sent = [each for each in place.world.database["ledger"].find() if each["state"] != "refused"]
-    return dict.fromkeys(objects) | fixed, {each["_id"]: each for each in sent}
+    sent = [purchase for purchase in place.world.database["ledger"].find() if purchase["state"] != "refused"]
+    return dict.fromkeys(objects) | fixed, {document["_id"]: document for document in sent}
 
 
 def assert_kept(place: ScenarioPlace, before: tuple[dict[str, Any], dict[str, Any]]) -> None:
     objects, purchases = (
         place.world.storage.objects,
-        {each["_id"]: each for each in place.world.database["ledger"].find()},
+        {purchase["_id"]: purchase for purchase in place.world.database["ledger"].find()},
     )
     assert [key for key in before[0] if key not in objects] == []
     assert [key for key, value in before[0].items() if value is not None and objects[key] != value] == []
@@ -230,13 +230,13 @@ def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Actio
     told = explain(item, ResourceContext(), place.world.now)
     do = dict(told.parts).get("Do", ())
     assert list(do)[-len(remedies) :] == [
-        f"{each.sentence.replace('NAME', item.reference)} ({each.costs.value})." for each in remedies.values()
+        f"{remedy.sentence.replace('NAME', item.reference)} ({remedy.costs.value})." for remedy in remedies.values()
     ]
-    free = [each for each in remedies.values() if each.costs is Costs.FREE]
+    free = [remedy for remedy in remedies.values() if remedy.costs is Costs.FREE]
     if Action.COLLECT in remedies:
         assert f"contentgen collect {item.reference}" in told.commands
     if free and item.status.phase is Phase.FAILED:
-        assert not any("retry" in each or each.startswith("edit") for each in told.commands)
+        assert not any("retry" in command or command.startswith("edit") for command in told.commands)
     state = JobRunState.parse(body)
     assert (state.resubmit_token is not None) == (Action.RESUBMIT in remedies)
     if Action.RESUBMIT in remedies:
@@ -258,11 +258,11 @@ async def goes_on(place: ScenarioPlace) -> None:
         await place.world.step(place.kind)
     status = place.world.status(place.kind)
     assert status.phase is Phase.COMPLETED, status
-    assert [each.key for each in status.versions[-1].files if each.key not in place.world.storage.objects] == []
+    assert [file.key for file in status.versions[-1].files if file.key not in place.world.storage.objects] == []
 
 
 @pytest.mark.parametrize(("each", "action"), FOLLOWED, ids=[f"{name_of(each)}: {action}" for each, action in FOLLOWED])
-async def test_following_advice_pays_what_it_announces_and_loses_nothing(
+async def test_followed_advice_pays_what_it_announces(
     each: Scenario, action: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the first one of a scenario, everything that is said in it is checked."""
@@ -286,33 +286,33 @@ async def test_following_advice_pays_what_it_announces_and_loses_nothing(
 
 
 def test_every_remedy_of_the_table_is_followed() -> None:
-    table = {(reason, each.action, each.costs) for reason, row in REASONS.items() for each in row.remedies}
+    table = {(reason, remedy.action, remedy.costs) for reason, row in REASONS.items() for remedy in row.remedies}
     followed = {(each.reason, action, each.helps[action]) for each, action in FOLLOWED if not each.earlier}
     assert followed == table
 
 
-def test_every_remedy_that_pays_for_the_run_is_followed_in_a_later_attempt() -> None:
+def test_paying_remedies_lead_to_a_later_attempt() -> None:
     """After each end of the first attempt: the costs of the table are of a run whose first attempt was not sent."""
-    table = ((reason, each) for reason, row in REASONS.items() for each in row.remedies if each.costs is ONCE)
+    table = ((reason, remedy) for reason, row in REASONS.items() for remedy in row.remedies if remedy.costs is ONCE)
     once = {(reason, each.action) for reason, each in table if each.when is not When.TOO_SLOW}  # a prepare stage
-    tested = {(each.reason, action) for each in SCENARIOS if each.earlier for action in each.helps}
+    tested = {(scenario.reason, action) for scenario in SCENARIOS if scenario.earlier for action in scenario.helps}
     assert tested == {(reason, action) for reason, action in once if reason not in NOT_IN_A_LATER_ATTEMPT}
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_no_reason_says_after_a_paid_attempt_that_nothing_was_paid(reason: Reason) -> None:
+def test_reasons_after_a_paid_attempt_do_not_deny_the_payment(reason: Reason) -> None:
     later = advice.Facts(reason=reason, phase=Phase.FAILED, number=1, attempt=2)
     for facts in (later, replace(later, billed=True), replace(later, open=True)):
         assert advice.payment_state(facts) is not Paid.NOTHING
-        assert not [each for each in advice.applicable_remedies(facts) if each.costs is ONCE]
+        assert not [remedy for remedy in advice.applicable_remedies(facts) if remedy.costs is ONCE]
         if not facts.sent:
             assert "attempt of this run" in advice.advice_lines(facts)[0]
     assert advice.payment_state(replace(later, billed=True)) in (Paid.PAID, REASONS[reason].paid)
 
 
-def test_what_is_free_comes_first() -> None:
+def test_free_remedies_come_first() -> None:
     for reason, row in REASONS.items():
-        free = [each.costs is Costs.FREE for each in row.remedies]
+        free = [remedy.costs is Costs.FREE for remedy in row.remedies]
         assert free == sorted(free, reverse=True), reason
 
 
@@ -321,7 +321,7 @@ def test_what_is_free_comes_first() -> None:
 
 def test_an_action_of_every_scenario_is_followed() -> None:
     """`assert_all_advise_the_same` is part of that."""
-    assert [name_of(each) for each in SCENARIOS if not set(each.helps) - each.skipped] == []
+    assert [name_of(scenario) for scenario in SCENARIOS if not set(scenario.helps) - scenario.skipped] == []
 
 
 def assert_all_advise_the_same(place: ScenarioPlace, each: Scenario) -> None:
@@ -380,7 +380,7 @@ def refusals(place: ScenarioPlace, item: Item) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ["an edit of a finished one", "an edit after a failed collect stage"])
-async def test_a_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
+async def test_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operator would ignore the annotation: no run has ended with this reason."""
@@ -407,7 +407,7 @@ async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatc
     assert asked.text.startswith("It may have been paid")
 
 
-async def test_an_attempt_of_a_deleted_resource_is_not_known_to_be_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_attempt_of_a_deleted_resource_is_not_called_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resource that is applied again continues with the second attempt. The first one is not its cost."""
     (each, *_) = [every for every in SCENARIOS if every.reason is Reason.BUDGET_EXCEEDED and every.earlier == LOST]
     place = place_of(each, monkeypatch)
@@ -430,7 +430,7 @@ async def test_an_attempt_of_a_deleted_resource_is_not_known_to_be_unpaid(monkey
 
 
 @pytest.mark.parametrize("account", [None, "marketing"])
-async def test_a_result_that_is_not_found_is_looked_for_in_its_account_first(
+async def test_missing_result_is_searched_in_its_account_first(
     account: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run would pay twice for a result that the provider may have again."""
@@ -451,7 +451,7 @@ async def test_a_result_that_is_not_found_is_looked_for_in_its_account_first(
     assert "check first that the operator's key" in asked.text.replace("\n", " ")
 
 
-async def test_an_older_training_is_not_deleted_while_its_request_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_older_training_is_kept_while_its_request_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deletion cancels the request: the older one would be paid for nothing, and this one too."""
     name = "an older one is paid"
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.WAITING_FOR_LORA_NAME, name)]
@@ -503,7 +503,7 @@ def test_a_shorter_recording_is_advised_only_where_a_worker_ran(run: dict[str, A
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.CANCELLED])
-async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
+async def test_early_collect_is_followed_by_a_collect_that_reads(
     reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each annotation value is processed once, so the message contains the next one."""
@@ -520,7 +520,7 @@ async def test_a_collect_that_came_too_early_is_followed_by_one_that_asks(
     assert place.posts == 1
 
 
-async def test_a_resource_that_cannot_be_reconciled_is_applied_again_without_a_payment(
+async def test_unreconcilable_resource_is_applied_again_unpaid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The steps of docs/runbooks/ContentgenReconcileErrors.md, at each step of a run."""
@@ -547,7 +547,7 @@ async def test_a_resource_that_cannot_be_reconciled_is_applied_again_without_a_p
     assert {("submitted", Phase.FAILED), ("collected", Phase.COMPLETED), (None, Phase.COMPLETED)} <= ends
 
 
-async def test_what_is_suspended_buys_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_suspended_resource_buys_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The suspension of docs/runbooks/ContentgenSpending.md."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
     for steps in range(8):
@@ -669,7 +669,7 @@ async def test_an_orphan_that_is_applied_again_takes_what_was_paid(
     assert place.posts == 1
 
 
-async def test_an_orphan_that_is_to_be_discarded_is_kept_by_who_applies_it_again(
+async def test_orphan_to_be_discarded_is_kept_by_applying_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (each,) = [every for every in SCENARIOS if every.reason is Reason.PROCESSING]

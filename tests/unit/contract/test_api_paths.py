@@ -56,7 +56,7 @@ def test_a_path_is_made_of_its_parts(path: ApiPath, expected: str) -> None:
     "name", ["", ".", "..", "a/b", "a%2fb", "a?b", "a#b", "a\n", "\na", " a", "A", "a_b", "-a", "a-", ".a", "a.",
              "a..b", "é", "٣", "a\0", "\ud800", "a" * 254, 7, None.__class__, ["a"], {"a": 1}, b"a"],
 )  # fmt: skip
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_invalid_name_is_refused(name: str) -> None:
     for make in (
         lambda: api_path(JOBS, namespace="ns", name=name),
         lambda: api_path(JOBS, namespace=name, name="it"),

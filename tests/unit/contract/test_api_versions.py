@@ -24,7 +24,9 @@ ANYTHING = st.recursive(
 
 def schema_of(kind: Kind, version: str) -> Body:
     versions = both_versions(kind, webhook=WEBHOOK)["spec"]["versions"]
-    (found,) = [each["schema"]["openAPIV3Schema"] for each in versions if each["name"] == version]
+    (found,) = [
+        each_version["schema"]["openAPIV3Schema"] for each_version in versions if each_version["name"] == version
+    ]
     schema: Body = found
     return schema
 
@@ -69,7 +71,7 @@ def resource(kind: Kind, version: str, fields: Body) -> Body:
 
 def paths(value: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     if isinstance(value, dict):
-        return {path}.union(*(paths(each, (*path, key)) for key, each in value.items()))
+        return {path}.union(*(paths(member, (*path, key)) for key, member in value.items()))
     return {path}
 
 
@@ -104,7 +106,7 @@ def test_any_fields_survive_in_both_directions(kind: Kind, version: str, other: 
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_is_converted_fits_the_schema_of_its_version(kind: Kind) -> None:
+def test_converted_object_fits_the_schema_of_its_version(kind: Kind) -> None:
     spec = {"paidAttempts": 2, "suspend": True, "deadlineSeconds": 3600}
     alpha = resource(kind, VERSION, {"spec": spec, "status": {"estimatedCompletionTime": "2026-11-23T00:00:00Z"}})
     schema = _closed(schema_of(kind, V1BETA1))
@@ -132,7 +134,8 @@ def test_a_conversion_buys_nothing() -> None:
     assert beta["status"] == frozen
     back = converted(beta, VERSION)
     before, after = (
-        run_hash(Kind.TRANSCRIPTION, parse_spec(Kind.TRANSCRIPTION, each["spec"])) for each in (alpha, back)
+        run_hash(Kind.TRANSCRIPTION, parse_spec(Kind.TRANSCRIPTION, each_resource["spec"]))
+        for each_resource in (alpha, back)
     )
     assert before == after
 
@@ -149,15 +152,15 @@ def test_a_review_converts_all_objects_in_their_order() -> None:
     assert (answer["apiVersion"], answer["kind"]) == ("apiextensions.k8s.io/v1", "ConversionReview")
     assert answer["response"]["uid"] == "a-uid"
     assert answer["response"]["result"] == {"status": "Success"}
-    found = [each["spec"] for each in answer["response"]["convertedObjects"]]
+    found = [stored_object["spec"] for stored_object in answer["response"]["convertedObjects"]]
     assert found == [
         {"runPolicy": {"suspend": True}},
         {},
         {"runPolicy": {"paidAttempts": 3}},
         {"runPolicy": {"suspend": True}},
     ]
-    assert [each["metadata"] for each in answer["response"]["convertedObjects"][:3]] == [
-        each["metadata"] for each in objects
+    assert [stored_object["metadata"] for stored_object in answer["response"]["convertedObjects"][:3]] == [
+        stored_object["metadata"] for stored_object in objects
     ]
 
 
@@ -179,14 +182,14 @@ def test_a_crd_stores_one_version_and_its_columns_exist(kind: Kind, stored: str)
     for webhook in (None, WEBHOOK):
         spec = both_versions(kind, stored=stored, webhook=webhook)["spec"]
         assert spec["conversion"]["strategy"] == ("Webhook" if webhook else "None")
-        assert {each["name"]: (each["served"], each["storage"]) for each in spec["versions"]} == {
-            version: (True, version == stored) for version in (VERSION, V1BETA1)
-        }
+        assert {
+            each_version["name"]: (each_version["served"], each_version["storage"]) for each_version in spec["versions"]
+        } == {version: (True, version == stored) for version in (VERSION, V1BETA1)}
         for version in spec["versions"]:
             schema = version["schema"]["openAPIV3Schema"]
             for column in (*version["additionalPrinterColumns"], *version["selectableFields"]):
                 assert _has(schema, column["jsonPath"].split(".")[1:]), column
-        alpha, beta = (each["schema"]["openAPIV3Schema"] for each in spec["versions"])
+        alpha, beta = (each_version["schema"]["openAPIV3Schema"] for each_version in spec["versions"])
         assert (alpha == beta) is (webhook is None)
 
 

@@ -134,7 +134,7 @@ def with_defaults(schema: dict[str, Any], value: Any) -> Any:
     return filled
 
 
-def test_nothing_that_a_structural_schema_may_not_have() -> None:
+def test_crd_schemas_are_structural() -> None:
     schemas = everything()
     assert len(schemas) > 150
     for path, schema in schemas:
@@ -286,7 +286,7 @@ def test_samples_are_valid(path: Path) -> None:
     jsonschema.validate(manifest, resource_schema(kind))
 
 
-def test_there_is_a_sample_of_every_kind() -> None:
+def test_every_kind_has_a_sample() -> None:
     kinds = {yaml.safe_load(path.read_text())["kind"] for path in (ROOT / "samples").glob("*.yaml")}
     assert kinds == set(Kind)
 
@@ -376,7 +376,7 @@ def test_the_class_is_optional_and_has_a_rule_of_its_own(kind: Kind) -> None:
     assert (class_of({"spec": given}), class_of({"spec": MINIMAL[kind]})) == ("team-a", "default")
 
 
-def test_an_operator_class_has_an_immutable_owner_and_no_namespace() -> None:
+def test_operator_class_is_cluster_scoped_with_immutable_owner() -> None:
     definition = operator_class_crd()
     assert definition["spec"]["scope"] == "Cluster"
     schema = operator_class_schema()
@@ -386,6 +386,6 @@ def test_an_operator_class_has_an_immutable_owner_and_no_namespace() -> None:
     jsonschema.validate({"spec": {"owner": owner.model_dump(mode="json")}}, schema)
     with pytest.raises(jsonschema.ValidationError, match="release"):
         jsonschema.validate({"spec": {"owner": {"namespace": "a", "serviceAccount": "b"}}}, schema)
-    assert {each["jsonPath"] for each in definition["spec"]["versions"][0]["additionalPrinterColumns"]} == {
+    assert {column["jsonPath"] for column in definition["spec"]["versions"][0]["additionalPrinterColumns"]} == {
         ".spec.owner.namespace", ".spec.owner.serviceAccount", ".spec.owner.release", ".metadata.creationTimestamp"
     }  # fmt: skip

@@ -61,9 +61,7 @@ def hash_of(dataset: dict[str, Any] | None) -> str:
         ({"minImages": 8, "captions": {"template": "a photo of [trigger]"}}, "10e51e033a01783c"),
     ],
 )
-def test_specs_written_before_these_fields_have_the_hash_that_they_had(
-    dataset: dict[str, Any] | None, before: str
-) -> None:
+def test_specs_older_than_these_fields_keep_their_hash(dataset: dict[str, Any] | None, before: str) -> None:
     assert hash_of(dataset) == before
 
 
@@ -79,7 +77,7 @@ def test_each_new_field_decides_the_result(dataset: dict[str, Any]) -> None:
     assert hash_of(dataset) != hash_of(None)
 
 
-def test_what_a_spec_without_the_new_fields_means() -> None:
+def test_spec_without_the_new_fields_has_their_defaults() -> None:
     dataset = Dataset()
     assert (dataset.speed, dataset.crop, dataset.multiple_of) == (Speed.EXACT, Crop.NONE, 1)
     assert dataset.time_ranges == []
@@ -107,7 +105,9 @@ def test_wrong(dataset: dict[str, Any], told: str) -> None:
         Dataset.model_validate(dataset)
 
 
-@pytest.mark.parametrize("detector", [each for each in Detector if each is not Detector.AUTO])
+@pytest.mark.parametrize(
+    "detector", [each_detector for each_detector in Detector if each_detector is not Detector.AUTO]
+)
 def test_every_other_detector_takes_a_threshold(detector: Detector) -> None:
     assert SceneDetection.model_validate({"detector": detector, "threshold": "1"}).threshold == "1"
 

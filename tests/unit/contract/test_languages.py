@@ -41,7 +41,7 @@ def hash_of(kind: Kind, spec: dict[str, Any]) -> str:
         (IMAGE, picture("https://Example.com/A.safetensors"), "04635718f43d7aff"),
     ],
 )
-def test_what_was_valid_before_has_the_hash_that_it_had(kind: Kind, spec: dict[str, Any], before: str) -> None:
+def test_older_valid_language_keeps_its_hash(kind: Kind, spec: dict[str, Any], before: str) -> None:
     """Hashes recorded with the release before capitals were accepted."""
     assert hash_of(kind, spec) == before
 
@@ -92,14 +92,14 @@ def test_the_canonical_spelling_is_what_others_are_given() -> None:
         ("deu", "auto detects the language"),
     ],
 )
-def test_a_language_that_assemblyai_does_not_have_is_refused_with_the_nearest(code: str, meant: str) -> None:
+def test_unsupported_language_is_refused_with_the_nearest(code: str, meant: str) -> None:
     with pytest.raises(ValidationError, match=meant) as refused:
         parse_spec(TRANSCRIPT, recording(language=code))
     assert code in str(refused.value)
 
 
 @pytest.mark.parametrize("code", ["English", "e", "en-", "en-USA", "en US", "auto_us", "en_us\n", ""])
-def test_what_is_no_code_is_refused(code: str) -> None:
+def test_invalid_language_code_is_refused(code: str) -> None:
     with pytest.raises(ValidationError):
         parse_spec(TRANSCRIPT, recording(language=code))
 

@@ -76,7 +76,7 @@ def test_a_listed_key_is_owned_and_its_neighbours_are_not() -> None:
     assert not owns(owner, f"loras/bob/{OTHER}/v1/")
 
 
-def test_a_mark_of_deletion_names_whole_folders_of_its_jobs_alone() -> None:
+def test_tombstone_names_only_whole_folders_of_its_jobs() -> None:
     good = {f"transcripts/ann/{UID}/", f"runs/{UID}/", f"datasets/a..b/{UID}/"}
     bad = {"", "/", "runs/", "transcripts/", f"transcripts/ann/{OTHER}/", f"runs/{OTHER}/", f"transcripts/ann/{UID}"}
     assert ownership.jobs_owner([UID], good | bad).folders == good

@@ -73,7 +73,7 @@ def test_a_whole_resource_is_parsed() -> None:
     assert not parsed.rerun_requested
 
 
-def test_a_phase_of_a_newer_release_is_kept_as_text_and_refused_where_it_decides_payments() -> None:
+def test_unknown_phase_is_kept_as_text_but_refused_for_payments() -> None:
     body = changed(("status", "phase"), "Paused")
     assert (ResourceBody.parse(body).phase, ResourceBody.parse(body).ended) == ("Paused", False)
     with pytest.raises(ValidationError, match="phase"):
@@ -85,7 +85,10 @@ def test_a_phase_of_a_newer_release_is_kept_as_text_and_refused_where_it_decides
 @pytest.mark.parametrize("part", ["apiVersion", "kind", "name", "uid"])
 def test_an_owner_reference_with_a_wrong_part_names_no_resource(part: str, value: object) -> None:
     reference = owner_reference(Kind.IMAGE_GENERATION, "it", "u") | {part: value}
-    assert [each.resource_kind for each in controllers({"metadata": {"ownerReferences": [reference]}})] in ([], [None])
+    assert [controller.resource_kind for controller in controllers({"metadata": {"ownerReferences": [reference]}})] in (
+        [],
+        [None],
+    )
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_dollars(micros: int, text: str) -> None:
 
 
 def test_each_built_in_price_says_where_it_is_from_and_of_when() -> None:
-    assert all(each.micros > 0 and each.url.startswith("https://") and each.read_on for each in PRICES.values())
+    assert all(price.micros > 0 and price.url.startswith("https://") and price.read_on for price in PRICES.values())
 
 
 def test_each_short_name_has_a_price() -> None:

@@ -18,7 +18,7 @@ def body(uid: str, minute: int = 0, reason: str = "Queued", phase: str = "Pendin
 
 
 def entries(*bodies: tuple[Kind, dict[str, Any]]) -> list[QueueEntry]:
-    return [found for kind, each in bodies if (found := QueueEntry.parse(kind, each)) is not None]
+    return [found for kind, body in bodies if (found := QueueEntry.parse(kind, body)) is not None]
 
 
 def test_priority_then_age() -> None:
@@ -60,7 +60,7 @@ def test_priority_then_age() -> None:
         },
     ],
 )
-def test_a_resource_that_does_not_wait_or_cannot_be_read_does_not_count(other: dict[str, Any]) -> None:
+def test_unreadable_or_not_waiting_resource_is_not_counted(other: dict[str, Any]) -> None:
     assert QueueEntry.parse(IMAGES, other) is None
 
 

@@ -107,7 +107,7 @@ async def test_a_whole_run_stores_no_presigned_url(
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("way", ["failed", "running", "unread", "refused"])
-async def test_what_a_provider_says_of_its_input_is_stored_without_the_signature(
+async def test_providers_text_about_its_input_loses_the_signature(
     kind: Kind, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -28,7 +28,7 @@ ALL = SourceGrant(bucket="shared", namespaces=("*",))
         ("red", "s3://shared/a/b.mp3"),
     ],
 )
-def test_what_is_granted_is_read(namespace: str, url: str) -> None:
+def test_granted_source_is_read(namespace: str, url: str) -> None:
     assert refusal(url, namespace, (TEAM, ALL), OWN) is None
 
 
@@ -55,7 +55,7 @@ def test_what_is_granted_is_read(namespace: str, url: str) -> None:
         ("red", "https://recordings/team-a/a.mp3", "s3://"),
     ],
 )
-def test_what_is_not_granted_is_refused_and_said(namespace: str, url: str, says: str) -> None:
+def test_source_without_a_grant_is_refused_with_a_message(namespace: str, url: str, says: str) -> None:
     why = refusal(url, namespace, (TEAM, ALL), OWN)
     assert why is not None
     assert says in why

@@ -56,7 +56,7 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "edits", "told"), WRONG)
-def test_it_is_refused_with_field_value_and_expectation(kind: Kind, edits: dict[str, Any], told: str) -> None:
+def test_refusal_has_field_value_and_expectation(kind: Kind, edits: dict[str, Any], told: str) -> None:
     found = first_problem(parse_spec(kind, BASE[kind] | edits))
     assert found is not None
     assert str(found).startswith(told)

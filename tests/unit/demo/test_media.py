@@ -62,9 +62,7 @@ def test_samples_name_what_the_demo_serves() -> None:
     assert {url for url in named if url} == {f"http://contentgen-sandbox.contentgen.svc/media/{media.SAMPLES_NAME}"}
 
 
-def test_the_film_is_served_by_its_content_and_by_the_name_that_samples_have(
-    server: SandboxServer, film: "Future[Film]"
-) -> None:
+def test_film_is_served_by_digest_and_by_sample_name(server: SandboxServer, film: "Future[Film]") -> None:
     url = source(server, None, film)
     assert url == f"http://{SANDBOX_ADDRESS}/media/{media.media_name(film.result().path)}"
     assert served(server, url) == FILM

@@ -138,7 +138,7 @@ def test_an_empty_file_is_a_missing_one() -> None:
     assert missing_files(replace(whole, files=emptied)) == (r"/model\.safetensors",)
 
 
-def test_where_one_has_not_ended_well_only_that_is_told() -> None:
+def test_failed_sample_is_the_only_one_reported() -> None:
     failed = replace(training().view, phase="Failed")
     assert [check.found for check in checks([training(view=failed, files=())], [])] == ["LoraTraining is Failed"]
 

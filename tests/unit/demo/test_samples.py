@@ -20,7 +20,7 @@ def test_copies_have_new_names_and_refer_to_each_other() -> None:
         "ImageGeneration",
         "Transcription",
     ]
-    assert {each["metadata"]["name"] for each in (lora, picture, transcript)} == {"avatar-032109"}
+    assert {resource["metadata"]["name"] for resource in (lora, picture, transcript)} == {"avatar-032109"}
     assert picture["spec"]["loras"][0]["loraRef"]["name"] == "avatar-032109"
 
 

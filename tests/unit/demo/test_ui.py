@@ -62,7 +62,7 @@ def test_a_free_port_is_not() -> None:
     ui.refuse_taken((free,))
 
 
-def test_what_is_said_can_be_pasted() -> None:
+def test_printed_command_can_be_pasted() -> None:
     lines = ui.welcome(5080, "eyJ.token").splitlines()
     assert "The gateway is at http://localhost:5080" in lines
     assert "eyJ.token" in lines, "by itself, as the sign-in page takes it"

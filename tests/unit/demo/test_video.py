@@ -12,7 +12,7 @@ from contentgen_demo.film.video import FPS, SHORTEST_SECONDS, cache_folder, shot
 from contentgen_demo.media import is_url, media_name
 
 
-def test_enough_shots_with_cuts_and_dissolves_each_in_its_own_colours() -> None:
+def test_enough_shots_with_cuts_dissolves_and_own_colours() -> None:
     assert len(SHOTS) >= 12
     assert {shot.join for shot in SHOTS} == {FilmJoin.CUT, FilmJoin.DISSOLVE}
     assert len({shot.palette for shot in SHOTS}) == len(SHOTS)
@@ -23,7 +23,7 @@ def test_enough_shots_with_cuts_and_dissolves_each_in_its_own_colours() -> None:
 def test_the_film_is_long_enough_and_no_sentence_is_cut(spoken: list[float]) -> None:
     lengths = shot_lengths(spoken)
     assert sum(lengths) >= SHORTEST_SECONDS
-    assert all(length > each for length, each in zip(lengths, spoken, strict=True))
+    assert all(length > each_length for length, each_length in zip(lengths, spoken, strict=True))
     assert all((length * FPS).is_integer() for length in lengths)
 
 
@@ -35,7 +35,7 @@ def test_every_shot_can_be_drawn_and_moves() -> None:
         assert np.abs(first.astype(int) - later).mean() > 0.5, shot.title
 
 
-def test_sentences_are_heard_where_they_are_put_and_open_the_mouth_there() -> None:
+def test_sentences_are_audible_and_move_the_mouth_at_their_time() -> None:
     sentence = np.full(RATE, 0.5, dtype=np.float32)
     assert len(mix([(1.0, sentence)], 3.0)) == 3 * RATE
     loud = loudness([(1.0, sentence)], 3.0, FPS)

@@ -62,7 +62,7 @@ def test_each_layer_is_a_module_or_a_folder() -> None:
 
 def test_each_arrow_of_a_purchase_is_a_transition() -> None:
     arrows = re.findall(r"^  (\S+) --> (\w+): ", picture("stateDiagram-v2"), re.MULTILINE)
-    allowed = {(each.source, each.target) for each in PURCHASE_TRANSITIONS}
+    allowed = {(transition.source, transition.target) for transition in PURCHASE_TRANSITIONS}
     assert len(arrows) > 10
     assert {(NONE if source == "[*]" else source, target) for source, target in arrows} - allowed == set()
 

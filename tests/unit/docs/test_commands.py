@@ -177,7 +177,7 @@ def samples() -> Iterator[str]:
 )
 def test_a_field_that_a_kind_does_not_have_is_told(old: str, new: str) -> None:
     """Fields that a sample has commented out are checked too."""
-    (text,) = [each for each in samples() if "kind: LoraTraining" in each]
+    (text,) = [sample for sample in samples() if "kind: LoraTraining" in sample]
     assert old in text
     parts = extract.sample("sample.yaml", text.replace(old, new))
     assert any(checks.manifest_problems(part) for part in parts if isinstance(part, DocumentedManifest))

@@ -103,14 +103,14 @@ def test_every_value_of_the_chart_exists(name: str) -> None:
     text = BY_HAND[name]
     named = re.findall(r"`([a-z]\w+(?:\.\w+)*)(?::[^`]*)?`", text)
     named += re.findall(r"--set ([\w.]+)", text)
-    for path in (each.split(".") for each in named):
+    for path in (each_text.split(".") for each_text in named):
         if path[0] in TOP and path[-1] not in ("yaml", "py", "md", "json"):
             assert has(SCHEMA, path, SCHEMA["definitions"]), f"{name}: {'.'.join(path)}"
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if isinstance(value, dict) and value:
-        return [leaf for key, each in value.items() for leaf in leaves(each, (*path, str(key)))]
+        return [leaf for key, member in value.items() for leaf in leaves(member, (*path, str(key)))]
     return [path]
 
 

@@ -48,7 +48,7 @@ def problems(session: Session, *texts: str) -> list[str]:
     return [each.problem for each in said(session, *texts)]
 
 
-def test_what_ends_well_has_no_problem(session: Session) -> None:
+def test_successful_session_has_no_problem(session: Session) -> None:
     (first, second) = said(session, "kubectl get pods | grep a | tail -5", "cat > a <<EOF\nb\nEOF")
     assert (first.problem, first.output, second.problem) == ("", "a b\n", "")
 
@@ -66,12 +66,12 @@ def test_what_ends_well_has_no_problem(session: Session) -> None:
         'eval "export KUBECONFIG=nothing-there"',
     ],
 )
-def test_what_fails_is_told_wherever_in_the_line(session: Session, text: str) -> None:
+def test_failed_command_is_reported_anywhere_in_the_line(session: Session, text: str) -> None:
     (problem,) = problems(session, text)
     assert problem.startswith("exit status")
 
 
-def test_what_is_exported_stays_and_what_is_lent_does_not(session: Session) -> None:
+def test_exported_variables_stay_and_borrowed_ones_do_not(session: Session) -> None:
     texts = ("export TOKEN=$(kubectl create token a)", 'eval "export KUBECONFIG=config"', 'echo "$TOKEN $KUBECONFIG"')
     *_, last = said(session, *texts)
     assert (last.problem, last.output) == ("", "secret mine\n")

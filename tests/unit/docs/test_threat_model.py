@@ -69,10 +69,10 @@ def test_every_name_exists() -> None:
     [
         "`identity.py:_no_such_function`",
         "`no_such_module.py:x`",
-        "`test_desk.py::test_no_such_test`",
+        "`test_worker_api.py::test_no_such_test`",
         "`test_no_such_test_file.py`",
         "`test_no_such_prefix…`",
-        "`test_boundary.py::test_what_a_policy_refuses[no-such-case]`",
+        "`test_boundary.py::test_objects_that_a_policy_refuses[no-such-case]`",
         "policy `no-such-policy`",
     ],
 )

@@ -65,11 +65,11 @@ def test_images_chart_and_signatures_are_pushed_once(release: Release, tmp_path:
     ]
     (tmp_path / "registry/log").unlink()
     registry.publish(release, "r.example/team", crane(tmp_path), said.append)
-    assert [each.rpartition(":")[2] for each in pushes(tmp_path)] == tags, "signatures may be of another key"
+    assert [push.rpartition(":")[2] for push in pushes(tmp_path)] == tags, "signatures may be of another key"
     assert "already there" in said[-1]
 
 
-def test_a_published_version_is_not_changed_and_nothing_is_pushed(release: Release, tmp_path: Path) -> None:
+def test_published_version_is_not_changed(release: Release, tmp_path: Path) -> None:
     program = crane(tmp_path)
     (tmp_path / "registry/r.example_charts_contentgen:1.2.3").write_text("sha256:other")
     with pytest.raises(ReleaseError, match="is sha256:other: a published version is not changed"):
@@ -77,7 +77,7 @@ def test_a_published_version_is_not_changed_and_nothing_is_pushed(release: Relea
     assert pushes(tmp_path) == []
 
 
-def test_a_registry_that_cannot_be_asked_is_an_error_and_not_an_empty_one(release: Release, tmp_path: Path) -> None:
+def test_unreachable_registry_is_an_error_and_not_empty(release: Release, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="UNAUTHORIZED"):
         registry.publish(release, "r.example", crane(tmp_path, "UNAUTHORIZED: sign in"), print)
     assert pushes(tmp_path) == []

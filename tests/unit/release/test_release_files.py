@@ -56,9 +56,7 @@ class TestSource:
             source.source(clone, "1.2.3", allow_dirty=False)
         assert source.source(clone, "1.2.3", allow_dirty=True).dirty
 
-    def test_the_copy_has_the_version_and_neither_ignored_files_nor_times_of_the_clone(
-        self, clone: Path, tmp_path: Path
-    ) -> None:
+    def test_copy_has_the_version_and_no_ignored_files(self, clone: Path, tmp_path: Path) -> None:
         (clone / "dist").mkdir()
         (clone / "dist/old.whl").write_text("x")
         (clone / "run.sh").chmod(0o700)
@@ -107,7 +105,7 @@ class TestNotes:
 
 
 class TestChart:
-    def test_the_values_name_registry_and_digests_and_keep_their_comments(self) -> None:
+    def test_values_name_registry_and_digests_and_keep_comments(self) -> None:
         before = (ROOT / "charts/contentgen/values.yaml").read_text()
         digests = {name: f"sha256:{name}" for name in ("operator", "worker", "sandbox")}
         after = chart.with_values(before, chart.image_values("r.example/team", digests))
@@ -135,7 +133,7 @@ class TestChart:
 
 
 class TestArchives:
-    def test_equal_files_give_equal_archives_in_any_order_and_at_any_time(self) -> None:
+    def test_equal_files_give_equal_archives(self) -> None:
         packed = []
         for order, time in ((("b", "a"), 1), (("a", "b"), 999)):
             raw = io.BytesIO()
@@ -286,7 +284,7 @@ class TestVerification:
         with pytest.raises(ReleaseError, match="should be signed"):
             verification.verify(release, key_file(tmp_path, KEY), print)
 
-    def test_a_release_that_is_not_signed_is_accepted_without_a_key_only(self, release: Path) -> None:
+    def test_unsigned_release_is_accepted_only_without_a_key(self, release: Path) -> None:
         for path in [*release.glob("*.sig.oci.tar"), release / signing.PUBLIC_KEY]:
             path.unlink()
         resign(release)
@@ -375,7 +373,7 @@ class TestPlugin:
         about = yaml.safe_load(plugin.manifest(ORIGIN, self.DOWNLOADS, self.SUMS))
         assert plugin.krew_problems(about) == []
         assert about["spec"]["homepage"] == "https://example.com/o/contentgen"
-        assert [each["uri"].rpartition("/")[2] for each in about["spec"]["platforms"]] == [
+        assert [platform["uri"].rpartition("/")[2] for platform in about["spec"]["platforms"]] == [
             plugin.archive_name(platform, ORIGIN) for platform in sorted(plugin.PLATFORMS)
         ]
 
@@ -440,7 +438,7 @@ class TestPlugin:
 class TestSbom:
     LOCK = "# head\na-b==1.0 \\\n    --hash=sha256:1\nwin==2 ; sys_platform == 'win32' \\\n    --hash=sha256:2\n"
 
-    def test_it_lists_what_linux_installs_and_is_reproducible(self, tmp_path: Path) -> None:
+    def test_sbom_lists_the_linux_packages_and_is_reproducible(self, tmp_path: Path) -> None:
         (tmp_path / "lock.txt").write_text(self.LOCK)
         made = [
             sbom.document("contentgen-operator", "0" * 64, ORIGIN, components, container=True)
@@ -449,7 +447,7 @@ class TestSbom:
         assert made[0] == made[1]
         about = json.loads(made[0])
         assert about["specVersion"] == "1.6"
-        assert [each["purl"] for each in about["components"]] == ["pkg:pypi/a-b@1.0"]
+        assert [component["purl"] for component in about["components"]] == ["pkg:pypi/a-b@1.0"]
         assert about["metadata"]["timestamp"].startswith("2023-11-14T22:13:20")
         assert about["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": "0" * 64}]
 
@@ -460,5 +458,5 @@ class TestSbom:
         (found,) = sbom.debian_components(lock, ["amd64"])
         assert found.purl is not None
         assert found.purl.to_string() == "pkg:deb/debian/libc6@2.36-9%2Bdeb12u14?arch=amd64&distro=debian-12"
-        assert [each.content for each in found.hashes] == ["a" * 64]
+        assert [digest.content for digest in found.hashes] == ["a" * 64]
         assert len(sbom.debian_components(lock, ["amd64", "arm64"])) == 2

@@ -120,7 +120,7 @@ class Value:
             raise RuntimeError(f"not with {value}")
 
 
-def test_a_value_that_does_not_work_is_tried_again_later_and_at_once_when_it_changes(
+def test_rejected_value_is_tried_later_and_at_once_on_a_change(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     value, clock = Value(), Clock()
@@ -278,7 +278,7 @@ def test_an_operation_ends_with_the_client_that_it_began_with(rotating: Rotating
     rotating.clock.now += 1
     rotating.rotated.refresh()
     assert first.closed
-    assert [each.closed for each in rotating.server.clients] == [True, False]
+    assert [client.closed for client in rotating.server.clients] == [True, False]
     rotating.database["ledger"].insert_one({"_id": 2})
 
 
@@ -286,10 +286,10 @@ def test_an_operation_ends_with_the_client_that_it_began_with(rotating: Rotating
 def test_a_uri_that_does_not_work_replaces_nothing(uri: str, rotating: Rotating) -> None:
     rotating.write(uri)
     rotating.database["ledger"].insert_one({"_id": 1})
-    assert [each.closed for each in rotating.server.clients[1:]] == [True] * (len(rotating.server.clients) - 1)
+    assert [client.closed for client in rotating.server.clients[1:]] == [True] * (len(rotating.server.clients) - 1)
 
 
-def test_a_password_that_the_server_learns_after_the_secret_is_taken_up(rotating: Rotating) -> None:
+def test_password_that_the_server_learns_late_is_used(rotating: Rotating) -> None:
     rotating.write("mongodb://b")
     rotating.database["ledger"].insert_one({"_id": 1})  # still the old one
     rotating.server.passwords = {"b"}

@@ -52,7 +52,7 @@ def test_a_backdated_entry_is_kept_and_a_cleared_one_stays_away(tmp_path: Path) 
     ledger = SandboxLedger(path)
     ledger.write(entry("a"))
     ledger.backdate("a", timedelta(hours=2))
-    assert [(each.created_at, each.amount_usd) for each in SandboxLedger(path).entries()] == [
+    assert [(each_entry.created_at, each_entry.amount_usd) for each_entry in SandboxLedger(path).entries()] == [
         (NOW - timedelta(hours=2), Decimal("0.035"))
     ]
     ledger.clear()

@@ -22,7 +22,7 @@ EXAMPLES = 250
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_what_was_once_found_stays_mended(target: FuzzTarget) -> None:
+def test_inputs_once_found_stay_fixed(target: FuzzTarget) -> None:
     kept = target.corpus()
     assert kept
     for value in kept:

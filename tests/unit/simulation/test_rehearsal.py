@@ -93,7 +93,7 @@ TWO = (Subject("ns", IMAGES, "one"), Subject("other", IMAGES, "two", 1))
 def _quiet() -> Iterator[None]:
     """Restore the loggers for tests of other files in this process."""
     loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
-    before = [(each, each.propagate, each.level) for each in loggers]
+    before = [(logger, logger.propagate, logger.level) for logger in loggers]
     quiet()
     yield
     for log, propagate, level in before:
@@ -118,7 +118,7 @@ def test_a_sample_of_the_campaign_finds_nothing_unknown() -> None:
     unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
     assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
     assert set(report.groups) == set(TURNS)
-    assert sum(each.posts for each in report.findings) > SAMPLE, "most plans buy something"
+    assert sum(finding.posts for finding in report.findings) > SAMPLE, "most plans buy something"
 
 
 def test_a_sample_of_the_policies_plans_finds_nothing_unknown() -> None:
@@ -128,7 +128,7 @@ def test_a_sample_of_the_policies_plans_finds_nothing_unknown() -> None:
     unknown = {signature: [each.seed for each in found] for signature, found in report.unknown.items()}
     assert not unknown, "python -m contentgen_simulation.rehearsal --replay SEED --shrink"
     assert set(report.groups) == set(POLICY_TURNS)
-    assert sum(each.posts for each in report.findings) > POLICY_SAMPLE / 2
+    assert sum(finding.posts for finding in report.findings) > POLICY_SAMPLE / 2
 
 
 def test_known_violations_name_their_finding() -> None:
@@ -153,12 +153,12 @@ def all_plans() -> tuple[RehearsalPlan, ...]:
 
 def test_plans_cover_what_they_should() -> None:
     plans = all_plans()
-    assert len({each.digest for each in plans}) > 3900
-    actions = Counter(event.do for each in plans for event in each.events)
+    assert len({plan.digest for plan in plans}) > 3900
+    actions = Counter(event.do for plan in plans for event in plan.events)
     assert actions.keys() == {name for name in vars(Actions) if not name.startswith("_")}
-    events = [event for each in plans for event in each.events]
+    events = [event for plan in plans for event in plan.events]
     assert {event.args["store"] for event in events if event.do == "unavailable"} == {"mongo", "storage", "kube"}
-    fates = {each.results["1"] for each in plans if each.group == "results"}
+    fates = {plan.results["1"] for plan in plans if plan.group == "results"}
     assert fates == set(FATES)
     assert {event.args["code"] for event in events if event.do == "refuse"} >= {403, 422, 429}
     assert {event.args["action"] for event in events if event.do == "io"} == {
@@ -177,11 +177,11 @@ class RehearsedPolicy:
 
 
 def _any_with(option: str) -> Callable[[RehearsalPlan], bool]:
-    return lambda plan: any(option in each.options for each in plan.subjects)
+    return lambda plan: any(option in subject.options for subject in plan.subjects)
 
 
 def _any_event(name: str) -> Callable[[RehearsalPlan], bool]:
-    return lambda plan: any(each.do == name for each in plan.events)
+    return lambda plan: any(event.do == name for event in plan.events)
 
 
 NOTIFIED = ("phase:Completed", "phase:Failed", "phase:AwaitingApproval", "reason:BudgetExceeded")
@@ -206,13 +206,13 @@ REHEARSED = {
 
 
 @pytest.mark.parametrize("policy", REHEARSED.values(), ids=REHEARSED)
-def test_each_policy_meets_each_failure_and_each_person_while_it_waits(policy: RehearsedPolicy) -> None:
-    plans = [each for each in all_plans() if policy.has(each)]
-    assert any({"lost", "dropped"} & set(each.replies.values()) for each in plans), "a lost reply"
-    done = {event.do for each in plans for event in each.events if event.on in policy.waits}
+def test_every_policy_meets_every_failure_and_person(policy: RehearsedPolicy) -> None:
+    plans = [plan for plan in all_plans() if policy.has(plan)]
+    assert any({"lost", "dropped"} & set(plan.replies.values()) for plan in plans), "a lost reply"
+    done = {event.do for plan in plans for event in plan.events if event.on in policy.waits}
     assert done >= {"suspend", "unsuspend", "cancel", "edit", "delete", "apply"}, "while it waits"
-    faults = [event.args for each in plans for event in each.events if event.do == "io"]
-    struck = [each["nth"] for each in faults if (each["anchor"], each["action"]) == (policy.anchor, "crash")]
+    faults = [event.args for plan in plans for event in plan.events if event.do == "io"]
+    struck = [fault["nth"] for fault in faults if (fault["anchor"], fault["action"]) == (policy.anchor, "crash")]
     assert len(set(struck)) >= policy.points, "crashes at different points"
 
 
@@ -220,7 +220,7 @@ def test_every_combination_has_its_turn() -> None:
     plans = all_plans()[:3000]
 
     def of(group: str) -> list[RehearsalPlan]:
-        return [each for each in plans if each.group == group]
+        return [plan for plan in plans if plan.group == group]
 
     by_store = Counter(
         (each.events[-1].on, any(event.do == "unavailable" for event in each.events)) for each in of("three_uids")
@@ -230,7 +230,7 @@ def test_every_combination_has_its_turn() -> None:
     rewound = [event for each in of("rewound") for event in each.events if event.do == "rewind"]
     rewinds = {(tuple(event.args["stores"]), event.on) for event in rewound}
     assert {stores for stores, _ in rewinds} == set(REWOUND)
-    assert {on for _, on in rewinds} >= {f"phase:{each}" for each in PHASES}
+    assert {on for _, on in rewinds} >= {f"phase:{phase}" for phase in PHASES}
     struck = [(each.subjects[0].kind, event.args) for each in of("lines") for event in each.events]
     lines = {(kind, args["action"], args["nth"]) for kind, args in struck}
     assert lines == {
@@ -272,7 +272,7 @@ def test_lines_between_the_plan_and_the_request_id_are_struck(kind: Kind, action
 @pytest.mark.parametrize("first", range(0, LINES, 25))
 def test_lines_of_a_run_under_a_budget_are_struck(first: int, action: str) -> None:
     """Eight strikes in a plan, between the claim of the budget and the stored request id."""
-    nths = [first + LINES * each for each in range(LINE_FAULTS - 1)]
+    nths = [first + LINES * number for number in range(LINE_FAULTS - 1)]
     strikes = [PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths]
     verdict = rehearse(plan_of(IMAGES, *strikes, budget="0.07"))
     assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
@@ -283,7 +283,7 @@ def test_lines_of_a_run_under_a_budget_are_struck(first: int, action: str) -> No
 def test_each_purchase_state_is_reached(state: str) -> None:
     """Both deletions and applications of one of the state's first plans take place, by what the plan waits for."""
     plans = (plan for seed in itertools.count() if (plan := generate(seed)).group == "three_uids")
-    tried = itertools.islice((each for each in plans if _deletions(each, f"state:{state}") >= 2), 9)
+    tried = itertools.islice((each_plan for each_plan in plans if _deletions(each_plan, f"state:{state}") >= 2), 9)
     assert any(_applications(rehearse(each), f"state:{state}") >= 2 for each in tried)
 
 
@@ -296,7 +296,7 @@ def _applications(verdict: RehearsalVerdict, on: str) -> int:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_nothing_is_violated_where_nothing_happens(kind: Kind) -> None:
+def test_quiet_plan_violates_nothing(kind: Kind) -> None:
     verdict = rehearse(plan_of(kind))
     assert verdict.violations == ()
     assert verdict.posts == 1
@@ -416,7 +416,7 @@ def _lost_response_is_not_read(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     return plan_of(IMAGES, PlannedEvent("lose_response", 1.0, "state:succeeded"))
 
 
-def test_a_lost_response_of_an_ended_run_is_fetched_by_its_advice() -> None:
+def test_lost_response_of_an_ended_run_is_fetched_as_advised() -> None:
     lost = PlannedEvent("lose_response", 0.0, "state:succeeded")
     collect = PlannedEvent("collect", 600.0, "state:succeeded")
     plan = replace(plan_of(Kind.TRANSCRIPTION, lost, collect), takes=400.0)
@@ -723,8 +723,8 @@ def _audit_without_ledger(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         return frozenset()
 
     patch.setattr(AuditedLedger, "since", nothing)
-    for each in ("of_requests", "of_markers", "claims"):
-        patch.setattr(AuditedLedger, each, none)
+    for word in ("of_requests", "of_markers", "claims"):
+        patch.setattr(AuditedLedger, word, none)
     return plan_of(IMAGES, PlannedEvent("audit", 7200.0))
 
 
@@ -760,7 +760,7 @@ def _sent_before_its_status(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
     async def invent(self: NotificationOutbox, notifications: Any, now: Any) -> None:
         failed = {"id": "msg_f", "event": NotificationEvent.FAILED, "payload": payload}
-        wrong = [each.model_copy(update=failed) for each in notifications]
+        wrong = [notification.model_copy(update=failed) for notification in notifications]
         await plan(self, (*notifications, *wrong), now)
         await self.confirm(["msg_f"], now)
 
@@ -896,7 +896,9 @@ PLANTED: dict[str, tuple[str, Plant]] = {
 @pytest.mark.parametrize(("signature", "plant"), PLANTED.values(), ids=PLANTED)
 def test_an_oracle_sees_a_planted_violation(signature: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = rehearse(plant(monkeypatch))
-    assert [each for each in verdict.violations if each.signature.startswith(signature)], _report(verdict)
+    assert [violation for violation in verdict.violations if violation.signature.startswith(signature)], _report(
+        verdict
+    )
 
 
 def test_only_a_price_that_rises_shows_that_any_is_approved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -907,13 +909,11 @@ def test_only_a_price_that_rises_shows_that_any_is_approved(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("fault", "plant"), [("forget", _one_answer_ends_it), ("swap_key", _foreign_key_ends_it)])
-def test_only_its_fault_shows_that_an_unknown_request_is_given_up(
-    fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plans = {each: forgotten(each) for each in ("forget", "swap_key", "unsuspend")}
-    assert [each for each, plan in plans.items() if rehearse(plan).violations] == []
+def test_unknown_request_ends_only_by_its_fault(fault: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = {word: forgotten(word) for word in ("forget", "swap_key", "unsuspend")}
+    assert [each_plan for each_plan, plan in plans.items() if rehearse(plan).violations] == []
     plant(monkeypatch)
-    assert [each for each, plan in plans.items() if rehearse(plan).violations] == [fault]
+    assert [each_plan for each_plan, plan in plans.items() if rehearse(plan).violations] == [fault]
 
 
 @pytest.mark.parametrize(
@@ -934,7 +934,7 @@ def test_a_run_that_waits_is_paid_once_it_is_approved(events: tuple[PlannedEvent
 
 @pytest.mark.parametrize("action", ["crash", "error"])
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_an_approved_run_is_paid_once_whatever_fails_after_the_approval(side: str, action: str) -> None:
+def test_approved_run_is_paid_once_despite_failures(side: str, action: str) -> None:
     """A call that fails before or after an I/O operation; a POST whose reply is lost is in the history."""
     approve, struck, points = PlannedEvent("approve", 1.0, WAITS), 0, range(0, DECIDING, 1 if ALL else 7)
     for nth in points:
@@ -946,7 +946,7 @@ def test_an_approved_run_is_paid_once_whatever_fails_after_the_approval(side: st
     assert struck >= len(points) - 1
 
 
-def test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number() -> None:
+def test_edited_waiting_run_needs_approval_of_its_new_number() -> None:
     """Approved in the moment of the edit, suspended, resumed, deleted and applied again: nothing of it counts."""
     edit = PlannedEvent("edit", 1.0, WAITS, args={"variant": 1})
     early, late = PlannedEvent("approve", 0.99, WAITS), PlannedEvent("approve", 1.01, WAITS)
@@ -962,7 +962,7 @@ def test_a_run_that_is_edited_while_it_waits_needs_an_approval_of_its_new_number
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_finished_run_is_adopted_after_it_expired_whatever_fails(kind: Kind) -> None:
+def test_expired_finished_run_is_adopted_despite_failures(kind: Kind) -> None:
     again, struck = PlannedEvent("apply", 60.0, "phase:Completed"), 0
     points = range(0, EXPIRING_POINTS, 1 if ALL else 11)
     for nth in points:
@@ -991,7 +991,7 @@ def test_another_spelling_is_not_bought_again(kind: Kind, on: str) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_jobs_that_a_queue_holds_for_longer_than_their_deadline_are_done_once_resumed(kind: Kind) -> None:
+def test_jobs_held_past_their_deadline_finish_once_resumed(kind: Kind) -> None:
     again = [PlannedEvent("hold_jobs", 3.0, on, args={"seconds": 900.0}) for on in ("phase:Collecting", "")]
     verdict = rehearse(plan_of(kind, *again, queue_seconds=4000.0))
     assert (verdict.violations, verdict.posts) == ((), 1), _report(verdict)
@@ -999,7 +999,7 @@ def test_jobs_that_a_queue_holds_for_longer_than_their_deadline_are_done_once_re
     assert any("-> Completed" in line for line in verdict.story), _report(verdict)
 
 
-def test_an_orphan_of_an_earlier_spec_is_looked_for_until_its_result_is_stored() -> None:
+def test_orphan_of_an_earlier_spec_is_sought_until_stored() -> None:
     verdict = rehearse(_deleted_while_lost())
     assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
@@ -1071,12 +1071,12 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
 
 def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(_no_pause(monkeypatch), events=(PlannedEvent("second", 1.0, args={"seconds": 500.0}),))
-    found = [each.signature for each in rehearse(plan).violations]
+    found = [violation.signature for violation in rehearse(plan).violations]
     assert found == ["reconciled once a second at most: Processing, two operators"]
 
 
 def _report(verdict: RehearsalVerdict) -> str:
-    return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
+    return "\n".join([*verdict.story, *(violation.signature for violation in verdict.violations)])
 
 
 def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1088,7 +1088,11 @@ def test_a_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> No
         PlannedEvent("evict", 3.0, "state:succeeded"),
         history={"noise": 10},
     )
-    (violation,) = [each for each in rehearse(large).violations if each.oracle == "cost equals the bill"]
+    (violation,) = [
+        each_violation
+        for each_violation in rehearse(large).violations
+        if each_violation.oracle == "cost equals the bill"
+    ]
     small = shrink(large, violation.signature)
     assert (small.events, small.history) == ((), {})
 
@@ -1108,13 +1112,13 @@ def test_a_lost_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     async def nothing(*_: object) -> None: ...
 
     monkeypatch.setattr(NotificationOutbox, "plan", nothing)
-    assert {each.oracle for each in rehearse(notified()).violations} == {"no notification is lost"}
+    assert {violation.oracle for violation in rehearse(notified()).violations} == {"no notification is lost"}
 
 
 def test_an_invented_notification_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is completed, and its failure is told too."""
     verdict = rehearse(_sent_before_its_status(monkeypatch))
-    assert {each.signature for each in verdict.violations} == {"no notification is invented: Failed"}
+    assert {violation.signature for violation in verdict.violations} == {"no notification is invented: Failed"}
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

@@ -50,7 +50,7 @@ AFTER = {
 def _quiet() -> Iterator[None]:
     """Restore the loggers for tests of other files in this process."""
     loggers = [logging.getLogger(name) for name in ("contentgen_operator", "contentgen_runtime", "stamina")]
-    before = [(each, each.propagate, each.level) for each in loggers]
+    before = [(logger, logger.propagate, logger.level) for logger in loggers]
     quiet()
     yield
     for log, propagate, level in before:
@@ -67,7 +67,7 @@ def restored(kind: Kind, state: str, stores: tuple[str, ...], after: str, *more:
 
 
 def report(verdict: RehearsalVerdict) -> str:
-    return "\n".join([*verdict.story, *(each.signature for each in verdict.violations)])
+    return "\n".join([*verdict.story, *(violation.signature for violation in verdict.violations)])
 
 
 @pytest.mark.parametrize("after", AFTER)
@@ -107,7 +107,7 @@ def test_each_combination_has_its_turn() -> None:
         assert math.gcd(step, len(combinations)) == 1, "the seeds take them all"
 
 
-def test_a_try_that_is_not_looked_for_in_the_bucket_is_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempt_not_sought_in_the_bucket_is_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the object of an earlier try is not read."""
 
     async def nothing(*_: object) -> LastSend:
@@ -115,7 +115,7 @@ def test_a_try_that_is_not_looked_for_in_the_bucket_is_paid_again(monkeypatch: p
 
     monkeypatch.setattr(SendObjects, "last", nothing)
     verdict = rehearse(restored(IMAGES, "planned", ("mongo",), "gone"))
-    assert {each.oracle for each in verdict.violations} >= {"one POST per purchase"}, report(verdict)
+    assert {violation.oracle for violation in verdict.violations} >= {"one POST per purchase"}, report(verdict)
 
 
 def meanwhile(nth: int) -> RehearsalPlan:
@@ -129,7 +129,7 @@ STRUCK = (9, 17, 27, 37, REPLANS, 50)  # 37 and 50: between the reads of the pur
 
 
 @pytest.mark.parametrize("nth", STRUCK)
-def test_another_process_between_two_operations_of_the_ledger_changes_nothing(nth: int) -> None:
+def test_process_between_two_ledger_operations_changes_nothing(nth: int) -> None:
     verdict = rehearse(meanwhile(nth))
     assert (verdict.violations, verdict.fired) == ((), 1), report(verdict)
 
@@ -145,7 +145,7 @@ def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.M
         return True
 
     monkeypatch.setattr(Ledger, "_planned_again", not_compared)
-    found = {each.signature for each in rehearse(meanwhile(REPLANS)).violations}
+    found = {violation.signature for violation in rehearse(meanwhile(REPLANS)).violations}
     assert "purchases change as documented: submitted to planned" in found
 
 
@@ -171,6 +171,8 @@ def test_a_purchase_whose_object_is_lost_is_searched(monkeypatch: pytest.MonkeyP
     verdict = rehearse(lost_reply(LOSE))
     assert (verdict.violations, verdict.posts) == ((), 1), report(verdict)
     monkeypatch.setattr(Observer, "_find_lost_request", trusting)
-    signatures = [{each.oracle for each in rehearse(lost_reply(*events)).violations} for events in ((LOSE,), ())]
+    signatures = [
+        {violation.oracle for violation in rehearse(lost_reply(*events)).violations} for events in ((LOSE,), ())
+    ]
     assert "one POST per purchase" in signatures[0]
     assert not signatures[1]

@@ -22,7 +22,7 @@ def test_few_have_each_kind_of_fault_that_other_suites_can_bear() -> None:
     assert ("API server down", "submitted") in plan(10, 1)
 
 
-def test_the_longest_time_without_a_leader_is_between_two_holders() -> None:
+def test_longest_time_without_a_leader_is_between_two_holders() -> None:
     holders = Holders(None)  # type: ignore[arg-type]  # nobody is asked
     holders.seen = [(0, "a"), (5, "b"), (10, "b"), (11, ""), (12, "c"), (13, "c"), (13.5, "d")]
     assert holders.longest_gap(8) == 2

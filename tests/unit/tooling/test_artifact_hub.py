@@ -47,13 +47,13 @@ def test_examples_are_the_samples_and_valid(monkeypatch: pytest.MonkeyPatch) -> 
     examples = listed("crdsExamples")
     assert examples == samples
     assert [
-        problem for each in examples for problem in checks.manifest_problems(DocumentedManifest("c", 1, each))
+        problem for example in examples for problem in checks.manifest_problems(DocumentedManifest("c", 1, example))
     ] == []
     without = examples[0] | {"spec": {}}
     assert checks.manifest_problems(DocumentedManifest("c", 1, without))
 
 
-def test_the_other_annotations_have_values_that_artifact_hub_knows() -> None:
+def test_other_annotations_have_values_known_to_artifact_hub() -> None:
     """https://artifacthub.io/docs/topics/annotations/helm/"""
     given = {name.removeprefix("artifacthub.io/"): value for name, value in ANNOTATIONS.items()}
     known = {"category", "license", "operator", "operatorCapabilities", "prerelease", "changes", "images", "crds"}

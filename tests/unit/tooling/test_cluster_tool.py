@@ -58,7 +58,7 @@ class TestContentKey:
                 (source / "b.py").write_text("")
         assert content_key(source) != before
 
-    def test_what_tools_leave_is_not_an_input(self, tmp_path: Path) -> None:
+    def test_leftovers_of_tools_are_no_inputs(self, tmp_path: Path) -> None:
         source = tmp_path / "src"
         (source / "pkg").mkdir(parents=True)
         (source / "pkg/a.py").write_text("a")
@@ -237,7 +237,7 @@ class TestImages:
             (root / name).write_text(name)
         return root
 
-    def test_a_tag_changes_with_what_its_image_copies_and_with_nothing_else(self, tmp_path: Path) -> None:
+    def test_image_tag_depends_only_on_the_copied_files(self, tmp_path: Path) -> None:
         repo = self.repo(tmp_path)
         before = references.tag(references.OPERATOR, repo)
         (repo / "sandbox/b.py").write_text("changed")
@@ -264,7 +264,7 @@ class TestLayout:
         layout.add("localhost/a:1", io.BytesIO(b"x" * 4096), {"Env": ["A=1"]})
         return layout
 
-    def test_an_image_of_compressed_layers_has_the_digest_of_its_manifest(self, tmp_path: Path) -> None:
+    def test_image_of_compressed_layers_has_its_manifests_digest(self, tmp_path: Path) -> None:
         layer = tmp_path / "layer.tar.gz"
         layer.write_bytes(b"packed")
         digest = f"sha256:{hashlib.sha256(b'packed').hexdigest()}"
@@ -357,7 +357,7 @@ class TestSettings:
 
 
 class TestSecondNode:
-    def test_its_addresses_are_its_own(self) -> None:
+    def test_second_cluster_has_its_own_addresses(self) -> None:
         first, second = (ipaddress.ip_network(each.pods) for each in (settings.FIRST, settings.SECOND))
         everything = ipaddress.ip_network(network.CLUSTER_RANGE)
         assert not first.overlaps(second)
@@ -366,7 +366,7 @@ class TestSecondNode:
         assert ipaddress.ip_address(settings.SECOND.address) in second
         assert not everything.overlaps(ipaddress.ip_network(network.SERVICE_RANGE))
 
-    def test_it_shares_no_folder_and_no_cgroup_with_the_first(self, tmp_path: Path) -> None:
+    def test_second_cluster_shares_no_folder_and_no_cgroup(self, tmp_path: Path) -> None:
         pair = ClusterAuthority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)).issue("x", "x")
         at = second_node.AT
         assert at.state.is_relative_to(second_node.FIRST_AT.state), "it goes with the cluster"
@@ -385,7 +385,7 @@ class TestSecondNode:
         assert f"--hostname-override={settings.SECOND.node}" in settings.kubelet(at, settings.SECOND)
         assert settings.kube_proxy_config(at, settings.SECOND)["bindAddress"] == settings.SECOND.address
 
-    def test_its_certificates_are_of_its_own_name(self, tmp_path: Path) -> None:
+    def test_second_cluster_has_certificates_of_its_own_name(self, tmp_path: Path) -> None:
         second_node.issue(ClusterAuthority(tmp_path, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)))
         user = x509.load_pem_x509_certificate((tmp_path / "kubelet-2.crt").read_bytes())
         assert user.subject.rfc4514_string() == f"CN=system:node:{settings.SECOND.node},O=system:nodes"
@@ -409,7 +409,7 @@ class TestTools:
         assert golang.recent_enough(version) is enough
 
     @pytest.mark.parametrize("module", [GO_MODULE, *sorted(API_SERVERS.iterdir())], ids=lambda module: module.name)
-    def test_the_go_that_is_asked_for_is_recent_enough_for_our_modules(self, module: Path) -> None:
+    def test_required_go_is_recent_enough_for_our_modules(self, module: Path) -> None:
         go_mod = (module / "go.mod").read_text()
         wanted = next(line.split()[1] for line in go_mod.splitlines() if line.startswith("go "))
         assert tuple(int(part) for part in wanted.split(".")[:2]) <= golang.NEEDED
@@ -498,7 +498,7 @@ class TestMaven:
 @pytest.mark.parametrize(
     ("watched", "spec"), [("lane-a-1", {"operatorClass": "lane-a", "prompt": "x"}), ("", {"prompt": "x"})]
 )
-def test_a_lanes_release_and_its_resources_are_of_a_class_of_their_own(
+def test_release_of_a_lane_has_its_own_class(
     watched: str, spec: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONTENTGEN_TEST_RELEASE", "lane-a" if watched else "")
@@ -517,7 +517,7 @@ def test_a_lanes_release_and_its_resources_are_of_a_class_of_their_own(
 def namespace(name: str, *, deleted: bool, **conditions: str) -> dict[str, Any]:
     """Namespace as the API server returns it; `conditions` are those that are true, with their messages."""
     meta = {"name": name} | ({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {})
-    found = [{"type": each, "status": "True", "message": message} for each, message in conditions.items()]
+    found = [{"type": condition, "status": "True", "message": message} for condition, message in conditions.items()]
     fine = {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "All resources discovered"}
     return {"metadata": meta, "status": {"conditions": [fine, *found]} if deleted else {}}
 
@@ -525,7 +525,7 @@ def namespace(name: str, *, deleted: bool, **conditions: str) -> dict[str, Any]:
 STUCK = namespace("lane-a-1", deleted=True, NamespaceFinalizersRemaining="contentgen.dev/operator in 2 instances")
 
 
-def test_namespaces_that_stay_terminating_are_named_with_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminating_namespaces_are_named_with_their_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = json.dumps({"items": [namespace("default", deleted=False), STUCK]})
     monkeypatch.setattr(release, "kubectl", lambda *_: listed)
     with pytest.raises(TimeoutError, match=r"lane-a-1 \(contentgen.dev/operator in 2 instances\)$"):

@@ -184,15 +184,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_it_is_prepared_paid_once_and_collected(run: dict[str, Any]) -> None:
+def test_fourth_kind_is_prepared_paid_once_and_collected(run: dict[str, Any]) -> None:
     assert run["phases"] == ["Preparing", "Submitting", "Processing", "Collecting", "Completed"], run["message"]
     assert run["bought"] == ["fal", "acme/dub", "collected", "dubbing"]
     assert run["posts"] == [1, "pt"]
-    assert [re.fullmatch(r"dubs/ns/[^/]+/dub\.flac", each) is not None for each in run["files"]] == [True]
+    assert [re.fullmatch(r"dubs/ns/[^/]+/dub\.flac", file) is not None for file in run["files"]] == [True]
     assert run["record"] == ["dubbing", "dub.flac"]
 
 
-def test_its_crd_is_generated(run: dict[str, Any]) -> None:
+def test_crd_of_a_fourth_kind_is_generated(run: dict[str, Any]) -> None:
     assert run["crd"] == ["dubbings.contentgen.dev", ["dub"]]
     assert run["fields"] == ["language", "source"]
 
@@ -204,7 +204,7 @@ def test_the_documents_name_the_files_of_a_new_kind() -> None:
     assert named == {*EDITS, f"{Path(MODULE).parent}/"}
 
 
-def test_its_rows_are_few() -> None:
+def test_rows_of_a_fourth_kind_are_few() -> None:
     """Lines in modules of all kinds, with the classes of its spec and facts."""
     added = [new.count("\n") - old.count("\n") for edits in EDITS.values() for old, new in edits]
     assert sum(added) <= 30, added

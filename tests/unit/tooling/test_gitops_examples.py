@@ -18,7 +18,7 @@ FILES = {
     str(path.relative_to(ROOT / "deploy/gitops")): [each for each in yaml.safe_load_all(path.read_text()) if each]
     for path in sorted((ROOT / "deploy/gitops").rglob("*.yaml"))
 }
-EXAMPLES = [(name, each) for name, manifests in FILES.items() for each in manifests]
+EXAMPLES = [(name, each_manifest) for name, manifests in FILES.items() for each_manifest in manifests]
 
 
 def values_of(manifest: Manifest) -> Manifest:
@@ -28,7 +28,7 @@ def values_of(manifest: Manifest) -> Manifest:
     return found
 
 
-INSTALLATIONS = {name: each for name, each in EXAMPLES if each["kind"] in ("HelmRelease", "Application")}
+INSTALLATIONS = {name: example for name, example in EXAMPLES if example["kind"] in ("HelmRelease", "Application")}
 
 
 def problems(manifest: Manifest) -> list[str]:
@@ -44,17 +44,17 @@ def problems(manifest: Manifest) -> list[str]:
 def closed(schema: Any) -> Any:
     """A CRD's schema in which objects have no unknown fields, as the API server's strict validation sees them."""
     if isinstance(schema, list):
-        return [closed(each) for each in schema]
+        return [closed(element) for element in schema]
     if not isinstance(schema, dict):
         return schema
     open_ = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
-    below = {name: closed(each) for name, each in schema.items()}
+    below = {name: closed(member) for name, member in schema.items()}
     has_fields = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
     return below | {"additionalProperties": False} if has_fields and not open_ else below
 
 
-def test_there_is_an_example_for_each_tool_and_source() -> None:
-    assert {name: [each["kind"] for each in manifests] for name, manifests in FILES.items()} == {
+def test_every_tool_and_source_has_an_example() -> None:
+    assert {name: [manifest["kind"] for manifest in manifests] for name, manifests in FILES.items()} == {
         "argocd/application.yaml": ["Application"],
         "flux/from-git.yaml": ["GitRepository", "HelmRelease"],
         "flux/from-registry.yaml": ["OCIRepository", "HelmRelease"],
@@ -65,7 +65,7 @@ def test_there_is_an_example_for_each_tool_and_source() -> None:
 def test_an_example_fits_its_crd(name: str, manifest: Manifest) -> None:
     assert problems(manifest) == []
     unknown = manifest | {"spec": manifest["spec"] | {"intervall": "1h"}}
-    assert any("intervall" in each for each in problems(unknown)), "the schema is strict"
+    assert any("intervall" in problem for problem in problems(unknown)), "the schema is strict"
 
 
 @pytest.mark.parametrize("name", INSTALLATIONS)
@@ -77,7 +77,7 @@ def test_the_values_are_the_charts(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_all_examples_have_the_same_values() -> None:
-    first, *others = (values_of(each) for each in INSTALLATIONS.values())
+    first, *others = (values_of(installation) for installation in INSTALLATIONS.values())
     assert others == [first] * 2
 
 

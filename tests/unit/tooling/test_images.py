@@ -89,7 +89,7 @@ class TestConfiguration:
 
 
 class TestLock:
-    def test_both_architectures_have_the_same_packages(self) -> None:
+    def test_architectures_have_the_same_packages(self) -> None:
         lock = debian.read_lock()
         amd64, arm64 = ({(each.name, each.version) for each in lock.of(name)} for name in debian.ARCHITECTURES)
         assert amd64 == arm64
@@ -139,16 +139,16 @@ class TestElf:
         assert ctypes.CDLL(str(tmp_path / source.name)).PyInit__generator
         assert elf.loaded_parts(smaller) == smaller
 
-    def test_opencv_does_what_the_worker_asks_of_it_without_its_linear_algebra(self, tmp_path: Path) -> None:
+    def test_opencv_works_without_its_linear_algebra(self, tmp_path: Path) -> None:
         installed = Path(cv2.__file__).parents[1]
         shutil.copytree(installed / "cv2", tmp_path / "cv2", ignore=shutil.ignore_patterns("data"))
         library = tmp_path / "cv2/cv2.abi3.so"
         unlinked = rootfs.UNLINKED["cv2/cv2.abi3.so"]
         library.write_bytes(elf.loaded_parts(elf.without_library(library.read_bytes(), *unlinked)))
         (tmp_path / "opencv_python_headless.libs").mkdir()
-        for each in (installed / "opencv_python_headless.libs").iterdir():
-            if not rootfs.package_file_left_out(f"opencv_python_headless.libs/{each.name}"):
-                (tmp_path / "opencv_python_headless.libs" / each.name).symlink_to(each)
+        for path in (installed / "opencv_python_headless.libs").iterdir():
+            if not rootfs.package_file_left_out(f"opencv_python_headless.libs/{path.name}"):
+                (tmp_path / "opencv_python_headless.libs" / path.name).symlink_to(path)
         run = subprocess.run(
             [sys.executable, "-c", CALLS],
             env={"PYTHONPATH": str(tmp_path)},
@@ -202,9 +202,9 @@ def segments(content: bytes) -> list[tuple[int, int, bytes]]:
     _, count = struct.unpack_from("<HH", content, 54)
     headers = [struct.unpack_from("<IIQQQQQQ", content, start + 56 * i) for i in range(count)]
     return [
-        (each[0], each[3], content[each[2] : each[2] + each[5]])
-        for each in headers
-        if not (each[0] == 6 or each[2] <= start < each[2] + each[5] or each[2] == 0)
+        (header[0], header[3], content[header[2] : header[2] + header[5]])
+        for header in headers
+        if not (header[0] == 6 or header[2] <= start < header[2] + header[5] or header[2] == 0)
     ]
 
 
@@ -249,10 +249,10 @@ class TestLayers:
         with tarfile.open(tmp_path / "one/layer.tar.gz") as archive:
             members = {each.name: each for each in archive}
         assert list(members) == sorted(members)
-        assert {each.mtime for each in members.values()} == {TIME}
+        assert {member.mtime for member in members.values()} == {TIME}
         assert (members["data"].mode, members["data"].uid) == (0o775, 65532)
         assert members["opt/contentgen/a.py"].mode == 0o644
-        assert {each.gid for each in members.values()} == {0}
+        assert {member.gid for member in members.values()} == {0}
         compiled = members["opt/contentgen/__pycache__/a.cpython-311.pyc"]
         assert compiled.isfile()
 
@@ -266,18 +266,20 @@ class TestLayers:
         packed = tmp_path / "layer"
         packed.write_bytes(b"packed")
         layer = Layer(packed, "sha256:1", f"sha256:{hashlib.sha256(b'packed').hexdigest()}", 9, 6)
-        built = [assembly.assemble(references.OPERATOR, each, [layer] * 3, origin) for each in ("amd64", "arm64")]
-        digests = [assembly.write_archive(tmp_path / each, "1.0.0", built) for each in ("a.tar", "b.tar")]
+        built = [assembly.assemble(references.OPERATOR, word, [layer] * 3, origin) for word in ("amd64", "arm64")]
+        digests = [assembly.write_archive(tmp_path / word, "1.0.0", built) for word in ("a.tar", "b.tar")]
         assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
         with tarfile.open(tmp_path / "a.tar") as archive:
-            blobs = {each: (archive.extractfile(each) or io.BytesIO()).read() for each in archive.getnames()}
+            blobs = {getname: (archive.extractfile(getname) or io.BytesIO()).read() for getname in archive.getnames()}
         for name, content in blobs.items():
             assert not name.startswith("blobs/") or name.endswith(hashlib.sha256(content).hexdigest())
         (top,) = json.loads(blobs["index.json"])["manifests"]
         assert [top["digest"]] * 2 == digests
         index = json.loads(blobs[f"blobs/{top['digest'].replace(':', '/')}"])
-        assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
-        assert [each["digest"] for each in index["manifests"]] == [each.manifest.descriptor["digest"] for each in built]
+        assert [manifest["platform"]["architecture"] for manifest in index["manifests"]] == ["amd64", "arm64"]
+        assert [manifest["digest"] for manifest in index["manifests"]] == [
+            each.manifest.descriptor["digest"] for each in built
+        ]
 
 
 OPENED = """
@@ -303,7 +305,7 @@ print(json.dumps(sorted(opened)))
 @pytest.mark.parametrize("image", references.ALL, ids=lambda image: image.name)
 def test_no_file_that_the_programs_open_is_left_out(image: ImageRecipe) -> None:
     """Imports every module of the image's packages on this machine, and compares what was opened with the tables."""
-    names = [Path(each).name for each in image.packages]
+    names = [Path(package).name for package in image.packages]
     said = subprocess.run(
         [sys.executable, "-X", "frozen_modules=off", "-c", OPENED, *names],
         capture_output=True,
@@ -313,7 +315,7 @@ def test_no_file_that_the_programs_open_is_left_out(image: ImageRecipe) -> None:
     ).stdout
     opened = [path.partition("/site-packages/")[2] for path in json.loads(said) if "/site-packages/" in path]
     assert len(opened) > 100
-    assert [each for each in opened if rootfs.package_file_left_out(each)] == []
+    assert [request for request in opened if rootfs.package_file_left_out(request)] == []
     for name, module in image.scripts.items():
         assert callable(__import__(module, fromlist=["main"]).main), name
 
@@ -336,7 +338,7 @@ def test_no_file_that_the_programs_open_is_left_out(image: ImageRecipe) -> None:
         ("bin/uvicorn", True),
     ],
 )
-def test_what_is_left_out_of_packages(name: str, gone: bool) -> None:
+def test_files_left_out_of_packages(name: str, gone: bool) -> None:
     assert rootfs.package_file_left_out(name) is gone
 
 
@@ -347,7 +349,7 @@ def test_the_classifier_in_use_stays() -> None:
     assert not rootfs.package_file_left_out(f"cv2/data/{used}")
 
 
-def test_the_lists_of_files_do_not_depend_on_the_machine_s_python() -> None:
+def test_file_lists_do_not_depend_on_the_machines_python() -> None:
     kept = "a/__init__.py,sha256=1,2\na-1.dist-info/RECORD,,\n"
     assert rootfs.without_scripts(f"bin/a,sha256=3,4\n../../bin/a,sha256=3,4\n{kept}") == kept
 
@@ -379,12 +381,12 @@ class TestArchiveUrl:
         with pytest.raises(ClusterError, match="do not contain Debian's archive `debian`"):
             debian.archive_urls("debian")
 
-    def test_a_package_that_the_mirror_dropped_comes_from_the_next_source(
+    def test_package_dropped_by_the_mirror_comes_from_the_next_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         older = tmp_path / "debian/20260101T000000Z"
         sources = [tmp_path / "mirror/debian", older]
-        lines = "\n".join(f"'file://{each}/dists/bookworm/InRelease' x 0" for each in sources)
+        lines = "\n".join(f"'file://{source}/dists/bookworm/InRelease' x 0" for source in sources)
         monkeypatch.setattr(debian, "run", lambda *_: lines)
         monkeypatch.setattr(debian.time, "sleep", lambda _: None)
         package = DebianPackage("amd64", "z", "1+2", hashlib.sha256(b"z").hexdigest(), "debian/pool/z_1+2.deb")

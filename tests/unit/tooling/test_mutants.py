@@ -81,22 +81,22 @@ def test_code_is_found_as_syntax_and_replaced(scope: str, old: str, new: str, go
     ],
     ids=["renamed function", "other code", "several places", "another function", "class around it", "key of a dict"],
 )
-def test_code_that_is_not_there_once_is_an_error_that_names_the_row(scope: str, old: str, new: str, said: str) -> None:
+def test_code_not_found_once_is_an_error_with_the_row(scope: str, old: str, new: str, said: str) -> None:
     where = f"tests/unit/operator/runs/mutants.toml: a name: operator/store.py::{scope} "
     with pytest.raises(ValueError, match=re.escape(where + said)):
         row(scope, old, new).mutated(CODE)
 
 
-def test_there_is_a_mutant_for_each_defence() -> None:
+def test_every_defence_has_a_mutant() -> None:
     assert len(MUTANTS) >= 250
-    assert len({each.name for each in MUTANTS}) == len(MUTANTS)
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
-def test_mutants_of_policies_are_those_whose_tests_are_of_policies_and_others_that_are_named_so() -> None:
+def test_policy_mutants_are_those_of_policy_tests_or_named_so() -> None:
     """`make acceptance` runs mutants of policies, and `make test` one of each policy."""
     folders = tuple(f"tests/unit/operator/{each}/" for each in ("policies", "notifications", "audit"))
-    assert [each.name for each in MUTANTS if each.test.startswith(folders) and not each.policy] == []
-    elsewhere = {each.name for each in MUTANTS if each.policy and not each.test.startswith(folders)}
+    assert [mutant.name for mutant in MUTANTS if mutant.test.startswith(folders) and not mutant.policy] == []
+    elsewhere = {mutant.name for mutant in MUTANTS if mutant.policy and not mutant.test.startswith(folders)}
     assert elsewhere >= {
         "the gateway asks no right to approve",
         "nothing waits for an approval",
@@ -105,11 +105,11 @@ def test_mutants_of_policies_are_those_whose_tests_are_of_policies_and_others_th
         "notifications: another job's notification is resent",
         "usage metrics: any number of series",
     }
-    assert not all(each.policy for each in MUTANTS)
+    assert not all(mutant.policy for mutant in MUTANTS)
 
 
 def test_the_sample_has_one_mutant_of_each_policy() -> None:
-    sample = [each for each in MUTANTS if each.sample]
+    sample = [mutant for mutant in MUTANTS if mutant.sample]
     assert all(each.policy for each in sample)
     words = ("approval", "budget", "queue", "expiry", "notifications", "audit", "accounts")
     assert [sum(word in each.name.split(":")[0] for each in sample) for word in words] == [1] * len(words)

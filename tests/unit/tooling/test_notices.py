@@ -55,9 +55,7 @@ def test_a_machine_without_the_packages_makes_the_same_file(tmp_path: Path, monk
     assert notices.notices(tmp_path) == TEXT
 
 
-def test_a_lock_that_is_ahead_of_the_installed_version_gets_a_section(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_package_newer_in_the_lock_gets_a_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = {(name, "999" if name == "kopf" else version): locks for (name, version), locks in shipped().items()}
     monkeypatch.setattr(notices, "shipped", lambda _: ahead)
     copy_of_inputs(tmp_path, TEXT)
@@ -87,7 +85,7 @@ def test_only_the_same_terms_are_shortened(tmp_path: Path) -> None:
 
 def library(folder: str, name: str) -> Path:
     files = importlib.metadata.files({"av.libs": "av", "opencv_python_headless.libs": "opencv-python-headless"}[folder])
-    (path,) = [each for each in files or () if str(each).startswith(f"{folder}/{name}-")]
+    (path,) = [file for file in files or () if str(file).startswith(f"{folder}/{name}-")]
     return Path(str(path.locate()))
 
 

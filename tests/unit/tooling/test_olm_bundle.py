@@ -30,7 +30,7 @@ SPEC = CSV["spec"]
 
 
 def of(kind: str) -> dict[str, Manifest]:
-    return {each["metadata"]["name"]: each for each in CHART if each["kind"] == kind}
+    return {resource["metadata"]["name"]: resource for resource in CHART if resource["kind"] == kind}
 
 
 def rights(kind: str) -> dict[str, list[Manifest]]:
@@ -64,14 +64,16 @@ def test_the_rights_are_the_charts() -> None:
 
 
 def test_the_deployments_and_images_are_the_charts() -> None:
-    deployments = {each["name"]: each["spec"] for each in SPEC["install"]["spec"]["deployments"]}
-    text = json.dumps({name: each["spec"] for name, each in of("Deployment").items()})
+    deployments = {deployment["name"]: deployment["spec"] for deployment in SPEC["install"]["spec"]["deployments"]}
+    text = json.dumps({name: resource["spec"] for name, resource in of("Deployment").items()})
     assert deployments == json.loads(text.replace(': "kustomize"', ': "olm"'))
-    images = {each["image"] for spec in deployments.values() for each in spec["template"]["spec"]["containers"]}
+    images = {
+        container["image"] for spec in deployments.values() for container in spec["template"]["spec"]["containers"]
+    }
     assert len(images) == 1
     (operator,) = deployments["contentgen"]["template"]["spec"]["containers"]
     worker = next(each["value"] for each in operator["env"] if each["name"] == "CONTENTGEN_WORKER_IMAGE")
-    assert {each["image"] for each in SPEC["relatedImages"]} == {*images, worker}
+    assert {image["image"] for image in SPEC["relatedImages"]} == {*images, worker}
     assert CSV["metadata"]["annotations"]["containerImage"] in images
 
 
@@ -82,29 +84,29 @@ def test_the_crds_are_owned_and_have_examples() -> None:
     for name, crd in crds.items():
         assert FILES[f"{name}_customresourcedefinition.yaml"]["spec"] == crd["spec"]
         assert owned[name]["kind"] == crd["spec"]["names"]["kind"]
-        assert owned[name]["version"] in {each["name"] for each in crd["spec"]["versions"]}
+        assert owned[name]["version"] in {version["name"] for version in crd["spec"]["versions"]}
     examples = json.loads(CSV["metadata"]["annotations"]["alm-examples"])
     assert examples == [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "samples").glob("*.yaml"))]
 
 
 def test_the_install_mode_is_the_operators_selection() -> None:
     """All namespaces, because the Deployments select them; OLM's annotation with target namespaces is read nowhere."""
-    modes = {each["type"]: each["supported"] for each in SPEC["installModes"]}
+    modes = {mode["type"]: mode["supported"] for mode in SPEC["installModes"]}
     assert modes == {"OwnNamespace": False, "SingleNamespace": False, "MultiNamespace": False, "AllNamespaces": True}
-    for each in SPEC["install"]["spec"]["deployments"]:
-        (container,) = each["spec"]["template"]["spec"]["containers"]
+    for deployment in SPEC["install"]["spec"]["deployments"]:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
         variables = {variable["name"]: variable.get("value") for variable in container["env"]}
         assert variables["CONTENTGEN_WATCH_NAMESPACES"] == "[]"
         assert variables["CONTENTGEN_WATCH_NAMESPACE_SELECTOR"] == ""
     assert "olm.targetNamespaces" not in json.dumps(CSV)
 
 
-def test_every_object_of_the_chart_is_in_the_bundle_or_known_to_be_left_out() -> None:
-    made = {("Deployment", each["name"]) for each in SPEC["install"]["spec"]["deployments"]}
-    made |= {(each["kind"], each["metadata"]["name"]) for each in FILES.values()}
+def test_chart_objects_are_in_the_bundle_or_listed_as_left_out() -> None:
+    made = {("Deployment", deployment["name"]) for deployment in SPEC["install"]["spec"]["deployments"]}
+    made |= {(file["kind"], file["metadata"]["name"]) for file in FILES.values()}
     bound = {each["roleRef"]["name"] for each in of("ClusterRoleBinding").values()}
-    for each in CHART:
-        kind, name = each["kind"], each["metadata"].get("name", "") if "metadata" in each else ""
+    for resource in CHART:
+        kind, name = resource["kind"], resource["metadata"].get("name", "") if "metadata" in resource else ""
         if kind in ("Kustomization", "ServiceAccount", "Role", "RoleBinding", "ClusterRoleBinding") or name in bound:
             continue
         assert ((kind, name) in made) != (kind in olm_bundle.LEFT_OUT), (kind, name)

@@ -45,11 +45,11 @@ def broken_crds(old: dict[str, Body], new: dict[str, Body]) -> Iterator[str]:
     """Removed and narrowed versions and fields, a line for each."""
     for name, crd in old.items():
         versions = new[name]["spec"]["versions"] if name in new else ()
-        served = {each["name"]: each["schema"]["openAPIV3Schema"] for each in versions}
-        for each in crd["spec"]["versions"]:
-            at = f"{name} {each['name']}"
-            if each["name"] in served:
-                yield from _broken_fields(at, each["schema"]["openAPIV3Schema"], served[each["name"]])
+        served = {version["name"]: version["schema"]["openAPIV3Schema"] for version in versions}
+        for version in crd["spec"]["versions"]:
+            at = f"{name} {version['name']}"
+            if version["name"] in served:
+                yield from _broken_fields(at, version["schema"]["openAPIV3Schema"], served[version["name"]])
             else:
                 yield f"{at}: removed"
 
@@ -73,7 +73,7 @@ def _broken_fields(at: str, old: Body, new: Body) -> Iterator[str]:
         yield from _broken_fields(f"{at}[]", old["items"], new["items"])
 
 
-def test_nothing_of_the_newest_release_is_removed_or_narrowed() -> None:
+def test_released_api_is_neither_removed_nor_narrowed() -> None:
     assert list(broken_crds(released_crds(), present_crds())) == []
 
 
@@ -92,7 +92,7 @@ FIELD = "imagegenerations.contentgen.dev v1alpha1.spec.prompt"
         (lambda spec: spec["properties"].update(more={"type": "string"}), None),
     ],
 )
-def test_what_clients_lose_is_found(change: Callable[[Body], object], line: str | None) -> None:
+def test_client_breaking_changes_are_found(change: Callable[[Body], object], line: str | None) -> None:
     crds = copy.deepcopy(present_crds())
     schema = crds["imagegenerations.contentgen.dev"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     change(schema["properties"]["spec"])

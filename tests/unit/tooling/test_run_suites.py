@@ -39,7 +39,7 @@ def test_every_test_file_is_in_one_suite() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_acceptance_has_all_suites_of_policies_and_those_of_full_size() -> None:
+def test_acceptance_has_all_policy_suites_and_full_sizes() -> None:
     folder = ROOT / "tests/cluster/policies"
     files = {str(path.relative_to(ROOT)) for path in folder.rglob("test_*.py")}
     paths = [word for lane in ACCEPTANCE for step in lane.steps for word in step.python if word.startswith("tests/")]
@@ -76,16 +76,16 @@ def test_a_lane_waits_for_the_one_before_it_and_gets_its_release(reports: Path) 
     waits = f"import time; time.sleep(0.3); {line}"
     after = SuiteLane("late", (script("second", line),), after="early", release="lane-x")
     results = SuiteRun((after, SuiteLane("early", (script("first", waits),)))).all()
-    assert [(each.name, each.passed, each.failed) for each in results] == [("second", 1, 0), ("first", 1, 0)]
+    assert [(result.name, result.passed, result.failed) for result in results] == [("second", 1, 0), ("first", 1, 0)]
     assert written.read_text().split() == ["None", "lane-x"]
 
 
-def test_what_needs_a_step_that_failed_is_not_run_and_is_red(reports: Path) -> None:
+def test_suite_after_a_failed_step_is_red_and_not_run(reports: Path) -> None:
     lane = SuiteLane(
         "one", (script("broken", "raise SystemExit(3)"), script("next", needs=("broken",)), script("other"))
     )
     results = SuiteRun((lane,)).all()
-    assert [(each.name, each.passed, each.failed) for each in results] == [
+    assert [(result.name, result.passed, result.failed) for result in results] == [
         ("broken", 0, 1), ("next", 0, 1), ("other", 1, 0),
     ]  # fmt: skip
     assert results[1].about == "not run: broken failed"
@@ -93,7 +93,7 @@ def test_what_needs_a_step_that_failed_is_not_run_and_is_red(reports: Path) -> N
 
 
 @pytest.mark.parametrize(("in_ci", "status"), [(False, 0), (True, 1)])
-def test_a_suite_whose_program_is_missing_is_named_with_its_package(
+def test_suite_with_a_missing_program_is_named_with_its_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reports: Path, *, in_ci: bool, status: int
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)  # root installs what is missing

@@ -105,7 +105,7 @@ def test_the_import_contracts_name_every_root_package() -> None:
     lists = [config["importlinter"]["root_packages"]]
     lists += [config["importlinter:contract:programs"]["layers"], config["importlinter:contract:siblings"]["ancestors"]]
     packages = sorted({name.split(".")[0] for name in modules() if name.startswith("contentgen_")})
-    assert [sorted(each.replace("|", " ").split()) for each in lists] == [packages] * 3
+    assert [sorted(rows.replace("|", " ").split()) for rows in lists] == [packages] * 3
 
 
 def test_a_package_folder_has_at_most_16_modules() -> None:

@@ -93,7 +93,7 @@ def test_a_workflow_is_as_agreed(name: str) -> None:
     assert problems(name, FILES[name]) == []
 
 
-def test_what_each_workflow_runs() -> None:
+def test_commands_of_each_workflow() -> None:
     run = {name: [command for job in jobs(text).values() for command in commands(job)] for name, text in FILES.items()}
     assert "make test" in run["pull-request.yml"]
     assert ".ci/run" in run["main.yml"]
@@ -109,10 +109,10 @@ def test_make_check_leaves_out_suites_that_exist() -> None:
     (listed,) = re.findall(r"^CAMPAIGNS = ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     campaigns = listed.replace("\\\n", " ").split()
     assert len(campaigns) > 5
-    assert [each for each in campaigns if not (ROOT / "tests/unit" / each).exists()] == []
+    assert [campaign for campaign in campaigns if not (ROOT / "tests/unit" / campaign).exists()] == []
 
 
-def test_what_ci_calls_is_a_program_that_runs_the_tests() -> None:
+def test_ci_calls_programs_that_run_the_tests() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
     assert "\nmake test || status=1\nmake test-cluster || status=1\n" in (ROOT / ".ci/run").read_text()
 
@@ -124,7 +124,7 @@ def test_an_action_has_one_pin() -> None:
 
 def test_updates_of_pins_are_proposed() -> None:
     settings = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())
-    assert {"pip", "github-actions"} <= {each["package-ecosystem"] for each in settings["updates"]}
+    assert {"pip", "github-actions"} <= {update["package-ecosystem"] for update in settings["updates"]}
 
 
 GOOD = FILES["weekly.yml"]

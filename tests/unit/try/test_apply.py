@@ -116,7 +116,7 @@ def test_refusals_read_as_those_of_kubectl(tmp_path: Path) -> None:
     assert refusal(other, document).startswith("Error from server (BadRequest): error when creating ")
 
 
-def test_a_changed_manifest_replaces_the_spec_and_keeps_uid_and_status() -> None:
+def test_changed_manifest_replaces_the_spec_only() -> None:
     current = {"metadata": {"uid": "u", "annotations": {"a": "1"}}, "spec": {"old": 1}, "status": {"phase": "Failed"}}
     wanted = {"kind": "ImageGeneration", "metadata": {"name": "one", "annotations": {"b": "2"}}, "spec": {"new": 1}}
     assert merged(current, wanted) == {

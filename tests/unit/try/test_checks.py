@@ -114,7 +114,7 @@ def test_a_stored_value_that_stays_is_valid(checks: Checks, tmp_path: Path) -> N
     assert len(errors(checks, tmp_path, text, stored=lambda _: None)) == 1
 
 
-def test_names_alone_are_checked_before_the_stored_objects_are_known(checks: Checks, tmp_path: Path) -> None:
+def test_names_alone_are_checked_without_stored_objects(checks: Checks, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("---\n".join([picture(spec="{}"), picture("A"), picture("B")]))
     with pytest.raises(BadManifest, match="2 errors in"):
         checks.require_names(read([tmp_path / "my.yaml"]))

@@ -22,7 +22,7 @@ def used(folder: Path, bucket: str = "", endpoint: str = "", providers: tuple[st
     return made
 
 
-def test_one_process_has_the_folder(tmp_path: Path) -> None:
+def test_folder_belongs_to_one_process(tmp_path: Path) -> None:
     with (
         locked(tmp_path / "new"),
         pytest.raises(FolderRefused, match="another `contentgen try`"),
@@ -75,7 +75,7 @@ def test_another_endpoint_is_refused(tmp_path: Path) -> None:
         PaidFolder(tmp_path, "mine").open()
 
 
-def test_the_sandbox_never_takes_the_place_of_a_provider_that_was_paid(tmp_path: Path) -> None:
+def test_sandbox_never_replaces_a_paid_provider(tmp_path: Path) -> None:
     used(tmp_path, providers=("fal",))
     with pytest.raises(FolderRefused, match="paid requests of fal: give --fal-key-file too"):
         PaidFolder(tmp_path, "", "", ("assemblyai",)).open()
@@ -107,9 +107,7 @@ def test_the_logs_of_a_run_replace_no_folder_of_the_user(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(("finished", "version", "kept"), [(True, "1", True), (False, "1", False), (True, "2", False)])
-def test_the_sandboxes_state_is_kept_of_a_finished_run_of_the_same_version(
-    finished: bool, version: str, kept: bool, tmp_path: Path
-) -> None:
+def test_sandbox_state_is_kept_for_the_same_version(finished: bool, version: str, kept: bool, tmp_path: Path) -> None:
     first = SandboxFolder(tmp_path, "1")
     first.open()
     (first.path / "mongodb/store").write_text("ledger")

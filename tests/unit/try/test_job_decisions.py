@@ -44,7 +44,7 @@ def ended(code: int) -> Container:
 
 
 def conditions(action: actions.PatchJob) -> list[tuple[str, str, str]]:
-    return [(each["type"], each["status"], each["reason"]) for each in action.status["conditions"]]
+    return [(condition["type"], condition["status"], condition["reason"]) for condition in action.status["conditions"]]
 
 
 def test_a_new_job_gets_its_start_time_then_a_pod() -> None:
@@ -70,7 +70,7 @@ def test_a_pending_pod_is_started_once() -> None:
     assert plan[0].status["phase"] == "Running"
 
 
-def test_nothing_is_left_to_do_while_it_runs() -> None:
+def test_running_pod_needs_no_action() -> None:
     owner = job(STATUS | {"active": 1, "failed": 0, "ready": 1})
     assert decided(owner, pod(owner, "Running"), containers={"pod-1": RUNS}) == ()
 
@@ -116,7 +116,7 @@ def test_the_deadline_stops_the_process_and_fails_the_job() -> None:
     assert conditions(failed) == [("Failed", "True", "DeadlineExceeded")]
 
 
-def test_the_deadline_of_a_pod_counts_from_its_start_and_fails_it() -> None:
+def test_pod_deadline_counts_from_its_start_and_fails_it() -> None:
     owner = job({"startTime": "2026-01-01T00:00:00Z"}, activeDeadlineSeconds=None)
     owner["spec"]["template"]["spec"]["activeDeadlineSeconds"] = 60
     made = pod(owner, "Running")
@@ -154,7 +154,7 @@ def test_a_suspended_job_has_no_process_until_it_is_resumed() -> None:
     assert conditions(resumed) == [("Suspended", "False", "JobResumed")]
 
 
-def test_after_its_end_a_job_starts_nothing_and_is_deleted_in_time() -> None:
+def test_finished_job_starts_nothing_and_is_deleted_in_time() -> None:
     over = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-01-01T12:00:00Z"}
     owner = job(STATUS | {"conditions": [over]}, ttlSecondsAfterFinished=100)
     made = pod(owner, "Running")

@@ -87,9 +87,9 @@ def test_every_link_is_a_file_beside_the_page(tmp_path: Path) -> None:
         assert (tmp_path / unquote(link)).is_file(), link
 
 
-def test_the_policy_permits_only_local_files_and_the_pages_own_script(tmp_path: Path) -> None:
+def test_page_policy_permits_local_files_and_its_own_script(tmp_path: Path) -> None:
     text = page.write(tmp_path, [], simulated=False).read_text()
-    [policy] = [each["content"] for each in Elements(text).all("meta") if each.get("http-equiv")]
+    [policy] = [element["content"] for element in Elements(text).all("meta") if element.get("http-equiv")]
     assert policy is not None
     rules = dict(each.split(" ", 1) for each in policy.split("; "))
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"

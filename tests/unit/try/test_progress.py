@@ -113,7 +113,7 @@ def test_small_steps_add_up_to_a_line() -> None:
         ("Pending", "StoreUnavailable", False),
     ],
 )
-def test_what_waits_for_a_person_is_stuck(phase: str, reason: str, stuck: bool) -> None:
+def test_job_that_waits_for_a_person_is_stuck(phase: str, reason: str, stuck: bool) -> None:
     assert view(resource(phase=phase, reason=reason)).stuck is stuck
 
 

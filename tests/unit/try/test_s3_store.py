@@ -55,7 +55,7 @@ def checksum(content: bytes) -> dict[str, str]:
     return {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(content).digest()).decode()}
 
 
-def test_an_object_outlives_the_process_with_its_type_and_checksum(store: Client, tmp_path: Path) -> None:
+def test_object_outlives_the_process_with_type_and_checksum(store: Client, tmp_path: Path) -> None:
     kept = checksum(b"{}")
     assert store.put(f"{BUCKET}/a/b.json", data=b"{}", headers=JSON | kept).status_code == 200
     forget()
@@ -124,9 +124,9 @@ def test_a_write_that_was_never_answered_is_no_object(store: Client, tmp_path: P
 def test_missing_files_are_an_error(pattern: str, store: Client, tmp_path: Path) -> None:
     store.put(f"{BUCKET}/key", data=b"content")
     forget()
-    for each in tmp_path.glob(pattern):
-        if pattern != "*" or each.name != "index":
-            each.unlink()
+    for path in tmp_path.glob(pattern):
+        if pattern != "*" or path.name != "index":
+            path.unlink()
     with pytest.raises(DamagedStore, match="missing"):
         opened(tmp_path)
 

@@ -58,7 +58,7 @@ def test_keys_are_not_on_the_disk_and_readable_more_than_once(tmp_path: Path) ->
         reading = program(tmp_path, code, path, descriptors=tuple(keys.values()))
         assert processes.start(reading).wait(60) == 0
         assert reading.log.read_text() == "secret\nsecret\n"
-        assert [each for each in tmp_path.rglob("*") if each.is_file()] == [reading.log]
+        assert [each_path for each_path in tmp_path.rglob("*") if each_path.is_file()] == [reading.log]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_keys_are_not_on_the_disk_and_readable_more_than_once(tmp_path: Path) ->
         (("--fal-key", "secret", "--bucket", "mine"), []),
     ],
 )
-def test_the_operator_knows_which_providers_cannot_reach_this_computer(
+def test_operator_knows_the_providers_that_cannot_reach_it(
     arguments: tuple[str, ...], providers: list[str], tmp_path: Path
 ) -> None:
     """Resources that the pages create do not pass the command's own check."""

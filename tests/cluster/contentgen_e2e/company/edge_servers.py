@@ -59,7 +59,7 @@ async def _main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_FOLDER / "tls.crt", _FOLDER / "tls.key")
     servers = [await _serve(each, context) for each in sys.argv[1:]]
-    await asyncio.gather(*(each.serve_forever() for each in servers))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 asyncio.run(_main())

@@ -30,7 +30,7 @@ def room(runs: int) -> str:
 
 def charged(bills: Sequence[Body]) -> int:
     """Sum of charges of the sandbox, in micro-dollars."""
-    return int(sum((Decimal(each["amount_usd"]) for each in bills), Decimal()) * 1_000_000)
+    return int(sum((Decimal(bill["amount_usd"]) for bill in bills), Decimal()) * 1_000_000)
 
 
 class ClusterBudgets:
@@ -101,17 +101,17 @@ class ClusterBudgets:
         """
         windows, ledger = self._world.jobs.database["budgets"], self._world.ledger_collection
         now = f"month-{self._month:%Y-%m}"
-        (window,) = (each for each in windows.find({"budget": name}) if each["_id"].endswith(now))
+        (window,) = (each_window for each_window in windows.find({"budget": name}) if each_window["_id"].endswith(now))
         earlier = window["_id"].removesuffix(now) + f"month-{self._month - timedelta(days=1):%Y-%m}"
         windows.insert_one(window | {"_id": earlier, "resetsAt": self._month})
-        for each in ledger.find({"budgets": window["_id"]}, {"budgets": True}):
-            named = [earlier if id_ == window["_id"] else id_ for id_ in each["budgets"]]
-            ledger.update_one({"_id": each["_id"]}, {"$set": {"budgets": named}})
+        for purchase in ledger.find({"budgets": window["_id"]}, {"budgets": True}):
+            named = [earlier if id_ == window["_id"] else id_ for id_ in purchase["budgets"]]
+            ledger.update_one({"_id": purchase["_id"]}, {"$set": {"budgets": named}})
         windows.delete_one({"_id": window["_id"], "open": {}})
 
     def reserved(self) -> int:
         """Number of purchases under way that have reserved money."""
-        return max((len(each["open"]) for each in self.windows()), default=0)
+        return max((len(window["open"]) for window in self.windows()), default=0)
 
     def watch(self, ended: threading.Event) -> None:
         """Read the reservations until the test has ended."""
@@ -184,7 +184,9 @@ def wait_for_completed(world: ClusterWorld, names: Sequence[str], count: int, se
     """Poll until this number of the pictures is Completed. Raises TookTooLong."""
     deadline, wanted = time.monotonic() + seconds, set(names)
     while True:
-        phases = {each["metadata"]["name"]: (each.get("status") or {}).get("phase") for each in world.resources()}
+        phases = {
+            resource["metadata"]["name"]: (resource.get("status") or {}).get("phase") for resource in world.resources()
+        }
         done = sum(1 for name in wanted if phases.get(name) == "Completed")
         if done >= count:
             return

@@ -26,7 +26,7 @@ SECONDS = 1800
 FROZEN_SECONDS = 35  # shorter than the 60 s after which the liveness probe kills the process
 
 
-def test_a_leader_that_is_frozen_between_reserve_and_settle_exceeds_nothing() -> None:
+def test_leader_frozen_during_a_claim_exceeds_no_budget() -> None:
     if not STATE.exists():
         pytest.skip("processes of pods are this machine's on the bare cluster alone")
     release.install(ROOT, *KEYS, "replicas=2", "adoptionSeconds=60")
@@ -56,7 +56,7 @@ def test_a_leader_that_is_frozen_between_reserve_and_settle_exceeds_nothing() ->
             (window,) = budgets.settled()
             assert window["settled"] == (PAID + MORE) * ONE
             assert charged(world.billed()[before:]) == (PAID + MORE) * ONE
-            assert len({each["request_id"] for each in world.billed()}) == len(world.billed())
+            assert len({purchase["request_id"] for purchase in world.billed()}) == len(world.billed())
     finally:
         release.install(ROOT, *KEYS)
 

@@ -68,7 +68,7 @@ class OperatorUse:
     def _read(self, name: str) -> float:
         path = f"/api/v1/namespaces/{release.NAMESPACE}/pods/{self._pod}:8080/proxy/metrics"
         families = text_string_to_metric_families(release.kubectl(ROOT, "get", "--raw", path))
-        return next(each.value for family in families for each in family.samples if each.name == name)
+        return next(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
 def _cores(first: tuple[float, float], last: tuple[float, float]) -> float:
@@ -109,8 +109,11 @@ def create(bodies: list[Body]) -> None:
 
 def statuses(world: ClusterWorld, namespaces: dict[str, str]) -> list[Body]:
     """Status of each of the thousand."""
-    lists = (world.api.list_namespaced_custom_object(GROUP, VERSION, each, KIND.plural) for each in namespaces.values())
-    return [body.get("status") or {} for each in lists for body in each["items"]]
+    lists = (
+        world.api.list_namespaced_custom_object(GROUP, VERSION, namespace, KIND.plural)
+        for namespace in namespaces.values()
+    )
+    return [body.get("status") or {} for rows in lists for body in rows["items"]]
 
 
 def until(reached: Callable[[], bool], use: OperatorUse, seconds: float, about: Callable[[], str]) -> None:
@@ -125,7 +128,7 @@ def until(reached: Callable[[], bool], use: OperatorUse, seconds: float, about: 
 
 
 def reasons(world: ClusterWorld, namespaces: dict[str, str]) -> Counter[str]:
-    return Counter(str(each.get("reason")) for each in statuses(world, namespaces))
+    return Counter(str(status.get("reason")) for status in statuses(world, namespaces))
 
 
 def starts_of(world: ClusterWorld, namespaces: dict[str, str], from_entry: int) -> Starts:
@@ -133,15 +136,15 @@ def starts_of(world: ClusterWorld, namespaces: dict[str, str], from_entry: int) 
 
     The provider's order differs: requests that got their places one after the other are sent at the same time.
     """
-    sent = {each["request_id"] for each in world.billed()[from_entry:]}
+    sent = {request["request_id"] for request in world.billed()[from_entry:]}
     size_of = {namespace: size for size, namespace in namespaces.items()}
     fields = {"requestId": True, "namespace": True, "createdAt": True}
     found = list(world.ledger_collection.find({"namespace": {"$in": list(size_of)}}, fields))
     assert len(found) == TOTAL
-    assert {each["requestId"] for each in found} == sent
+    assert {purchase["requestId"] for purchase in found} == sent
     unsent, starts = Counter(COUNTS), list[tuple[str, frozenset[str]]]()
-    for each in sorted(found, key=lambda each: each["createdAt"]):
-        size = size_of[each["namespace"]]
+    for document in sorted(found, key=lambda each: each["createdAt"]):
+        size = size_of[document["namespace"]]
         starts.append((size, frozenset(name for name, count in unsent.items() if count)))
         unsent[size] -= 1
     return starts
@@ -171,7 +174,9 @@ def test_a_thousand_resources_of_three_namespaces_take_turns(
     )
     waiting = statuses(world, namespaces)
     assert {each["message"] for each in waiting} == {MESSAGE}
-    submitted = [next(each for each in status["conditions"] if each["type"] == "Submitted") for status in waiting]
+    submitted = [
+        next(condition for condition in status["conditions"] if condition["type"] == "Submitted") for status in waiting
+    ]
     assert {(each["status"], each["reason"]) for each in submitted} == {("False", "Queued")}
     assert len(world.billed()) == paid
     cores_applied = use.cores
@@ -180,7 +185,7 @@ def test_a_thousand_resources_of_three_namespaces_take_turns(
     world.sandbox.put("/sandbox/faults", json=[errors]).raise_for_status()
     world.kubectl("delete", KIND.value.lower(), *holding, "--timeout=120s")
     until(
-        lambda: all(each.get("phase") in ("Completed", "Failed") for each in statuses(world, namespaces)),
+        lambda: all(status.get("phase") in ("Completed", "Failed") for status in statuses(world, namespaces)),
         use,
         ENDED_SECONDS,
         lambda: str(reasons(world, namespaces)),

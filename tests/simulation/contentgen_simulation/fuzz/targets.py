@@ -82,8 +82,8 @@ def _paths(value: list[Any]) -> None:
         httpx.URL(url).raw_path.decode(),
     ):
         assert seen.partition("?")[0] == "/" + "/".join(expected), seen
-    for each in (namespace, name):
-        assert each is None or (set(each) <= _ALLOWED and each.strip(".-") == each and ".." not in each and each), each
+    for text in (namespace, name):
+        assert text is None or (set(text) <= _ALLOWED and text.strip(".-") == text and ".." not in text and text), text
     assert "#" not in path
     asked = [(key, str(given)) for key, given in (query or {}).items()]
     assert parse_qsl(urlsplit(url).query, keep_blank_values=True) == asked
@@ -148,7 +148,7 @@ def _others_folder(kind: Kind, folders: set[str], owner: tuple[str, str], other:
         theirs = keys.job_prefixes(kind, *other)
     except ValueError:
         return
-    assert not any(mine.startswith(each) or each.startswith(mine) for mine in folders for each in theirs)
+    assert not any(mine.startswith(their) or their.startswith(mine) for mine in folders for their in theirs)
 
 
 KEYS = FuzzTarget(
@@ -186,7 +186,7 @@ def _records() -> Any:
 def _filters(value: list[Any]) -> None:
     user, kind, model, tags, terms, sort, last, job = value
     after = (last, job) if job is not None else None
-    sought = tuple((Sought(each), Sought(each, prefix=True)) for each in terms)
+    sought = tuple((Sought(term), Sought(term, prefix=True)) for term in terms)
     wanted = JobFilter(
         user_id=user, type=kind, model=model, tags=tuple(tags), terms=sought, sort=Sorted(sort), after=after
     )
@@ -211,8 +211,8 @@ def _all_keys(value: Any) -> Iterator[str]:
             yield key
             yield from _all_keys(inner)
     elif isinstance(value, list):
-        for each in value:
-            yield from _all_keys(each)
+        for element in value:
+            yield from _all_keys(element)
 
 
 _MAYBE = st.none() | _HOSTILE
@@ -397,7 +397,7 @@ def _recorded() -> WorkerJobs:
 
 def _owners(value: list[list[Any]]) -> None:
     names = ("apiVersion", "kind", "name", "uid", "controller")
-    owners = [dict(zip(names, each, strict=True)) for each in value]
+    owners = [dict(zip(names, element, strict=True)) for element in value]
     kube = _Kube(owners)
     try:
         asyncio.run(WorkerAuthenticator(kube, Cache(), _recorded()).assignment("token"))
@@ -456,12 +456,14 @@ _HELD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_HOSTILE, inner, max_size=2),
     max_leaves=5,
 )
-_ORDERING = st.sampled_from([f"{JobFilter().list_name}.{each.value}.{JobFilter().order.value}" for each in Sorted])
+_ORDERING = st.sampled_from(
+    [f"{JobFilter().list_name}.{each_sorted.value}.{JobFilter().order.value}" for each_sorted in Sorted]
+)
 CURSORS = FuzzTarget(
     "cursors",
     st.tuples(
         _HOSTILE | _HELD | st.tuples(_ORDERING | _HOSTILE, _HELD, _HELD).map(list),
-        st.sampled_from([each.value for each in Sorted]),
+        st.sampled_from([each_sorted.value for each_sorted in Sorted]),
     ).map(list),
     _cursors,
 )

@@ -58,7 +58,7 @@ class RecordingBucket:
     def _note(self, params: dict[str, Any], **_: Any) -> None:
         doomed = (params.get("Delete") or {}).get("Objects", ())
         self.reached |= {params[name] for name in ("Key", "Prefix") if name in params}
-        self.reached |= {each["Key"] for each in doomed}
+        self.reached |= {stored_object["Key"] for stored_object in doomed}
         self.reached |= {"" for name in params if name == "Bucket" and len(params) == 1}
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:

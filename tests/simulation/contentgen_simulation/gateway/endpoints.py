@@ -159,22 +159,22 @@ def _endpoint(method: str, path: str, dependant: Any) -> GatewayEndpoint:
     if dependant is None:
         return GatewayEndpoint(method, path, (), (), has_body=False, signed_in=False)
     every = tuple(_with_dependencies(dependant))
-    query = [name for one in every for each in one.query_params for name in _names(each)]
-    ids = dict.fromkeys(each.alias for one in every for each in one.path_params)
+    query = [name for one in every for param in one.query_params for name in _names(param)]
+    ids = dict.fromkeys(param.alias for one in every for param in one.path_params)
     signed_in = any(one.call is injection.caller_of for one in every)
     return GatewayEndpoint(method, path, tuple(ids), tuple(query), any(one.body_params for one in every), signed_in)
 
 
 def _with_dependencies(dependant: Any) -> Iterator[Any]:
     yield dependant
-    for each in dependant.dependencies:
-        yield from _with_dependencies(each)
+    for dependency in dependant.dependencies:
+        yield from _with_dependencies(dependency)
 
 
 def _names(parameter: Any) -> list[str]:
     model = parameter.field_info.annotation
     if isinstance(model, type) and issubclass(model, BaseModel):
-        return [each.alias or name for name, each in model.model_fields.items()]
+        return [each_field.alias or name for name, each_field in model.model_fields.items()]
     return [parameter.alias]
 
 

@@ -81,7 +81,7 @@ def generate(path: str) -> dict[str, Any]:
 def collection(lora: str, *pictures: str) -> dict[str, Any]:
     """Body of `POST /api/collections`."""
     assets = [{"type": "lora-training", "jobId": lora}]
-    assets += [{"type": "image-generation", "jobId": each} for each in pictures]
+    assets += [{"type": "image-generation", "jobId": picture} for picture in pictures]
     about = {"name": "SEO Workshop Campaign", "description": "All assets for Dec 2025 workshop"}
     return {"userId": "user123"} | about | {"assets": assets}
 
@@ -194,11 +194,11 @@ def _alike(expected: Any, given: Any, where: str) -> None:
         case dict():
             assert isinstance(given, Mapping), f"{where}: {given!r}"
             made = given.get("status", "completed") == "completed"
-            for name, each in expected.items():
+            for name, member in expected.items():
                 if name in _OF_MADE and not made:
                     continue
                 assert name in given, f"{where}.{name} is missing: {given}"
-                _alike(each, given[name], f"{where}.{name}")
+                _alike(member, given[name], f"{where}.{name}")
         case [one]:
             assert isinstance(given, list), f"{where}: {given!r}"
             assert given, f"{where} is empty"

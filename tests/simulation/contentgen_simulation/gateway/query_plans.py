@@ -62,5 +62,5 @@ def stages(answer: Any) -> Iterator[str]:
             if key != "rejectedPlans":
                 yield from stages(value)
     elif isinstance(answer, list):
-        for each in answer:
-            yield from stages(each)
+        for element in answer:
+            yield from stages(element)

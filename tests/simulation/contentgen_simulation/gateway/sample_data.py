@@ -90,8 +90,8 @@ def everything(bucket: str, shrink: int = 1, *, states: bool = False) -> SampleD
     made, now = SampleData(shrink), datetime.now(UTC).replace(microsecond=0)
     for number, (name, trigger, user, where, text, tags, versions) in enumerate(LORAS, 1):
         _lora(made, bucket, number, now - timedelta(days=12 - 3 * number, hours=number), name, trigger, user, where, text, tags, versions)  # fmt: skip
-    for number, each in enumerate(PROMPTS, 10):
-        _pictures(made, bucket, number, now - timedelta(hours=3 + 17 * (number - 10)), *each)
+    for number, prompt in enumerate(PROMPTS, 10):
+        _pictures(made, bucket, number, now - timedelta(hours=3 + 17 * (number - 10)), *prompt)
     for number, recorded in enumerate(RECORDINGS, 30):
         _recording(made, bucket, number, now - timedelta(hours=8 + 30 * (number - 30)), *recorded)
     for number, (kind, title, user, where, reason, error, progress, hours) in enumerate(FAILURES, 40):
@@ -108,19 +108,19 @@ def everything(bucket: str, shrink: int = 1, *, states: bool = False) -> SampleD
     paid = [record for record in made.records if record["status"] == "completed"]
     made.others["ledger"] = [
         {
-            "jobId": each["jobId"],
-            "namespace": each["namespace"],
-            "userId": each["userId"],
-            "type": each["type"],
-            "model": each["config"]["model"],
-            "config": each["config"],
+            "jobId": each_record["jobId"],
+            "namespace": each_record["namespace"],
+            "userId": each_record["userId"],
+            "type": each_record["type"],
+            "model": each_record["config"]["model"],
+            "config": each_record["config"],
             "state": PurchaseState.COLLECTED.value,
             "costSource": CostSource.BILLING_EVENTS.value,
-            "createdAt": each["createdAt"],
-            "actualMicros": int(float(each["cost"]["actual"]) * 1e6),
+            "createdAt": each_record["createdAt"],
+            "actualMicros": int(float(each_record["cost"]["actual"]) * 1e6),
             "estimatedMicros": 0,
         }
-        for each in paid
+        for each_record in paid
     ]
     made.others["collections"] = [
         {
@@ -134,7 +134,9 @@ def everything(bucket: str, shrink: int = 1, *, states: bool = False) -> SampleD
             "createdAt": now - timedelta(days=3),
             "updatedAt": now - timedelta(hours=5),
             "assets": [
-                {"jobId": each["jobId"], "type": each["type"]} for each in paid if each["namespace"] == "marketing"
+                {"jobId": each_record["jobId"], "type": each_record["type"]}
+                for each_record in paid
+                if each_record["namespace"] == "marketing"
             ],
         }
     ]
@@ -144,7 +146,7 @@ def everything(bucket: str, shrink: int = 1, *, states: bool = False) -> SampleD
 
 
 def _states(made: SampleData, now: datetime) -> None:
-    jobs = {each["type"]: each for each in made.records if each["status"] == "completed"}
+    jobs = {each_record["type"]: each_record for each_record in made.records if each_record["status"] == "completed"}
     for number, state in enumerate(sample_states.sample_states()):
         created = now - timedelta(minutes=10 + number)
         record = sample_states.record_of(number, state, jobs[state.kind.record_type], created)
@@ -229,16 +231,24 @@ def _lora(made: SampleData, bucket: str, number: int, created: datetime, name: s
 
 def _dataset(made: SampleData, bucket: str, folder: str, trigger: str, number: int) -> None:
     kept = []
-    for each in range(1, 9):
-        _put(made, bucket, folder, f"images/{each:04}.jpg", _picture(f"frame {each}", 320, 320, 1000 * number + each))
-        kept.append({"file": f"images/{each:04}.jpg", "caption": f"a photo of {trigger}", "width": 320, "height": 320, "seconds": 4.2 * each, "shot": each, "luma": 120.0, "sharpness": 210.5, "faces": [], "hash": "0", "contrast": 40.0, "chroma": [1.0], "motion": 0.1})  # fmt: skip
+    for each_number in range(1, 9):
+        _put(
+            made,
+            bucket,
+            folder,
+            f"images/{each_number:04}.jpg",
+            _picture(f"frame {each_number}", 320, 320, 1000 * number + each_number),
+        )
+        kept.append({"file": f"images/{each_number:04}.jpg", "caption": f"a photo of {trigger}", "width": 320, "height": 320, "seconds": 4.2 * each_number, "shot": each_number, "luma": 120.0, "sharpness": 210.5, "faces": [], "hash": "0", "contrast": 40.0, "chroma": [1.0], "motion": 0.1})  # fmt: skip
     why = ("TooDark", "Blurred", "Duplicate")
     rejected = [
-        {"reason": why[each % 3], "seconds": 3.1 * each + 1, "shot": each, "figure": 12.0, "limit": 40.0,
-         "tile": {"left": each % 6 * 256, "top": each // 6 * 144, "width": 256, "height": 144}}
-        for each in range(9)
+        {"reason": why[each_number % 3], "seconds": 3.1 * each_number + 1, "shot": each_number, "figure": 12.0, "limit": 40.0,
+         "tile": {"left": each_number % 6 * 256, "top": each_number // 6 * 144, "width": 256, "height": 144}}
+        for each_number in range(9)
     ]  # fmt: skip
-    shots = [{"number": each, "start": 4.0 * each, "end": 4.0 * each + 4} for each in range(1, 9)]
+    shots = [
+        {"number": each_number, "start": 4.0 * each_number, "end": 4.0 * each_number + 4} for each_number in range(1, 9)
+    ]
     index = {"images": kept, "rejected": rejected, "shots": shots, "rejectedPictures": {"width": 1536, "height": 288}}
     _put(made, bucket, folder, "rejected.jpg", _picture(f"Rejected of {trigger}", 1536, 288, number))
     _put(made, bucket, folder, "dataset.json", json.dumps(index).encode())
@@ -250,13 +260,13 @@ def _pictures(made: SampleData, bucket: str, number: int, created: datetime, pro
     record["metadata"] = {"tags": ["campaign"] if number % 2 else [], "description": "", "isPublic": False}
     folder = prefix(Kind.IMAGE_GENERATION, Stage.COLLECT, user, job_id(number), 1)
     images: list[Document] = []
-    for each in range(1, count + 1):
+    for each_number in range(1, count + 1):
         width, height = size
-        full = _picture(prompt, width // made.shrink, height // made.shrink, 77 * number + each, form="PNG")
-        small = _picture(prompt, 256, max(256 * height // width, 1), 77 * number + each)
+        full = _picture(prompt, width // made.shrink, height // made.shrink, 77 * number + each_number, form="PNG")
+        small = _picture(prompt, 256, max(256 * height // width, 1), 77 * number + each_number)
         images.append({
-            "url": _put(made, bucket, folder, f"image_{each}.png", full), "s3Key": f"{folder}image_{each}.png",
-            "thumbnailUrl": _put(made, bucket, folder, f"image_{each}_thumb.jpg", small),
+            "url": _put(made, bucket, folder, f"image_{each_number}.png", full), "s3Key": f"{folder}image_{each_number}.png",
+            "thumbnailUrl": _put(made, bucket, folder, f"image_{each_number}_thumb.jpg", small),
             "width": width, "height": height, "sizeBytes": len(full),
         })  # fmt: skip
     loras = []
@@ -265,7 +275,7 @@ def _pictures(made: SampleData, bucket: str, number: int, created: datetime, pro
         record["config"]["loras"] = [{"loraRef": {"name": f"lora-{lora + 1}"}, "scale": "0.8"}]
         loras = [f"{prefix(Kind.LORA_TRAINING, Stage.COLLECT, owner, job_id(lora + 1), 1)}model.safetensors"]
     record["config"]["count"] = count
-    record["versions"] = [{"version": 1, "createdAt": record["completedAt"], "images": images, "seed": 42 + number, "loras": loras, "bytes": sum(each["sizeBytes"] for each in images), "cost": record["cost"], "files": [{"name": each["s3Key"].rpartition("/")[2], "sizeBytes": each["sizeBytes"]} for each in images]}]  # fmt: skip
+    record["versions"] = [{"version": 1, "createdAt": record["completedAt"], "images": images, "seed": 42 + number, "loras": loras, "bytes": sum(image["sizeBytes"] for image in images), "cost": record["cost"], "files": [{"name": image["s3Key"].rpartition("/")[2], "sizeBytes": image["sizeBytes"]} for image in images]}]  # fmt: skip
     made.records.append(record)
 
 
@@ -274,9 +284,9 @@ def _recording(made: SampleData, bucket: str, number: int, created: datetime, na
     record["metadata"] = {"tags": ["podcast"], "description": text, "isPublic": False}
     folder = prefix(Kind.TRANSCRIPTION, Stage.COLLECT, user, job_id(number), 1)
     said = transcript.speak(seconds * 1000, name)
-    turns = [transcript.passage(each, speakers=True) for each in transcript.groups(said, "speaker")]
+    turns = [transcript.passage(group, speakers=True) for group in transcript.groups(said, "speaker")]
     words = [word.json(speakers=True) for word in said]
-    whole = {"status": "completed", "text": " ".join(each.text for each in said), "words": words, "utterances": turns, "audio_duration": seconds, "language_code": "en"}  # fmt: skip
+    whole = {"status": "completed", "text": " ".join(each_text.text for each_text in said), "words": words, "utterances": turns, "audio_duration": seconds, "language_code": "en"}  # fmt: skip
     written = {
         "transcript.json": json.dumps(whole).encode(),
         "transcript.txt": "\n\n".join(f"Speaker {turn['speaker']}: {turn['text']}" for turn in turns).encode(),

@@ -126,7 +126,7 @@ def _ends() -> Iterator[SampleState]:
 
 def index_of(name: str) -> int:
     """Index of the state with this name."""
-    return [each.name for each in sample_states()].index(name)
+    return [state.name for state in sample_states()].index(name)
 
 
 def state_job_id(number: int) -> str:
@@ -156,7 +156,7 @@ def resource_of(number: int, state: SampleState, record: Document, told: str) ->
     """Resource of a record in a state; `told` is its creation, in RFC 3339."""
     run = {"number": 1, "version": state.version, "runHash": "h", "generation": 1, "spec": {}, "startedAt": told}
     condition = {"status": "False", "reason": state.reason.value, "message": state.message, "lastTransitionTime": told}
-    conditions = [condition | {"type": each} for each in ("Ready", "Reconciling", "Stalled")]
+    conditions = [condition | {"type": word} for word in ("Ready", "Reconciling", "Stalled")]
     return {
         "apiVersion": API_VERSION, "kind": state.kind.value,
         "metadata": {
@@ -187,7 +187,7 @@ def beside(job: str, now: datetime) -> dict[str, list[Document]]:
     grantees = ("user:bob", "namespace:press")
     return {
         "notifications": notified,
-        "shares": [share | {"_id": each, "to": each, "sharedAt": now} for each in grantees],
+        "shares": [share | {"_id": grantee, "to": grantee, "sharedAt": now} for grantee in grantees],
     }
 
 

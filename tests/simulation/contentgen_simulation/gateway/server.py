@@ -88,7 +88,7 @@ class FakeApi(KubeApi):
 
     def put(self, *bodies: Body) -> None:
         """Replace all resources; each body names its kind."""
-        self.store.objects = {_place_of(each): each for each in bodies}
+        self.store.objects = {_place_of(body): body for body in bodies}
 
     async def review_token(self, token: str, audience: str) -> Body:
         """Authenticate every token that does not begin with `un`."""

@@ -47,7 +47,7 @@ class SearchedTranscripts:
         async with self.world.client("ann") as ann:
             found = await ann.get("/api/search/transcripts", params={"q": q, "hits": 50, "limit": 100})
         assert found.status_code == 200, found.text
-        return {each["jobId"]: each for each in found.json()["transcripts"]}
+        return {transcript["jobId"]: transcript for transcript in found.json()["transcripts"]}
 
 
 LANGUAGES: dict[str, tuple[str | list[str], list[str], list[str]]] = {

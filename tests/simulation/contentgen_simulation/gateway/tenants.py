@@ -212,7 +212,10 @@ class TenantWorld(GatewayWorld):
     def records(self) -> dict[str, str]:
         """Current records of the planted jobs as text, read past the driver because it happens at every request."""
         kept = self.database["jobs"]._store.documents
-        return {each["jobId"]: repr({key: value for key, value in each.items() if key not in _SEEING}) for each in kept}
+        return {
+            record["jobId"]: repr({key: value for key, value in record.items() if key not in _SEEING})
+            for record in kept
+        }
 
     def settle(self) -> None:
         """Accept the current state as the baseline."""
@@ -259,7 +262,7 @@ class TenantWorld(GatewayWorld):
 
     def _is_of_a_new_job(self, caller: str | None, key: str) -> bool:
         """Whether the key belongs to a newer job that the caller may see."""
-        kept = {each["jobId"]: each for each in self.database["jobs"]._store.documents}
+        kept = {document["jobId"]: document for document in self.database["jobs"]._store.documents}
         _, _, job_id, *rest = [*key.split("/"), "", ""]
         record = kept.get(job_id)
         planted = {job.job_id for job in self.jobs}
@@ -270,10 +273,12 @@ class TenantWorld(GatewayWorld):
 
     def _judge_records(self, caller: str | None, what: str) -> None:
         now = self.records()
-        for each in self.database["jobs"]._store.documents:
-            if each["jobId"] not in self._before:
-                kind = next(kind for kind in Kind if kind.record_type == each["type"])
-                assert self._may(caller, kind, each["namespace"], ("create",)), f"{what}: changed {each['namespace']}"
+        for document in self.database["jobs"]._store.documents:
+            if document["jobId"] not in self._before:
+                kind = next(kind for kind in Kind if kind.record_type == document["type"])
+                assert self._may(caller, kind, document["namespace"], ("create",)), (
+                    f"{what}: changed {document['namespace']}"
+                )
         for job in self.jobs:
             if not self.may(caller, job, "patch", "delete", "create"):
                 assert now.get(job.job_id) == self._before.get(job.job_id), f"{what}: changed {job}"
@@ -287,7 +292,9 @@ class Recreated(TenantWorld):
         """Recreate the namespace: it is another tenant; its former jobs are visible only with rights everywhere."""
         await Tenancy(self.api, self.database).of("red")
         self.api.namespaces["red"] = ("another-namespace", _AGAIN)
-        self.api.store.objects = {place: each for place, each in self.api.resources.items() if place[0] != "red"}
+        self.api.store.objects = {
+            place: resource for place, resource in self.api.resources.items() if place[0] != "red"
+        }
         self._rights.clear()
         self.settle()
 

@@ -86,9 +86,9 @@ def _json(value: Any) -> bytes:
 
 def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, each in inner:
+    for name, element in inner:
         yield (*path, name)
-        yield from _paths(each, (*path, name))
+        yield from _paths(element, (*path, name))
 
 
 def _changed(body: Any, path: Path, value: Any) -> Any:

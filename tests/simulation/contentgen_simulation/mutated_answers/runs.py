@@ -88,7 +88,7 @@ class RunWire(Wire):
     def _part(self, provider: str) -> str:
         self._polls += 1
         ended = {"fal failed": "fal failed", "assemblyai error": "assemblyai error"}.get(self.mutant.name)
-        names = [each for each in _PARTS[provider] if each]
+        names = [part for part in _PARTS[provider] if part]
         return names[self._polls - 1] if self._polls < len(names) else ended or names[-1]
 
     def _history(self, name: str) -> MutatedAnswer:

@@ -15,14 +15,14 @@ _SHOWN = 3  # seeds of each violation
 def _replay(seed: int, *, smallest: bool) -> int:
     plan = generate(seed)
     verdict = rehearse(plan)
-    unknown = [each.signature for each in verdict.violations if reason_of(each.signature) is None]
+    unknown = [violation.signature for violation in verdict.violations if reason_of(violation.signature) is None]
     if smallest and verdict.violations:
         plan = shrink(plan, next(iter(unknown), verdict.violations[0].signature))
         verdict = rehearse(plan)
     print(plan)
     print("\n".join(verdict.story))
-    for each in verdict.violations:
-        print(f"{each.signature}\n    {each.text}\n    known: {reason_of(each.signature) or 'no'}")
+    for violation in verdict.violations:
+        print(f"{violation.signature}\n    {violation.text}\n    known: {reason_of(violation.signature) or 'no'}")
     return 1 if unknown else 0
 
 
@@ -35,10 +35,10 @@ def _campaign(plans: int, seed: int, processes: int) -> int:
         while (wanted := last - len(report.findings)) > 0:
             for finding in campaign(range(first, first + wanted), processes):
                 report.add(finding)
-                for each in finding.violations:
-                    if reason_of(each.signature) is None and each.signature not in seen:
-                        seen.add(each.signature)
-                        print(f"unknown: {each.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
+                for violation in finding.violations:
+                    if reason_of(violation.signature) is None and violation.signature not in seen:
+                        seen.add(violation.signature)
+                        print(f"unknown: {violation.signature}\n    {COMMAND.format(finding.seed)}", flush=True)
             first += wanted  # noqa: PLW2901 - duplicates are replaced by the following seeds
             print(f"{len(report.findings)} distinct plans, {time.monotonic() - began:.0f} s", flush=True)
     _tell(report)
@@ -56,7 +56,7 @@ def _tell(report: Report) -> None:
     print("plans by group:", ", ".join(f"{name} {count}" for name, count in sorted(report.groups.items())))
     for title, found in (("known", report.known), ("UNKNOWN", report.unknown)):
         for signature, findings in found.items():
-            seeds = [each.seed for each in sorted(findings, key=lambda each: each.reconciles)][:_SHOWN]
+            seeds = [finding.seed for finding in sorted(findings, key=lambda each: each.reconciles)][:_SHOWN]
             print(f"{title}: {len(findings)} x {signature} ({reason_of(signature) or 'no reason'})")
             print(f"    {COMMAND.format(seeds[0])}    seeds {seeds}")
     unseen = [start for start in KNOWN if not any(each.startswith(start) for each in report.known)]

@@ -44,7 +44,7 @@ class Report:
     @property
     def groups(self) -> Counter[str]:
         """Number of plans by group."""
-        return Counter(each.group for each in self.findings)
+        return Counter(finding.group for finding in self.findings)
 
     @property
     def known(self) -> dict[str, list[CampaignFinding]]:
@@ -55,17 +55,17 @@ class Report:
     def unknown(self) -> dict[str, list[CampaignFinding]]:
         """Findings by the signature of an unknown violation; a failed rehearsal is one."""
         found = self._by_signature(known=False)
-        for each in self.findings:
-            if each.error:
-                found.setdefault(f"the rehearsal failed: {each.error[:100]}", []).append(each)
+        for finding in self.findings:
+            if finding.error:
+                found.setdefault(f"the rehearsal failed: {finding.error[:100]}", []).append(finding)
         return found
 
     def _by_signature(self, *, known: bool) -> dict[str, list[CampaignFinding]]:
         found: dict[str, list[CampaignFinding]] = {}
-        for each in self.findings:
-            for violation in each.violations:
+        for finding in self.findings:
+            for violation in finding.violations:
                 if (reason_of(violation.signature) is not None) == known:
-                    found.setdefault(violation.signature, []).append(each)
+                    found.setdefault(violation.signature, []).append(finding)
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
@@ -103,11 +103,11 @@ def shrink(plan: RehearsalPlan, signature: str) -> RehearsalPlan:
 
 
 def _violates(signature: str, plan: RehearsalPlan) -> bool:
-    return any(each.signature == signature for each in rehearse(plan).violations)
+    return any(violation.signature == signature for violation in rehearse(plan).violations)
 
 
 def _without(given: Args, key: str) -> Args:
-    return {each: value for each, value in given.items() if each != key}
+    return {member: value for member, value in given.items() if member != key}
 
 
 def _smaller(plan: RehearsalPlan) -> Iterator[RehearsalPlan]:
@@ -119,7 +119,7 @@ def _smaller(plan: RehearsalPlan) -> Iterator[RehearsalPlan]:
         yield replace(plan, results=_without(plan.results, key))
     for key in plan.history:
         yield replace(plan, history=_without(plan.history, key))
-    if len(plan.subjects) > 1 and not any(each.who == len(plan.subjects) - 1 for each in plan.events):
+    if len(plan.subjects) > 1 and not any(event.who == len(plan.subjects) - 1 for event in plan.events):
         yield replace(plan, subjects=plan.subjects[:-1])
     for index, subject in enumerate(plan.subjects):
         for option in subject.options:

@@ -140,7 +140,9 @@ def _notified(plan: RehearsalPlan) -> RehearsalPlan:
 
 
 def _with_options(plan: RehearsalPlan, **options: Any) -> RehearsalPlan:
-    return replace(plan, subjects=tuple(replace(each, options=each.options | options) for each in plan.subjects))
+    return replace(
+        plan, subjects=tuple(replace(subject, options=subject.options | options) for subject in plan.subjects)
+    )
 
 
 def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
@@ -149,7 +151,7 @@ def _with(plan: RehearsalPlan, *events: PlannedEvent) -> RehearsalPlan:
 
 def _moment(random: Random) -> str:
     """A purchase state or a phase of the subject."""
-    states, phases = [f"state:{each}" for each in STATES], [f"phase:{each}" for each in PHASES]
+    states, phases = [f"state:{state}" for state in STATES], [f"phase:{phase}" for phase in PHASES]
     return random.choice([*states, *phases, "state:submitted", "state:succeeded", "state:collected"])
 
 
@@ -187,8 +189,8 @@ def _advice(random: Random, plan: RehearsalPlan) -> list[PlannedEvent]:
     if random.random() < 0.4:
         return []
     return [
-        PlannedEvent("resubmit", random.choice((60.0, HOUR, DAY)), "phase:SubmissionUnknown", each)
-        for each in range(len(plan.subjects))
+        PlannedEvent("resubmit", random.choice((60.0, HOUR, DAY)), "phase:SubmissionUnknown", number)
+        for number in range(len(plan.subjects))
     ]
 
 
@@ -212,7 +214,7 @@ def _election(plan: RehearsalPlan) -> list[PlannedEvent]:
 
     Separate random numbers, as for the repairs.
     """
-    several = any(each.do == "second" or each.args.get("action") == "freeze" for each in plan.events)
+    several = any(event.do == "second" or event.args.get("action") == "freeze" for event in plan.events)
     random = Random(f"election of {plan.seed}")  # noqa: S311 - a plan is no secret
     return [PlannedEvent("election")] if several and random.random() < 2 / 3 else []
 
@@ -227,9 +229,9 @@ def _expiring(plan: RehearsalPlan) -> RehearsalPlan:
         return plan
     made: list[PlannedEvent] = []
     subjects: list[Subject] = []
-    for who, each in enumerate(plan.subjects):
+    for who, subject in enumerate(plan.subjects):
         ttl = random.choice((0, 0, 30, int(HOUR)))
-        subjects.append(replace(each, options=each.options | {"ttlSecondsAfterFinished": ttl}))
+        subjects.append(replace(subject, options=subject.options | {"ttlSecondsAfterFinished": ttl}))
         at = ttl + random.choice((0.0, 0.02, 1.0, HOUR))
         made += [PlannedEvent("apply", at, on, who) for on in ("phase:Completed", "phase:Failed")]
         if random.random() < 0.3:
@@ -575,7 +577,7 @@ def lines(_: Random, plan: RehearsalPlan) -> RehearsalPlan:
     number, kinds = _number(plan), tuple(Kind)
     kind, action = kinds[number % len(kinds)], ("crash", "error")[number // len(kinds) % 2]
     first = number // (2 * len(kinds)) % LINES
-    nths = [first + LINES * each for each in range(LINE_FAULTS)]
+    nths = [first + LINES * each_number for each_number in range(LINE_FAULTS)]
     plan = replace(plan, subjects=(Subject("ns", kind, "it"),), takes=6.0, budget="1000" if first % 3 == 0 else "")
     return _with(plan, *(PlannedEvent("line", args={"nth": nth, "action": action}) for nth in nths))
 
@@ -728,7 +730,9 @@ def queued(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     options = [{}, *({"priority": random.choice((-1, 0, 1))} for _ in range(2))]
     if random.random() < 0.3:
         options[1]["queueDeadlineSeconds"] = random.choice((60, 900))
-    subjects = [Subject(("ns", "other", "third")[each], kind, "it", each, options[each]) for each in range(count)]
+    subjects = [
+        Subject(("ns", "other", "third")[number], kind, "it", number, options[number]) for number in range(count)
+    ]
     takes = random.choice((6.0, 60.0, 1800.0))
     plan = replace(plan, subjects=tuple(subjects), places=1, takes=takes)
     at = random.choice((0.05, 1.0, 5.0, 30.0))
@@ -1044,14 +1048,14 @@ def delivered(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     number = _number(plan)
     on = ("phase:Completed", "phase:Failed", "phase:AwaitingApproval", "reason:BudgetExceeded")[number % 4]
     hooks = {
-        str(each): random.choice(("lost", "lost", "dropped", "500", "429", "301"))
-        for each in range(1, random.choice((2, 3, 5)))
+        str(each_number): random.choice(("lost", "lost", "dropped", "500", "429", "301"))
+        for each_number in range(1, random.choice((2, 3, 5)))
     }
     if random.random() < 0.1:
         hooks[str(random.choice((1, 2)))] = "410"
     urls = random.choice(((HOOK,), (HOOK,), (HOOK, HOOK + "/2"), (HOOK, PRIVATE), (REBOUND, HOOK)))
     events = ["Completed", "Failed", "AwaitingApproval", "BudgetExceeded"]
-    plan = _with_options(plan, notify=[{"url": each, "on": events} for each in urls])
+    plan = _with_options(plan, notify=[{"url": url, "on": events} for url in urls])
     plan = replace(plan, hooks=hooks, takes=6.0)
     match on:
         case "phase:Failed":
@@ -1064,7 +1068,7 @@ def delivered(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
             pass
     plan = _during(random, plan, on, "delivering")
     if _turn(plan) in FAULTS:
-        plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
+        plan = replace(plan, events=tuple(event for event in plan.events if event.do != "io"))
         plan = _with(plan, _each_fault(random, "delivering", _point(plan), DELIVERING))
     return plan
 
@@ -1115,7 +1119,7 @@ def audited(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     for at in (random.choice((0.01, 30.0)), random.choice((500.0, 2 * HOUR)), random.choice((5 * HOUR, 26 * HOUR))):
         plan = _with(plan, PlannedEvent("audit", at, on))
     if _turn(plan) in FAULTS:
-        plan = replace(plan, events=tuple(each for each in plan.events if each.do != "io"))
+        plan = replace(plan, events=tuple(event for event in plan.events if event.do != "io"))
         paying = _fault(random, "paying", random.randrange(16))
         plan = _with(plan, _each_fault(random, "auditing", _point(plan), AUDITING), *([paying] * (number % 2)))
     return plan

@@ -130,7 +130,7 @@ PHASE_RETURNS = _edges(
 def can_follow(before: str, after: str) -> bool:
     """Whether a phase can follow another one within a paid attempt, without a person's answer: by a pause, or by usual
     transitions, of which phases may be left out, as by a run that adopts a finished purchase."""
-    pauses = {(each.source, each.target) for each in PHASE_PAUSES}
+    pauses = {(pause.source, pause.target) for pause in PHASE_PAUSES}
     resumed = BEFORE_PAYMENT if before == Phase.SUSPENDED else (before,)
     usual = (_reachable(each, PHASE_TRANSITIONS) for each in resumed)
     return before == after or (before, after) in pauses or any(after in each for each in usual)

@@ -32,7 +32,7 @@ def rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
 async def _rehearse(plan: RehearsalPlan) -> RehearsalVerdict:
     world = RehearsalWorld(plan)
     violations = await world.run()
-    fired = sum(bool(each.fired) for each in world.faults.io) + sum(bool(each.fired) for each in world.lines.faults)
+    fired = sum(bool(each.fired) for each in world.faults.io) + sum(bool(fault.fired) for fault in world.lines.faults)
     return RehearsalVerdict(
         plan, tuple(violations), tuple(world.story), len(world.provider.posts), world.reconciles, fired
     )

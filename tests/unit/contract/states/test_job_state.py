@@ -56,7 +56,7 @@ def resource(
 
 
 def actions(found: JobState) -> dict[str, Costs]:
-    return {each.does.value: each.costs for each in found.actions if each.does not in ALWAYS}
+    return {action.does.value: action.costs for action in found.actions if action.does not in ALWAYS}
 
 
 def named(annotations: dict[str, str]) -> dict[str, str]:
@@ -282,7 +282,7 @@ def test_every_reason_has_a_state() -> None:
     """A new reason must be put into WAITS or AT_WORK, or be named here as the end of a run."""
     assert len(WAITS) + len(AT_WORK) + len(ENDS) == len(Reason)
     assert not WAITS.keys() & set(AT_WORK)
-    assert {each.value for each in ENDS} == {
+    assert {end.value for end in ENDS} == {
         "Completed", "AdoptedFinishedRun", "AdoptedSameRequest", "Estimated", "Rejected", "InvalidSpec",
         "ModelNotAllowed", "ProviderRefused", "ProviderFailed", "JobFailed", "DeadlineExceeded", "OutputMissing",
         "OutputChanged", "OutcomeInvalid", "OutputsDeleted", "Cancelled", "SourceNotAllowed", "SourceUnreachable",
@@ -317,7 +317,7 @@ def test_a_wait_for_a_person_is_not_at_work() -> None:
 
 def test_rights_and_payments_of_actions() -> None:
     found = state_of_resource(resource("Completed", "Estimated", dryRun="Estimate"))
-    given = {each.does: (each.rights, each.pays) for each in found.actions}
+    given = {action.does: (action.rights, action.pays) for action in found.actions}
     assert given == {
         Does.PAY: ((Right.PATCH, Right.SPEND), True),
         Does.RETRY: ((Right.PATCH, Right.SPEND), False),
@@ -345,8 +345,10 @@ def test_a_deletion_is_the_state_of_any_job(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_actions_of_the_status_are_those_on_runs(name: str) -> None:
     facts = JobFacts.of_resource(TABLE[name][0])
-    written = {each.verb: (each.rights, each.pays) for each in status_actions(facts)}
-    permitted = {each.does: (each.rights, each.pays) for each in permitted_actions(facts) if each.does not in ALWAYS}
+    written = {action.verb: (action.rights, action.pays) for action in status_actions(facts)}
+    permitted = {
+        action.does: (action.rights, action.pays) for action in permitted_actions(facts) if action.does not in ALWAYS
+    }
     assert written == permitted
     assert len(permitted) <= MAX_ACTIONS
 
@@ -409,7 +411,7 @@ def test_state_of_a_record(name: str) -> None:
     record, expected = RECORDS[name]
     found = state_of_record(record)
     assert found.state.value == expected
-    assert [each.does.value for each in found.actions] == list(ALWAYS)
+    assert [action.does.value for action in found.actions] == list(ALWAYS)
     assert json.dumps(found.sentence)
 
 
@@ -427,7 +429,7 @@ def variants(value: Any) -> Iterator[Any]:
     """The value with a hostile one in each place."""
     yield from HOSTILE
     for name, inner in value.items() if isinstance(value, dict) else ():
-        yield from (value | {name: each} for each in variants(inner))
+        yield from (value | {name: variant} for variant in variants(inner))
 
 
 @pytest.mark.parametrize("name", TABLE)

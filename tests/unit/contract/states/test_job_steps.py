@@ -49,13 +49,13 @@ CASES: dict[str, tuple[Kind, dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_steps(name: str) -> None:
     kind, record, expected = CASES[name]
-    assert " ".join(each.mark for each in job_steps(kind, JobFacts.of_record(record))) == expected
+    assert " ".join(step.mark for step in job_steps(kind, JobFacts.of_record(record))) == expected
 
 
 def test_steps_of_a_requested_run() -> None:
     facts = JobFacts(phase=Phase.COMPLETED, reason=Reason.COMPLETED, progress=100, ended=True, request=UserRequest.RUN)
-    assert {each.mark for each in job_steps(LORA, facts)} == {"waiting"}
+    assert {step.mark for step in job_steps(LORA, facts)} == {"waiting"}
 
 
 def test_the_paid_step() -> None:
-    assert [each.step for each in job_steps(LORA, JobFacts()) if each.paid] == ["Training"]
+    assert [step.step for step in job_steps(LORA, JobFacts()) if step.paid] == ["Training"]

@@ -49,9 +49,9 @@ def reworded(value: Any) -> Any:
     """JSON with other words."""
     match value:
         case dict():
-            return {name: WORDS if name in _WORDED and each else reworded(each) for name, each in value.items()}
+            return {name: WORDS if name in _WORDED and member else reworded(member) for name, member in value.items()}
         case list() | tuple():
-            return [reworded(each) for each in value]
+            return [reworded(element) for element in value]
     return value
 
 
@@ -83,7 +83,7 @@ async def observable(each: Scenario, patch: pytest.MonkeyPatch, words: Callable[
     shown = [reworded(renamed(status, names)) for status in statuses]
     return {
         "statuses": [status for status, _ in itertools.groupby(shown)],
-        "purchases": [[each[name] for name in ("state", "step", "requestId")] for each in place.purchases],
+        "purchases": [[purchase[name] for name in ("state", "step", "requestId")] for purchase in place.purchases],
         "posts": len(place.world.provider.posts),
         "cancelled": place.world.provider.cancelled,
         "events": place.world.kube.events,
@@ -93,20 +93,20 @@ async def observable(each: Scenario, patch: pytest.MonkeyPatch, words: Callable[
 
 def named(value: Any) -> Iterator[str]:
     """Ids and tokens in a status, in their order."""
-    for name, each in value.items() if isinstance(value, dict) else ():
-        if name in _NAMED and each is not None:
-            yield each
-        yield from named(each)
-    for each in value if isinstance(value, list) else ():
-        yield from named(each)
+    for name, member in value.items() if isinstance(value, dict) else ():
+        if name in _NAMED and member is not None:
+            yield member
+        yield from named(member)
+    for element in value if isinstance(value, list) else ():
+        yield from named(element)
 
 
 def renamed(value: Any, names: dict[str, int]) -> Any:
     match value:
         case dict():
-            return {name: renamed(each, names) for name, each in value.items()}
+            return {name: renamed(member, names) for name, member in value.items()}
         case list():
-            return [renamed(each, names) for each in value]
+            return [renamed(element, names) for element in value]
         case str():
             return names.get(value, value)
     return value
@@ -169,12 +169,18 @@ class SpendPolicy:
 
     def __init__(self) -> None:
         policies = yaml.safe_load_all(POLICIES.read_text())
-        spec = next(each["spec"] for each in policies if each["metadata"]["name"].endswith("-spend"))
+        spec = next(policy["spec"] for policy in policies if policy["metadata"]["name"].endswith("-spend"))
         given = ("given", "before")  # annotations, by optional fields, which this evaluator lacks
-        variables = {each["name"]: each["expression"] for each in spec["variables"] if each["name"] not in given}
-        rules = [each["expression"] for each in spec["validations"] if "authorizer" not in each["expression"]]
-        self._variables = {name: cel.compile(each) for name, each in variables.items()}
-        self._rules = [cel.compile(each) for each in rules]
+        variables = {
+            variable["name"]: variable["expression"] for variable in spec["variables"] if variable["name"] not in given
+        }
+        rules = [
+            validation["expression"]
+            for validation in spec["validations"]
+            if "authorizer" not in validation["expression"]
+        ]
+        self._variables = {name: cel.compile(variable) for name, variable in variables.items()}
+        self._rules = [cel.compile(rule) for rule in rules]
 
     def admits(self, body: Body, annotations: dict[str, str]) -> bool:
         """Whether the annotations may be added."""
@@ -183,7 +189,7 @@ class SpendPolicy:
         values = {"object": body | {"metadata": {}}, "oldObject": body, "variables": variables}
         for name, program in self._variables.items():
             variables[name] = program.execute(cel.Context(values, dict(stdlib.STDLIB_FUNCTIONS)))
-        return all(each.execute(cel.Context(values, dict(stdlib.STDLIB_FUNCTIONS))) is True for each in self._rules)
+        return all(rule.execute(cel.Context(values, dict(stdlib.STDLIB_FUNCTIONS))) is True for rule in self._rules)
 
 
 def admission(policy: SpendPolicy, body: Body) -> dict[tuple[str, str], bool]:
@@ -200,7 +206,7 @@ def policy() -> SpendPolicy:
 
 
 @pytest.mark.parametrize("each", SCENARIOS, ids=lambda each: f"{each.reason}: {each.name}")
-async def test_nobody_else_reads_a_message(
+async def test_only_printing_code_reads_messages(
     each: Scenario, policy: SpendPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = await arrived(each, monkeypatch, copy.copy)

@@ -127,7 +127,7 @@ async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:
     job = images(world, 1, versions=2)
     listed = await get(world, "/api/assets/images", userId="ann")
     assert listed["total"] == len(listed["images"]) == 4
-    assert len({each["imageId"] for each in listed["images"]}) == 4
+    assert len({image["imageId"] for image in listed["images"]}) == 4
     newest = listed["images"][0]
     assert signed(newest.pop("thumbnailUrl"), "generated-images/ann/j1/v2/image_1_thumb.png")
     assert signed(newest.pop("imageUrl"), "generated-images/ann/j1/v2/image_1.png")
@@ -142,7 +142,7 @@ async def test_each_picture_is_an_entry(world: GatewayWorld) -> None:
         "height": 768,
         "createdAt": "2026-11-03T12:00:00Z",
     }
-    assert [each["prompt"] for each in listed["images"]] == ["a cat 2", "a cat 2", "a cat 1", "a cat 1"]
+    assert [image["prompt"] for image in listed["images"]] == ["a cat 2", "a cat 2", "a cat 1", "a cat 1"]
 
 
 @pytest.mark.parametrize("name", ["loras", "images", "transcripts"])
@@ -172,7 +172,7 @@ async def test_pictures_come_in_pages_of_jobs(world: GatewayWorld) -> None:
         given = {"limit": 3} | ({"cursor": cursor} if cursor else {})
         page = await get(world, "/api/assets/images", **given)
         assert page["total"] == 14
-        seen += [each["imageId"] for each in page["images"]]
+        seen += [image["imageId"] for image in page["images"]]
         cursor, pages = page["nextCursor"], pages + 1
     assert (pages, len(seen), len(set(seen))) == (3, 14, 14)
 
@@ -205,7 +205,7 @@ async def test_only_what_was_made_is_an_asset(world: GatewayWorld) -> None:
     lora(world, 1, versions=0, status="processing")
     busy, failed = lora(world, 2, status="processing"), lora(world, 3, status="failed")
     listed = await get(world, "/api/assets/loras")
-    assert [each["loraId"] for each in listed["loras"]] == [failed, busy]
+    assert [each_lora["loraId"] for each_lora in listed["loras"]] == [failed, busy]
     assert listed["total"] == 2
 
 
@@ -219,7 +219,7 @@ async def test_lists_hold_nothing_foreign(world: GatewayWorld, path: str) -> Non
     assert theirs["total"] > 0
 
 
-async def test_who_may_see_one_kind_sees_that_one(world: GatewayWorld) -> None:
+async def test_right_to_one_kind_shows_that_kind_only(world: GatewayWorld) -> None:
     lora(world, 1), images(world, 2)
     assert (await get(world, "/api/assets/loras", "carol"))["total"] == 1
     assert (await get(world, "/api/assets/images", "carol"))["total"] == 0
@@ -231,7 +231,7 @@ async def test_lists_take_a_period(world: GatewayWorld) -> None:
     found = lora(world, 2, createdAt=datetime(2026, 10, 2, 23, 59, tzinfo=UTC))
     lora(world, 3, createdAt=datetime(2026, 10, 3, tzinfo=UTC))
     given = {"from": "2026-10-02", "to": "2026-10-02"}
-    assert [each["loraId"] for each in (await get(world, "/api/assets/loras", **given))["loras"]] == [found]
+    assert [each_lora["loraId"] for each_lora in (await get(world, "/api/assets/loras", **given))["loras"]] == [found]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ async def test_lists_take_a_period(world: GatewayWorld) -> None:
 async def test_a_search_finds(world: GatewayWorld, asked: dict[str, str], found: set[int]) -> None:
     lora(world, 1), images(world, 2), transcript(world, 3)
     listed = await get(world, "/api/assets/search", **asked)
-    assert {int(each["jobId"][-4:]) for each in listed["jobs"]} == found
+    assert {int(job["jobId"][-4:]) for job in listed["jobs"]} == found
     assert listed["total"] == len(found)
 
 
@@ -277,7 +277,7 @@ async def test_a_search_finds(world: GatewayWorld, asked: dict[str, str], found:
         ("transcripts", {"from": "yesterday"}, "from"),
     ],
 )
-async def test_what_is_wrong_is_named(world: GatewayWorld, path: str, given: dict[str, str], field: str) -> None:
+async def test_invalid_parameter_is_named(world: GatewayWorld, path: str, given: dict[str, str], field: str) -> None:
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/assets/{path}", params=given)
     assert answer.status_code == 422
@@ -313,7 +313,7 @@ def test_gigabytes_are_told_with_what_matters(size: int, text: str) -> None:
     assert totals(rows, 0.023).total_storage_gb == text
 
 
-async def test_what_the_first_service_has_stored_is_shown(world: GatewayWorld) -> None:
+async def test_files_of_the_legacy_service_are_shown(world: GatewayWorld) -> None:
     """No thumbnails, no model of a version, no preview; addresses of other buckets stay unchanged."""
     elsewhere = "https://other.s3.amazonaws.com/generated-images/u/j/image_1.png"
     put(
@@ -330,7 +330,7 @@ async def test_what_the_first_service_has_stored_is_shown(world: GatewayWorld) -
 
 
 @pytest.mark.parametrize("key", ["runs/j/1/provider-1.json", "temp/x.png", "loras/u/j/v1/../../x", ""])
-async def test_nothing_is_signed_that_is_no_output(world: GatewayWorld, key: str) -> None:
+async def test_only_outputs_are_signed(world: GatewayWorld, key: str) -> None:
     put(world, 1, LORA, {"config": {}, "versions": [{"version": 1, "previewUrl": BASE + key}]})
     (one,) = (await get(world, "/api/assets/loras"))["loras"]
     assert one["thumbnailUrl"] is None

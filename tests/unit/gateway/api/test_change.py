@@ -103,7 +103,7 @@ async def test_cancelled_again_it_says_the_same_and_writes_nothing(world: Writab
 
 
 @pytest.mark.parametrize("state", [status("Completed", "Completed"), status("Failed", "NoVideo"), status("Collecting")])
-async def test_what_is_over_or_paid_and_there_is_not_cancelled(world: WritableWorld, state: ResourceStatus) -> None:
+async def test_finished_or_paid_job_is_not_cancelled(world: WritableWorld, state: ResourceStatus) -> None:
     job = there(world, state)
     answer = await post(world, f"/api/jobs/{job}/cancel")
     assert (answer.status_code, world.api.written) == (409, [])
@@ -130,14 +130,14 @@ async def test_retry_is_the_rerun_annotation(world: WritableWorld) -> None:
 async def test_asked_by_many_at_a_time_it_is_paid_for_once(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     answers = await asyncio.gather(*(post(world, f"/api/jobs/{job}/retry") for _ in range(20)))
-    assert {(each.status_code, each.json()["run"]) for each in answers} == {(202, 2)}
+    assert {(answer.status_code, answer.json()["run"]) for answer in answers} == {(202, 2)}
     assert world.api.written == [("PATCH", AT)]
 
 
 @pytest.mark.parametrize(
     "state", [None, status("Processing"), status("Failed", "InvalidSpec"), status("SubmissionUnknown")]
 )
-async def test_what_cannot_be_run_again_says_why(world: WritableWorld, state: ResourceStatus | None) -> None:
+async def test_refused_rerun_has_its_reason(world: WritableWorld, state: ResourceStatus | None) -> None:
     job = there(world, state)
     assert (await post(world, f"/api/jobs/{job}/retry")).status_code == 409
     assert world.api.written == []
@@ -176,9 +176,7 @@ async def test_a_job_without_its_resource_says_so(world: WritableWorld, what: st
         ("PATCH", "/api/assets/{}"),
     ],
 )
-async def test_who_may_only_see_changes_nothing_and_who_may_not_see_finds_nothing(
-    world: WritableWorld, method: str, path: str
-) -> None:
+async def test_viewer_may_not_change_and_stranger_finds_nothing(world: WritableWorld, method: str, path: str) -> None:
     job = there(world, status("Processing"))
     before = list(world.database["jobs"].find())
     for who, code in (("vera", 403), ("bob", 404)):
@@ -196,7 +194,7 @@ async def delete(world: WritableWorld, job: str, **query: Any) -> Any:
         return await client.delete(f"/api/jobs/{job}", params=query)
 
 
-async def test_while_there_is_a_resource_the_operator_deletes_the_files(world: WritableWorld) -> None:
+async def test_operator_deletes_the_files_of_an_existing_resource(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     assert (await delete(world, job)).status_code == 202
     assert world.api.written == [("PATCH", AT), ("DELETE", AT)]
@@ -226,7 +224,7 @@ async def test_a_deletion_of_files_needs_the_verbs_delete_and_patch(
     assert changed is (code == 202)
 
 
-async def test_what_is_being_deleted_is_not_seen_while_its_resource_is_still_there(world: WritableWorld) -> None:
+async def test_job_in_deletion_is_hidden_while_its_resource_exists(world: WritableWorld) -> None:
     job = there(world, status("Processing"))
     await delete(world, job)
     world.dependencies.live.add(LORA, world.api.resources[AT])
@@ -241,7 +239,7 @@ async def test_others_finalizers_stay(world: WritableWorld) -> None:
     assert world.api.resources[AT]["metadata"]["finalizers"] == [FINALIZER, "example.com/theirs"]
 
 
-async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janitor_sweeps(world: WritableWorld) -> None:
+async def test_absent_resource_leaves_a_tombstone_for_the_operator(world: WritableWorld) -> None:
     job = world.job(1, userId="user-1")
     world.resource(LORA, "job-1", "another-uid", status("Processing"))
     assert (await delete(world, job)).status_code == 202
@@ -257,7 +255,7 @@ async def test_a_resource_that_is_gone_leaves_the_mark_that_the_operators_janito
     } | {f"runs/{job}/"}
 
 
-async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: WritableWorld) -> None:
+async def test_used_lora_is_kept_unless_forced(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     picture = world.job(2, Kind.IMAGE_GENERATION, uses=[job])
     answer = await delete(world, job)
@@ -265,7 +263,7 @@ async def test_what_something_was_made_with_is_kept_unless_it_is_forced(world: W
     assert (await delete(world, job, force=True)).status_code == 202
 
 
-async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> None:
+async def test_lora_of_a_running_image_is_kept(world: WritableWorld) -> None:
     """Without the files, the provider could not fetch the LoRA of a paid request."""
     job = there(world, status("Completed", "Completed"))
     loras = {"loras": [{"path": "https://h/x"}, {"loraRef": {"name": "job-1"}}]}
@@ -280,7 +278,7 @@ async def test_what_is_being_drawn_with_is_kept_too(world: WritableWorld) -> Non
     assert (answer.status_code, answer.json()["usedInJobs"]) == (409, [picture])
 
 
-async def test_an_adopted_lora_is_guarded_like_one_that_was_trained_here(world: WritableWorld) -> None:
+async def test_adopted_lora_is_guarded_like_a_trained_one(world: WritableWorld) -> None:
     """Files of an adopted run stay under the earlier job's id, to which pictures refer."""
     earlier = world.job(1)
     adopted = {"version": 1, "s3Key": f"loras/ann/{earlier}/v1/model.safetensors"}
@@ -303,7 +301,7 @@ async def test_a_forged_key_tells_nothing_of_another_namespaces_lora(world: Writ
     assert (await delete(world, mine)).status_code == 202, "not even their number is told"
 
 
-async def test_statistics_name_what_the_guard_names_while_it_is_being_drawn(world: WritableWorld) -> None:
+async def test_statistics_and_guard_name_the_same_running_images(world: WritableWorld) -> None:
     job = there(world, status("Completed", "Completed"))
     picture = world.job(
         2, Kind.IMAGE_GENERATION, status="processing", config={"loras": [{"loraRef": {"name": "job-1"}}]}
@@ -320,7 +318,7 @@ async def test_outputs_that_a_later_resource_took_over_are_kept(world: WritableW
     assert (answer.status_code, answer.json()["usedInJobs"]) == (409, ["heir"])
 
 
-async def test_a_job_that_was_used_is_named_only_to_those_who_may_see_it() -> None:
+async def test_used_job_is_named_only_to_its_viewers() -> None:
     world = WritableWorld(("ann", "*", LORA.plural, "red"))
     job = there(world, status("Completed", "Completed"))
     world.job(2, Kind.IMAGE_GENERATION, uses=[job])
@@ -355,7 +353,7 @@ async def test_without_its_resource_the_record_changes_alone(world: WritableWorl
     "body",
     [{}, {"tag": []}, {"tags": ["$x"]}, {"tags": [{"$gt": ""}]}, {"isPublic": "perhaps"}, {"status": "completed"}],
 )
-async def test_what_is_no_description_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
+async def test_invalid_description_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     job = there(world, status("Completed", "Completed"))
     async with world.client("ann") as ann:
         assert (await ann.patch(f"/api/assets/{job}", json=body)).status_code == 422

@@ -44,7 +44,7 @@ async def test_the_seeds_body_makes_one_with_counts(world: WritableWorld) -> Non
         assert (await ann.get(answer.headers["location"])).json() == made
 
 
-async def test_it_is_changed_and_deleted_and_its_jobs_stay(world: WritableWorld) -> None:
+async def test_collection_is_changed_and_deleted_and_its_jobs_stay(world: WritableWorld) -> None:
     job, other = world.job(1), world.job(2)
     async with world.client("ann") as ann:
         place = (await make(ann)).headers["location"]
@@ -60,12 +60,12 @@ async def test_it_is_changed_and_deleted_and_its_jobs_stay(world: WritableWorld)
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
 
 
-async def test_who_may_not_see_a_job_is_not_told_of_it(world: WritableWorld) -> None:
+async def test_invisible_job_is_not_mentioned(world: WritableWorld) -> None:
     lora, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
     async with world.client("ann") as ann, world.client("carol") as carol, world.client("bob") as bob:
         place = (await make(ann, assets=[{"jobId": lora}, {"jobId": picture}])).headers["location"]
         seen = (await carol.get(place)).json()
-        assert ([each["jobId"] for each in seen["assets"]], seen["assetCount"]) == ([picture], 1)
+        assert ([asset["jobId"] for asset in seen["assets"]], seen["assetCount"]) == ([picture], 1)
         assert (await carol.get("/api/collections")).json()["collections"][0]["assetCount"] == 1
         assert (await carol.patch(place, json={"name": "x"})).status_code == 403
         assert (await carol.delete(place)).status_code == 403
@@ -75,11 +75,11 @@ async def test_who_may_not_see_a_job_is_not_told_of_it(world: WritableWorld) -> 
         assert (await make(bob)).status_code == 403
 
 
-async def test_one_query_finds_the_shares_of_all_assets(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shares_of_all_assets_take_one_query(world: WritableWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Carol may list collections of red, but sees only the LoRAs that are shared with her."""
     jobs = [world.job(number) for number in range(5)]
     async with world.client("ann") as ann, world.client("carol") as carol:
-        place = (await make(ann, assets=[{"jobId": each} for each in jobs])).headers["location"]
+        place = (await make(ann, assets=[{"jobId": job} for job in jobs])).headers["location"]
         await ann.post(f"/api/assets/{jobs[2]}/share", json={"users": ["carol"]})
         asked = []
         find = type(world.dependencies.shares._collection).find
@@ -91,7 +91,7 @@ async def test_one_query_finds_the_shares_of_all_assets(world: WritableWorld, mo
 
         monkeypatch.setattr(type(world.dependencies.shares._collection), "find", counted)
         seen = (await carol.get(place)).json()
-    assert [each["jobId"] for each in seen["assets"]] == [jobs[2]]
+    assert [asset["jobId"] for asset in seen["assets"]] == [jobs[2]]
     assert len(asked) == 1
 
 
@@ -100,13 +100,13 @@ async def test_only_what_one_may_see_is_put_in(world: WritableWorld) -> None:
     mine = world.job(2)
     async with world.client("ann") as ann:
         answers = [await make(ann, assets=[{"jobId": mine}, {"jobId": each}]) for each in (foreign, MISSING)]
-        assert [each.status_code for each in answers] == [422, 422]
+        assert [answer.status_code for answer in answers] == [422, 422]
         assert answers[0].json()["detail"].replace(foreign, MISSING) == answers[1].json()["detail"]
         assert "assets.1.jobId" in answers[0].json()["detail"]
         assert (await make(ann, assets=[{"jobId": mine, "type": "transcription"}])).status_code == 422
 
 
-async def test_one_who_may_not_name_a_user_does_not(world: WritableWorld) -> None:
+async def test_caller_without_the_right_names_no_user(world: WritableWorld) -> None:
     world.api.rights = {("ann", "create", "*", "red"), ("ann", "list", "*", "red")}
     async with world.client("ann") as ann:
         assert (await make(ann, userId="user123")).status_code == 403
@@ -130,16 +130,16 @@ async def test_pages_hold_each_once(world: WritableWorld) -> None:
             page = (
                 await ann.get("/api/collections", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))
             ).json()
-            seen += [each["name"] for each in page["collections"]]
+            seen += [collection["name"] for collection in page["collections"]]
             if not (cursor := page["nextCursor"]):
                 break
     assert sorted(seen) == [f"c{number}" for number in range(7)]
 
 
-async def test_one_holds_so_many_and_no_more(world: WritableWorld) -> None:
+async def test_collection_has_a_limit_of_jobs(world: WritableWorld) -> None:
     jobs = [world.job(number) for number in range(MOST_ASSETS + 1)]
     async with world.client("ann") as ann:
-        place = (await make(ann, assets=[{"jobId": each} for each in jobs[:-1]])).headers["location"]
+        place = (await make(ann, assets=[{"jobId": job} for job in jobs[:-1]])).headers["location"]
         assert (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).status_code == 422
         full = (await ann.post(f"{place}/assets", json={"assets": [{"jobId": jobs[-1]}]})).json()["detail"]
         assert full == f"assets: a collection can have at most {MOST_ASSETS} jobs", "it may hold some that are not seen"
@@ -150,7 +150,7 @@ async def test_one_holds_so_many_and_no_more(world: WritableWorld) -> None:
     "body",
     [{"name": ""}, {"name": {"$gt": ""}}, {"names": "x"}, {"assets": [{"jobId": {"$ne": 1}}]}, {"name": "a\x00b"}],
 )
-async def test_what_is_no_collection_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
+async def test_invalid_collection_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     async with world.client("ann") as ann:
         assert (await make(ann, **body)).status_code == 422
     assert world.database["collections"].count_documents({}) == 0

@@ -56,7 +56,7 @@ async def sent(world: WritableWorld, body: dict[str, Any], path: str = "/api/lor
 
 
 @pytest.mark.parametrize("url", NO_URLS)
-async def test_what_is_no_url_is_refused_by_its_field(world: WritableWorld, url: str) -> None:
+async def test_invalid_url_is_refused_with_its_field(world: WritableWorld, url: str) -> None:
     for path, body, field in (
         ("/api/lora/train", TRAIN | {"videoUrl": url}, "videoUrl"),
         ("/api/transcribe", {"audioUrl": url}, "audioUrl"),
@@ -151,7 +151,7 @@ def test_everything_of_our_specs_can_be_said(kind: Kind) -> None:
         ("/api/transcribe", {"options": {"formats": []}}, "options.formats"),
     ],
 )
-async def test_what_is_wrong_is_named(world: WritableWorld, path: str, change: dict[str, Any], named: str) -> None:
+async def test_invalid_field_is_named(world: WritableWorld, path: str, change: dict[str, Any], named: str) -> None:
     answer = await sent(world, BODIES[path] | change, path)
     assert answer.status_code == 422
     assert named in answer.json()["detail"]
@@ -183,7 +183,7 @@ async def test_a_job_just_made_is_seen_before_it_has_a_record(world: WritableWor
 # Namespace and user
 
 
-async def test_it_is_made_where_it_is_said_or_where_a_service_account_is_at_home(world: WritableWorld) -> None:
+async def test_job_is_created_in_the_named_or_the_callers_namespace(world: WritableWorld) -> None:
     async with world.client(ROBOT) as robot, world.client("ann") as ann:
         assert (await robot.post("/api/transcribe", json=TRANSCRIBE)).json()["namespace"] == "green"
         nowhere = await ann.post("/api/transcribe", json=TRANSCRIBE)
@@ -199,9 +199,9 @@ async def test_in_an_installation_for_one_namespace_it_is_that_one() -> None:
     assert (await sent(world, TRAIN | {"namespace": "blue"})).status_code == 422
 
 
-async def test_in_an_installation_for_some_namespaces_it_is_one_of_them() -> None:
+async def test_installation_for_some_namespaces_creates_only_there() -> None:
     """The operator would never process a resource elsewhere. The response names no other tenant's namespaces."""
-    rights = [("ann", "*", "*", each) for each in ("red", "blue", "green")]
+    rights = [("ann", "*", "*", word) for word in ("red", "blue", "green")]
     world = WritableWorld(*rights, (ROBOT, "*", "*", "green"), watch_namespaces=("red", "blue"))
     for namespace in ("red", "blue"):
         assert (await sent(world, TRAIN | {"namespace": namespace})).json()["namespace"] == namespace
@@ -224,19 +224,19 @@ async def test_in_an_installation_for_labels_it_is_where_these_are() -> None:
 
 
 @pytest.mark.parametrize("who", ["bob", "carol"])
-async def test_who_may_not_create_there_is_refused(world: WritableWorld, who: str) -> None:
+async def test_caller_without_the_right_to_create_is_refused(world: WritableWorld, who: str) -> None:
     assert (await sent(world, TRAIN, who=who)).status_code == 403
     assert world.api.resources == {}
 
 
-async def test_who_may_name_a_user_is_asked_as_the_admission_policy_asks_it() -> None:
+async def test_right_to_name_a_user_is_the_admission_policys() -> None:
     """The admission policy sees the gateway's service account only, so the gateway checks the caller."""
     world = WritableWorld(("ann", "create", "*", "red"))
     for user, status in (("red", 202), (None, 202), ("user-1", 403)):
         answer = await sent(world, TRAIN | {"userId": user})
         assert answer.status_code == status, answer.text
     assert "verb use on userids.contentgen.dev" in answer.json()["detail"]
-    assert {each["spec"].get("userId") for each in world.api.resources.values()} == {"red", None}
+    assert {resource["spec"].get("userId") for resource in world.api.resources.values()} == {"red", None}
     allowed = WritableWorld(("ann", "create", "*", "red"), ("ann", "use", "userids", "red"))
     assert (await sent(allowed, TRAIN | {"userId": "user-1"})).status_code == 202
     review = allowed.api.reviews[-1]
@@ -256,8 +256,8 @@ async def test_a_key_makes_one_job_however_many_ask_at_a_time(world: WritableWor
 
         answers = await asyncio.gather(*(ask() for _ in range(40)))
         answers.append(await ask())
-    assert {each.status_code for each in answers} == {202}
-    assert {each.json()["jobId"] for each in answers} == {only(world)["metadata"]["uid"]}
+    assert {answer.status_code for answer in answers} == {202}
+    assert {answer.json()["jobId"] for answer in answers} == {only(world)["metadata"]["uid"]}
     assert [method for method, _ in world.api.written] == ["POST"]
 
 
@@ -268,9 +268,9 @@ async def test_a_key_for_another_body_is_refused(world: WritableWorld) -> None:
             body = TRAIN | {"namespace": "red"} | change
             return await ann.post("/api/lora/train", json=body, headers={"Idempotency-Key": "order-7"})
 
-        answers = await asyncio.gather(ask(), *(ask(loraName=f"other{each}") for each in range(10)))
-        assert sorted(each.status_code for each in answers) == [202] + [422] * 10
-        refused = next(each for each in answers if each.status_code == 422)
+        answers = await asyncio.gather(ask(), *(ask(loraName=f"other{number}") for number in range(10)))
+        assert sorted(answer.status_code for answer in answers) == [202] + [422] * 10
+        refused = next(answer for answer in answers if answer.status_code == 422)
         assert "order-7" in refused.json()["detail"]
         assert (await ask(name="mine")).status_code == 422
     only(world)
@@ -331,7 +331,7 @@ async def test_the_address_of_our_own_model_names_its_training(world: WritableWo
     assert made["spec"]["loras"] == [{"loraRef": {"name": "jesse"}, "scale": "0.8"}]
 
 
-async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_version(world: WritableWorld) -> None:
+async def test_repeated_request_is_the_same_despite_a_newer_lora(world: WritableWorld) -> None:
     job = trained(world, 1)
     body = drawn(f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors") | {"namespace": "red"}
     async with world.client("ann") as ann:
@@ -343,7 +343,7 @@ async def test_a_request_that_is_repeated_is_the_same_when_its_lora_has_a_newer_
     assert (first.status_code, second.json()["jobId"]) == (202, first.json()["jobId"])
 
 
-async def test_one_that_cannot_be_used_is_refused_before_anything_is_made(world: WritableWorld) -> None:
+async def test_unusable_reference_is_refused_before_the_creation(world: WritableWorld) -> None:
     job = trained(world)
     address = f"http://s3.test/assets/loras/ann/{job}/v1/model.safetensors?X-Amz-Signature=secret"
     old = await sent(world, drawn(address), "/api/images/generate")
@@ -378,7 +378,7 @@ async def test_a_lora_whose_resource_has_expired_is_usable(
     """Not one that a person has deleted, and the newest version alone."""
     job = trained(world)
     del world.api.resources["red", Kind.LORA_TRAINING.plural, "jesse"]
-    made = [{"version": each, "s3Key": f"loras/ann/{job}/v{each}/model.safetensors"} for each in (1, 2)]
+    made = [{"version": number, "s3Key": f"loras/ann/{job}/v{number}/model.safetensors"} for number in (1, 2)]
     world.database["jobs"].update_one({"jobId": job}, {"$set": {"versions": made} | record})
     address = f"http://s3.test/assets/loras/ann/{job}/v{version}/model.safetensors"
     answer = await sent(world, drawn(address), "/api/images/generate")

@@ -117,7 +117,7 @@ async def test_a_dataset_comes_in_pages(world: World) -> None:
     files, offset, left_out = [], 0, 0
     while offset is not None:
         page = await get(world, job, offset=offset, limit=50)
-        files += [each["file"] for each in page["images"]]
+        files += [image["file"] for image in page["images"]]
         left_out += len(page["rejected"])
         offset = page["nextOffset"]
     assert files == [f"images/{n:04}.jpg" for n in range(1, 121)]
@@ -191,7 +191,7 @@ async def test_documents_are_parsed_one_at_a_time(world: World, monkeypatch: pyt
     assert held == [True]
 
 
-async def test_what_has_no_dataset(world: World) -> None:
+async def test_jobs_without_a_dataset(world: World) -> None:
     assert "not prepared yet" in (await get(world, world.job(1), 404))["detail"]
     assert "there is no job" in (await get(world, world.job(2, Kind.TRANSCRIPTION), 404))["detail"]
 

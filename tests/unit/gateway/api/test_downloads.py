@@ -136,13 +136,13 @@ async def test_a_file_that_is_not_there(world: World, given: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("expires", [0, -1, 86_401, "x"])
-async def test_how_long_has_its_limits(world: World, expires: Any) -> None:
+async def test_validity_of_a_url_is_bounded(world: World, expires: Any) -> None:
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/assets/{world.lora()}/download", params={"expires": expires})
     assert answer.status_code == 422
 
 
-async def test_what_a_run_has_prepared_can_be_had_before_it_ends(world: World) -> None:
+async def test_prepared_files_are_available_before_the_end_of_the_run(world: World) -> None:
     job = world.job(1, Kind.LORA_TRAINING, status="processing")
     world.bucket.objects[f"datasets/ann/{job}/preview.jpg"] = b"x"
     async with world.client("ann") as ann:
@@ -168,7 +168,7 @@ async def test_stats_are_as_the_seeds_have_them(world: World) -> None:
     assert theirs["usedInJobs"] == [], "who may see no pictures does not learn of them"
 
 
-async def test_what_was_made_with_taken_over_files_counts(world: World) -> None:
+async def test_uses_of_adopted_files_are_counted(world: World) -> None:
     earlier, later = world.lora(1), world.lora(2, folder="00000000-0000-4000-8000-000000000001")
     pictures = world.job(3, Kind.IMAGE_GENERATION, uses=[earlier])
     async with world.client("ann") as ann:
@@ -232,7 +232,9 @@ async def test_no_log_has_what_is_signed(
                 assert (answer.status_code < 400) == (breaks is None), answer.text
                 assert breaks is None or "X-Amz" not in answer.text
     assert breaks is None or "X-Amz-Signature" in str(given)
-    written = [style.format(each) for each in caplog.records for style in (JsonFormatter(), PlainFormatter())]
+    written = [
+        style.format(log_record) for log_record in caplog.records for style in (JsonFormatter(), PlainFormatter())
+    ]
     assert len(written) >= 4
     assert breaks is None or "model.safetensors…" in str(written), "the exception itself is there"
     for secret in ("X-Amz", "%3Bfilename", *(parse_qs(urlsplit(each).query)["X-Amz-Signature"][0] for each in given)):
@@ -240,7 +242,7 @@ async def test_no_log_has_what_is_signed(
 
 
 @pytest.mark.parametrize("user", ["a/b", "..", "", "x" * 2000])
-async def test_a_prepared_file_of_an_imported_user_that_no_key_can_have_is_missing(world: World, user: str) -> None:
+async def test_prepared_file_of_an_impossible_key_is_missing(world: World, user: str) -> None:
     job = world.job(7, Kind.TRANSCRIPTION, imported=True, userId=user, versions=[])
     async with world.client("ann") as ann:
         answer = await ann.get(f"/api/assets/{job}/download", params={"file": "audio.flac"})

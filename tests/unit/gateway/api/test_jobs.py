@@ -38,7 +38,7 @@ async def test_a_job_is_given_to_those_who_may_get_it(world: GatewayWorld) -> No
 
 
 @pytest.mark.parametrize("token", [None, "unknown"])
-async def test_nobody_is_let_in_without_a_token_of_this_cluster(world: GatewayWorld, token: str | None) -> None:
+async def test_only_tokens_of_this_cluster_are_accepted(world: GatewayWorld, token: str | None) -> None:
     async with world.client(token) as nobody:
         answer = await nobody.get("/api/jobs")
     assert answer.status_code == 401
@@ -51,12 +51,12 @@ async def test_a_list_holds_what_lies_where_the_caller_may_list(world: GatewayWo
     world.job(9, namespace="blue", userId="bob")
     async with world.client("ann") as ann:
         listed = (await ann.get("/api/jobs")).json()
-    assert [each["jobId"] for each in listed["jobs"]] == mine[::-1]
+    assert [job["jobId"] for job in listed["jobs"]] == mine[::-1]
     assert listed["total"] == 3
     assert listed["nextCursor"] is None
 
 
-async def test_who_knows_of_no_pages_gets_all_that_the_seeds_example_has(world: GatewayWorld) -> None:
+async def test_list_without_paging_has_all_fields_of_the_seed(world: GatewayWorld) -> None:
     """Ten LoRAs, a hundred pictures, twenty transcripts: `jq` counts them by type."""
     there = {"lora-training": 10, "image-generation": 100, "transcription": 20}
     kinds = [kind for kind in Kind for _ in range(there[kind.record_type])]
@@ -64,7 +64,7 @@ async def test_who_knows_of_no_pages_gets_all_that_the_seeds_example_has(world: 
         world.job(number, kind)
     async with world.client("ann") as ann:
         listed = (await ann.get("/api/jobs?userId=ann")).json()
-    assert Counter(each["type"] for each in listed["jobs"]) == there
+    assert Counter(job["type"] for job in listed["jobs"]) == there
     assert (listed["total"], listed["nextCursor"]) == (130, None)
 
 
@@ -86,7 +86,7 @@ async def test_pages_hold_each_job_once(world: GatewayWorld, sort: Sorted, order
         for _ in range(10):
             asked = {"limit": 5, "sort": sort.value, "order": order.value} | ({"cursor": cursor} if cursor else {})
             page = (await ann.get("/api/jobs", params=asked)).json()
-            seen += [each["jobId"] for each in page["jobs"]]
+            seen += [each_job["jobId"] for each_job in page["jobs"]]
             if not (cursor := page["nextCursor"]):
                 break
             assert page["total"] == 23
@@ -112,12 +112,12 @@ async def test_lists_are_sorted_by_a_field(world: GatewayWorld, sort: Sorted) ->
         for order, ids in ((Order.OLDEST, ascending), (Order.NEWEST, ascending[::-1])):
             async with world.client("ann") as ann:
                 listed = await ann.get(httpx.URL(path).copy_merge_params({"sort": sort.value, "order": order.value}))
-            assert [each["jobId"] for each in listed.json()["jobs"]] == ids, (path, order)
+            assert [job["jobId"] for job in listed.json()["jobs"]] == ids, (path, order)
     async with world.client("ann") as ann:
         (refused,) = (await ann.get("/api/jobs", params={"sort": "price"})).json()["errors"]
     assert refused["loc"] == ["query", "sort"]
     named = refused["msg"].removeprefix("must be ").replace(" or ", ", ").split(", ")
-    assert named == [each.value for each in Sorted]
+    assert named == [each_sorted.value for each_sorted in Sorted]
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30", "WzEsMl0", "bnVsbA", "WyIkZ3QiLCB7fV0", "ÿ"])
@@ -195,7 +195,7 @@ async def test_the_total_is_that_of_all_pages(
             asked = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
             page = (await ann.get("/api/jobs", params=asked)).json()
             assert page["total"] == 7
-            seen += [each["jobId"] for each in page["jobs"]]
+            seen += [job["jobId"] for job in page["jobs"]]
             cursor = page["nextCursor"]
     assert len(seen) == len(set(seen)) == 7
 
@@ -273,7 +273,7 @@ async def test_a_parameter_that_is_given_twice_is_refused() -> None:
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "userId"])
 
 
-async def test_the_queue_of_a_waiting_job_counts_its_namespace_and_nobody_elses() -> None:
+async def test_queue_position_counts_the_own_namespace_only() -> None:
     world = GatewayWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     queued = {"phase": "Submitting", "reason": "Queued", "message": "waiting for a place"}
     for number, (uid, namespace) in enumerate([("first", "red"), ("it", "red"), ("theirs", "blue")]):

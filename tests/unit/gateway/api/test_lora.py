@@ -35,7 +35,7 @@ async def test_trainings_are_listed_and_nothing_else(world: GatewayWorld) -> Non
     async with world.client("ann") as ann:
         listed = (await ann.get("/api/lora/list", params={"userId": "ann"})).json()
         broken = (await ann.get("/api/lora/list", params={"status": "failed"})).json()
-    assert [each["jobId"] for each in listed["jobs"]] == [failed, first]
+    assert [job["jobId"] for job in listed["jobs"]] == [failed, first]
     assert (listed["total"], broken["total"]) == (2, 1)
 
 

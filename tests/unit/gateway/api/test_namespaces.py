@@ -26,7 +26,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> WritableWorld:
     return made
 
 
-async def test_its_page_is_shown(world: WritableWorld) -> None:
+async def test_page_of_a_namespace_is_shown(world: WritableWorld) -> None:
     job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
     async with world.client("ann") as ann:
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
@@ -34,7 +34,7 @@ async def test_its_page_is_shown(world: WritableWorld) -> None:
     assert page.status_code == 200
 
 
-async def test_it_is_not_deleted_as_one_without_a_resource(world: WritableWorld) -> None:
+async def test_job_of_an_earlier_namespace_is_not_deleted(world: WritableWorld) -> None:
     job = world.job(1, Kind.TRANSCRIPTION, namespace="red")
     before = world.database["jobs"].find_one({"jobId": job})
     async with world.client("ann") as ann:

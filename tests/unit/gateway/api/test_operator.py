@@ -102,7 +102,7 @@ async def test_cancelled_at_the_provider_the_answer_is_the_providers(both: Both,
     await begun(both, IMAGES, Phase.PROCESSING)
     answer = await both.cancel(IMAGES)
     assert (answer.json()["status"], answer.json()["billed"]) == ("cancelled", None if cancels else True)
-    pays = {each["action"]: each["pays"] for each in answer.json()["actions"]}
+    pays = {action["action"]: action["pays"] for action in answer.json()["actions"]}
     assert pays["retry"]
     assert pays.get("collect") is (None if cancels else False)
     assert both.operator.provider.cancelled == ["request-1"]
@@ -130,7 +130,7 @@ async def test_adopted_again_and_again_a_lora_is_listed_once(both: Both) -> None
         world.kube.apply(LORA, copy.deepcopy(SPECS[LORA]), uid=uid)
         assert (await world.finish(LORA)).reason == "AdoptedFinishedRun"
         listed = (await both.ask("GET", "/api/assets/loras")).json()
-        assert (listed["total"], [each["loraId"] for each in listed["loras"]]) == (1, [uid])
+        assert (listed["total"], [lora["loraId"] for lora in listed["loras"]]) == (1, [uid])
     assert len(world.provider.posts) == 1
     assert (await both.ask("GET", f"/api/jobs/{UID}")).status_code == 200, "as a job it is still there"
 
@@ -145,7 +145,7 @@ async def test_without_the_one_that_adopted_it_a_lora_is_listed_again(both: Both
     await world.until_gone(LORA)
     assert (await both.ask("DELETE", "/api/jobs/second-uid")).status_code == 202
     listed = (await both.ask("GET", "/api/assets/loras")).json()
-    assert [each["loraId"] for each in listed["loras"]] == [UID]
+    assert [lora["loraId"] for lora in listed["loras"]] == [UID]
 
 
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])

@@ -82,12 +82,12 @@ async def test_only_orphans_are_listed(world: World) -> None:
     assert await listed(world) == {"orphans": [], "total": 0, "nextCursor": None}
 
 
-async def test_who_may_not_list_the_jobs_of_a_namespace_sees_no_orphan_of_it(world: World) -> None:
+async def test_orphans_need_the_right_to_list_the_namespace(world: World) -> None:
     world.buy()
     world.buy(Kind.TRANSCRIPTION)
     world.buy(namespace="blue")
-    assert [each["name"] for each in (await listed(world))["orphans"]] == ["it1", "it2"]
-    assert [each["name"] for each in (await listed(world, "carol"))["orphans"]] == ["it2"], "of her kind"
+    assert [orphan["name"] for orphan in (await listed(world))["orphans"]] == ["it1", "it2"]
+    assert [orphan["name"] for orphan in (await listed(world, "carol"))["orphans"]] == ["it2"], "of her kind"
     assert (await listed(world, "bob"))["orphans"] == []
     assert (await listed(world, "bob", namespace="blue"))["total"] == 1
     async with world.client("unknown") as client:
@@ -102,7 +102,7 @@ async def test_pages(world: World) -> None:
     for _ in range(3):
         page = await listed(world, limit=2, **({"cursor": cursor} if cursor else {}))
         assert page["total"] == 5
-        names.append([each["name"] for each in page["orphans"]])
+        names.append([orphan["name"] for orphan in page["orphans"]])
         cursor = page["nextCursor"]
     assert (names, cursor) == ([["it1", "it2"], ["it3", "it4"], ["it5"]], None)
     async with world.client("ann") as client:
@@ -110,8 +110,8 @@ async def test_pages(world: World) -> None:
     assert jobs.status_code == 422
 
 
-async def test_one_that_cannot_be_read_hides_no_other(world: World) -> None:
+async def test_unreadable_orphan_hides_no_other(world: World) -> None:
     world.buy()
     world.buy()
     world.database["ledger"].update_one({"purchaseId": "p1"}, {"$set": {"model": {"$ne": 1}, "estimatedMicros": "x"}})
-    assert [each["name"] for each in (await listed(world))["orphans"]] == ["it2"]
+    assert [orphan["name"] for orphan in (await listed(world))["orphans"]] == ["it2"]

@@ -173,7 +173,7 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else None,
 )
-async def test_a_refusal_says_field_value_expectation_and_the_nearest_name(
+async def test_refusal_has_field_value_expectation_and_nearest_name(
     world: WritableWorld, path: str, change: dict[str, Any], detail: str
 ) -> None:
     problem = await refused(world, path, json=BODIES[path] | change)
@@ -188,7 +188,7 @@ async def test_a_field_that_is_left_out_is_named(world: WritableWorld) -> None:
 
 async def test_each_wrong_field_is_named(world: WritableWorld) -> None:
     problem = await refused(world, "/api/lora/train", json=TRAIN | {"loraName": "a b", "stpes": 3})
-    assert {(tuple(each["loc"]), each["msg"]) for each in problem["errors"]} == {
+    assert {(tuple(error["loc"]), error["msg"]) for error in problem["errors"]} == {
         (("body", "loraName"), patterns.EXPECTATIONS[patterns.LORA_NAME]),
         (("body", "stpes"), "unknown field; did you mean steps?"),
     }
@@ -250,7 +250,7 @@ async def test_parameters_headers_and_paths_are_told_in_words(world: WritableWor
         path = await ann.get("/api/jobs/NOT_A_NAME")
         header = await ann.post("/api/lora/train", json=TRAIN, headers={"Idempotency-Key": " "})
         wait = await ann.post("/api/jobs/x/cancel", params={"wait": "99"})
-    assert {each["msg"] for each in listed.json()["errors"]} == {
+    assert {error["msg"] for error in listed.json()["errors"]} == {
         "must be lora-training, image-generation or transcription; did you mean lora-training?",
         "must be at least 1",
     }
@@ -267,8 +267,8 @@ def test_every_pattern_of_the_api_has_words() -> None:
             if isinstance(part.get("pattern"), str):
                 yield part["pattern"]
             part = list(part.values())
-        for each in part if isinstance(part, list) else ():
-            yield from found(each)
+        for element in part if isinstance(part, list) else ():
+            yield from found(element)
 
     every = set(found(document()))
     assert len(every) > 5

@@ -50,13 +50,13 @@ CURRENT = Current()
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", CURRENT)
 # The lists refuse a parameter that nobody knows, which the document has no word for; the others let it be.
 SCHEMA.config.generation.allow_extra_parameters = False
-OPERATIONS = {each.ok().label: each.ok() for each in SCHEMA.get_all_operations()}
-ENDPOINTS = {str(each).replace(":path}", "}"): each for each in endpoints(CURRENT.world.app)}
+OPERATIONS = {each_operation.ok().label: each_operation.ok() for each_operation in SCHEMA.get_all_operations()}
+ENDPOINTS = {str(each_endpoint).replace(":path}", "}"): each_endpoint for each_endpoint in endpoints(CURRENT.world.app)}
 ASKED = [
     (label, mode)
-    for label, each in OPERATIONS.items()
+    for label, each_operation in OPERATIONS.items()
     for mode in GenerationMode
-    if mode is GenerationMode.POSITIVE or {"parameters", "requestBody"} & each.definition.raw.keys()
+    if mode is GenerationMode.POSITIVE or {"parameters", "requestBody"} & each_operation.definition.raw.keys()
 ]
 answers: Counter[int] = Counter()
 ran: set[tuple[str, GenerationMode]] = set()

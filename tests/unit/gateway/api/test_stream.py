@@ -129,7 +129,7 @@ async def test_a_change_that_an_event_does_not_tell_makes_no_event(
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     world.now(1, phase="Preparing", progress=10)
     async with world.events() as events:
-        told = [each async for each in events.all()]
+        told = [event async for event in events.all()]
     assert [(each["event"], each["id"]) for each in told] == [("progress", "1"), ("progress", "3"), ("end", "end")]
 
 
@@ -225,9 +225,7 @@ async def test_a_right_that_is_taken_away_cuts_the_stream(world: Served, monkeyp
         assert await events.next() is None
 
 
-async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
-    world: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_revoked_right_ends_the_stream_of_a_busy_job(world: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events follow each other within a second, so that the stream never idles for a minute."""
     clock = itertools.count()
     monkeypatch.setattr(streams, "monotonic", lambda: float(next(clock)), raising=False)
@@ -250,12 +248,12 @@ async def test_a_right_that_is_taken_away_cuts_the_stream_of_a_busy_job(
     monkeypatch.setattr(world.dependencies.visibility, "job", once)
     world.now(1, progress=1)
     async with world.events() as events:
-        told = [each["event"] async for each in events.all()]
+        told = [event["event"] async for event in events.all()]
     assert len(seen) == 2
     assert set(told) == {"progress"}
 
 
-async def test_a_stream_lasts_through_the_checks_and_learns_an_end_that_was_missed(
+async def test_stream_survives_checks_and_learns_of_a_missed_end(
     world: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
@@ -331,7 +329,7 @@ async def test_the_service_accounts_of_a_namespace_share_their_streams(world: Se
     )
     world.app.state.services = Services(world.dependencies)
     robots = [f"system~serviceaccount~blue~robot-{number}" for number in range(3)]
-    world.api.rights |= {(each.replace("~", ":"), "*", "*", "red") for each in robots}
+    world.api.rights |= {(robot.replace("~", ":"), "*", "*", "red") for robot in robots}
     world.now(1, progress=10)
     async with world.events(who=robots[0]), world.events(who=robots[1]), world.events(who=robots[2]) as third:
         assert third.response.status_code == 429

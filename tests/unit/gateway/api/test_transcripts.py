@@ -83,7 +83,7 @@ class World(GatewayWorld):
 
     async def jobs(self, who: str = "ann", **asked: Any) -> list[str]:
         """jobIds of the transcripts found."""
-        return [each["jobId"] for each in (await self.search(who, **asked))["transcripts"]]
+        return [transcript["jobId"] for transcript in (await self.search(who, **asked))["transcripts"]]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_the_newest_comes_first_and_pages_hold_each_once(world: World) -> 
     cursor: str | None = ""
     while cursor is not None:
         page = await world.search(q="trains", limit=3, **({"cursor": cursor} if cursor else {}))
-        seen += [each["jobId"] for each in page["transcripts"]]
+        seen += [transcript["jobId"] for transcript in page["transcripts"]]
         cursor = page["nextCursor"]
     assert seen == made[::-1]
 
@@ -135,12 +135,12 @@ async def test_passages_of_what_is_private_by_now_tell_nothing(world: World, mon
     private = {"$set": {"metadata.isPublic": False}}
     world.database["jobs"].update_many({"jobId": {"$in": [*made[:3], made[5]]}}, private)
     first = await world.search("bob", q="trains", public="true", limit=2)
-    assert [each["jobId"] for each in first["transcripts"]] == [made[4], made[3]]
+    assert [transcript["jobId"] for transcript in first["transcripts"]] == [made[4], made[3]]
     assert first["nextCursor"] is None
     one = await world.search("bob", q="trains", public="true", limit=1)
-    assert [each["jobId"] for each in one["transcripts"]] == [made[4]]
+    assert [transcript["jobId"] for transcript in one["transcripts"]] == [made[4]]
     two = await world.search("bob", q="trains", public="true", limit=1, cursor=one["nextCursor"])
-    assert ([each["jobId"] for each in two["transcripts"]], two["nextCursor"]) == ([made[3]], None)
+    assert ([transcript["jobId"] for transcript in two["transcripts"]], two["nextCursor"]) == ([made[3]], None)
 
 
 async def test_a_search_gives_up_where_too_much_is_private_by_now(
@@ -156,9 +156,7 @@ async def test_a_search_gives_up_where_too_much_is_private_by_now(
     assert (found["transcripts"], found["nextCursor"], found["incomplete"]) == ([], None, True)
 
 
-async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_page_limit_leads_to_the_next_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcript_search, "_READ", 5)
     made = [world.said(number, *[f"Trains {'and so on ' * 12}." for _ in range(3)]) for number in range(4)]
     await world.indexer.update_all()
@@ -166,12 +164,12 @@ async def test_where_there_is_more_than_is_read_the_next_page_goes_on(
     cursor: str | None = ""
     while cursor is not None:
         page = await world.search(q="trains", **({"cursor": cursor} if cursor else {}))
-        seen += [(each["jobId"], each["hitCount"]) for each in page["transcripts"]]
+        seen += [(transcript["jobId"], transcript["hitCount"]) for transcript in page["transcripts"]]
         cursor = page["nextCursor"]
     assert seen == [(job, 3) for job in made[::-1]]
 
 
-async def test_nobody_finds_what_they_may_not_see(world: World) -> None:
+async def test_search_finds_only_visible_transcripts(world: World) -> None:
     mine = world.said(1, "Our secret plan.")
     theirs = world.said(2, "Their secret plan.", namespace="blue", userId="bob")
     await world.indexer.update_all()
@@ -182,7 +180,7 @@ async def test_nobody_finds_what_they_may_not_see(world: World) -> None:
     assert await world.jobs(q="secret", userId="bob") == []
 
 
-async def test_what_is_foreign_is_not_even_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_foreign_transcripts_are_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         world.said(number, "A secret plan.", namespace=("red", "blue")[number % 2])
     await world.indexer.update_all()
@@ -200,7 +198,7 @@ async def test_what_is_foreign_is_not_even_read(world: World, monkeypatch: pytes
     assert read == ["red"] * 4
 
 
-async def test_what_is_public_is_found_until_it_is_private_again(world: World) -> None:
+async def test_public_transcript_is_found_until_it_is_private(world: World) -> None:
     job = world.said(1, "Our open plan.", metadata={"isPublic": True})
     await world.indexer.update_all()
     assert await world.jobs("bob", q="open", public="true") == [job]
@@ -209,7 +207,7 @@ async def test_what_is_public_is_found_until_it_is_private_again(world: World) -
     assert await world.jobs("bob", q="open", public="true") == [], "before the index knows"
     reads = len(world.bucket.reads)
     await world.indexer.update_all()
-    assert [each["metadata"]["isPublic"] for each in world.database["transcripts"].find()] == [False]
+    assert [transcript["metadata"]["isPublic"] for transcript in world.database["transcripts"].find()] == [False]
     assert len(world.bucket.reads) == reads, "nothing was said that is new"
 
 
@@ -224,7 +222,7 @@ async def test_a_transcript_is_indexed_once(world: World) -> None:
     assert list(world.database["transcripts"].find()) == before
 
 
-async def test_a_transcript_that_was_indexed_by_another_rule_is_indexed_again(world: World) -> None:
+async def test_transcript_indexed_by_another_rule_is_indexed_again(world: World) -> None:
     world.said(1, "Zażółć.")
     await world.indexer.update_all()
     world.database["transcripts"].update_many({}, {"$set": {"terms": ["zażołc"]}})
@@ -246,7 +244,7 @@ async def test_a_new_version_takes_the_place_of_the_old_one(world: World) -> Non
 
 
 @pytest.mark.parametrize("how", ["deleted", "discarded"])
-async def test_what_is_gone_is_not_found_and_then_forgotten(world: World, how: str) -> None:
+async def test_deleted_transcript_is_not_found_and_then_removed(world: World, how: str) -> None:
     job = world.said(1, "Gone with the wind.")
     await world.indexer.update_all()
     assert await world.jobs(q="wind") == [job]
@@ -271,7 +269,7 @@ async def test_a_walk_goes_over_all_pages(world: World, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b'{"words": 1}', b'{"words": [{"text": "\\ud800"}]}', b"x" * 50])
-async def test_what_is_no_transcript_is_looked_at_once(
+async def test_file_without_a_transcript_is_read_once(
     world: World, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     world.said(1, "It.")
@@ -303,7 +301,7 @@ def breaks(world: World, monkeypatch: pytest.MonkeyPatch, hostile: str, error: E
 
 
 @pytest.mark.parametrize("error", [InvalidDocument("too large"), BulkWriteError({"writeErrors": []}), KeyError("x")])
-async def test_a_transcript_that_cannot_be_indexed_does_not_stop_the_walk(
+async def test_unindexable_transcript_does_not_stop_the_walk(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     first, hostile, last = (world.said(number, "A walk.") for number in range(3))
@@ -321,9 +319,7 @@ async def test_a_walk_stops_where_the_database_is_away(world: World, monkeypatch
     assert await world.dependencies.transcripts.mark(last) is None
 
 
-async def test_a_transcript_that_cannot_be_indexed_does_not_end_the_process(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unindexable_transcript_does_not_end_the_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile, other = (world.said(number, "An end.") for number in range(2))
     looked = asyncio.Event()
     look = Indexer.update
@@ -450,7 +446,7 @@ async def test_a_long_one_is_cut_by_a_child_alike(monkeypatch: pytest.MonkeyPatc
         await splitting.split(content)
 
 
-def test_what_has_no_words_has_utterances_or_a_text() -> None:
+def test_transcript_without_words_uses_utterances_or_text() -> None:
     spoken = {"utterances": [{"text": "Hello there.", "start": 1000, "end": 2000, "speaker": "A"}], "text": "x"}
     assert passages(json.dumps(spoken).encode()) == [Passage("Hello there.", 1.0, 2.0, "A")]
     assert passages(b'{"text": "Only a text."}') == [Passage("Only a text.", None, None, None)]
@@ -474,6 +470,6 @@ def test_what_has_no_words_has_utterances_or_a_text() -> None:
 )
 def test_a_snippet_marks_the_words(text: str, following: str, query: str, shown: list[str]) -> None:
     snippet, marks = marked(text, following, conditions(query))
-    assert [snippet[each.offset : each.offset + each.length] for each in marks] == shown
+    assert [snippet[mark.offset : mark.offset + mark.length] for mark in marks] == shown
     assert len(snippet) <= 330
     assert snippet in text + following

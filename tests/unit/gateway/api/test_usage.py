@@ -95,7 +95,7 @@ async def test_usage_by(world: World, by: str, rows: list[tuple[Any, ...]]) -> N
     assert told["currency"] == "USD"
 
 
-async def test_the_table_has_a_row_for_each_day_namespace_user_kind_and_model(world: World) -> None:
+async def test_usage_row_per_day_namespace_user_kind_and_model(world: World) -> None:
     world.buy(Kind.IMAGE_GENERATION, "=HYPERLINK()", actual_micros=1)
     async with world.client("ann") as client:
         answer = await client.get("/api/usage.csv")
@@ -149,9 +149,7 @@ S = PurchaseState
         ({"actual_micros": None, "state": S.INTENT, "step": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
     ],
 )
-async def test_what_nobody_knows_is_told_apart_and_is_not_0(
-    fields: dict[str, Any], told: tuple[str, str, str, int]
-) -> None:
+async def test_unknown_amount_is_not_0(fields: dict[str, Any], told: tuple[str, str, str, int]) -> None:
     world = World(("ann", "*", "*", "red"))
     world.job(1, Kind.IMAGE_GENERATION)
     world.buy(Kind.IMAGE_GENERATION, "ann", **fields)

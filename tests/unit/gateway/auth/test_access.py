@@ -39,11 +39,11 @@ async def codes(world: WritableWorld, job: str) -> list[int]:
             await ann.get(f"/jobs/{job}"),
         ]
         listed = (await ann.get("/api/jobs?namespace=red")).json()["jobs"]
-    assert [each["jobId"] for each in listed] == ([job] if answers[0].status_code == 200 else [])
-    return [each.status_code for each in answers]
+    assert [record["jobId"] for record in listed] == ([job] if answers[0].status_code == 200 else [])
+    return [answer.status_code for answer in answers]
 
 
-async def test_a_right_that_was_taken_away_is_gone_after_fifteen_seconds(world: WritableWorld, clock: Clock) -> None:
+async def test_revoked_right_ends_after_fifteen_seconds(world: WritableWorld, clock: Clock) -> None:
     job = world.job(1, Kind.IMAGE_GENERATION)
     assert await codes(world, job) == [200] * 4
     world.api.rights.clear()
@@ -80,7 +80,7 @@ async def test_a_right_is_remembered_from_the_question_on(world: WritableWorld, 
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 404
 
 
-async def test_without_an_answer_nothing_that_was_remembered_is_allowed(world: WritableWorld, clock: Clock) -> None:
+async def test_expired_answers_allow_nothing_without_a_new_answer(world: WritableWorld, clock: Clock) -> None:
     job = world.job(1, Kind.IMAGE_GENERATION)
     assert await codes(world, job) == [200] * 4
 

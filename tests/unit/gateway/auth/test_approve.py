@@ -87,7 +87,7 @@ async def test_the_caller_is_named_beside_the_run(world: World, action: str, nam
 
 @pytest.mark.parametrize("action", ["approve", "reject"])
 @pytest.mark.parametrize("who", ["eve", "pat"])
-async def test_it_needs_the_verbs_approve_and_patch(world: World, who: str, action: str) -> None:
+async def test_approval_needs_the_verbs_approve_and_patch(world: World, who: str, action: str) -> None:
     job = there(world)
     async with world.client(who) as client:
         answer = await client.post(f"/api/jobs/{job}/{action}")
@@ -108,7 +108,7 @@ async def test_only_a_run_that_waits_is_approved(world: World, phase: str) -> No
     assert "no run waits for an approval" in answer.json()["detail"]
 
 
-async def test_a_run_that_was_replaced_since_it_was_shown_is_not_approved(world: World) -> None:
+async def test_run_replaced_since_it_was_shown_is_not_approved(world: World) -> None:
     job = there(world)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/approve", params={"run": 2, "amount": AMOUNT})
@@ -126,7 +126,7 @@ async def test_a_price_that_the_caller_was_not_shown_is_not_approved(
     assert (answer.status_code, answer.json()["amount"], world.api.written) == (code, AMOUNT, [])
 
 
-async def test_an_approval_that_lapsed_is_given_again_with_another_value(world: World) -> None:
+async def test_lapsed_approval_is_repeated_with_another_value(world: World) -> None:
     job = there(world)
     world.api.resources[AT]["metadata"]["annotations"] = {APPROVE_ANNOTATION: "3-4.00", REJECT_ANNOTATION: "3"}
     async with world.client("ann") as ann:
@@ -156,7 +156,7 @@ def page_client(world: World) -> httpx.AsyncClient:
     return client
 
 
-async def test_the_page_shows_run_and_price_contact_sheet_and_rejected_frames(world: World) -> None:
+async def test_page_has_price_contact_sheet_and_rejected_frames(world: World) -> None:
     job = there(world, facts=FACTS)
     folder = leave_dataset(world, job)
     async with page_client(world) as browser:
@@ -174,7 +174,7 @@ async def test_the_page_shows_run_and_price_contact_sheet_and_rejected_frames(wo
     assert html.unescape(sheet[1]).startswith(f"http://s3.test/assets/{folder}preview.jpg?")
 
 
-async def test_a_dataset_that_cannot_be_read_leaves_the_price_and_the_forms(world: World) -> None:
+async def test_unreadable_dataset_keeps_price_and_forms(world: World) -> None:
     job = there(world, facts=FACTS)
     world.bucket.objects[f"{leave_dataset(world, job)}dataset.json"] = b"{"
     async with page_client(world) as browser:
@@ -225,5 +225,5 @@ async def test_no_request_lowers_the_approval_of_a_spec(world: World) -> None:
     """The admission policy sees the gateway's account, which may approve: only bodies that create have the field."""
     async with world.client("ann") as ann:
         schemas = (await ann.get("/openapi.json")).json()["components"]["schemas"]
-    having = {name for name, each in schemas.items() if "approval" in each.get("properties", {})}
+    having = {name for name, schema in schemas.items() if "approval" in schema.get("properties", {})}
     assert having == {"GenerateOrder", "TrainOrder", "TranscribeOrder"}

@@ -44,7 +44,7 @@ async def test_the_newest_report_is_shown(world: GatewayWorld) -> None:
     assert body["request"] is None
 
 
-async def test_the_report_of_another_installation_on_the_same_database_is_not_shown(world: GatewayWorld) -> None:
+async def test_report_of_another_installation_is_not_shown(world: GatewayWorld) -> None:
     """The right to audit is on one OperatorClass."""
     stored(world)
     stored(world, "r2", "other", finished_at=START + timedelta(days=1))

@@ -58,7 +58,7 @@ async def test_another_object_than_the_one_asked_for_is_none(caplog: pytest.LogC
     for meta in ({"namespace": "blue", "name": "it"}, {"namespace": "red", "name": "other"}, {}):
         assert await JobResources(Answering({"metadata": meta})).get(KIND, "red", "it") is None
     assert len(caplog.messages) == 3
-    assert all("asked for by the gateway" in each for each in caplog.messages)
+    assert all("asked for by the gateway" in message for message in caplog.messages)
     event = {"metadata": {"namespace": "red"}}
     foreign = {"metadata": {"namespace": "blue"}}
     assert await JobResources(Answering({"items": [foreign, event]})).events("red", "uid") == [event]

@@ -28,7 +28,7 @@ SENT = 100_000 if os.environ.get("CONTENTGEN_API") == "all" else 1_000
 REPORT = Path(__file__).resolve().parents[4] / "build/test/hostile-requests.json"
 A_WORLD = 1_000  # requests until everything is as it was: some of them delete
 HEADERS = ("Idempotency-Key", "Last-Event-ID", "If-Match", "X-Request-Id")
-GUARDED = [each for each in endpoints(TenantWorld().app) if each.signed_in]
+GUARDED = [each_endpoint for each_endpoint in endpoints(TenantWorld().app) if each_endpoint.signed_in]
 
 
 def request(
@@ -36,7 +36,7 @@ def request(
 ) -> httpx.Request:
     """Request with a hostile value, or, every fifth, a valid one."""
     case, known = case_of(endpoint), tuple(job.job_id for job in world.jobs)
-    job = rng.choice([each for each in world.jobs if suits(endpoint, each)])
+    job = rng.choice([each_job for each_job in world.jobs if suits(endpoint, each_job)])
     parameters = dict(case.query)
     identity, file, usual, headers = job.job_id, None, case.body(job) if case.body else None, {}
     places = ["id"] * bool(endpoint.ids) + ["query"] * bool(endpoint.query) + ["body"] * endpoint.has_body + ["header"]
@@ -52,7 +52,7 @@ def request(
         usual = hostile_input.body(rng, usual, known)
     elif place == "header":
         value = hostile_input.text(rng, known).encode("ascii", "ignore").decode()
-        headers[rng.choice(HEADERS)] = "".join(each for each in value if each.isprintable())[:4000]
+        headers[rng.choice(HEADERS)] = "".join(element for element in value if element.isprintable())[:4000]
     safe = rng.choice(("", "/", "/.%$"))
     path = endpoint.at(quoted(identity, safe), job, quoted(file, safe) if file is not None else None)
     content = {"data": case.form(job)} if case.form else {"json": usual} if usual is not None else {}
@@ -77,7 +77,7 @@ def _enough_is_sent() -> Iterator[None]:
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(json.dumps({"requests": every.total(), "endpoints": every}, indent=2) + "\n")
         assert every.total() >= SENT
-        assert every.keys() == {str(each) for each in GUARDED}
+        assert every.keys() == {str(path) for path in GUARDED}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -144,19 +144,21 @@ async def queries(client: httpx.AsyncClient, endpoint: GatewayEndpoint, path: st
         asked = usual | ({"sort": sort} if sort else {})
         first = await client.get(path, params=asked | {"limit": "1"})
         real = first.json().get("nextCursor") if "json" in first.headers["content-type"] else None
-        found += [asked | {"cursor": each} for each in cursors(real)]
+        found += [asked | {"cursor": cursor} for cursor in cursors(real)]
     return found
 
 
 LISTS = ("/jobs", "/pictures", "/loras", "/transcripts", "/search", "/collections")
-ASKING = [each for each in GUARDED if each.method == "GET" and (each.query or each.path in LISTS)]
+ASKING = [
+    each_path for each_path in GUARDED if each_path.method == "GET" and (each_path.query or each_path.path in LISTS)
+]
 
 
 @pytest.mark.parametrize("endpoint", ASKING, ids=str)
 async def test_no_query_breaks_an_endpoint(endpoint: GatewayEndpoint) -> None:
     """No 500; refusals name the field; queries can be encoded by MongoDB's driver."""
     world, refused = TenantWorld(), 0
-    job = next(each for each in world.jobs if suits(endpoint, each) and each.namespace == "red")
+    job = next(each_job for each_job in world.jobs if suits(endpoint, each_job) and each_job.namespace == "red")
     path = endpoint.at(job.job_id, job)
     async with world.client("root") as root:
         with watched([]):
@@ -215,11 +217,11 @@ async def test_a_careless_endpoint_is_found() -> None:
     ],
     ids=str,
 )
-def test_what_no_caller_may_cause_is_seen(asked: object) -> None:
+def test_detects_responses_that_no_caller_may_cause(asked: object) -> None:
     with pytest.raises(OperatorReached):
         look(asked)
 
 
-def test_what_we_ask_ourselves_is_let_through() -> None:
+def test_accepts_our_own_requests() -> None:
     look({"$and": [{"userId": {"$eq": MARK}}, {"terms": {"$gte": MARK, "$lt": MARK}}, {"discard": {"$exists": False}}]})
     look({"$set": {"metadata.tags": [MARK], "metadata": {"description": MARK}}})

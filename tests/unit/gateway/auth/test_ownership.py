@@ -120,7 +120,7 @@ async def test_the_control_own_files_are_signed_and_read() -> None:
     ("purchase", "leads"),
     [("red/{}/it/hash/-/1", True), ("red/{}/it-2/hash/-/1", False), ("blue/{}/it/hash/-/1", False)],
 )
-async def test_an_adopted_run_leads_to_its_files_where_the_ledger_says_so(purchase: str, leads: bool) -> None:
+async def test_adopted_run_leads_to_its_files_by_the_ledger(purchase: str, leads: bool) -> None:
     world, bucket = world_of("ann", VICTIM)
     for kind in Kind:
         document = {"_id": purchase.format(kind), "jobId": VICTIM, "state": PurchaseState.COLLECTED.value}
@@ -253,7 +253,7 @@ async def test_a_file_that_is_not_the_jobs_is_not_there(monkeypatch: pytest.Monk
 # Annotations
 
 
-def test_nothing_is_decided_by_annotations_that_anyone_may_edit() -> None:
+def test_editable_annotations_decide_nothing() -> None:
     """The gateway writes `contentgen.dev/caller` and `contentgen.dev/changed-by`, and nothing reads them."""
     names = {"CALLER_ANNOTATION", "CHANGED_BY_ANNOTATION"}
     root = GATEWAY.parent

@@ -41,7 +41,7 @@ async def sees(world: WritableWorld, who: str, job: str) -> bool:
     async with world.client(who) as client:
         answer = await client.get(f"/api/jobs/{job}")
         listed = (await client.get("/api/jobs")).json()["jobs"]
-    assert (answer.status_code == 200) == (job in [each["jobId"] for each in listed])
+    assert (answer.status_code == 200) == (job in [record["jobId"] for record in listed])
     return bool(answer.status_code == 200)
 
 
@@ -49,7 +49,7 @@ async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: Writable
     job, other = world.job(1), world.job(2)
     assert not await sees(world, "bob", job)
     answer = await share(world, job, users=["bob"])
-    assert (answer.status_code, [each["user"] for each in answer.json()["shares"]]) == (200, ["bob"])
+    assert (answer.status_code, [each_share["user"] for each_share in answer.json()["shares"]]) == (200, ["bob"])
     assert await sees(world, "bob", job)
     assert not await sees(world, "bob", other)
     assert not await sees(world, ROBOT, job)
@@ -57,7 +57,7 @@ async def test_a_user_sees_what_is_shared_until_it_is_taken_back(world: Writable
     assert not await sees(world, "bob", job)
 
 
-async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(world: WritableWorld) -> None:
+async def test_share_with_a_namespace_reaches_its_service_accounts(world: WritableWorld) -> None:
     job, picture = world.job(1), world.job(2, Kind.IMAGE_GENERATION)
     for each in (job, picture):
         await share(world, each, namespaces=["blue"])
@@ -69,7 +69,7 @@ async def test_a_namespaces_service_accounts_and_those_with_rights_there_see_it(
         assert (await carol.get(f"/api/jobs/{job}")).status_code == 404
 
 
-async def test_what_is_shared_can_only_be_seen(world: WritableWorld) -> None:
+async def test_share_permits_viewing_only(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     async with world.client("bob") as bob:
@@ -82,11 +82,11 @@ async def test_what_is_shared_can_only_be_seen(world: WritableWorld) -> None:
             await bob.get(f"/api/assets/{job}/share"),
             await bob.delete(f"/api/assets/{job}/share"),
         ]
-    assert [each.status_code for each in answers] == [403] * 7
+    assert [answer.status_code for answer in answers] == [403] * 7
     assert await sees(world, "bob", job)
 
 
-async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_more(world: WritableWorld) -> None:
+async def test_share_admits_viewers_and_no_other_verb(world: WritableWorld) -> None:
     job = world.job(1, metadata={"isPublic": True})
     await share(world, job, users=["bob"])
     assert await world.dependencies.visibility.job(Caller("bob"), job)
@@ -95,7 +95,7 @@ async def test_a_share_lets_through_whoever_asks_to_see_and_nobody_who_asks_for_
             await world.dependencies.visibility.job(Caller("bob"), job, verb)
 
 
-async def test_what_is_public_is_seen_by_everybody_with_a_token(world: WritableWorld) -> None:
+async def test_public_job_is_visible_with_any_token(world: WritableWorld) -> None:
     job = world.job(1, metadata={"isPublic": True, "tags": []})
     async with world.client("dave") as dave, world.client(None) as nobody:
         assert (await dave.get(f"/api/jobs/{job}")).status_code == 200
@@ -108,7 +108,7 @@ async def test_what_is_public_is_seen_by_everybody_with_a_token(world: WritableW
         assert (await dave.get("/api/jobs?public=true&userId=bob")).json()["total"] == 0
 
 
-async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: WritableWorld) -> None:
+async def test_list_of_a_namespace_has_only_its_shared_jobs(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     async with world.client("bob") as bob:
@@ -117,13 +117,13 @@ async def test_a_list_of_one_namespace_holds_what_is_shared_of_it_alone(world: W
         assert (await bob.get("/api/jobs?userId=ann")).json()["total"] == 1
 
 
-async def test_what_others_share_is_not_added_up_with_ones_own(world: WritableWorld) -> None:
+async def test_shared_jobs_are_not_in_the_callers_sums(world: WritableWorld) -> None:
     await share(world, world.job(1), users=["bob"])
     async with world.client("bob") as bob:
         assert (await bob.get("/api/assets/stats?namespace=blue")).json()["totalJobs"] == 0
 
 
-async def test_shared_again_it_is_shared_once_and_all_of_it_can_be_taken_back(world: WritableWorld) -> None:
+async def test_repeated_share_is_stored_once_and_revoked_whole(world: WritableWorld) -> None:
     job = world.job(1)
     for _ in range(2):
         answer = await share(world, job, users=["bob", "bob"], namespaces=["blue"])
@@ -142,7 +142,7 @@ async def test_a_deleted_job_is_shared_with_nobody(world: WritableWorld) -> None
 @pytest.mark.parametrize(
     "body", [{}, {"users": []}, {"user": ["bob"]}, {"users": [{"$ne": 1}]}, {"namespaces": ["../x"]}, {"users": [""]}]
 )
-async def test_whom_nobody_could_be_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
+async def test_impossible_grantee_is_refused(world: WritableWorld, body: dict[str, Any]) -> None:
     assert (await share(world, world.job(1), **body)).status_code == 422
 
 
@@ -166,7 +166,7 @@ async def test_a_name_that_nobody_can_have_is_refused(world: WritableWorld, body
     assert (await share(world, job, users=[ROBOT, "ann@example.com", "system:node:a"])).status_code == 200
 
 
-async def test_an_impossible_name_that_was_shared_once_can_be_taken_back(world: WritableWorld) -> None:
+async def test_impossible_grantee_of_an_old_share_can_be_removed(world: WritableWorld) -> None:
     job = world.job(1)
     await share(world, job, users=["bob"])
     kept, to = world.database["shares"].find_one(), "user:system:masters"
@@ -212,27 +212,27 @@ def names(prefix: str, count: int) -> list[str]:
 
 def reviewed(world: WritableWorld) -> set[str]:
     """Namespaces of the access reviews."""
-    return {each["namespace"] for each in world.api.reviews}
+    return {review["namespace"] for review in world.api.reviews}
 
 
-async def test_one_tenants_shares_do_not_slow_down_everybodys_lists(world: WritableWorld) -> None:
+async def test_shares_of_a_tenant_do_not_slow_other_lists(world: WritableWorld) -> None:
     plant(world, "evil", world.job(1, namespace="evil"), names("made-up", 5000))
     async with world.client("bob") as bob:
         answer = await bob.get("/api/jobs")
     assert (answer.status_code, answer.json()["incomplete"]) == (200, True)
-    assert len([each for each in reviewed(world) if each.startswith("made-up")]) == MOST_NAMESPACES
+    assert len([text for text in reviewed(world) if text.startswith("made-up")]) == MOST_NAMESPACES
     assert len(world.api.reviews) <= MOST_NAMESPACES + 3 * 3, "for the kinds that were shared, and no others"
 
 
-async def test_many_hostile_owners_do_not_crowd_out_what_an_honest_one_shares(world: WritableWorld) -> None:
+async def test_hostile_owners_do_not_crowd_out_an_honest_share(world: WritableWorld) -> None:
     for number in range(100):
         plant(world, f"evil-{number}", world.job(1000 + number, namespace=f"evil-{number}"), names(f"x{number}", 20))
     job = world.job(1, namespace="zoo")  # the last by name
     plant(world, "zoo", job, ["namespace:blue"])
     async with world.client("bob") as bob:
         answer = (await bob.get("/api/jobs")).json()
-    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], True)
-    assert len([each for each in reviewed(world) if each.startswith("x")]) < MOST_ASKED
+    assert ([each_job["jobId"] for each_job in answer["jobs"]], answer["incomplete"]) == ([job], True)
+    assert len([text for text in reviewed(world) if text.startswith("x")]) < MOST_ASKED
 
 
 async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: WritableWorld) -> None:
@@ -240,18 +240,18 @@ async def test_a_list_of_one_namespace_asks_for_its_shares_alone(world: Writable
     plant(world, "red", job := world.job(2), ["namespace:blue"])
     async with world.client("bob") as bob:
         answer = (await bob.get("/api/jobs?namespace=red")).json()
-    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)
+    assert ([each_job["jobId"] for each_job in answer["jobs"]], answer["incomplete"]) == ([job], False)
     assert reviewed(world) == {"red", "blue"}
 
 
-async def test_one_job_that_is_shared_with_very_many_is_asked_for_a_few(world: WritableWorld) -> None:
+async def test_job_with_many_grantees_costs_few_reviews(world: WritableWorld) -> None:
     plant(world, "evil", job := world.job(1, namespace="evil"), names("made-up", 400))
     async with world.client("bob") as bob:
         assert (await bob.get(f"/api/jobs/{job}")).status_code == 404
     assert len(world.api.reviews) <= MOST_NAMESPACES + 1
 
 
-async def test_the_jobs_of_a_namespace_are_shared_with_a_bounded_number_of_namespaces(world: WritableWorld) -> None:
+async def test_shares_of_a_namespace_reach_a_bounded_number(world: WritableWorld) -> None:
     first, second = world.job(1), world.job(2)
     many = [f"team-{number}" for number in range(MOST_NAMESPACES)]
     assert (await share(world, first, namespaces=many)).status_code == 200
@@ -286,7 +286,7 @@ async def test_a_list_asks_kubernetes_a_bounded_number_of_questions(world: Writa
     assert len(world.api.reviews) < 20, "refused before the first of them"
 
 
-async def test_one_list_leaves_room_for_the_questions_of_others(world: WritableWorld) -> None:
+async def test_list_leaves_reviews_for_other_callers(world: WritableWorld) -> None:
     asking, most = 0, 0
 
     async def counted(method: str, path: str, body: Any = None) -> Any:
@@ -302,7 +302,7 @@ async def test_one_list_leaves_room_for_the_questions_of_others(world: WritableW
     assert most == AT_ONCE_OF_ONE
 
 
-async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namespace(world: WritableWorld) -> None:
+async def test_flooded_caller_is_told_and_can_filter_by_namespace(world: WritableWorld) -> None:
     plant(world, "red", job := world.job(1), ["user:bob"])
     for number in range(MOST):
         plant(world, "evil", world.job(1000 + number, namespace="evil"), ["user:bob"])
@@ -311,7 +311,7 @@ async def test_who_is_flooded_with_shares_is_told_and_finds_the_others_by_namesp
     async with world.client("bob") as bob:
         assert (await bob.get("/api/jobs?limit=1")).json()["incomplete"] is True
         answer = (await bob.get("/api/jobs?namespace=red")).json()
-    assert ([each["jobId"] for each in answer["jobs"]], answer["incomplete"]) == ([job], False)
+    assert ([each_job["jobId"] for each_job in answer["jobs"]], answer["incomplete"]) == ([job], False)
 
 
 # The event loop, which serves all callers

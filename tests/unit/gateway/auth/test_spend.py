@@ -95,7 +95,7 @@ def fields(page: httpx.Response, action: str) -> dict[str, str]:
         ({"phase": "SubmissionUnknown", "token": TOKEN}, {"resubmit": TOKEN}, RESUBMIT_ANNOTATION),
     ],
 )
-async def test_what_pays_needs_the_verb_spend(
+async def test_paid_action_needs_the_verb_spend(
     world: World, status: dict[str, Any], query: dict[str, str], annotation: str
 ) -> None:
     job = there(world, **status)
@@ -113,21 +113,21 @@ async def test_what_pays_needs_the_verb_spend(
     assert annotation in annotations(world)
 
 
-async def test_what_pays_nothing_does_not_need_it(world: World) -> None:
+async def test_free_action_needs_no_verb_spend(world: World) -> None:
     job = there(world, "Suspended", "Suspended", spec={"suspend": True})
     async with world.client("eve") as eve:
         assert (await eve.post(f"/api/jobs/{job}/resume")).status_code == 200
         assert (await eve.post(f"/api/jobs/{job}/cancel", params={"wait": 0})).status_code == 202
 
 
-async def test_who_may_not_spend_is_told_before_the_question(world: World) -> None:
+async def test_caller_without_spend_is_told_before_the_question(world: World) -> None:
     job = there(world)
     async with browser(world, "eve") as eve:
         page = await eve.get(f"/jobs/{job}/retry")
     assert (page.status_code, "verbs: [spend]" in page.text) == (403, True)
 
 
-async def test_who_may_spend_and_not_change_may_not(world: World) -> None:
+async def test_caller_with_spend_and_without_patch_is_refused(world: World) -> None:
     job = there(world)
     world.api.rights |= {("ivy", verb, "*", "red") for verb in ("get", "spend")}
     async with world.client("ivy") as ivy:
@@ -149,7 +149,7 @@ async def test_a_paid_result_is_fetched_again_without_the_verb_spend(world: Worl
     job = paid(world)
     async with world.client("eve") as eve:
         answers = [await eve.post(f"/api/jobs/{job}/collect") for _ in range(2)]
-    assert [each.status_code for each in answers] == [202, 202]
+    assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json() == {"jobId": job, "state": "running", "status": "processing", "run": 2}
     assert world.api.written == [("PATCH", AT)], "asked for twice before it begins, it is one"
     assert annotations(world) == {COLLECT_ANNOTATION: "2", CHANGED_BY_ANNOTATION: "eve"}
@@ -167,9 +167,7 @@ async def test_another_try_has_a_value_that_was_not_used(world: World) -> None:
     ("phase", "request_id", "said"),
     [("Completed", "r1", "it is Completed"), ("Collecting", "r1", "it is Collecting"), ("Failed", None, "nothing was")],
 )
-async def test_where_there_is_no_such_result_nothing_is_asked(
-    world: World, phase: str, request_id: str | None, said: str
-) -> None:
+async def test_missing_result_asks_no_question(world: World, phase: str, request_id: str | None, said: str) -> None:
     job = paid(world, phase, requestId=request_id)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/collect")
@@ -177,7 +175,7 @@ async def test_where_there_is_no_such_result_nothing_is_asked(
     assert said in answer.json()["detail"]
 
 
-async def test_who_may_not_change_a_job_may_not_have_its_result_fetched(world: World) -> None:
+async def test_collect_needs_the_right_to_change_the_job(world: World) -> None:
     job = paid(world)
     world.api.rights |= {("ivy", "get", "*", "red")}
     async with world.client("ivy") as ivy:
@@ -198,7 +196,7 @@ async def test_the_page_of_a_paid_run_that_failed_has_the_button(world: World) -
         assert f"/jobs/{job}/fetch" not in (await eve.get(f"/jobs/{job}")).text
 
 
-async def test_what_is_free_is_said_before_another_run_is_paid(world: World) -> None:
+async def test_free_action_is_offered_before_another_paid_run(world: World) -> None:
     job = paid(world)
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}/retry")).text
@@ -206,7 +204,7 @@ async def test_what_is_free_is_said_before_another_run_is_paid(world: World) -> 
     assert "(pays nothing)" in page
 
 
-async def test_a_request_that_failed_at_the_provider_has_no_result_to_fetch(world: World) -> None:
+async def test_failed_request_has_no_result_to_fetch(world: World) -> None:
     job = paid(world, reason="ProviderFailed")
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}")).text
@@ -214,7 +212,7 @@ async def test_a_request_that_failed_at_the_provider_has_no_result_to_fetch(worl
         assert f'href="/jobs/{job}/retry"' in page
 
 
-async def test_the_question_after_a_restored_mongodb_is_not_that_of_a_lost_reply(world: World) -> None:
+async def test_question_after_a_restored_mongodb_is_not_a_lost_replys(world: World) -> None:
     job = there(world, "SubmissionUnknown", "StoresDisagree", token=TOKEN)
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}/retry")).text
@@ -226,7 +224,7 @@ async def test_the_question_after_a_restored_mongodb_is_not_that_of_a_lost_reply
 
 
 @pytest.mark.parametrize("given", ["true", "ffff", "", "0A1B2C3D", "0a1b2c3d "])
-async def test_a_resubmit_that_names_no_purchase_is_refused_with_the_right_one(world: World, given: str) -> None:
+async def test_wrong_resubmit_token_is_refused_with_the_right_one(world: World, given: str) -> None:
     job = there(world, "SubmissionUnknown", token=TOKEN)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/retry", params={"resubmit": given})
@@ -235,7 +233,7 @@ async def test_a_resubmit_that_names_no_purchase_is_refused_with_the_right_one(w
     assert "resubmit=0a1b2c3d" in answer.json()["detail"]
 
 
-async def test_where_mongodb_was_restored_its_newest_backup_is_the_advice(world: World) -> None:
+async def test_restored_mongodb_advises_its_newest_backup(world: World) -> None:
     job = there(world, "SubmissionUnknown", "StoresDisagree", token=TOKEN)
     async with world.client("ann") as ann:
         answer = await ann.post(f"/api/jobs/{job}/retry")
@@ -264,7 +262,7 @@ async def test_the_page_tells_of_an_annotation_that_names_nothing(world: World) 
 # The question
 
 
-async def test_the_page_shows_the_price_and_where_it_is_from_and_pays_nothing(world: World) -> None:
+async def test_page_shows_the_price_with_its_source_and_pays_nothing(world: World) -> None:
     job = there(world)
     async with browser(world) as ann:
         assert f'href="/jobs/{job}/retry"' in (await ann.get(f"/jobs/{job}")).text
@@ -283,7 +281,7 @@ async def test_a_price_that_nobody_knows_is_called_unknown(world: World, cost: d
         assert "price is unknown" in (await ann.get(f"/jobs/{job}/retry")).text
 
 
-async def test_one_click_on_the_jobs_page_pays_nothing(world: World) -> None:
+async def test_single_click_on_the_jobs_page_pays_nothing(world: World) -> None:
     """Also from a form without a run number."""
     job = there(world)
     async with browser(world) as ann:
@@ -331,7 +329,7 @@ async def test_a_lost_request_is_asked_about_with_its_risk(world: World) -> None
 
 
 @pytest.mark.parametrize("phase", ["Processing", "Preparing"])
-async def test_there_is_no_question_while_it_is_under_way(world: World, phase: str) -> None:
+async def test_running_job_has_no_question(world: World, phase: str) -> None:
     job = there(world, phase, phase)
     async with browser(world) as ann:
         assert (await ann.get(f"/jobs/{job}/retry")).status_code == 409
@@ -366,7 +364,7 @@ async def test_the_page_of_a_suspended_job_resumes_it(world: World) -> None:
     assert world.api.resources[AT]["spec"] == {"suspend": False}
 
 
-async def test_who_may_only_see_it_resumes_nothing_and_a_job_without_resource_says_so(world: World) -> None:
+async def test_viewer_resumes_nothing_and_jobs_need_a_resource(world: World) -> None:
     job = there(world, "Suspended", "Suspended", spec={"suspend": True})
     world.api.rights.add(("vera", "get", "*", "red"))
     gone = world.job(2)

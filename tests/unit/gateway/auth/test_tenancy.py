@@ -41,7 +41,7 @@ async def get(world: WritableWorld, who: str, path: str) -> Any:
 
 
 async def jobs(world: WritableWorld, who: str = "ann", query: str = "") -> list[str]:
-    return [each["jobId"] for each in (await get(world, who, f"/api/jobs{query}"))["jobs"]]
+    return [job["jobId"] for job in (await get(world, who, f"/api/jobs{query}"))["jobs"]]
 
 
 @pytest.mark.parametrize("query", ["", "?namespace=red", "?userId=ann"])
@@ -52,7 +52,7 @@ async def test_lists_hold_records_of_the_present_namespace_only(world: WritableW
     assert await jobs(world, query=query or "?namespace=red") == [mine]
 
 
-async def test_a_record_of_the_earlier_namespace_looks_like_one_that_is_missing(world: WritableWorld) -> None:
+async def test_record_of_an_earlier_namespace_looks_missing(world: WritableWorld) -> None:
     old = world.job(1)
     assert (await get(world, "ann", f"/api/jobs/{old}"))["jobId"] == old
     await recreate(world)
@@ -70,7 +70,7 @@ async def test_a_record_of_the_earlier_namespace_is_not_changed(world: WritableW
     assert "discard" not in world.database["jobs"].find_one({"jobId": old})
 
 
-async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world: WritableWorld) -> None:
+async def test_record_taken_over_by_another_cluster_is_not_deleted(world: WritableWorld) -> None:
     """A discard mark would make a garbage collector discard purchases that the other cluster may adopt."""
     old = world.job(1)
     await Tenancy(world.api, world.database).of("red")
@@ -86,7 +86,7 @@ async def test_a_record_that_another_cluster_has_taken_over_is_not_deleted(world
     assert "discard" not in record
 
 
-async def test_before_the_operator_has_seen_it_a_recreated_namespace_is_another_tenant(world: WritableWorld) -> None:
+async def test_recreated_namespace_is_another_tenant_at_once(world: WritableWorld) -> None:
     world.job(1)
     await recreate(world)
     assert await jobs(world, query="?namespace=red") == []
@@ -150,7 +150,7 @@ async def test_collections_of_the_earlier_namespace_are_not_seen(world: Writable
     assert (await get(world, "ann", "/api/collections?namespace=red"))["collections"] == []
 
 
-async def test_a_namespace_that_was_created_again_before_this_release_has_its_own_records(world: WritableWorld) -> None:
+async def test_namespace_recreated_before_this_release_has_own_records(world: WritableWorld) -> None:
     world.job(1)
     mine = world.job(2, createdAt=AFTER)
     world.api.namespaces["red"] = (NEW, AGAIN)
@@ -158,7 +158,7 @@ async def test_a_namespace_that_was_created_again_before_this_release_has_its_ow
     assert (await get(world, "ann", f"/api/jobs/{mine}"))["jobId"] == mine
 
 
-async def test_the_records_of_a_namespace_that_is_gone_stay_for_those_with_rights_everywhere(
+async def test_records_of_a_deleted_namespace_need_cluster_wide_rights(
     world: WritableWorld,
 ) -> None:
     old = world.job(1)
@@ -192,7 +192,7 @@ async def test_a_recreated_namespace_is_noticed_after_some_seconds(world: Writab
     assert (await tenants.of("red")).scope == NEW
 
 
-def test_one_function_builds_the_filter_of_namespaces() -> None:
+def test_in_namespaces_builds_the_filter() -> None:
     tenants = {"b": Tenant(scope="u"), "c": Tenant(scope="v", since=BETWEEN), "e": Tenant(other_scopes=("w",))}
     assert in_namespaces(["a", "b", "c", "d", "e"], tenants) == [
         {"namespace": {"$in": ["a", "d"]}, "tenant": None},
@@ -222,7 +222,7 @@ async def test_an_import_goes_to_the_present_namespace(world: WritableWorld, mon
     assert found is not None, answer.text
 
 
-async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_shown(world: WritableWorld) -> None:
+async def test_files_adopted_under_another_scope_are_shown(world: WritableWorld) -> None:
     """The later run uses the mapped scope; the first version is from an earlier job, purchased under the uid."""
     earlier, kind = "00000000-0000-4000-8000-000000000077", Kind.LORA_TRAINING
     key = f"loras/ann/{earlier}/v1/model.safetensors"
@@ -233,4 +233,4 @@ async def test_files_that_were_adopted_under_another_scope_of_the_tenant_are_sho
     world.job(2, kind, scopes=["", NEW], **about)
     world.job(3, kind, **about)
     records = [await world.dependencies.records.get(f"00000000-0000-4000-8000-{number:012}") for number in (2, 3)]
-    assert [(each or {})["versions"][0]["s3Key"] for each in records] == [key, None]
+    assert [(record or {})["versions"][0]["s3Key"] for record in records] == [key, None]

@@ -40,8 +40,8 @@ def everything() -> tuple[GatewayEndpoint, ...]:
     return endpoints(TenantWorld().app)
 
 
-GUARDED = [each for each in everything() if each.signed_in]
-NAMING = [each for each in GUARDED if each.ids]
+GUARDED = [resource for resource in everything() if resource.signed_in]
+NAMING = [path for path in GUARDED if path.ids]
 counted: dict[str, dict[str, int]] = {}
 """Cases by endpoint, and successful requests of the owners."""
 
@@ -105,11 +105,11 @@ async def named(world: TenantWorld, endpoint: GatewayEndpoint, case: EndpointCas
 
 def test_each_endpoint_asks_who_calls() -> None:
     """Public endpoints are the exception."""
-    assert {each.path for each in everything() if not each.signed_in} <= OPEN
+    assert {resource.path for resource in everything() if not resource.signed_in} <= OPEN
 
 
 def test_each_case_has_its_endpoint() -> None:
-    assert CASES.keys() <= {str(each) for each in everything()}
+    assert CASES.keys() <= {str(resource) for resource in everything()}
 
 
 @pytest.mark.parametrize("endpoint", NAMING, ids=str)
@@ -134,7 +134,7 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoin
 
 
 @pytest.mark.parametrize("endpoint", [each for each in NAMING if each.method != "GET"], ids=str)
-async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> None:
+async def test_viewer_changes_nothing(endpoint: GatewayEndpoint) -> None:
     """The judge checks for changes; the response must not report one either."""
     world, case = TenantWorld(), case_of(endpoint)
     if case.named is not None:
@@ -145,7 +145,7 @@ async def test_who_may_only_look_changes_nothing(endpoint: GatewayEndpoint) -> N
             assert answer.status_code in (403, 404), f"vera: {endpoint}: {answer.text}"
 
 
-@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
+@pytest.mark.parametrize("endpoint", [path for path in GUARDED if not path.ids and path.method == "GET"], ids=str)
 async def test_a_list_shows_nobody_what_is_foreign(endpoint: GatewayEndpoint) -> None:
     """Lists are requested with each filter; the owner's own list has more entries than a stranger's."""
     world, case = TenantWorld(), case_of(endpoint)
@@ -170,8 +170,8 @@ def narrowed(endpoint: GatewayEndpoint, *callers: str) -> list[tuple[str, tuple[
     return list(itertools.product(callers, filters) if ALL else zip(itertools.cycle(callers), filters, strict=False))
 
 
-@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
-async def test_nothing_is_made_where_the_caller_may_not(endpoint: GatewayEndpoint) -> None:
+@pytest.mark.parametrize("endpoint", [path for path in GUARDED if not path.ids and path.method != "GET"], ids=str)
+async def test_creation_needs_the_callers_right(endpoint: GatewayEndpoint) -> None:
     world, case = TenantWorld(), case_of(endpoint)
     for caller, job in itertools.product(CALLERS, world.jobs):
         if caller not in (job.owner, "root"):
@@ -220,7 +220,7 @@ USERS = ("ann", "carol", "vera")
 
 
 @pytest.mark.parametrize("endpoint", NAMING, ids=str)
-async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoint: GatewayEndpoint) -> None:
+async def test_id_of_an_earlier_namespace_acts_like_a_missing_one(endpoint: GatewayEndpoint) -> None:
     world, case, known = Recreated(), case_of(endpoint), dict[tuple[str | None, str, str], httpx.Response]()
     jobs = [job for job in planted(world, endpoint) if job.namespace == "red"]
     ids = {job: await named(world, endpoint, case, job) for job in jobs}
@@ -232,7 +232,7 @@ async def test_an_id_of_the_earlier_namespace_is_as_good_as_a_missing_one(endpoi
         assert foreign.text.replace(ids[job], "X") == missing.text.replace(MISSING, "X")
 
 
-@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method == "GET"], ids=str)
+@pytest.mark.parametrize("endpoint", [path for path in GUARDED if not path.ids and path.method == "GET"], ids=str)
 async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
     world = Recreated()
     before = await ask(world, "ann", endpoint, "", world.jobs[0])
@@ -244,9 +244,9 @@ async def test_a_list_shows_nothing_of_the_earlier_namespace(endpoint: GatewayEn
         await ask(world, caller, endpoint, "", world.jobs[0], **{name: value})
 
 
-@pytest.mark.parametrize("endpoint", [each for each in GUARDED if not each.ids and each.method != "GET"], ids=str)
-async def test_what_is_made_now_reaches_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
+@pytest.mark.parametrize("endpoint", [path for path in GUARDED if not path.ids and path.method != "GET"], ids=str)
+async def test_new_job_reaches_nothing_of_the_earlier_namespace(endpoint: GatewayEndpoint) -> None:
     world = Recreated()
     await world.recreate()
-    for job, caller in itertools.product([each for each in world.jobs if each.namespace == "red"], USERS):
+    for job, caller in itertools.product([each_job for each_job in world.jobs if each_job.namespace == "red"], USERS):
         await ask(world, caller, endpoint, "", job)

@@ -36,7 +36,7 @@ BOB = ("bob", "*", "*", "blue")
 def value(name: str, **labels: str) -> float:
     families = text_string_to_metric_families(metrics.exposition().decode())
     samples = (sample for family in families for sample in family.samples)
-    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+    return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
 
 
 # Rate limits
@@ -97,7 +97,7 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_again() -> None:
         answers = [await ann.get("/api/jobs") for _ in range(5)]
         other = await bob.get("/api/jobs")
     # The first request counts against the client address, because its token was not verified yet.
-    assert [each.status_code for each in answers] == [200] * 4 + [429]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429]
     refused = answers[-1]
     assert 1 <= int(refused.headers["retry-after"]) <= 10_000
     assert refused.headers["content-type"] == "application/problem+json"
@@ -123,7 +123,7 @@ async def tried(world: GatewayWorld, token: str, headers: dict[str, str]) -> int
         return (await client.get("/api/jobs", headers=headers)).status_code
 
 
-async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> None:
+async def test_client_behind_an_ingress_does_not_lock_out_others() -> None:
     """An ingress appends its client as the last hop; earlier hops are not trusted."""
     world = GatewayWorld(ANN, BOB, gateway_requests_per_second=0.0001, gateway_burst=3)
     bad = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"192.0.2.{n}, 198.51.100.1"}) for n in range(20)]
@@ -132,7 +132,7 @@ async def test_one_client_behind_an_ingress_does_not_lock_out_the_others() -> No
     assert await tried(world, "bob", {"X-Forwarded-For": "198.51.100.1, 198.51.100.3"}) == 200
 
 
-async def test_who_makes_up_hops_has_an_end() -> None:
+async def test_forged_forwarded_hops_are_bounded() -> None:
     """A peer can invent clients, so all clients of one peer share the rate of a few."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=3)
     codes = [await tried(world, f"unknown-{n}", {"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(100)]
@@ -148,7 +148,7 @@ async def test_with_trusted_proxies_nobody_else_is_believed() -> None:
     assert codes == [401] * 3 + [429] * 2
 
 
-async def test_who_is_signed_in_stays_so_while_the_kubernetes_api_is_away() -> None:
+async def test_signed_in_user_stays_so_without_the_kubernetes_api() -> None:
     """The limit is by name, not by address, when the cached review expires and the API server does not respond."""
     world = GatewayWorld(ANN, gateway_requests_per_second=0.0001, gateway_burst=30)
     clock = Clock()
@@ -183,11 +183,11 @@ async def test_all_service_accounts_of_a_namespace_are_one_caller() -> None:
     """A tenant can create any number of service accounts."""
     robots = [f"system:serviceaccount:blue:robot-{number}" for number in range(40)]
     world = GatewayWorld(BOB, gateway_requests_per_second=0.0001, gateway_burst=30)
-    for each in robots:
-        await world.dependencies.authenticator.authenticate(each.replace(":", "~"))
-        await world.dependencies.authenticator.authenticate(each.replace(":", "~").replace("blue", "red"))
+    for robot in robots:
+        await world.dependencies.authenticator.authenticate(robot.replace(":", "~"))
+        await world.dependencies.authenticator.authenticate(robot.replace(":", "~").replace("blue", "red"))
     await world.dependencies.authenticator.authenticate("bob")
-    assert [await tried(world, each, {}) for each in robots] == [200] * 30 + [429] * 10
+    assert [await tried(world, robot, {}) for robot in robots] == [200] * 30 + [429] * 10
     assert await tried(world, robots[0].replace("blue", "red"), {}) == 200, "another namespace's"
     assert await tried(world, "bob", {}) == 200
 
@@ -224,7 +224,7 @@ async def test_the_kubelet_is_answered_on_the_port_of_the_metrics(world: Gateway
     transport = httpx.ASGITransport(probes_app(world.dependencies))
     async with httpx.AsyncClient(transport=transport, base_url="http://probes") as kubelet:
         answers = [await kubelet.get(path) for path in ("/health", "/ready")]
-        assert [(each.status_code, each.json()) for each in answers] == [(200, {"status": "ok"})] * 2
+        assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"status": "ok"})] * 2
         await world.dependencies.lifecycle.drain(0, lambda: None)
         assert (await kubelet.get("/ready")).status_code == 503
         assert (await kubelet.get("/health")).status_code == 200
@@ -425,7 +425,9 @@ async def test_by_tls_cookies_are_this_hosts_alone(settings: dict[str, Any], add
         assert (await browser.get("/api/jobs", headers={"Cookie": other})).status_code == 401
 
 
-async def test_what_breaks_is_a_problem_and_in_the_log(world: GatewayWorld, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unexpected_error_is_a_problem_document_and_logged(
+    world: GatewayWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     async with world.client("ann") as ann:
         answer = await ann.get("/test/broken/it%0Aforged")
     assert answer.status_code == 500
@@ -446,7 +448,9 @@ async def test_the_log_names_the_caller_and_no_secret(world: GatewayWorld, caplo
             await nobody.get("/api/jobs")
         async with world.client(None) as kubelet:
             await kubelet.get("/health")
-    (seen, refused) = [each for each in caplog.records if each.name == "contentgen_gateway.middleware.stack"]
+    (seen, refused) = [
+        log_record for log_record in caplog.records if log_record.name == "contentgen_gateway.middleware.stack"
+    ]
     assert seen.getMessage().startswith(f"GET /api/jobs/{job} 200 in ")
     assert getattr(seen, "caller", "") == "ann"
     assert "401" in refused.getMessage()
@@ -495,7 +499,7 @@ async def test_the_api_can_be_read_and_tried_out(world: GatewayWorld) -> None:
 
 def test_the_document_says_where_a_token_is_needed(written: dict[str, Any]) -> None:
     paths = written["paths"]
-    open_to_all = {path for path, methods in paths.items() for each in methods.values() if "security" not in each}
+    open_to_all = {path for path, methods in paths.items() for method in methods.values() if "security" not in method}
     assert open_to_all == {"/health", "/ready", "/.well-known/contentgen-webhooks.json"}
     assert written["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
@@ -577,7 +581,7 @@ def running() -> Iterator[Running]:
         yield running
 
 
-async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(running: Running) -> None:
+async def test_shutdown_ends_streams_and_finishes_begun_requests(running: Running) -> None:
     before = value("contentgen_gateway_streams_open")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False, timeout=60) as client:
         async with client.stream("GET", "/test/stream") as stream:
@@ -595,7 +599,7 @@ async def test_at_the_end_streams_end_whole_and_what_was_begun_is_finished(runni
     assert value("contentgen_gateway_streams_open") == before
 
 
-def test_a_connection_is_closed_after_the_answer_while_the_replica_drains(running: Running) -> None:
+def test_draining_replica_closes_connections_after_the_answer(running: Running) -> None:
     request = b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n"
     with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
         connection.sendall(request)
@@ -658,8 +662,8 @@ class Crowd:
         return reader
 
     def go(self) -> None:
-        for each in self.writers:
-            each.close()
+        for writer in self.writers:
+            writer.close()
 
 
 async def asked_from(address: str, port: int, path: str = "/health") -> int:
@@ -668,7 +672,7 @@ async def asked_from(address: str, port: int, path: str = "/health") -> int:
         return (await client.get(path)).status_code
 
 
-async def test_one_address_cannot_take_all_connections(running: Running) -> None:
+async def test_single_address_cannot_take_all_connections(running: Running) -> None:
     running.places._per_address = 5
     crowd, proxy = Crowd(running.port, "127.0.0.2"), Crowd(running.port, "127.0.0.1")
     for _ in range(5):
@@ -685,7 +689,7 @@ async def test_one_address_cannot_take_all_connections(running: Running) -> None
         each.go()
 
 
-async def test_addresses_that_hold_all_connections_leave_room_for_others(running: Running) -> None:
+async def test_addresses_with_many_connections_leave_room_for_others(running: Running) -> None:
     running.places._per_address, running.places._total = 5, 10
     crowds = [Crowd(running.port, "127.0.0.2"), Crowd(running.port, "127.0.0.3")]
     readers = [await crowd.add() for crowd in crowds for _ in range(5)]
@@ -693,11 +697,11 @@ async def test_addresses_that_hold_all_connections_leave_room_for_others(running
     async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             assert await readers[0].read(1) == b"", "the oldest of an address that holds most"
-    for each in crowds:
-        each.go()
+    for each_crowd in crowds:
+        each_crowd.go()
 
 
-async def test_the_kubelet_is_answered_while_the_other_port_has_no_connection_left(running: Running) -> None:
+async def test_probe_port_answers_while_the_other_port_is_full(running: Running) -> None:
     running.places._total = 5
     crowd = Crowd(running.port, "127.0.0.1")
     for _ in range(5):

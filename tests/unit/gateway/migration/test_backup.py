@@ -68,14 +68,14 @@ def put_back(database: Any, source: str) -> dict[str, backups.Restored]:
 
 
 @pytest.mark.parametrize("name", ["folder", "b.tar", "b.tar.gz"])
-def test_what_was_deleted_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+def test_deleted_objects_are_restored(tmp_path: Path, name: str) -> None:
     before, after = full(), empty()
     source = saved(before, tmp_path / name)
     done = put_back(after, source)
     expected, found = content(before), content(after)
-    refused = next(each for each in expected["ledger"] if each["state"] == "refused")
+    refused = next(purchase for purchase in expected["ledger"] if purchase["state"] == "refused")
     refused |= {"state": "intent", "step": "sending", "sendNumber": 1, "error": UNCERTAIN}
-    under_way = [each for each in expected["jobs"] if each["status"] == "processing"]
+    under_way = [job for job in expected["jobs"] if job["status"] == "processing"]
     assert under_way
     for each in under_way:
         each["status"] = "cancelled"
@@ -132,7 +132,7 @@ def test_twice_changes_nothing(tmp_path: Path) -> None:
     assert all(each.added == each.replaced == 0 for each in done.values())
 
 
-def test_what_was_cut_off_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_restore_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restore interrupted after any write leaves consistent data, and completes when repeated."""
     source = saved(full(), tmp_path / "b.tar")
     whole = empty()
@@ -187,7 +187,7 @@ def test_a_record_that_is_being_deleted_stays_so() -> None:
     assert newest_record({"discard": {}, "versions": []}, {"versions": [1]}) is None
 
 
-def test_what_was_under_way_waits_for_nobody() -> None:
+def test_running_jobs_are_restored_without_waiting() -> None:
     assert newest_record(None, {"status": "processing"}) == {"status": "cancelled"}
 
 
@@ -270,7 +270,7 @@ def test_two_purchases_of_the_same_are_kept_and_nothing_is_paid(stored: str, giv
     assert made is not None
     wanted = evidence(kept)
     assert [made[name] for name in ("state", "step")] == [wanted[name] for name in ("state", "step")]
-    assert {made["purchaseId"], *(each["purchaseId"] for each in made["others"])} == {"one", "two"}
+    assert {made["purchaseId"], *(purchase["purchaseId"] for purchase in made["others"])} == {"one", "two"}
     assert merge_restored(made, evidence(given, "two")) is None
 
 
@@ -363,12 +363,12 @@ def test_each_collection_is_kept_or_made_again() -> None:
     assert named == {kept.name for kept in BACKED_UP if kept.name in named} | (NOT_BACKED_UP & named)
 
 
-def test_the_list_of_assets_says_what_is_missing_and_what_is_another_file() -> None:
+def test_asset_list_names_missing_and_replaced_files() -> None:
     world = TenantWorld()
     bucket, client = world.bucket, world.dependencies.files._client
     bucket.objects = {"loras/ann/a/v1/model.safetensors": b"one", "runs/a/x": b"two", "transcripts/a/b/t": b"three"}
     listed = list(asset_listing.assets(client, "assets", checksums=True))
-    assert {each["key"]: each["bytes"] for each in listed} == {key: len(body) for key, body in bucket.objects.items()}
+    assert {file["key"]: file["bytes"] for file in listed} == {key: len(body) for key, body in bucket.objects.items()}
     assert asset_listing.compare(client, "assets", listed) == asset_listing.Comparison(same=3)
     del bucket.objects["runs/a/x"]
     bucket.objects["transcripts/a/b/t"] = b"other"

@@ -104,7 +104,11 @@ def world() -> TenantWorld:
 async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: TenantWorld) -> None:
     told = (await send(world, SEEDS)).json()
     assert told["outcomes"] == {"imported": 3, "updated": 0, "unchanged": 0, "refused": 0}
-    assert [each["missing"] for each in told["jobs"]] == [[], [f"generated-images/user-456/{PICTURE}/image_1.png"], []]
+    assert [each_job["missing"] for each_job in told["jobs"]] == [
+        [],
+        [f"generated-images/user-456/{PICTURE}/image_1.png"],
+        [],
+    ]
     async with world.client("ann") as ann:
         job = (await ann.get(f"/api/jobs/{LORA}")).json()
         loras = (await ann.get("/api/assets/loras", params={"userId": "user-456"})).json()
@@ -117,19 +121,19 @@ async def test_the_seeds_documents_are_found_as_if_they_were_made_here(world: Te
     assert loras["loras"][0]["name"] == "jesse_avatar"
     assert pictures["images"][0]["prompt"] == "Professional headshot"
     assert talks["transcripts"][0]["wordCount"] == 861
-    assert [each["jobId"] for each in found["jobs"]] == [LORA]
+    assert [each_job["jobId"] for each_job in found["jobs"]] == [LORA]
     assert f"/assets/loras/user-456/{LORA}/v1/model.safetensors?" in file.json()["url"]
 
 
-async def test_nothing_signed_is_taken_over(world: TenantWorld) -> None:
+async def test_signed_urls_are_not_imported(world: TenantWorld) -> None:
     signed = "https://civitai.com/api/download/models/7?token=secret"
     config = {"prompt": "what? https://h/a", "loras": [{"path": signed}], "url": f"{signed}&X-Amz-Signature=a"}
-    picture = next(each for each in SEEDS if each["jobId"] == PICTURE)
-    await send(world, [*(each for each in SEEDS if each is not picture), copy(picture, config=config)])
+    picture = next(seed for seed in SEEDS if seed["jobId"] == PICTURE)
+    await send(world, [*(seed for seed in SEEDS if seed is not picture), copy(picture, config=config)])
     kept = list(world.database["jobs"].find({"imported": True}))
     assert "X-Amz" not in repr(kept)
     assert "token=" not in repr(kept)
-    (made,) = [each["config"] for each in kept if each["jobId"] == PICTURE]
+    (made,) = [record["config"] for record in kept if record["jobId"] == PICTURE]
     assert made == {"prompt": config["prompt"], "loras": [{"path": signed.partition("?")[0]}]} | {
         "url": signed.partition("?")[0]
     }
@@ -145,7 +149,7 @@ async def test_twice_changes_nothing(world: TenantWorld) -> None:
     assert list(world.database["jobs"].find()) == before
 
 
-async def test_what_the_old_service_has_finished_since_comes_along(world: TenantWorld) -> None:
+async def test_jobs_finished_since_the_last_import_are_added(world: TenantWorld) -> None:
     under_way = copy(SEEDS[0], versions=[], status="processing", progress=20, completedAt=None)
     told = (await send(world, [under_way])).json()
     assert "processing" in told["jobs"][0]["note"]
@@ -199,7 +203,7 @@ async def test_a_version_that_is_not_the_jobs_own_refuses_the_document(
     wrong["versions"][0] |= change
     told = (await send(world, [wrong, SEEDS[2]])).json()
     assert told["outcomes"] == {"imported": 1, "updated": 0, "unchanged": 0, "refused": 1}
-    assert any(each["field"].startswith(field) for each in told["jobs"][0]["problems"]), told["jobs"][0]
+    assert any(problem["field"].startswith(field) for problem in told["jobs"][0]["problems"]), told["jobs"][0]
     assert world.database["jobs"].find_one({"jobId": LORA}) is None
 
 
@@ -232,7 +236,7 @@ async def test_a_document_outside_of_the_seeds_shape_is_refused_whole(
 ) -> None:
     told = (await send(world, [copy(SEEDS[0], **change)])).json()
     assert told["outcomes"]["refused"] == 1
-    assert any(each["field"].split(".")[0] in change for each in told["jobs"][0]["problems"]), told["jobs"][0]
+    assert any(problem["field"].split(".")[0] in change for problem in told["jobs"][0]["problems"]), told["jobs"][0]
     assert world.database["jobs"].find_one({"imported": True}) is None
 
 
@@ -240,10 +244,10 @@ async def test_everything_that_is_wrong_is_said_at_once(world: TenantWorld) -> N
     wrong = copy(SEEDS[1])
     wrong["versions"][0]["images"][0] |= {"s3Key": "a", "url": "https://h/b"}
     problems = (await send(world, [wrong])).json()["jobs"][0]["problems"]
-    assert {each["field"] for each in problems} == {"versions.0.images.0.s3Key", "versions.0.images.0.url"}
+    assert {problem["field"] for problem in problems} == {"versions.0.images.0.s3Key", "versions.0.images.0.url"}
 
 
-async def test_nobody_takes_a_job_that_is_there(world: TenantWorld) -> None:
+async def test_existing_job_is_not_overwritten(world: TenantWorld) -> None:
     """Neither created here, nor imported by another namespace, nor paid here."""
     await send(world, SEEDS[:1])
     world.database["ledger"].insert_one({"_id": "p", "jobId": PICTURE})
@@ -251,12 +255,12 @@ async def test_nobody_takes_a_job_that_is_there(world: TenantWorld) -> None:
     before = list(world.database["jobs"].find())
     told = (await send(world, [SEEDS[0], SEEDS[1], made_here], "bob", "blue")).json()
     assert told["outcomes"]["refused"] == 3
-    assert {each["problems"][0]["field"] for each in told["jobs"]} == {"jobId"}
+    assert {job["problems"][0]["field"] for job in told["jobs"]} == {"jobId"}
     assert list(world.database["jobs"].find()) == before
 
 
 @pytest.mark.parametrize(("caller", "namespace"), [("bob", "red"), ("carol", "red"), ("vera", "red"), ("dave", "x")])
-async def test_it_needs_the_verb_import_on_all_kinds(world: TenantWorld, caller: str, namespace: str) -> None:
+async def test_import_needs_its_verb_on_all_kinds(world: TenantWorld, caller: str, namespace: str) -> None:
     answer = await send(world, SEEDS, caller, namespace)
     assert answer.status_code == 403
     assert "verb import on loratrainings" in answer.json()["detail"]
@@ -273,17 +277,17 @@ async def test_the_verb_import_is_enough(world: TenantWorld) -> None:
     assert (await send(world, SEEDS, "dave", "x")).json()["outcomes"]["imported"] == 3
 
 
-async def test_one_kind_is_not_all(world: TenantWorld) -> None:
+async def test_verb_on_one_kind_is_not_enough(world: TenantWorld) -> None:
     world.api.rights.add(("dave", "import", "transcriptions", "x"))
     assert (await send(world, SEEDS[2:], "dave", "x")).status_code == 403
 
 
-async def test_documents_of_users_whom_the_caller_may_not_name_are_refused(world: TenantWorld) -> None:
+async def test_documents_of_users_that_may_not_be_named_are_refused(world: TenantWorld) -> None:
     """dave has no permission for user-456, but for test-transcribe-2; a namespace's own name is always allowed."""
     world.api.rights |= {("dave", "import", "*", "x"), ("dave", "use", "userids/test-transcribe-2", "x")}
     own = copy(SEEDS[0], jobId=LORA[:-1] + "9", userId="x", versions=[])
     told = (await send(world, [*SEEDS, own], "dave", "x")).json()
-    assert [each["outcome"] for each in told["jobs"]] == ["refused", "refused", "imported", "imported"]
+    assert [job["outcome"] for job in told["jobs"]] == ["refused", "refused", "imported", "imported"]
     (problem,) = told["jobs"][0]["problems"]
     assert problem["field"] == "userId"
     assert "'user-456'" in problem["why"]
@@ -299,7 +303,7 @@ async def test_an_import_does_not_give_a_job_to_another_user(world: TenantWorld)
     before = list(world.database["jobs"].find())
     theirs = copy(SEEDS[0], userId="mallory", versions=[])
     told = (await send(world, [theirs], "carol")).json()
-    assert [each["field"] for each in told["jobs"][0]["problems"]] == ["userId"]
+    assert [problem["field"] for problem in told["jobs"][0]["problems"]] == ["userId"]
     assert list(world.database["jobs"].find()) == before
 
 
@@ -323,15 +327,15 @@ async def test_several_documents_wait_for_the_bucket_at_a_time(
     monkeypatch.setattr(world.dependencies.files, "sizes_now", slow)
     jobs = [copy(SEEDS[0], jobId=job_id, versions=[]) for job_id in (LORA, PICTURE, TALK, LORA[:-1] + "9")]
     told = (await send(world, jobs)).json()
-    assert [(each["document"], each["jobId"]) for each in told["jobs"]] == [
-        (number, each["jobId"]) for number, each in enumerate(jobs)
+    assert [(job["document"], job["jobId"]) for job in told["jobs"]] == [
+        (number, job["jobId"]) for number, job in enumerate(jobs)
     ]
     assert told["outcomes"]["imported"] == 4
 
 
 async def test_a_job_that_comes_twice_is_taken_over_once(world: TenantWorld) -> None:
     told = (await send(world, [SEEDS[0], SEEDS[2], SEEDS[0], SEEDS[0]])).json()
-    assert [each["outcome"] for each in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
+    assert [job["outcome"] for job in told["jobs"]] == ["imported", "imported", "unchanged", "unchanged"]
     assert world.database["jobs"].count_documents({"jobId": LORA}) == 1
 
 
@@ -340,7 +344,7 @@ async def test_a_refusal_repeats_no_password_and_no_query(world: TenantWorld, ur
     document = copy(SEEDS[0])
     document["versions"][0]["modelUrl"] = url
     answer = await send(world, [document])
-    assert [each["field"] for each in answer.json()["jobs"][0]["problems"]] == ["versions.0.modelUrl"]
+    assert [problem["field"] for problem in answer.json()["jobs"][0]["problems"]] == ["versions.0.modelUrl"]
     assert "hunter2" not in answer.text
     assert "ter2" not in answer.text
 

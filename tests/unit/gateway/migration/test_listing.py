@@ -24,13 +24,13 @@ def test_a_copy_leaves_existing_keys_alone(monkeypatch: pytest.MonkeyPatch) -> N
             client.put_object(Bucket="old", Key=f"loras/u/j/v1/{name}", Body=b"of the old service")
         copy_missing(client, "old", "ours", ["loras/u/j/"])
         found = {
-            each["Key"].rpartition("/")[2]: client.get_object(Bucket="ours", Key=each["Key"])["Body"].read()
-            for each in client.list_objects_v2(Bucket="ours")["Contents"]
+            content["Key"].rpartition("/")[2]: client.get_object(Bucket="ours", Key=content["Key"])["Body"].read()
+            for content in client.list_objects_v2(Bucket="ours")["Contents"]
         }
     assert found == {"model.safetensors": b"verified", "config.json": b"of the old service"}
 
 
-def test_nothing_else_copies_objects() -> None:
+def test_single_module_copies_objects() -> None:
     """CopyObject ignores `If-None-Match` on some stores, and would replace a verified file there."""
     folders = (ROOT / "operator", ROOT / "worker-image", ROOT / "sandbox")
     copying = {"copy_object", "upload_part_copy", "copy_from"}

@@ -75,7 +75,7 @@ async def test_each_page_has_one_heading_labels_and_no_script_but_ours(world: Sh
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if "000000000" in path])
-async def test_who_may_not_see_it_is_told_what_a_missing_one_is_told(world: Showcase, path: str) -> None:
+async def test_invisible_asset_looks_missing(world: Showcase, path: str) -> None:
     async with browser(world, "carol") as carol:
         page = await carol.get(path)
         missing = await carol.get(re.sub(r"[0-9a-f-]{36}", "none", path))
@@ -95,7 +95,7 @@ async def test_a_picture_names_its_prompt_its_lora_and_its_neighbours(world: Sho
     assert beyond.status_code == 404
 
 
-async def test_a_lora_shows_its_versions_its_dataset_and_what_was_made_with_it(world: Showcase) -> None:
+async def test_lora_page_has_versions_dataset_and_uses(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/loras/{LORA}")).text
     assert "Version 2" in page
@@ -156,7 +156,7 @@ async def test_the_form_that_shares_a_lora_says_where_it_can_be_used(world: Show
     assert "Refer to it in an ImageGeneration of the namespace " in lora
 
 
-async def test_a_transcript_has_each_word_with_its_time_and_a_link_for_each_form(world: Showcase) -> None:
+async def test_transcript_page_has_words_with_times_and_all_forms(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get(f"/transcripts/{TRANSCRIPT}")).text
         text = await ann.get(f"/files/{TRANSCRIPT}?file=transcript.srt")
@@ -218,14 +218,14 @@ async def test_many_speakers_do_not_hold_up_a_page() -> None:
     assert len(_colours(said)) == 100
 
 
-async def test_what_is_said_is_found_with_its_place(world: Showcase) -> None:
+async def test_found_words_have_their_place(world: Showcase) -> None:
     async with browser(world) as ann:
         page = (await ann.get("/search?q=sound")).text
     assert "<mark>sound</mark>" in page
     assert re.search(rf'href="/transcripts/{TRANSCRIPT}\?q=sound#t=[\d.]+"', page)
 
 
-async def test_a_list_says_nothing_of_what_it_has_not_and_names_kinds_as_elsewhere(world: Showcase) -> None:
+async def test_list_omits_absent_values_and_names_kinds_consistently(world: Showcase) -> None:
     async with browser(world) as ann:
         found = (await ann.get("/search?q=the+sound")).text
         nothing = (await ann.get("/search?q=nowhere")).text
@@ -259,7 +259,7 @@ async def test_forms_change_a_job_and_a_collection(fresh: Showcase) -> None:
     assert (metadata["tags"], metadata["description"]) == (["one", "two"], "new")
 
 
-async def test_what_something_was_made_with_goes_only_when_a_person_says_so(fresh: Showcase) -> None:
+async def test_used_asset_is_deleted_only_after_a_confirmation(fresh: Showcase) -> None:
     page = f"/jobs/{LORA}/delete"
     async with browser(fresh) as ann:
         assert "Professional headshot of jf" in (await ann.get(page)).text
@@ -284,7 +284,7 @@ def test_turns_are_what_one_says_until_another_does() -> None:
 
     said = turns(f'{{"words": [{word("Hi", 0, "A")}, {word("you", 200, "A")}, {word("Yes", 1500, "B")}]}}'.encode())
     assert said
-    assert [(turn.speaker, turn.start, [each.text for each in turn.words]) for turn in said] == [
+    assert [(turn.speaker, turn.start, [each_word.text for each_word in turn.words]) for turn in said] == [
         ("A", 0.0, ["Hi", "you"]),
         ("B", 1.5, ["Yes"]),
     ]
@@ -300,7 +300,7 @@ def said_at(start: str) -> bytes:
      said_at("NaN"), said_at("1e400"), said_at("1" + "0" * 400), b'{"words": ' + b"[" * 100_000],
     ids=lambda document: document[:50],
 )  # fmt: skip
-def test_what_is_no_transcript_with_times_has_no_turns(document: bytes) -> None:
+def test_transcript_without_times_has_no_turns(document: bytes) -> None:
     assert turns(document) is None
 
 

@@ -58,7 +58,7 @@ async def test_an_entry_has_everything_that_a_retry_needs(world: World) -> None:
     assert (told["jobId"], told["namespace"], told["kind"], told["name"]) == (job_id, "red", "Transcription", "job-1")
     assert (told["reason"], told["message"], told["cost"]) == ("JobFailed", "the pod was killed", "$0.0350")
     assert (told["paid"], told["resultKept"], told["requestId"]) == ("the request", True, "r-1")
-    options = {each["action"]: each for each in told["remedies"]}
+    options = {remedy["action"]: remedy for remedy in told["remedies"]}
     assert options["collect"]["command"] == "kubectl contentgen collect transcript/job-1 --namespace red"
     assert options["collect"]["costs"] == "pays nothing"
     assert options["rerun"]["command"] == "kubectl contentgen retry transcript/job-1 --namespace red"
@@ -69,7 +69,7 @@ async def test_a_run_that_paid_nothing_can_be_retried_too(world: World) -> None:
     world.failed(1, RUN, stage="Downloading", cost=None)
     (told,) = (await listed(world))["givenUp"]
     assert (told["paid"], told["resultKept"], told["cost"]) == ("nothing", False, None)
-    assert [each["action"] for each in told["remedies"]] == ["rerun"]
+    assert [remedy["action"] for remedy in told["remedies"]] == ["rerun"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_an_earlier_attempt_of_the_run_counts_as_paid(world: World, earlie
     world.failed(1, RUN | {"paidAttempt": 2} | earlier, reason="BudgetExceeded", stage="Transcribing")
     (told,) = (await listed(world))["givenUp"]
     assert told["paid"] == paid
-    assert all(each["costs"].endswith(costs) for each in told["remedies"])
+    assert all(remedy["costs"].endswith(costs) for remedy in told["remedies"])
     async with world.client("ann") as client:
         page = html.unescape((await client.get("/given-up", params={"namespace": "red"})).text)
     assert paid in page

@@ -80,7 +80,7 @@ class Seen(HTMLParser):
         self.text += data
 
 
-async def test_who_has_not_signed_in_is_asked_to_and_comes_back_to_where_they_were(world: GatewayWorld) -> None:
+async def test_sign_in_leads_back_to_the_page(world: GatewayWorld) -> None:
     async with browser(world, None) as anybody:
         asked = await anybody.get("/jobs?status=failed")
         form = await anybody.get(asked.headers["location"])
@@ -121,7 +121,7 @@ async def test_a_token_that_is_none_is_refused_and_not_kept(world: GatewayWorld,
 @pytest.mark.parametrize(
     "elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\nx"]
 )
-async def test_nobody_is_sent_elsewhere_after_signing_in(world: GatewayWorld, elsewhere: str) -> None:
+async def test_sign_in_redirects_to_no_other_site(world: GatewayWorld, elsewhere: str) -> None:
     async with browser(world, None) as anybody:
         fields = {"csrf": form_token(await anybody.get("/sign-in")), "token": "ann", "next": elsewhere}
         assert (await anybody.post("/sign-in", data=fields)).headers["location"] == "/"
@@ -190,7 +190,7 @@ async def test_a_known_token_does_not_vouch_for_another_signature(lenient: Gatew
         assert (await forged.get("/api/jobs")).status_code == 401
 
 
-async def test_of_a_signed_out_token_only_a_digest_is_kept_until_it_expires() -> None:
+async def test_signed_out_token_is_kept_as_a_digest_until_it_expires() -> None:
     world = GatewayWorld(ANN)
     late, soon = int(datetime.now(UTC).timestamp()) + 3600, 1
     for token in (jwt(soon), jwt(late)):
@@ -201,7 +201,7 @@ async def test_of_a_signed_out_token_only_a_digest_is_kept_until_it_expires() ->
 
 
 @pytest.mark.parametrize("token", [jwt(10**30), jwt(None), jwt("x"), jwt(-1e308), "a.b.c", "a.e30.c", "a.bnVsbA.c"])
-async def test_whatever_a_token_says_of_its_end_it_can_be_signed_out(token: str) -> None:
+async def test_token_with_any_expiry_can_be_signed_out(token: str) -> None:
     world = GatewayWorld(ANN)
     async with world.client(token) as thief:
         assert (await thief.get("/api/jobs")).status_code == 200
@@ -209,7 +209,7 @@ async def test_whatever_a_token_says_of_its_end_it_can_be_signed_out(token: str)
         assert (await thief.get("/api/jobs")).status_code == 401
 
 
-async def test_who_has_no_good_token_signs_out_nothing(world: GatewayWorld) -> None:
+async def test_invalid_token_signs_out_nothing(world: GatewayWorld) -> None:
     assert (await sign_out(world, "unknown")).status_code == 303
     assert world.database["signed-out"].find_one() is None
 
@@ -241,7 +241,7 @@ async def test_a_form_without_its_token_changes_nothing(world: GatewayWorld, giv
     "header",
     [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}, {"Origin": "http://[x"}],
 )
-async def test_a_form_of_another_site_changes_nothing_even_with_the_token(
+async def test_form_of_another_site_changes_nothing_even_with_a_token(
     world: GatewayWorld, header: dict[str, str]
 ) -> None:
     async with browser(world) as ann:
@@ -256,7 +256,7 @@ async def test_another_browsers_token_is_worth_nothing(world: GatewayWorld) -> N
         assert (await ann.post("/theme", data=fields)).status_code == 403
 
 
-async def test_where_nobody_signs_in_each_page_says_so() -> None:
+async def test_pages_without_sign_in_have_a_warning() -> None:
     world = World(gateway_sign_in="None")
     async with browser(world, None) as anybody, browser(World(ANN)) as ann:
         assert "Sign-in is off" in (await anybody.get("/")).text
@@ -374,7 +374,7 @@ async def test_filters_that_are_left_empty_filter_nothing(world: GatewayWorld) -
     assert "3 jobs" in page.text
 
 
-async def test_files_are_kept_for_ever_under_their_hash_and_checked_under_another(world: GatewayWorld) -> None:
+async def test_files_are_immutable_under_their_hash_only(world: GatewayWorld) -> None:
     async with browser(world, None) as anybody:
         mine = await anybody.get(static_files.address("app.css"))
         plain = await anybody.get(static_files.address("app.css"), headers={"Accept-Encoding": "identity"})
@@ -387,7 +387,7 @@ async def test_files_are_kept_for_ever_under_their_hash_and_checked_under_anothe
     assert none.status_code == 404
 
 
-def test_what_is_vendored_is_what_was_vendored_and_has_its_licence() -> None:
+def test_vendored_files_equal_their_hashes_and_have_licences() -> None:
     lines = [line.split("  ") for line in (VENDORED / "CHECKSUMS").read_text().splitlines()]
     present = {str(path.relative_to(VENDORED)) for path in VENDORED.rglob("*") if path.is_file()} - {"CHECKSUMS"}
     assert {name for _, name in lines} == present
@@ -399,16 +399,16 @@ def test_what_is_vendored_is_what_was_vendored_and_has_its_licence() -> None:
 @pytest.mark.parametrize(("number", "text"), [(1, "position 1 of 2"), (2, "position 2 of 2"), (3, None)])
 async def test_a_queued_jobs_page_shows_its_position(world: GatewayWorld, number: int, text: str | None) -> None:
     """The third one is not in the queue any more."""
-    for each in (1, 2, 3):
-        job = world.job(each, Kind.IMAGE_GENERATION, status="processing", phase="Submitting", reason="Queued")
-        status = {"phase": "Submitting", "reason": "Queued" if each < 3 else "Submitted"}
-        run = {"startedAt": f"2026-11-01T12:0{each}:00Z", "spec": {}}
+    for each_number in (1, 2, 3):
+        job = world.job(each_number, Kind.IMAGE_GENERATION, status="processing", phase="Submitting", reason="Queued")
+        status = {"phase": "Submitting", "reason": "Queued" if each_number < 3 else "Submitted"}
+        run = {"startedAt": f"2026-11-01T12:0{each_number}:00Z", "spec": {}}
         metadata = {
-            "name": f"job-{each}", "namespace": "red", "uid": job, "resourceVersion": "1", "generation": 1,
-            "creationTimestamp": f"2026-11-01T12:0{each}:00Z",
+            "name": f"job-{each_number}", "namespace": "red", "uid": job, "resourceVersion": "1", "generation": 1,
+            "creationTimestamp": f"2026-11-01T12:0{each_number}:00Z",
         }  # fmt: skip
         body = {"metadata": metadata, "spec": {}, "status": status | {"run": run}}
-        world.api.resources["red", Kind.IMAGE_GENERATION.plural, f"job-{each}"] = body
+        world.api.resources["red", Kind.IMAGE_GENERATION.plural, f"job-{each_number}"] = body
         world.dependencies.live.add(Kind.IMAGE_GENERATION, body)
     async with browser(world) as ann:
         page = await ann.get(f"/jobs/00000000-0000-4000-8000-{number:012}")
@@ -435,7 +435,7 @@ def with_resource(world: World, status: dict[str, Any], **spec: Any) -> str:
     return job
 
 
-async def test_an_estimate_ticks_no_paid_step_and_leads_to_the_paid_run(world: World) -> None:
+async def test_estimate_ticks_no_paid_step_and_links_the_paid_run(world: World) -> None:
     job = with_resource(world, ESTIMATED, dryRun="Estimate")
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}")).text
@@ -453,7 +453,7 @@ async def test_an_estimate_ticks_no_paid_step_and_leads_to_the_paid_run(world: W
     assert not world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]["spec"].get("dryRun")
 
 
-async def test_a_run_that_waits_for_approval_spins_nowhere_and_is_filtered(world: World) -> None:
+async def test_run_waiting_for_approval_is_static_and_filterable(world: World) -> None:
     job = with_resource(world, WAITING)
     async with browser(world) as ann:
         pages = [(await ann.get(path)).text for path in (f"/jobs/{job}", "/jobs?state=needs-me", "/")]
@@ -480,7 +480,7 @@ async def test_the_advice_of_a_failure_stands_once_and_applies(world: World) -> 
     assert "NAME" not in page + home
 
 
-async def test_the_next_attempt_of_a_notification_is_told_as_other_times(world: World) -> None:
+async def test_next_attempt_of_a_notification_has_a_usual_time(world: World) -> None:
     job = with_resource(world, ESTIMATED)
     (given, *_) = sample_states.beside(job, datetime.now(UTC))["notifications"]
     world.database["notifications"].insert_one(given)
@@ -508,7 +508,7 @@ async def test_the_jobs_page_is_sorted_over_all_its_pages(world: World) -> None:
             following = html.unescape(more[1]) if more else ""
         updated = (await ann.get("/jobs?sort=updatedAt")).text
     expected = sorted(world.database["jobs"].find(), key=lambda each: (each["name"], each["jobId"]))
-    assert seen == [each["jobId"] for each in expected]
+    assert seen == [record["jobId"] for record in expected]
     assert '<th scope="col">Updated</th>' in updated
     assert f'datetime="{moment.isoformat()}"' in updated or "2 Nov" in updated
 
@@ -593,7 +593,7 @@ async def test_a_page_that_is_not_there_has_navigation_and_a_way_back(world: Wor
     assert "Not Found" not in page.text
 
 
-async def test_a_wrong_filter_is_shown_with_its_error_and_the_others_hold(world: World) -> None:
+async def test_invalid_filter_shows_its_error_and_the_others_apply(world: World) -> None:
     world.job(1)
     async with browser(world) as ann:
         page = await ann.get("/jobs?type=transcription&namespace=Not+a+name")
@@ -608,7 +608,7 @@ async def test_a_message_stands_once_and_times_are_relative(world: World) -> Non
     status = {"phase": "Processing", "reason": "Processing", "message": told, "progress": 60}
     job = with_resource(world, status)
     body = world.api.resources["red", Kind.IMAGE_GENERATION.plural, "job-1"]
-    body["status"]["conditions"] = [condition | {"type": each} for each in ("Ready", "Stalled", "Dataset")]
+    body["status"]["conditions"] = [condition | {"type": word} for word in ("Ready", "Stalled", "Dataset")]
     body["status"]["conditions"][2]["lastTransitionTime"] = "not a time"
     async with browser(world) as ann:
         page = (await ann.get(f"/jobs/{job}")).text

@@ -63,7 +63,7 @@ def test_a_name_breaks_between_its_words() -> None:
 
 def test_names_and_sentences() -> None:
     assert filters.account("system:serviceaccount:marketing:default") == "marketing/default"
-    assert [filters.account(each) for each in ("oidc:ann@example.com", "ann", "")] == ["ann@example.com", "ann", ""]
+    assert [filters.account(word) for word in ("oidc:ann@example.com", "ann", "")] == ["ann@example.com", "ann", ""]
     assert filters.spaced("LoraNotReady") == "Lora not ready"
     assert filters.spaced("InsufficientFrames") == "Insufficient frames"
     assert filters.sentence("the provider has finished") == "The provider has finished."

@@ -98,7 +98,7 @@ async def test_a_resend_uses_an_address_again_that_had_answered_410(world: Gatew
     outbox = NotificationOutbox(world.database["notifications"])
     (entry,) = await outbox.due(datetime.now(UTC), 10)
     assert not await outbox.is_gone(entry)
-    states = {each["_id"]: each["state"] for each in world.database["notifications"].find()}
+    states = {notification["_id"]: notification["state"] for notification in world.database["notifications"].find()}
     assert states == {"msg_1": "pending", "msg_2": "failed", "msg_3": "gone"}
 
 

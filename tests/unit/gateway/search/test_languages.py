@@ -21,7 +21,7 @@ def searched() -> SearchedTranscripts:
 
 
 @pytest.mark.parametrize(("said", "found", "missed"), LANGUAGES.values(), ids=LANGUAGES)
-async def test_what_is_said_is_found_in_each_language(
+async def test_spoken_words_are_found_in_each_language(
     searched: SearchedTranscripts, said: str | list[str], found: list[str], missed: list[str]
 ) -> None:
     job = await searched.add(spoken(said))
@@ -39,11 +39,11 @@ async def test_a_phrase_across_two_passages_is_found_once(searched: SearchedTran
     assert (await searched.hits(q)).get(job, {"hitCount": 0})["hitCount"] == hits
 
 
-async def test_the_snippet_of_a_phrase_across_two_passages_marks_it_whole(searched: SearchedTranscripts) -> None:
+async def test_snippet_marks_a_phrase_across_two_passages_whole(searched: SearchedTranscripts) -> None:
     await searched.add(spoken(["今", "天"] * 80 + ["预", "|", "算", "报"]))
     (found,) = (await searched.hits("预算报")).values()
     (hit,) = found["hits"]
-    assert [hit["snippet"][each["offset"] :][: each["length"]] for each in hit["marks"]] == ["预算报"]
+    assert [hit["snippet"][mark["offset"] :][: mark["length"]] for mark in hit["marks"]] == ["预算报"]
 
 
 def test_letters_with_a_stroke_hook_or_tail_are_their_letters() -> None:
@@ -82,7 +82,7 @@ def test_terms_are_bounded(text: str) -> None:
     distinct = _terms(passage)
     assert len(distinct) <= MAX_TERMS
     assert max(len(each) for each in distinct) <= MAX_CHARACTERS + 1
-    assert all(len(each.text) <= MAX_CHARACTERS for each in terms(text))
+    assert all(len(term.text) <= MAX_CHARACTERS for term in terms(text))
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,20 @@ def records() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def collection() -> Any:
     made: Any = mongomock.MongoClient()["x"]["jobs"]
-    made.insert_many({"_id": number, "jobId": f"job-{number}"} | each for number, each in enumerate(records()))
+    made.insert_many({"_id": number, "jobId": f"job-{number}"} | record for number, record in enumerate(records()))
     return made
 
 
 def matching(collection: Any, filter_: dict[str, Any]) -> set[int]:
-    return {each["_id"] for each in collection.find(filter_, {"_id": True})}
+    return {document["_id"] for document in collection.find(filter_, {"_id": True})}
 
 
-@pytest.mark.parametrize("wanted", [each for each in StateFilter if each is not StateFilter.NEEDS_ME])
+@pytest.mark.parametrize(
+    "wanted", [each_state_filter for each_state_filter in StateFilter if each_state_filter is not StateFilter.NEEDS_ME]
+)
 def test_a_filter_matches_the_records_in_its_state(collection: Any, wanted: StateFilter) -> None:
     states = GROUPS.get(wanted, {State(wanted.value)} if wanted.value in list(State) else set())
-    expected = {number for number, each in enumerate(records()) if state_of_record(each).state in states}
+    expected = {number for number, record in enumerate(records()) if state_of_record(record).state in states}
     assert expected or wanted is StateFilter.DELETING
     assert matching(collection, state_filter(wanted)) == expected
 
@@ -55,9 +57,9 @@ def test_a_job_that_is_being_deleted_has_no_other_state(collection: Any, wanted:
 
 
 def test_the_jobs_that_need_a_person(collection: Any) -> None:
-    states = [state_of_record(each) for each in records()]
-    expected = {number for number, each in enumerate(states) if each.needs_person}
-    approvals = {number for number, each in enumerate(states) if each.state is State.WAITING_FOR_APPROVAL}
+    states = [state_of_record(record) for record in records()]
+    expected = {number for number, state in enumerate(states) if state.needs_person}
+    approvals = {number for number, state in enumerate(states) if state.state is State.WAITING_FOR_APPROVAL}
     assert approvals
     assert approvals < expected
     for may, found in (

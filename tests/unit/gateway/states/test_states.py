@@ -41,7 +41,7 @@ async def actions(world: WritableWorld, job: str, who: str) -> dict[str, bool]:
     async with world.client(who) as client:
         answer = await client.get(f"/api/jobs/{job}/actions")
     assert answer.status_code == 200, answer.text
-    return {each["action"]: each["pays"] for each in answer.json()["actions"]}
+    return {action["action"]: action["pays"] for action in answer.json()["actions"]}
 
 
 ANYBODY = {"edit": False, "share": False, "delete": False}
@@ -111,7 +111,7 @@ async def test_a_requested_run_is_shown_at_once_and_not_offered_again(world: Wri
         assert (again.status_code, "run 2 has begun" in again.json()["detail"]) == (409, True)
 
 
-async def test_a_request_of_an_earlier_run_is_not_shown_for_a_later_record(world: WritableWorld) -> None:
+async def test_request_of_an_earlier_run_is_not_shown_for_a_later_one(world: WritableWorld) -> None:
     """The watch of this replica may lag behind the record."""
     job = there(world, "Completed", "Completed", run={"requestId": "r"})
     async with world.client("ann") as ann:
@@ -208,9 +208,9 @@ async def test_lists_by_state() -> None:
     async with world.client("ann") as ann, world.client("pat") as pat:
         for state, names in expected.items():
             found = (await ann.get("/api/jobs", params={"state": state})).json()
-            assert ({each["name"] for each in found["jobs"]}, found["total"]) == (names, len(names)), state
+            assert ({job["name"] for job in found["jobs"]}, found["total"]) == (names, len(names)), state
             listed = (await ann.get("/api/lora/list", params={"state": state})).json()
-            assert {each["name"] for each in listed["jobs"]} == names
+            assert {job["name"] for job in listed["jobs"]} == names
         found = (await pat.get("/api/jobs", params={"state": "needs-me"})).json()
-        assert {each["name"] for each in found["jobs"]} == {"paused", "key"}, "pat may not approve"
+        assert {job["name"] for job in found["jobs"]} == {"paused", "key"}, "pat may not approve"
         assert (await ann.get("/api/jobs", params={"state": "stuck"})).status_code == 422

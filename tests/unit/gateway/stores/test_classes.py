@@ -30,7 +30,7 @@ async def created(own: str, **given: Any) -> tuple[Any, list[Any]]:
     world = WritableWorld(ANN, operator_class=own)
     async with world.client("ann") as ann:
         answer = await ann.post("/api/images/generate", json=IMAGE | given)
-    return answer, [each["spec"] for each in world.api.resources.values()]
+    return answer, [each_resource["spec"] for each_resource in world.api.resources.values()]
 
 
 # Creation
@@ -57,7 +57,7 @@ async def test_a_caller_cannot_choose_another_class(own: str, given: str) -> Non
     assert repr(own) in answer.json()["detail"]
 
 
-async def test_a_key_whose_job_was_moved_to_another_class_creates_no_second_one() -> None:
+async def test_idempotency_key_of_a_moved_job_creates_no_second_job() -> None:
     world = WritableWorld(ANN)
     async with world.client("ann") as ann:
         key = {"Idempotency-Key": "one"}
@@ -95,7 +95,7 @@ def shared_with(own: str, theirs: str | None, **record: Any) -> tuple[WritableWo
         ("PATCH", "/api/assets/{}", {"tags": ["new"]}),
     ],
 )
-async def test_an_action_on_a_resource_of_another_class_changes_nothing(
+async def test_action_on_another_class_changes_nothing(
     own: str, theirs: str | None, method: str, path: str, body: Any
 ) -> None:
     world, job = shared_with(own, theirs)
@@ -112,11 +112,11 @@ async def test_the_record_of_another_class_is_listed_by_rights_alone() -> None:
     world, job = shared_with(DEFAULT_CLASS, "night")
     async with world.client("ann") as ann:
         listed = (await ann.get("/api/jobs")).json()
-        assert [each["jobId"] for each in listed["jobs"]] == [job]
+        assert [each_job["jobId"] for each_job in listed["jobs"]] == [job]
         assert (await ann.get(f"/api/jobs/{job}")).status_code == 200
 
 
-async def test_a_jobs_page_shows_no_conditions_of_another_class_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_of_another_class_names_it_and_has_no_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     async def events(*_: str) -> list[Any]:
         return []
 
@@ -168,7 +168,7 @@ async def test_a_job_that_leaves_the_class_is_lost_for_its_readers() -> None:
     assert now.version == "4"
 
 
-async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class() -> None:
+async def test_stream_ends_without_an_event_when_the_job_leaves() -> None:
     world = GatewayWorld(ANN)
     world.job(1, TRANSCRIPT, jobId="a", name="job-a", status="processing", phase="Processing")
     world.dependencies.live.apply(TRANSCRIPT, ObjectChanged(of_class(None)))
@@ -182,7 +182,7 @@ async def test_a_stream_ends_without_an_end_event_when_its_job_leaves_the_class(
     assert "event: end" not in told, "the job goes on, in another class"
 
 
-def test_the_end_of_a_resource_of_any_class_is_told_once_it_is_gone() -> None:
+def test_end_of_a_deleted_resource_is_told_for_any_class() -> None:
     over: list[str] = []
     known = LiveJobs(on_end=lambda _, job: over.append(job), serves=JobResources(KubeApi(), DEFAULT_CLASS).serves)
     known.apply(TRANSCRIPT, ObjectChanged(of_class("night", phase="Completed")))

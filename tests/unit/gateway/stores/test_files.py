@@ -36,7 +36,9 @@ def made(place: dict[str, Any], token: str | None = None) -> BucketFiles:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("token", [None, "of/a+session=="])
-def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signature_equals_that_of_boto3(
+    place: str, key: str, token: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = made(PLACES[place], token)
     client = files._client
     if other := PLACES[place].get("people_endpoint") or PLACES[place]["public_endpoint"]:
@@ -59,16 +61,16 @@ def test_it_is_what_boto3_would_sign(place: str, key: str, token: str | None, mo
     assert abs(datetime.now(UTC) - now) < timedelta(minutes=5)
 
 
-def test_what_is_shown_is_the_same_for_five_minutes_from_every_replica() -> None:
+def test_shown_url_is_stable_for_five_minutes_on_all_replicas() -> None:
     now = 1_000_000_200.0
     own = PLACES["an endpoint"] | {"clock": lambda: datetime.fromtimestamp(now, UTC)}
     replicas = [made(own), made(own)]
     address = "http://s3.test:7070/content/" + KEYS[0]
-    first = {each.resolve_address(address) for each in replicas}
+    first = {replica.resolve_address(address) for replica in replicas}
     now += 299
-    assert {each.resolve_address(address) for each in replicas} == first
+    assert {replica.resolve_address(address) for replica in replicas} == first
     now += 1
-    second = {each.resolve_address(address) for each in replicas}
+    second = {replica.resolve_address(address) for replica in replicas}
     assert (len(first), len(second)) == (1, 1)
     assert first != second
     query = parse_qs(urlsplit(str(second.pop())).query)
@@ -103,7 +105,7 @@ def test_the_name_decides_what_a_browser_makes_of_a_file(name: str, content_type
         assert query["response-content-disposition"] == [f'{disposition}; filename="{name}"']
 
 
-def test_what_is_no_output_is_not_signed_and_what_is_not_ours_stays() -> None:
+def test_only_outputs_are_signed_and_foreign_urls_stay() -> None:
     files = made(PLACES["an endpoint"])
     assert files.resolve_address("http://s3.test:7070/content/temp/x.png") is None
     assert files.resolve_address("https://elsewhere.example.com/x.png") == "https://elsewhere.example.com/x.png"
@@ -120,7 +122,7 @@ def test_records_keep_their_address_and_people_get_theirs() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_was_given_is_known_again(place: str) -> None:
+def test_signed_url_is_recognised(place: str) -> None:
     """From a record's address and from a signed URL: loras[].path accepts both."""
     files = made(PLACES[place])
     for key in KEYS:

@@ -30,9 +30,9 @@ def alternatives(filter_: dict[str, Any]) -> Iterator[frozenset[str]]:
     """Fields that each alternative of a filter compares."""
     compared = (key for key, value in filter_.items() if not key.startswith("$") and _narrows(value))
     parts: list[list[frozenset[str]]] = [[frozenset(compared)]]
-    parts += [list(alternatives(each)) for each in filter_.get("$and", ())]
+    parts += [list(alternatives(element)) for element in filter_.get("$and", ())]
     if "$or" in filter_:
-        parts.append([found for each in filter_["$or"] for found in alternatives(each)])
+        parts.append([found for element in filter_["$or"] for found in alternatives(element)])
     for combined in itertools.product(*parts):
         yield frozenset().union(*combined)
 
@@ -76,7 +76,9 @@ def test_a_search_in_transcripts(scope: Scope, q: str) -> None:
     query = page_query(scope, JobFilter(type="transcription", terms=terms, across=index.across_end(terms)))
     keys = index.INDEXES[query.index]
     assert keys[-len(index.IN_ORDER) :] == index.IN_ORDER
-    assert all({name for name, _ in keys[: -len(index.IN_ORDER)]} <= each for each in alternatives(query.filter))
+    assert all(
+        {name for name, _ in keys[: -len(index.IN_ORDER)]} <= alternative for alternative in alternatives(query.filter)
+    )
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
@@ -190,7 +192,7 @@ async def test_all_that_the_index_of_transcripts_asks(asked: Asked) -> None:
     check(asked)
 
 
-async def test_what_the_operator_looks_for(asked: Asked) -> None:
+async def test_operators_queries_have_indexes(asked: Asked) -> None:
     """A pass of the operator's garbage collector."""
     records = RecordStore(GatewayWorld().database["jobs"], storage=None)  # type: ignore[arg-type]  # none is used
     assert await records.marks(10) == []

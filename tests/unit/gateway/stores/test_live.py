@@ -55,7 +55,7 @@ def test_a_document_says_what_the_operator_will_write(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("phase", ["Completed", "Failed"])
-def test_what_has_ended_is_forgotten(phase: str) -> None:
+def test_finished_jobs_are_forgotten(phase: str) -> None:
     live = LiveJobs()
     live.apply(SOUND, changed("a"))
     assert live.get("a") is not None
@@ -65,7 +65,7 @@ def test_what_has_ended_is_forgotten(phase: str) -> None:
     assert live.get("a") is None
 
 
-def test_what_is_known_of_a_job_is_small() -> None:
+def test_snapshot_of_a_job_is_small() -> None:
     body = resource(SOUND, "a", run={"rerun": None, "spec": {"x": "y" * 65_000}, "facts": {"x": "y" * 65_000}})
     body["metadata"] |= {"annotations": {"x": "y" * 262_000}, "managedFields": ["y" * 65_000]}
     body["spec"] |= {"x": "y" * 65_000}
@@ -75,7 +75,7 @@ def test_what_is_known_of_a_job_is_small() -> None:
     assert (made["userId"], made["config"], made["status"]) == ("ann", {}, "queued")
 
 
-def test_what_was_made_here_does_not_hide_what_the_watch_knows() -> None:
+def test_local_writes_do_not_hide_the_watch() -> None:
     live = LiveJobs()
     live.apply(SOUND, changed("a", 7, progress=20))
     assert live.add(SOUND, resource(SOUND, "a", version=5)).version == "7"
@@ -181,7 +181,7 @@ async def test_the_list_of_one_namespace_says_nothing_about_another() -> None:
     assert live.get("1") is None
 
 
-async def test_all_kinds_are_followed_and_an_odd_resource_hides_no_other() -> None:
+async def test_odd_resource_of_any_kind_hides_no_other() -> None:
     world = GatewayWorld()
     live = world.dependencies.live
     world.api.put(

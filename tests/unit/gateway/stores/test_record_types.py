@@ -81,9 +81,9 @@ def good(kind: Kind) -> dict[str, Any]:
 def places(value: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The path of each field and element of a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, each in inner:
+    for name, element in inner:
         yield (*at, name)
-        yield from places(each, (*at, name))
+        yield from places(element, (*at, name))
 
 
 def spoilt(record: dict[str, Any], place: tuple[str | int, ...], value: object) -> dict[str, Any]:
@@ -128,7 +128,7 @@ async def test_a_value_of_a_wrong_type_breaks_no_list(kind: Kind) -> None:
                 if answer.status_code != 200:
                     broken.append(f"{path} over {batch[0][0]} to {batch[-1][0]}: {answer.status_code}")
             listed = json.loads((await ann.get("/api/jobs?namespace=red")).text, parse_constant=pytest.fail)
-            assert OTHER in [each["jobId"] for each in listed.get("jobs", ())] or broken
+            assert OTHER in [job["jobId"] for job in listed.get("jobs", ())] or broken
     assert broken == []
 
 

@@ -55,7 +55,7 @@ async def made(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
 # Created at one, asked for at the other
 
 
-async def test_a_job_made_at_one_replica_is_found_at_the_other_before_its_watch_tells(both: Replicas) -> None:
+async def test_job_made_at_one_replica_is_found_at_once_at_the_other(both: Replicas) -> None:
     a, b = both.clients()
     foreign = both.b.client("bob")
     where = (await made(a)).headers["location"]
@@ -67,7 +67,7 @@ async def test_a_job_made_at_one_replica_is_found_at_the_other_before_its_watch_
     assert (await foreign.get(where)).status_code == 404
 
 
-async def test_a_job_made_at_one_replica_is_missing_at_the_other_once_its_resource_is_gone(both: Replicas) -> None:
+async def test_deleted_job_is_missing_at_once_at_the_other_replica(both: Replicas) -> None:
     a, b = both.clients()
     where = (await made(a)).headers["location"]
     both.api.resources.clear()
@@ -104,7 +104,7 @@ async def test_creations_are_forgotten_when_every_watch_has_told(both: Replicas)
     (first,) = told.find()
     told.update_one({}, {"$set": {"until": first["until"] - recent_creations.RETENTION}})
     await made(a)
-    assert [each["_id"] for each in told.find()] != [first["_id"]]
+    assert [document["_id"] for document in told.find()] != [first["_id"]]
     assert told.count_documents({}) == 1
 
 
@@ -155,19 +155,19 @@ def late(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
     return both
 
 
-async def test_a_stream_that_goes_on_at_a_replica_that_is_behind_never_goes_back(late: Replicas) -> None:
+async def test_stream_resumed_at_a_stale_replica_never_goes_back(late: Replicas) -> None:
     applied(late, resource(SOUND, JOB, version=9, progress=40))
     _, b = late.clients()
     assert await followed(b, last="9") == [("end", "end", "completed")]
 
 
-async def test_a_stream_that_goes_on_at_a_replica_that_is_behind_misses_nothing(late: Replicas) -> None:
+async def test_stream_resumed_at_a_stale_replica_misses_nothing(late: Replicas) -> None:
     applied(late, resource(SOUND, JOB, version=9, progress=40))
     _, b = late.clients()
     assert await followed(b, last="8") == [("progress", "9", 40), ("end", "end", "completed")]
 
 
-async def test_an_end_that_the_other_replica_has_told_is_not_followed_by_progress(late: Replicas) -> None:
+async def test_end_told_by_one_replica_is_final_at_the_other(late: Replicas) -> None:
     applied(late, resource(SOUND, JOB, version=10, progress=100, phase="Completed"))
     _, b = late.clients()
     assert await followed(b, last="end") == [("end", "end", "completed")]
@@ -182,7 +182,7 @@ async def test_an_event_that_nobody_has_sent_hides_nothing(late: Replicas, last:
     assert told == [("progress", "7", 10), ("progress", "8", 20), ("progress", "9", 40), ("end", "end", "completed")]
 
 
-async def test_what_the_api_server_has_hides_what_an_old_watch_knows(both: Replicas) -> None:
+async def test_api_server_overrides_a_stale_watch(both: Replicas) -> None:
     at_version(both.b, 7, progress=10)
     assert both.b.dependencies.live.add(SOUND, resource(SOUND, JOB, version=9, progress=40)).version == "9"
     known = both.b.dependencies.live.get(JOB)
@@ -203,12 +203,12 @@ def brought_in(index: TranscriptIndex, version: int, *texts: str) -> None:
 
 
 def searched(both: Replicas) -> list[tuple[int, str]]:
-    return [(each["version"], each["text"]) for each in both.database["transcripts"].find().sort("number")]
+    return [
+        (transcript["version"], transcript["text"]) for transcript in both.database["transcripts"].find().sort("number")
+    ]
 
 
-def test_a_replica_that_ends_in_between_takes_nothing_from_the_others_index(
-    both: Replicas, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replica_that_stops_removes_nothing_from_the_index(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = both.a.dependencies.transcripts, both.b.dependencies.transcripts
     brought_in(a, 1, "one", "two")
 
@@ -221,7 +221,7 @@ def test_a_replica_that_ends_in_between_takes_nothing_from_the_others_index(
     assert searched(both) == [(1, "one"), (1, "two")]
 
 
-def test_what_is_indexed_anew_leaves_nothing_of_before(both: Replicas) -> None:
+def test_reindexed_transcript_leaves_no_old_passages(both: Replicas) -> None:
     """An interrupted attempt may have used another file of the same version."""
     brought_in(both.a.dependencies.transcripts, 1, "one", "two", "three")
     brought_in(both.b.dependencies.transcripts, 1, "other", "words")
@@ -230,9 +230,7 @@ def test_what_is_indexed_anew_leaves_nothing_of_before(both: Replicas) -> None:
     assert searched(both) == [(2, "later")]
 
 
-def test_a_replica_that_is_at_an_older_version_has_the_job_indexed_again(
-    both: Replicas, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replica_at_an_older_version_reindexes_the_job(both: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = both.a.dependencies.transcripts, both.b.dependencies.transcripts
     store = b._store
 
@@ -251,15 +249,15 @@ def test_a_replica_that_is_at_an_older_version_has_the_job_indexed_again(
 # One is told to stop
 
 
-async def test_a_replica_that_is_about_to_stop_sends_its_clients_to_the_other(both: Replicas) -> None:
+async def test_stopping_replica_sends_its_clients_to_the_other(both: Replicas) -> None:
     """Open connections stay with their replica after the Service has removed it."""
     paths = ("/health", "/api/jobs", "/api/jobs?x=1", "/jobs", "/nowhere")
     a, b = both.clients()
     assert not [each for each in [await a.get(path) for path in paths] if "connection" in each.headers]
     both.a.dependencies.lifecycle.draining = True
     answers = [await a.get(path) for path in paths]
-    assert [each.headers["connection"] for each in answers] == ["close"] * len(paths)
-    assert [each.status_code for each in answers] == [200, 200, 422, 200, 404], "it serves on until then"
+    assert [answer.headers["connection"] for answer in answers] == ["close"] * len(paths)
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 200, 404], "it serves on until then"
     assert "connection" not in (await b.get("/api/jobs")).headers
 
 
@@ -280,9 +278,9 @@ async def test_a_key_sent_to_both_at_a_time_makes_one_job(both: Replicas) -> Non
     turns = itertools.cycle(both.clients())
     answers = await asyncio.gather(*(made(next(turns), **{"Idempotency-Key": "order-7"}) for _ in range(20)))
     assert [method for method, _ in both.api.written] == ["POST"]
-    assert {each.status_code for each in answers} == {202}
-    assert len({each.text for each in answers}) == 1
-    assert len({each.headers["location"] for each in answers}) == 1
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.text for answer in answers}) == 1
+    assert len({answer.headers["location"] for answer in answers}) == 1
 
 
 async def test_another_run_asked_for_at_both_at_a_time_is_one(both: Replicas) -> None:
@@ -291,7 +289,7 @@ async def test_another_run_asked_for_at_both_at_a_time_is_one(both: Replicas) ->
     both.a.resource(SOUND, "job-1", job, ResourceStatus.model_validate({"phase": "Completed", "run": run}))
     turns = itertools.cycle(both.clients())
     answers = await asyncio.gather(*(next(turns).post(f"/api/jobs/{job}/retry") for _ in range(20)))
-    assert {(each.status_code, each.json()["run"]) for each in answers} == {(202, 2)}
+    assert {(answer.status_code, answer.json()["run"]) for answer in answers} == {(202, 2)}
     assert [method for method, _ in both.api.written] == ["PATCH"]
 
 
@@ -310,7 +308,7 @@ async def test_a_page_goes_on_at_the_other_replica(both: Replicas) -> None:
     turns, cursor, found = itertools.cycle(both.clients()), None, []
     while True:
         page = (await next(turns).get("/api/jobs", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
-        found += [each["jobId"] for each in page["jobs"]]
+        found += [job["jobId"] for job in page["jobs"]]
         if (cursor := page["nextCursor"]) is None:
             break
     assert found == jobs[::-1]
@@ -328,7 +326,7 @@ async def test_a_rate_is_that_of_one_replica() -> None:
         assert [(await each.get("/api/jobs")).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
-async def test_a_token_that_was_signed_out_elsewhere_is_taken_for_a_minute_at_the_most(both: Replicas) -> None:
+async def test_token_signed_out_elsewhere_is_valid_a_minute_at_most(both: Replicas) -> None:
     now = [0.0]
     a, b = (Authenticator(both.api, SignOuts(both.database["signed-out"]), clock=lambda: now[0]) for _ in range(2))
     await b.authenticate("ann")
@@ -366,7 +364,7 @@ def assert_away(answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("error", API_ERRORS, ids=lambda each: f"{type(each).__name__}{getattr(each, 'status', '')}")
 @pytest.mark.parametrize("known", [True, False])
-async def test_while_the_api_server_is_away_clients_are_told_to_come_again(
+async def test_absent_api_server_tells_clients_to_retry(
     both: Replicas, monkeypatch: pytest.MonkeyPatch, *, known: bool, error: Exception
 ) -> None:
     """With and without a cached token review; the replica recovers by itself."""
@@ -388,7 +386,7 @@ async def test_while_the_api_server_is_away_clients_are_told_to_come_again(
 
 
 @pytest.mark.parametrize("error", [NotPrimaryError("stepped down"), AutoReconnect("closed"), NetworkTimeout("late")])
-async def test_while_mongodb_elects_a_primary_clients_are_told_to_come_again(
+async def test_mongodb_election_tells_clients_to_retry(
     both: Replicas, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def away(*_: object, **__: object) -> Any:

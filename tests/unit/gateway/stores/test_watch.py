@@ -110,7 +110,7 @@ async def test_a_list_and_what_follows_it(api: Api) -> None:
         ObjectDeleted(thing("b", 9)),
     ]
     assert api.asked[1]["continue"] == "next page"
-    assert [each.get("fieldSelector") for each in api.asked] == ["status.phase!=Completed"] * 2 + [None]
+    assert [request.get("fieldSelector") for request in api.asked] == ["status.phase!=Completed"] * 2 + [None]
     assert api.asked[2]["resourceVersion"] == "5"
     assert all(each == ("GET", each[1], 200) for each in api.counted)
 
@@ -120,7 +120,7 @@ async def test_labels_select_in_the_list_and_in_the_watch(api: Api) -> None:
     api.lists = [listed(5)]
     api.watches = [[event("DELETED", thing("a", 6))]]
     assert await first(api, 2, labels="a=b") == [ListComplete(frozenset()), ObjectDeleted(thing("a", 6))]
-    assert [each.get("labelSelector") for each in api.asked] == ["a=b"] * 2
+    assert [request.get("labelSelector") for request in api.asked] == ["a=b"] * 2
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was(api: Api) -> None:
@@ -156,7 +156,7 @@ async def test_a_watch_that_died_silently_is_noticed(api: Api, monkeypatch: pyte
     api.watches = [None, *[[event("ADDED", thing("a", 6))]] * 300]  # a busy machine may be late for some of them
     assert (await first(api, 2))[1] == ObjectChanged(thing("a", 6))
     assert api.asked[1]["timeoutSeconds"] == str(runtime.WATCH_SECONDS)
-    _, silent, again, *late = [each.get("resourceVersion") for each in api.asked]
+    _, silent, again, *late = [request.get("resourceVersion") for request in api.asked]
     assert {silent, again, *late} == {"5"}
 
 

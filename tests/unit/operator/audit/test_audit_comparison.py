@@ -19,7 +19,7 @@ LIMITS = AuditLimits()
 SINCE = NOW - LIMITS.window
 MODEL = "fal-ai/flux/dev"  # 0.025 USD a megapixel, billed by megapixel
 TRAINER = "fal-ai/flux-lora-fast-training"  # its billable units are not those of the table
-R1, R2, R3 = (f"019f7096-0000-7000-8000-00000000000{each}" for each in (1, 2, 3))
+R1, R2, R3 = (f"019f7096-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 INPUT = {"prompt": "a cat", "seed": 7}
 MARKER = "seed:7 prompt:a cat"
 SOUND = "users/u/transcripts/j/v1/prepare/audio.flac"
@@ -382,7 +382,7 @@ def test_each_kind_occurs_in_a_case() -> None:
     assert {kind for _, expected in CASES.values() for kind, _ in expected} | {shared} == set(K)
 
 
-def test_requests_of_other_users_are_another_kind_where_the_account_is_shared() -> None:
+def test_other_users_requests_are_their_own_kind_when_shared() -> None:
     given = facts(requests=(listed(), listed(R2), listed(R3)), looked_up={f"fal/{R3}": listed(R3, input=INPUT)})
     found = compare(given, LIMITS.model_copy(update={"shared_account": True}))
     # the second request of our own purchase stays an alert
@@ -484,7 +484,7 @@ def test_each_account_is_compared_with_its_own_purchases(name: str) -> None:
 
 
 @pytest.mark.parametrize("coverage", [READ, (*READ, *(each.model_copy(update={"account": "b"}) for each in READ))])
-def test_purchases_of_an_account_that_was_not_read_are_no_findings(coverage: tuple[Coverage, ...]) -> None:
+def test_purchases_of_an_unread_account_are_no_findings(coverage: tuple[Coverage, ...]) -> None:
     given = facts(purchases=(bought(), bought("b", request_id=R2, account="ads")), coverage=coverage)
     assert wanted_checks(given, LIMITS) == ()
     assert compare(given.model_copy(update={"looked_up": {f"fal/{R2}": None}}), LIMITS) == ()
@@ -497,8 +497,8 @@ def test_the_request_of_a_named_account_is_no_request_of_others() -> None:
     assert compare(given, LIMITS.model_copy(update={"shared_account": True})) == ()
 
 
-def test_unknown_requests_of_one_account_leave_reads_for_the_others() -> None:
-    many = [listed(f"dev-{each}") for each in range(60)]
+def test_unknown_requests_of_an_account_leave_reads_for_others() -> None:
+    many = [listed(f"dev-{number}") for number in range(60)]
     found = wanted_inputs(facts(requests=(listed(), *many, listed(R2, account="ads"))), LIMITS)
     assert [each.request_id for each in found if each.account == "ads"] == [R2]
     assert len(found) == 51
@@ -524,9 +524,9 @@ def test_a_purchase_with_a_malformed_key_is_compared() -> None:
     assert (found.kind, found.namespace, found.purchase_id) == (K.NOT_BILLED, "", "p-cat")
 
 
-def test_inputs_are_read_of_unknown_requests_of_our_models_lost_ones_first() -> None:
+def test_inputs_of_lost_requests_are_read_first() -> None:
     other = listed("other", model="fal-ai/veo3.1")
-    dev = [listed(f"dev-{each}", sent_at=NOW - 4 * DAY + each * MINUTE) for each in range(60)]
+    dev = [listed(f"dev-{number}", sent_at=NOW - 4 * DAY + number * MINUTE) for number in range(60)]
     schnell = listed("schnell", model="fal-ai/flux/schnell", sent_at=NOW - 6 * DAY)
     missing = lost().purchase.model_copy(update={"model": "fal-ai/flux/schnell"})
     given = facts(
@@ -540,7 +540,7 @@ def test_inputs_are_read_of_unknown_requests_of_our_models_lost_ones_first() -> 
 
 def test_ids_are_looked_up_of_requests_that_the_list_omits() -> None:
     given = facts(requests=(), purchases=(bought(), sound()))
-    assert {each.identity for each in wanted_checks(given, LIMITS)} == {f"fal/{R1}", f"assemblyai/{R2}"}
+    assert {check.identity for check in wanted_checks(given, LIMITS)} == {f"fal/{R1}", f"assemblyai/{R2}"}
     assert wanted_checks(facts(), LIMITS) == ()
 
 

@@ -34,7 +34,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)  # the sandbox has no clock of it
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MODEL = "fal-ai/flux/dev"
 INPUT = {"prompt": "a cat", "seed": 7, "image_size": {"width": 1024, "height": 1024}, "num_images": 2}
-R1, R2, R3 = (f"019f7096-0000-7000-8000-00000000000{each}" for each in (1, 2, 3))
+R1, R2, R3 = (f"019f7096-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 SOUND = "users/u/transcripts/j/v1/prepare/audio.flac"
 
 
@@ -86,7 +86,7 @@ def keys(tmp_path: Path) -> Path:
 
 def readers(account: SandboxAccount, keys: Path) -> AuditedAccount:
     """Readers of an account with the keys of a folder."""
-    transport, files = httpx.MockTransport(account), {each: KeyFile(str(keys / each)) for each in KEYS}
+    transport, files = httpx.MockTransport(account), {key: KeyFile(str(keys / key)) for key in KEYS}
     return {
         "fal": FalAccount(
             (files["fal-audit-key"], files["fal-key"]),
@@ -150,7 +150,7 @@ KEYS = ("fal-audit-key", "fal-billing-key", "fal-key", "assemblyai-audit-key", "
 
 def found(report: AuditReport | None) -> list[tuple[str, str]]:
     assert report is not None
-    return sorted((each.kind.value, each.request_id) for each in report.findings)
+    return sorted((finding.kind.value, finding.request_id) for finding in report.findings)
 
 
 async def test_bought_requests_are_no_findings(account: SandboxAccount, keys: Path) -> None:
@@ -160,8 +160,8 @@ async def test_bought_requests_are_no_findings(account: SandboxAccount, keys: Pa
     report = await stand.round()
     assert found(report) == []
     assert report is not None
-    assert all(each.complete for each in report.coverage), report.coverage
-    assert {each.subject: each.count for each in report.coverage if each.provider == "fal"} == {
+    assert all(covered.complete for covered in report.coverage), report.coverage
+    assert {covered.subject: covered.count for covered in report.coverage if covered.provider == "fal"} == {
         AuditSubject.REQUESTS: 1, AuditSubject.BILLS: 1, AuditSubject.PRICES: 6,
     }  # fmt: skip
     assert report.purchases == 1
@@ -225,8 +225,8 @@ async def test_an_audit_writes_reports_only_and_sends_reads_only(account: Sandbo
     assert stand.reports() == 1
     assert {name: list(stand.database[name].find()) for name in before} == before
     assert set(stand.database.list_collection_names()) == {"ledger", "request_claims", "audits"}
-    assert {each.method for each in account.sent} == {"GET"}
-    assert {each.url.path for each in account.sent} == {
+    assert {request.method for request in account.sent} == {"GET"}
+    assert {request.url.path for request in account.sent} == {
         "/fal-api/v1/models/requests/by-endpoint", "/fal-api/v1/models/billing-events", "/fal-api/v1/models/pricing",
         "/assemblyai/v2/transcript",
     }  # fmt: skip
@@ -264,7 +264,7 @@ async def test_the_key_of_the_audit_comes_first(account: SandboxAccount, keys: P
     (keys / "fal-audit-key").write_text("billing-audit")
     (keys / "assemblyai-audit-key").write_text("audit")
     await Stand(account, keys).round()
-    used = {(each.url.path.split("/")[1], each.headers["authorization"]) for each in account.sent}
+    used = {(request.url.path.split("/")[1], request.headers["authorization"]) for request in account.sent}
     assert used == {("fal-api", "Key billing-audit"), ("assemblyai", "audit")}
 
 
@@ -272,8 +272,10 @@ async def test_another_key_follows_one_that_is_refused(account: SandboxAccount, 
     (keys / "fal-audit-key").write_text("requests only")
     report = await Stand(account, keys).round()
     assert report is not None
-    assert all(each.complete for each in report.coverage)
-    bills = [each.headers["authorization"] for each in account.sent if each.url.path.endswith("billing-events")]
+    assert all(covered.complete for covered in report.coverage)
+    bills = [
+        request.headers["authorization"] for request in account.sent if request.url.path.endswith("billing-events")
+    ]
     assert bills == ["Key requests only", "Key billing-1"]
 
 
@@ -285,7 +287,7 @@ async def test_without_the_permission_for_bills_the_rest_is_audited(account: San
     report = await stand.round()
     assert found(report) == [("BilledTwice", R2), ("MissingRequest", R1)]
     assert report is not None
-    (unread,) = [each for each in report.coverage if not each.complete]
+    (unread,) = [covered for covered in report.coverage if not covered.complete]
     assert unread.subject is AuditSubject.BILLS
     assert "403" in unread.problem
 
@@ -298,12 +300,12 @@ async def test_a_provider_that_cannot_be_read_is_no_finding(account: SandboxAcco
     report = await stand.round()
     assert found(report) == []
     assert report is not None
-    assert [each.complete for each in report.coverage] == [False] * 4
+    assert [covered.complete for covered in report.coverage] == [False] * 4
 
 
 async def test_without_keys_nothing_is_sent(account: SandboxAccount, keys: Path) -> None:
-    for each in KEYS:
-        (keys / each).unlink(missing_ok=True)
+    for key in KEYS:
+        (keys / key).unlink(missing_ok=True)
     report = await Stand(account, keys).round()
     assert account.sent == []
     assert found(report) == []
@@ -333,7 +335,7 @@ async def test_a_malformed_reply_is_incomplete(keys: Path, page: bytes) -> None:
     stand.buy("cat")
     report = await stand.round()
     assert report is not None
-    bills = next(each for each in report.coverage if each.subject is AuditSubject.BILLS)
+    bills = next(covered for covered in report.coverage if covered.subject is AuditSubject.BILLS)
     assert not bills.complete
     assert "NotBilled" not in report.counts
     assert hostile.sent < 20
@@ -346,7 +348,7 @@ async def test_hostile_names_of_models_are_not_shown(account: SandboxAccount, ke
 
     report = await Stand(evil, keys).round()  # type: ignore[arg-type]
     assert report is not None
-    assert [(each.kind, each.model) for each in report.findings] == [(FindingKind.UNKNOWN_REQUEST, "")]
+    assert [(finding.kind, finding.model) for finding in report.findings] == [(FindingKind.UNKNOWN_REQUEST, "")]
 
 
 async def test_a_transcript_that_cannot_be_read_is_not_missing(account: SandboxAccount, keys: Path) -> None:
@@ -375,7 +377,7 @@ def with_marketing(stand: Stand, marketing: SandboxAccount, keys: Path) -> Stand
     return stand
 
 
-async def test_each_account_is_read_with_its_keys_and_compared_with_its_purchases(
+async def test_account_is_read_with_its_keys_and_its_purchases(
     account: SandboxAccount, marketing: SandboxAccount, keys: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "marketing-keys"
@@ -392,16 +394,16 @@ async def test_each_account_is_read_with_its_keys_and_compared_with_its_purchase
     report = await stand.round()
     assert found(report) == [("MissingRequest", "gone"), ("NotBilled", "gone"), ("UnknownRequest", R3)]
     assert report is not None
-    assert {each.account for each in report.findings} == {"marketing"}
-    assert [each.complete for each in report.coverage] == [True] * 8
-    assert {each.account for each in report.coverage} == {"default", "marketing"}
+    assert {finding.account for finding in report.findings} == {"marketing"}
+    assert [covered.complete for covered in report.coverage] == [True] * 8
+    assert {covered.account for covered in report.coverage} == {"default", "marketing"}
     assert {each.headers["authorization"].removeprefix("Key ")[:17] for each in marketing.sent} == {"billing-marketing"}
-    assert not any("marketing" in each.headers["authorization"] for each in account.sent)
+    assert not any("marketing" in request.headers["authorization"] for request in account.sent)
     assert any("request_id=gone" in str(each.url) for each in marketing.sent)  # read by its id, with its own key
-    assert not any("request_id=gone" in str(each.url) for each in account.sent)
+    assert not any("request_id=gone" in str(request.url) for request in account.sent)
 
 
-async def test_an_account_that_cannot_be_read_leaves_the_others_findings(
+async def test_unreadable_account_keeps_the_findings_of_others(
     account: SandboxAccount, marketing: SandboxAccount, keys: Path
 ) -> None:
     stand = with_marketing(Stand(account, keys), marketing, keys)
@@ -411,7 +413,7 @@ async def test_an_account_that_cannot_be_read_leaves_the_others_findings(
     report = await stand.round()
     assert found(report) == [("MissingRequest", R1), ("NotBilled", R1)]
     assert report is not None
-    assert {each.account for each in report.coverage if not each.complete} == {"marketing"}
+    assert {covered.account for covered in report.coverage if not covered.complete} == {"marketing"}
 
 
 async def test_an_account_that_hangs_is_reported_as_not_read(
@@ -427,14 +429,12 @@ async def test_an_account_that_hangs_is_reported_as_not_read(
     report = await stand.round()
     assert found(report) == []
     assert report is not None
-    unread = [each for each in report.coverage if each.account == "marketing"]
-    assert [each.complete for each in unread] == [False] * 4
+    unread = [covered for covered in report.coverage if covered.account == "marketing"]
+    assert [error.complete for error in unread] == [False] * 4
     assert "could not be read within" in unread[0].problem
 
 
-async def test_purchases_of_an_account_without_keys_are_named_and_no_findings(
-    account: SandboxAccount, keys: Path
-) -> None:
+async def test_purchases_without_keys_are_named_and_no_findings(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     account.add(R1, NOW - 5 * DAY)
     stand.buy("cat")
@@ -443,8 +443,8 @@ async def test_purchases_of_an_account_without_keys_are_named_and_no_findings(
     report = await stand.round()
     assert found(report) == []
     assert report is not None
-    unread = [each for each in report.coverage if not each.complete]
-    assert [(each.account, each.provider) for each in unread] == [("gone", "fal")] * 3
+    unread = [covered for covered in report.coverage if not covered.complete]
+    assert [(error.account, error.provider) for error in unread] == [("gone", "fal")] * 3
     assert "providers.accounts" in unread[0].problem
 
 
@@ -482,9 +482,7 @@ async def test_without_daily_audits_a_request_is_answered(account: SandboxAccoun
     assert (await stand.round(timedelta(seconds=1)) or report).request == "t2"
 
 
-async def test_another_installation_on_the_same_database_neither_answers_nor_replaces(
-    account: SandboxAccount, keys: Path
-) -> None:
+async def test_other_installation_leaves_an_audit_alone(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys, daily=False)
     stand.database["audits"].insert_one(
         {"_id": request_id("default"), "token": "t1", "requestedAt": NOW, "requestedBy": "ann"}
@@ -543,7 +541,11 @@ async def test_a_finding_is_new_once(account: SandboxAccount, keys: Path, caplog
     account.add(R3, NOW - 4 * DAY, input=INPUT | {"prompt": "a dog"})
     with caplog.at_level(logging.INFO):
         first = await stand.round()
-        warned = [each for each in caplog.records if each.levelno == logging.WARNING and R3 in each.getMessage()]
+        warned = [
+            log_record
+            for log_record in caplog.records
+            if log_record.levelno == logging.WARNING and R3 in log_record.getMessage()
+        ]
         caplog.clear()
         stand.restart()
         second = await stand.round(DAY)
@@ -553,7 +555,7 @@ async def test_a_finding_is_new_once(account: SandboxAccount, keys: Path, caplog
     assert second.findings[0].first_seen_at == first.started_at
     assert len(warned) == 1
     assert "a dog" not in warned[0].getMessage()
-    assert not [each for each in caplog.records if R3 in each.getMessage()]
+    assert not [log_record for log_record in caplog.records if R3 in log_record.getMessage()]
 
 
 async def test_the_gauges_show_the_last_audit(account: SandboxAccount, keys: Path) -> None:

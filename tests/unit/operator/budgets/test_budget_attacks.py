@@ -22,7 +22,7 @@ async def planned(world: BudgetWorld) -> None:
         while world.database["ledger"].find_one({"jobId": f"uid-{name}", "step": "planned"}) is None:
             await world.step(IMAGES, name)
     assert world.sent() == []
-    assert sum(each["held"] for each in world.windows().values()) == len(world.names_of_images) * ONE
+    assert sum(window["held"] for window in world.windows().values()) == len(world.names_of_images) * ONE
 
 
 async def later(world: BudgetWorld, **time: float) -> None:
@@ -33,7 +33,7 @@ async def later(world: BudgetWorld, **time: float) -> None:
 
 
 def held(world: BudgetWorld) -> dict[str, int]:
-    return {name: each["held"] for name, each in world.windows().items() if each["held"]}
+    return {name: window["held"] for name, window in world.windows().items() if window["held"]}
 
 
 def edit(world: BudgetWorld, **spec: Any) -> None:
@@ -60,7 +60,7 @@ async def test_a_lowered_limit_stops_planned_runs_and_keeps_paid_ones(monkeypatc
     assert len(world.provider.posts) == 4
 
 
-async def test_a_deleted_budget_settles_what_is_under_way_and_a_new_one_begins_at_zero(
+async def test_deleted_budget_settles_and_a_new_one_starts_at_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.14"}), count=4)
@@ -71,12 +71,12 @@ async def test_a_deleted_budget_settles_what_is_under_way_and_a_new_one_begins_a
     await world.settled()
     assert len(world.provider.posts) == 3
     assert held(world) == {"uid-of-all/total": 2 * ONE, "another-uid/total": ONE}
-    assert all(each["open"] == {} for each in world.windows().values())
+    assert all(window["open"] == {} for window in world.windows().values())
     assert "limit" not in world.kube.budgets[0].get("status", {}), "the status is of the new budget"
     assert world.kube.budgets[0]["status"]["windows"][0]["settled"] == "0.07"
 
 
-async def test_a_planned_run_that_the_budget_no_longer_counts_is_paid_and_releases_its_claim(
+async def test_planned_run_outside_the_budget_is_paid_and_unclaimed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, scope=TEAM))
@@ -90,7 +90,7 @@ async def test_a_planned_run_that_the_budget_no_longer_counts_is_paid_and_releas
     assert world.database["ledger"].find_one()["budgets"] == []
 
 
-async def test_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resumed(
+async def test_suspended_run_releases_its_claim_and_claims_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Otherwise a tenant could keep the money of all others with suspended runs that cost nothing."""
@@ -116,7 +116,7 @@ async def test_a_suspended_run_loses_its_claim_and_claims_again_when_it_is_resum
     assert len(world.provider.posts) == 2
 
 
-async def test_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resource_without_its_finalizer_holds_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """The namespace was deleted by force, or the cluster was rebuilt: nobody withdraws its planned purchase."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}), count=2)
     first, second = world.names_of_images
@@ -132,7 +132,7 @@ async def test_a_resource_whose_finalizer_was_removed_by_hand_keeps_no_money(mon
     assert len(world.provider.posts) == 1
 
 
-async def test_a_clock_that_is_set_back_keeps_the_claim_of_a_run_that_is_about_to_pay(
+async def test_clock_set_back_keeps_the_claim_of_a_paying_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}))
@@ -141,7 +141,7 @@ async def test_a_clock_that_is_set_back_keeps_the_claim_of_a_run_that_is_about_t
     assert held(world) == {"uid-of-all/total": ONE}
 
 
-async def test_a_purchase_across_midnight_counts_in_the_window_in_which_it_was_sent(
+async def test_purchase_at_midnight_counts_in_the_window_of_its_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is sent on the last second of a month, and its charge is known in the next one."""
@@ -173,7 +173,7 @@ async def test_a_purchase_across_midnight_counts_in_the_window_in_which_it_was_s
     assert world.windows()["uid-of-all/month-2027-01"]["overrun"] == 0
 
 
-async def test_a_namespace_that_is_created_again_finds_the_budget_as_used_as_before(
+async def test_recreated_namespace_finds_the_budget_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, scope=TEAM))
@@ -208,9 +208,7 @@ async def test_an_adopted_result_reserves_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("restored", ["stale claims", "fewer claims", "nothing"])
-async def test_a_restored_collection_of_budgets_is_repaired_by_the_first_round(
-    monkeypatch: pytest.MonkeyPatch, restored: str
-) -> None:
+async def test_restored_budgets_are_repaired_in_the_first_round(monkeypatch: pytest.MonkeyPatch, restored: str) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.21"}), count=4)
     await world.rounds(2)
     early = list(world.database["budgets"].find())
@@ -233,7 +231,7 @@ async def test_a_restored_collection_of_budgets_is_repaired_by_the_first_round(
     assert len(world.provider.posts) == 3
 
 
-async def test_a_restored_ledger_without_the_purchase_pays_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restored_ledger_pays_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The claim is released, as nothing shows the purchase any more; the run is not sent again."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}))
     await world.rounds(2)
@@ -266,7 +264,7 @@ async def test_a_run_without_a_known_price_waits_where_nothing_is_left(monkeypat
     assert message.startswith("no upper bound of the price is known, and ContentBudget all has $0.00 of $0.07 left")
 
 
-async def test_a_budget_of_another_class_and_its_reservations_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_budget_of_another_class_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two installations share a database: each counts its own runs, and settles windows of both alike."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, operatorClass="another"))
     key = claim_key("of-another")

@@ -59,7 +59,7 @@ async def matching(bodies: list[dict[str, Any]], held: int, claimed: int | None)
 
 
 def released(plan: Plan) -> list[BudgetRelease]:
-    return [release for each in plan.effects if isinstance(each, BudgetReleases) for release in each.each]
+    return [release for effect in plan.effects if isinstance(effect, BudgetReleases) for release in effect.each]
 
 
 def decided(budgets: tuple[MatchingBudget, ...], policy: Policy = KNOWN) -> Plan | None:
@@ -138,12 +138,15 @@ async def test_the_decision_table(window: LimitWindow) -> None:
             assert plan is None, row
             continue
         assert plan is not None, row
-        assert {type(each) for each in plan.effects} <= {BudgetReleases}, row
+        assert {type(effect) for effect in plan.effects} <= {BudgetReleases}, row
         status, message = plan.status, plan.status.message or ""
         assert status.reason == Reason.BUDGET_EXCEEDED, row
         assert "ContentBudget all" in message, row
         windows = [] if row.scope == "unreadable" or row.claimed is None else [f"uid-of-all/{window.label(NOW)}"]
-        assert [each.window for each in released(plan)] == windows, (row, "a run that waits or ends holds nothing")
+        assert [release.window for release in released(plan)] == windows, (
+            row,
+            "a run that waits or ends holds nothing",
+        )
         if verdict == "fails":
             assert status.phase == Phase.FAILED, row
             assert message.endswith("nothing was paid"), row
@@ -182,9 +185,9 @@ async def test_a_run_that_a_budget_refuses_releases_its_claims_in_all() -> None:
     both = [budget_of("a", limits={"day": "9", "month": "9"}), budget_of("b", limits={"total": "0.07"})]
     plan = decided(await matching(both, held=2 * ONE, claimed=ONE))
     assert plan is not None
-    assert [each.window for each in released(plan)] == [
+    assert [release.window for release in released(plan)] == [
         "uid-of-a/day-2026-11-23",
         "uid-of-a/month-2026-11",
         "uid-of-b/total",
     ]
-    assert {each.token for each in released(plan)} == {"token"}
+    assert {release.token for release in released(plan)} == {"token"}

@@ -48,21 +48,25 @@ async def settled(world: World) -> None:
 
 
 def windows(world: World) -> dict[str, dict[str, Any]]:
-    return {each["_id"]: each for each in world.database["budgets"].find()}
+    return {budget["_id"]: budget for budget in world.database["budgets"].find()}
 
 
 def check_books(world: World) -> None:
     """`held` is `settled` and all claims; it exceeds the limit by the reported overrun at most."""
-    for each in windows(world).values():
-        claims = sum(claim["micros"] for claim in each["open"].values())
-        assert each["held"] == each["settled"] + claims, each
-        assert set(each["keys"]) == set(each["open"]), each
-        assert each["held"] <= each["limit"] + each["overrun"], each
+    for window in windows(world).values():
+        claims = sum(claim["micros"] for claim in window["open"].values())
+        assert window["held"] == window["settled"] + claims, window
+        assert set(window["keys"]) == set(window["open"]), window
+        assert window["held"] <= window["limit"] + window["overrun"], window
 
 
 def bought(world: World) -> int:
     """Sum of the bounds of all purchases that were sent."""
-    sent = [each for each in world.database["ledger"].find() if each["state"] != "intent" or each["step"] != "planned"]
+    sent = [
+        purchase
+        for purchase in world.database["ledger"].find()
+        if purchase["state"] != "intent" or purchase["step"] != "planned"
+    ]
     return sum(each["boundMicros"] for each in sent if each["state"] != "refused")
 
 
@@ -92,7 +96,7 @@ async def test_three_budgets_on_one_run_are_claimed_together(monkeypatch: pytest
         image(world, name)
     await rounds(world, names, 3)
     assert len(world.provider.posts) == 3  # the smallest has room for three
-    assert {each["held"] for each in windows(world).values()} == {3 * ONE}
+    assert {window["held"] for window in windows(world).values()} == {3 * ONE}
     assert reasons(world, names).count(Reason.BUDGET_EXCEEDED) == 5
     assert "it waits until the budget or the run is changed" in (world.status(IMAGES, names[-1]).message or "")
 
@@ -114,8 +118,8 @@ async def test_a_refused_claim_releases_the_others(monkeypatch: pytest.MonkeyPat
     refused = await store(world).claim(claims("two"), NOW)
     assert refused is not None
     assert refused.budget == "b"
-    assert {each["held"] for each in windows(world).values()} == {ONE}
-    assert all(list(each["open"]) == [claim_key("one")] for each in windows(world).values())
+    assert {window["held"] for window in windows(world).values()} == {ONE}
+    assert all(list(window["open"]) == [claim_key("one")] for window in windows(world).values())
 
 
 async def test_a_release_by_an_old_token_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +149,7 @@ async def test_a_crash_at_each_write_pays_once_and_keeps_the_books(monkeypatch: 
     await settled(world)
     check_books(world)
     assert bought(world) == ONE
-    assert {each["held"] for each in windows(world).values()} == {ONE}
+    assert {window["held"] for window in windows(world).values()} == {ONE}
     ends = set(reasons(world, ["first", "second"]))
     if ends == {Reason.BUDGET_EXCEEDED, Reason.COMPLETED}:
         assert len(world.provider.posts) == 1
@@ -176,7 +180,7 @@ async def test_a_frozen_leader_leaves_one_claim_and_one_payment(monkeypatch: pyt
     await settled(world)
     assert len(world.provider.posts) == 1
     check_books(world)
-    assert [each["held"] for each in windows(world).values()] == [ONE]
+    assert [window["held"] for window in windows(world).values()] == [ONE]
 
 
 async def test_a_cancelled_run_releases_its_claim(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,15 +220,15 @@ async def test_a_charge_replaces_the_bound_and_an_overrun_is_reported(monkeypatc
     (window,) = windows(world).values()
     assert (window["settled"], window["overrun"], window["open"]) == (2 * ONE, 0, {})
     charges = iter((50_000, 500_000))
-    for each in list(world.database["ledger"].find()):
-        world.database["ledger"].update_one({"_id": each["_id"]}, {"$set": {"billedMicros": next(charges)}})
+    for purchase in list(world.database["ledger"].find()):
+        world.database["ledger"].update_one({"_id": purchase["_id"]}, {"$set": {"billedMicros": next(charges)}})
     await settled(world)
     (window,) = windows(world).values()
     assert (window["settled"], window["overrun"], window["held"]) == (550_000, 430_000, 550_000)
     check_books(world)
 
 
-async def test_a_restored_backup_of_the_budgets_is_rebuilt_from_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restored_budgets_are_rebuilt_from_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch, budget_of(limits={"day": "0.20"}))
     image(world, "ended")
     await rounds(world, ["ended"], 8)
@@ -250,7 +254,7 @@ async def test_a_claim_without_a_purchase_is_released(monkeypatch: pytest.Monkey
     assert windows(world)[ref.id]["held"] == 0
 
 
-async def test_a_run_over_the_limit_per_run_waits_and_an_edit_continues_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_over_the_limit_per_run_waits_for_an_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch, budget_of(limits={"day": "1"}, maxPerRun="0.05"))
     image(world)
     for _ in range(3):
@@ -336,7 +340,7 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
     status = await world.finish(IMAGES)
     assert status.phase == Phase.COMPLETED
     await settled(world)
-    held = {each["_id"]: each["held"] for each in windows(world).values()}
+    held = {window["_id"]: window["held"] for window in windows(world).values()}
     assert held.get("uid-of-all/day-2026-11-22") == ONE
     assert held.get("uid-of-all/day-2026-11-21", 0) == 0
 
@@ -353,7 +357,7 @@ async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.Mon
     day, total = status["windows"]
     assert (day["window"], day["reserved"], day["remaining"]) == ("day-2026-11-21", "0.07", "0.07")
     assert (day["warning"], day["resetsAt"], total["warning"]) == (True, "2026-11-22T00:00:00Z", False)
-    first = {each["type"]: each for each in status["conditions"]}
+    first = {condition["type"]: condition for condition in status["conditions"]}
     assert {name: (each["status"], each["message"]) for name, each in first.items()} == {
         "Ready": ("True", "runs are counted"),
         "Warning": ("True", "day-2026-11-21"),
@@ -364,7 +368,7 @@ async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.Mon
     assert world.kube.budgets[0]["status"]["display"] == "$0.07+0.00 of $0.14"
     world.kube.budgets[0]["spec"]["limits"] = {"day": "0.07"}
     await world.keep_budgets()
-    later = {each["type"]: each for each in world.kube.budgets[0]["status"]["conditions"]}
+    later = {condition["type"]: condition for condition in world.kube.budgets[0]["status"]["conditions"]}
     assert (later["Exhausted"]["status"], later["Exhausted"]["message"]) == ("True", "day-2026-11-21")
     assert later["Exhausted"]["lastTransitionTime"] > first["Exhausted"]["lastTransitionTime"]
     assert later["Warning"]["lastTransitionTime"] == first["Warning"]["lastTransitionTime"]

@@ -48,7 +48,7 @@ async def test_of_200_images_at_once_a_budget_for_50_pays_50(monkeypatch: pytest
 
 
 def planned(world: BudgetWorld) -> list[str]:
-    return [each["_id"] for each in world.database["ledger"].find({"state": "intent", "step": "planned"})]
+    return [purchase["_id"] for purchase in world.database["ledger"].find({"state": "intent", "step": "planned"})]
 
 
 # After the write with this number the leader is frozen: in the middle of the reservations, or of the payments.
@@ -63,9 +63,7 @@ FREEZES = {
 
 
 @pytest.mark.parametrize("point", FREEZES)
-async def test_a_leader_frozen_between_reserve_and_settle_exceeds_nothing(
-    monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
+async def test_leader_frozen_during_a_claim_exceeds_no_budget(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     """The next leader runs everything to its end and settles; then the former one goes on."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"day": limit_for(PAID)}), count=COUNT)
     posts: list[int] = []
@@ -109,9 +107,7 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("smallest", [0, 1, 2])
-async def test_of_three_budgets_the_one_that_refuses_releases_the_others(
-    monkeypatch: pytest.MonkeyPatch, smallest: int
-) -> None:
+async def test_refusal_of_one_budget_releases_the_others(monkeypatch: pytest.MonkeyPatch, smallest: int) -> None:
     room = [PAID + 5 * number for number in (1, 2, 3)]
     room[smallest] = PAID
     budgets = [budget_of(name, limits={"day": limit_for(each)}) for name, each in zip("abc", room, strict=True)]
@@ -129,7 +125,7 @@ async def test_of_three_budgets_the_one_that_refuses_releases_the_others(
     await world.settled()
     assert len(world.provider.posts) == PAID
     assert world.charged == PAID * ONE
-    assert {each["held"] for each in world.windows().values()} == {PAID * ONE}
+    assert {window["held"] for window in world.windows().values()} == {PAID * ONE}
     earlier = [f"uid-of-{name}" for name in "abc"[:smallest]]
     assert sorted(set(released)) == earlier, "those that had been claimed, and only those"
     assert len(released) == len(earlier) * (COUNT - PAID)
@@ -140,7 +136,7 @@ async def test_of_three_budgets_the_one_that_refuses_releases_the_others(
     assert len(world.provider.posts) == 2 * PAID
 
 
-async def test_three_budgets_and_a_leader_frozen_between_two_of_their_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leader_frozen_between_claims_of_three_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The former leader has claimed in the first budget; the second one refuses it after the takeover."""
     budgets = [budget_of(name, limits={"day": limit_for(PAID + (name != "b"))}) for name in "abc"]
     world = BudgetWorld(monkeypatch, *budgets, count=COUNT)
@@ -171,7 +167,7 @@ async def test_three_budgets_and_a_leader_frozen_between_two_of_their_claims(mon
     assert before[0] < PAID, "it had something to pay"
     assert len(world.provider.posts) == PAID
     assert world.charged == PAID * ONE
-    assert {each["held"] for each in world.windows().values()} == {PAID * ONE}
+    assert {window["held"] for window in world.windows().values()} == {PAID * ONE}
     assert all(f"ContentBudget b has $0.00 of ${limit_for(PAID)} left today" in each for each in world.waiting())
     assert [UNTIL in message for message in world.waiting()] == [True] * (COUNT - PAID)
     world.now = TOMORROW

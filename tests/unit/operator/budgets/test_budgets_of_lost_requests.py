@@ -48,11 +48,11 @@ def of(world: BudgetWorld, name: str) -> list[tuple[str, str | None]]:
 
 
 def held(world: BudgetWorld) -> dict[str, int]:
-    return {name: each["held"] for name, each in world.windows().items() if each["held"]}
+    return {name: window["held"] for name, window in world.windows().items() if window["held"]}
 
 
 def overruns(world: BudgetWorld) -> dict[str, int]:
-    return {name: each["overrun"] for name, each in world.windows().items() if each["overrun"]}
+    return {name: window["overrun"] for name, window in world.windows().items() if window["overrun"]}
 
 
 async def not_found(*_: Any) -> Found:
@@ -115,9 +115,7 @@ def resubmit(world: BudgetWorld) -> None:
 
 
 @pytest.mark.parametrize("found_by", ["the run", "the search for orphans"])
-async def test_a_replaced_request_that_is_found_again_counts_all_the_time(
-    monkeypatch: pytest.MonkeyPatch, found_by: str
-) -> None:
+async def test_replaced_request_counts_until_it_is_found(monkeypatch: pytest.MonkeyPatch, found_by: str) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.21"}), count=0)
     world.policy = world.policy.model_copy(update={"poll_seconds": 5})
     world.restart()
@@ -211,7 +209,7 @@ async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pyt
     world.provider.running = set()
     await steps(world, "a", 5)
     await steps(world, "b", 5)
-    assert {world.status(IMAGES, each).phase for each in "ab"} == {Phase.COMPLETED}
+    assert {world.status(IMAGES, letter).phase for letter in "ab"} == {Phase.COMPLETED}
     await world.keep_budgets()
     await reported()
     world.database["budgets"].delete_many({})  # no part of a backup
@@ -391,7 +389,7 @@ COUNTED = [
     ("intent", None, ONE),
     ("intent", "abandoned", ONE),
     ("refused", None, 0),
-    *((each, None, ONE) for each in ("submitted", "succeeded", "collected", "failed", "cancelled", "discarded")),
+    *((word, None, ONE) for word in ("submitted", "succeeded", "collected", "failed", "cancelled", "discarded")),
 ]
 
 
@@ -427,7 +425,7 @@ async def test_a_sum_that_grows_above_the_limit_is_an_overrun(monkeypatch: pytes
     world.check_books()
 
 
-async def test_a_claim_that_is_granted_while_the_sum_grows_leaves_a_reported_overrun(
+async def test_claim_during_a_growing_sum_is_a_reported_overrun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, count=0)
@@ -446,7 +444,7 @@ async def test_a_claim_that_is_granted_while_the_sum_grows_leaves_a_reported_ove
     world.check_books()
 
 
-async def test_a_purchase_that_is_claimed_and_sent_during_a_sum_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purchase_sent_during_a_sum_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     world = BudgetWorld(monkeypatch, count=0)
     ref, during = ref_of("0.14"), BudgetStore._sum
     assert await store(world).claim(claims("ended", ref), world.now) is None
@@ -464,7 +462,7 @@ async def test_a_purchase_that_is_claimed_and_sent_during_a_sum_counts_once(monk
     assert next(iter(world.windows()[TOTAL]["open"].values()))["purchase"] == "new"
 
 
-async def test_a_claim_of_a_paid_purchase_stays_while_the_ledger_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_paid_purchase_keeps_its_claim_without_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """For as long as a frozen process may be about to write it."""
     world = BudgetWorld(monkeypatch, count=0)
     for state in ("missing", "refused"):
@@ -477,7 +475,7 @@ async def test_a_claim_of_a_paid_purchase_stays_while_the_ledger_lacks_it(monkey
         assert held(world) == {}
 
 
-async def test_an_unknown_price_is_claimed_only_while_something_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_price_is_claimed_only_while_money_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decision saw room, and another run took it before the claim, or before its renewal at the payment."""
     world = BudgetWorld(monkeypatch, count=0)
     ref = ref_of("0.07")

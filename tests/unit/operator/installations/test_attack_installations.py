@@ -53,13 +53,13 @@ async def rounds(two: Installations, count: int, *, every: timedelta = timedelta
 
 
 def states(two: Installations) -> list[str]:
-    return [str(each["state"]) for each in two.first.database["ledger"].find()]
+    return [str(purchase["state"]) for purchase in two.first.database["ledger"].find()]
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared stores", "different stores"])
 @pytest.mark.parametrize("to", [BATCH, "night"], ids=["another class", "a class that nobody serves"])
 @pytest.mark.parametrize("lost", [False, True], ids=["submitted", "reply lost"])
-async def test_a_request_is_followed_whose_resource_was_applied_again_in_another_class(
+async def test_request_is_followed_after_a_move_to_another_class(
     two: Installations, to: str, shared: bool, lost: bool
 ) -> None:
     """A provider that does not cancel completes after the deletion; the installation that paid stores the response."""
@@ -125,7 +125,7 @@ class Standby:
         return sorted(self.worked)
 
 
-async def test_what_is_deleted_while_nobody_leads_is_seen_to_by_the_next_leader(
+async def test_deletion_without_a_leader_is_handled_by_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The record would stay `processing` otherwise, because the watch delivers a deletion only once."""
@@ -149,7 +149,7 @@ async def test_a_standby_remembers_a_bounded_number_of_deletions(monkeypatch: py
     assert await standby.leads() == ["three", "two"]
 
 
-async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labels_again(
+async def test_former_leader_releases_nothing_in_a_selected_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The former leader freezes before the labels return; the next leader has a request in flight."""
@@ -177,7 +177,7 @@ async def test_a_former_leader_releases_nothing_in_a_namespace_that_has_the_labe
 # Resources that move between classes
 
 
-async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_of_another_installation_is_a_named_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message about backups alone would lead to a restore or a second payment instead of resetting the class."""
     first, second = World(monkeypatch, Writes()), World(monkeypatch, Writes())
     second.kube = first.kube
@@ -196,7 +196,7 @@ async def test_a_run_of_another_installation_is_told_as_one_of_the_causes(monkey
     assert ((await first.finish(IMAGE)).phase, len(first.provider.posts)) == (Phase.COMPLETED, 1), "given back"
 
 
-async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_once_the_class_is_given_back(
+async def test_unpaid_run_of_another_installation_waits_for_a_person(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Known limit: no operator can see that the other one has not paid, so a person must confirm the payment."""
@@ -223,7 +223,7 @@ async def test_what_another_installation_has_begun_unpaid_waits_for_a_person_onc
 
 
 @pytest.mark.parametrize("shared", [False])
-async def test_a_deletion_in_a_class_that_nobody_serves_ends_once_it_is_moved_back(
+async def test_deletion_in_an_unserved_class_ends_after_the_move_back(
     two: Installations,
 ) -> None:
     """Known limit, see docs/install.md: no operator removes the finalizer while the class is unserved."""
@@ -260,9 +260,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
 
 
 @pytest.mark.parametrize("who", ["ann", "bob"])
-async def test_a_new_job_of_another_installations_namespace_looks_like_one_that_is_missing(
-    who: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_job_of_a_foreign_namespace_looks_missing(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The response does not reveal the job's namespace, whether or not the caller has rights there."""
     first = WritableWorld(("ann", "*", "*", "red"), ("bob", "*", "*", "blue"))
     second = beside(first, monkeypatch, "red", watch_namespaces=("blue",))

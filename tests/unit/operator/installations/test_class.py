@@ -77,7 +77,7 @@ class Woken:
         return list(self.names)
 
 
-async def test_a_resource_of_another_class_is_not_queued_and_not_counted() -> None:
+async def test_other_class_is_neither_queued_nor_counted() -> None:
     metrics.gauges.forget_resource(REF.uid)  # of another test
     woken = Woken()
     before = dict(metrics.gauges._tally)
@@ -90,7 +90,7 @@ async def test_a_resource_of_another_class_is_not_queued_and_not_counted() -> No
     assert await woken.sees(IMAGES, resource(version="3", **TEAM), deleted=True) == ["it"], "its record ends"
 
 
-async def test_a_finished_resource_of_another_class_is_not_compared_with_our_run_documents() -> None:
+async def test_finished_resource_of_another_class_is_not_compared() -> None:
     woken = Woken()
     await woken.sees(IMAGES, resource() | {"status": END})
     assert len(woken.settled._waiting) == 1
@@ -98,7 +98,7 @@ async def test_a_finished_resource_of_another_class_is_not_compared_with_our_run
     assert woken.settled._waiting == {}
 
 
-async def test_an_image_hears_of_its_lora_whatever_its_class_and_names_are_unique_across_classes() -> None:
+async def test_loras_wake_images_and_names_are_unique_across_classes() -> None:
     woken = Woken()
     image: dict[str, Any] = {"loras": [{"loraRef": {"name": "jesse"}}]}
     await woken.sees(IMAGES, resource(name="mine", uid="u2", **image))
@@ -132,7 +132,7 @@ async def test_a_resource_of_another_class_is_never_written_to(moves: bool, monk
 
 
 @pytest.mark.parametrize("shared", [True, False])
-async def test_a_finished_resource_that_moves_to_another_class_is_not_bought_again(
+async def test_finished_resource_that_changes_class_is_not_rebought(
     shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same stores and with others, there and back."""
@@ -156,7 +156,7 @@ async def test_a_finished_resource_that_moves_to_another_class_is_not_bought_aga
 async def submitted(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"deadlineSeconds": 60})
     for _ in range(40):
-        if [each["state"] for each in world.database["ledger"].find()] == ["submitted"]:
+        if [purchase["state"] for purchase in world.database["ledger"].find()] == ["submitted"]:
             return
         await world.step(IMAGES)
     raise AssertionError("it does not submit")
@@ -169,7 +169,7 @@ async def running(*_: Any) -> RequestView:
 @pytest.mark.parametrize(
     ("ended", "served", "polls"), [(False, "team-a", 0), (True, "team-a", 0), (True, "default", 1)]
 )
-async def test_a_resource_of_another_class_counts_as_existing_for_its_purchase(
+async def test_other_class_counts_as_existing_for_its_purchase(
     ended: bool, served: str, polls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of another account is polled, searched or discarded, even if an ended run of an older release left a
@@ -198,7 +198,7 @@ async def test_a_resource_of_another_class_counts_as_existing_for_its_purchase(
     assert (kept["state"], kept["orphanedAt"], min(len(polled), 1)) == ("submitted", None, polls)
 
 
-async def test_an_image_waits_for_a_lora_of_another_class_and_says_where_its_file_is_not(
+async def test_image_waits_for_a_lora_of_another_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())

@@ -88,7 +88,7 @@ async def ignore(_: str) -> None:
     """Do nothing."""
 
 
-async def test_the_first_one_claims_the_class_and_finds_it_its_own_after_a_restart() -> None:
+async def test_first_installation_claims_the_class_and_keeps_it() -> None:
     classes = Classes()
     for _ in range(2):
         process = Process(classes)
@@ -105,7 +105,7 @@ async def test_the_first_one_claims_the_class_and_finds_it_its_own_after_a_resta
         FIRST.model_copy(update={"release": "second"}),  # in one namespace, with one account
     ],
 )
-async def test_another_one_waits_and_says_so_once_until_the_class_is_free(other: ClassOwner) -> None:
+async def test_second_installation_waits_and_logs_it_once(other: ClassOwner) -> None:
     classes = Classes(FIRST)
 
     def released() -> None:
@@ -132,7 +132,7 @@ async def test_of_two_at_the_same_moment_one_has_it() -> None:
     one, two = Process(classes, FIRST, pause), Process(classes, SECOND, pause)
     results = await asyncio.gather(one.claim.acquired(), two.claim.acquired(), return_exceptions=True)
     assert [each.claim.held for each in (one, two)].count(True) == 1
-    assert sum(isinstance(each, asyncio.CancelledError) for each in results) == 1
+    assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 1
     assert classes.created == 1
 
 
@@ -147,7 +147,7 @@ async def test_a_standby_says_whose_the_class_is_and_claims_nothing() -> None:
 
     process = Process(classes, FIRST, claimed, free)
     await until_cancelled(process.claim.watched())
-    assert ["namespace two" in each for each in process.problems] == [False, True, False]
+    assert ["namespace two" in problem for problem in process.problems] == [False, True, False]
     assert (classes.created, process.claim.held, process.slept) == (0, False, [10.0] * 3)
 
 
@@ -165,13 +165,13 @@ async def test_without_the_api_server_or_the_crd_nothing_is_begun() -> None:
     classes.reads, classes.creations = [AWAY, TimeoutError()], [NO_CRD]
     process = Process(classes, FIRST, pause, pause, pause)
     await process.claim.acquired()
-    assert [each.partition(": ")[2][:40] for each in process.said] == [
+    assert [text.partition(": ")[2][:40] for text in process.said] == [
         "refused", "TimeoutError", "the CRD operatorclasses.contentgen.dev i"
     ]  # fmt: skip
     assert (process.claim.held, classes.created) == (True, 1)
 
 
-async def test_the_one_that_works_creates_a_deleted_object_again_and_goes_on() -> None:
+async def test_owner_recreates_a_deleted_class_and_continues() -> None:
     classes = Classes(FIRST)
 
     def deleted() -> None:

@@ -54,21 +54,21 @@ async def test_a_move_buys_nothing_and_an_edit_buys_once_where_it_is(two: Instal
     two.apply(kind, BATCH, **another(kind))
     edited = await two.go_on(kind)
     assert (two.paid, edited.phase, edited.reason) == ((1, 1), Phase.COMPLETED, "Completed")
-    assert [each.version for each in edited.versions] == [1, 2]
+    assert [version.version for version in edited.versions] == [1, 2]
 
     two.apply(kind, **another(kind))
     back = await two.go_on(kind)
     assert (two.paid, back.phase) == ((1, 1), Phase.COMPLETED)
-    assert [each.version for each in back.versions] == [1, 2]
+    assert [version.version for version in back.versions] == [1, 2]
 
     two.apply(kind, **another(kind, "c"))
     last = await two.go_on(kind)
     assert (two.paid, last.phase, last.reason) == ((2, 1), Phase.COMPLETED, "Completed")
-    assert [each.version for each in last.versions] == [1, 2, 3]
+    assert [version.version for version in last.versions] == [1, 2, 3]
 
 
 @STORES
-async def test_moved_before_its_first_run_it_is_bought_by_the_second_alone(two: Installations) -> None:
+async def test_move_before_the_first_run_is_paid_by_the_second(two: Installations) -> None:
     two.apply(IMAGE)
     two.apply(IMAGE, BATCH)
     assert (await two.go_on(IMAGE)).phase is Phase.COMPLETED
@@ -95,7 +95,7 @@ async def test_a_rerun_asked_for_after_the_move_is_paid_by_the_second(two: Insta
 
 
 @STORES
-async def test_failed_after_it_was_paid_a_moved_resource_is_not_tried_again(two: Installations) -> None:
+async def test_failed_paid_resource_is_not_retried_after_a_move(two: Installations) -> None:
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     end(two, "Failed", "CollectFailed")
@@ -106,9 +106,7 @@ async def test_failed_after_it_was_paid_a_moved_resource_is_not_tried_again(two:
 
 @STORES
 @pytest.mark.parametrize("edit", [{"metadata": {"tags": ["new"]}}, another(IMAGE)], ids=["tags", "inputs"])
-async def test_outputs_that_were_adopted_before_the_move_are_not_bought_again(
-    two: Installations, edit: dict[str, Any]
-) -> None:
+async def test_outputs_adopted_before_a_move_are_not_bought_again(two: Installations, edit: dict[str, Any]) -> None:
     """Adopted files belong to an earlier resource, which a MongoDB without the purchase cannot confirm."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)
@@ -120,29 +118,29 @@ async def test_outputs_that_were_adopted_before_the_move_are_not_bought_again(
     moved = await two.go_on(IMAGE)
     bought = int("prompt" in edit)
     assert (two.paid, moved.phase) == ((1, bought), Phase.COMPLETED)
-    assert [each.version for each in moved.versions] == [1, 2][: 1 + bought]
+    assert [version.version for version in moved.versions] == [1, 2][: 1 + bought]
     two.apply(IMAGE, uid=heir, **edit)
     back = await two.go_on(IMAGE)
     assert (two.paid, back.phase) == ((1, bought), Phase.COMPLETED)
     assert back.versions[0].files, "the first knows them"
 
 
-async def test_outputs_that_were_adopted_before_the_move_back_are_not_bought_again(apart: Installations) -> None:
+async def test_outputs_adopted_before_a_move_back_are_not_bought_again(apart: Installations) -> None:
     apart.apply(IMAGE)
     await apart.go_on(IMAGE)
     apart.apply(IMAGE, BATCH, **another(IMAGE))
     await apart.go_on(IMAGE)
     body = apart.body(IMAGE)["status"]["versions"][1]
     other = "9c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a99"
-    body |= {"jobId": other, "files": [each | {"key": each["key"].replace(UID, other)} for each in body["files"]]}
+    body |= {"jobId": other, "files": [file | {"key": file["key"].replace(UID, other)} for file in body["files"]]}
     apart.apply(IMAGE, **another(IMAGE), metadata={"tags": ["new"]})
     back = await apart.go_on(IMAGE)
     assert (apart.paid, back.phase) == ((1, 1), Phase.COMPLETED)
-    assert [(each.version, bool(each.files)) for each in back.versions] == [(1, True), (2, False)]
+    assert [(version.version, bool(version.files)) for version in back.versions] == [(1, True), (2, False)]
 
 
 @STORES
-async def test_a_failed_run_whose_result_is_to_be_fetched_again_pays_nothing(two: Installations) -> None:
+async def test_failed_run_with_a_collect_request_pays_nothing(two: Installations) -> None:
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     end(two, "Failed", "CollectFailed")
@@ -168,7 +166,8 @@ def end(two: Installations, phase: str, reason: str) -> None:
     status = two.body(IMAGE)["status"]
     status |= {"phase": phase, "reason": reason, "versions": []}
     status["conditions"] = [
-        each | {"type": phase} if each["type"] == "Complete" else each for each in status["conditions"]
+        condition | {"type": phase} if condition["type"] == "Complete" else condition
+        for condition in status["conditions"]
     ]
     for world in two.all:
         world.database["runs"].update_many({}, {"$set": {"versions": []}})
@@ -177,7 +176,7 @@ def end(two: Installations, phase: str, reason: str) -> None:
 # Forged or outdated statuses
 
 
-async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart: Installations) -> None:
+async def test_run_unknown_to_the_second_installation_pays_nothing(apart: Installations) -> None:
     """The API server refuses such a move, unless the status is forged or the validation rule is missing."""
     apart.apply(IMAGE)
     await apart.first.finish(IMAGE, Phase.PROCESSING)
@@ -188,7 +187,7 @@ async def test_a_run_under_way_that_the_second_does_not_know_pays_nothing(apart:
     assert apart.status(IMAGE).reason == Reason.STORES_DISAGREE
 
 
-async def test_a_status_forged_in_an_unserved_class_names_no_files_of_others(apart: Installations) -> None:
+async def test_status_forged_in_an_unserved_class_names_no_files(apart: Installations) -> None:
     """The forged status has a finished run with another job's file, in a class without an operator to repair it."""
     apart.apply(IMAGE, "night")
     other = "9c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a99"
@@ -212,7 +211,7 @@ async def test_a_status_forged_in_an_unserved_class_names_no_files_of_others(apa
     assert other not in str(list(apart.second.database["runs"].find()))
 
 
-async def test_a_restored_database_of_the_second_pays_for_nothing_that_it_lost(apart: Installations) -> None:
+async def test_restored_database_of_the_second_pays_nothing_again(apart: Installations) -> None:
     apart.apply(IMAGE)
     await apart.go_on(IMAGE)
     apart.apply(IMAGE, BATCH, **another(IMAGE))
@@ -224,7 +223,7 @@ async def test_a_restored_database_of_the_second_pays_for_nothing_that_it_lost(a
     assert (apart.paid, held.reason) == ((1, 1), Reason.STORES_DISAGREE), "run 2 was its own"
 
 
-async def test_a_restored_database_of_the_first_pays_nothing_for_a_resource_that_came_back(
+async def test_restored_database_of_the_first_pays_nothing_on_return(
     apart: Installations,
 ) -> None:
     """The second operator's run is no evidence for the status, because the first one lost its own run."""
@@ -241,9 +240,7 @@ async def test_a_restored_database_of_the_first_pays_nothing_for_a_resource_that
 
 
 @STORES
-async def test_deleted_and_applied_again_in_the_other_class_it_adopts_where_stores_are_shared(
-    two: Installations, shared: bool
-) -> None:
+async def test_shared_stores_let_the_other_class_adopt(two: Installations, shared: bool) -> None:
     two.apply(IMAGE)
     await two.go_on(IMAGE)
     await two.first.until_gone(IMAGE)
@@ -254,9 +251,7 @@ async def test_deleted_and_applied_again_in_the_other_class_it_adopts_where_stor
 
 
 @STORES
-async def test_in_a_namespace_that_was_created_again_the_second_takes_nothing_of_the_first(
-    two: Installations, shared: bool
-) -> None:
+async def test_recreated_namespace_gives_the_second_nothing(two: Installations, shared: bool) -> None:
     """A namespace created again is another tenant: it adopts no purchase of the earlier one, in either class."""
     two.apply(IMAGE)
     await two.go_on(IMAGE)

@@ -48,7 +48,7 @@ def test_the_lease_is_read_first() -> None:
     assert next_move(ME, 0) == ReadLease()
 
 
-def test_a_lease_of_another_is_taken_once_it_was_seen_unchanged_for_its_duration() -> None:
+def test_unchanged_lease_is_taken_after_its_duration() -> None:
     seen = election.after_read(ME, OTHERS, 100.0)
     assert next_move(seen, 114.9) == Wait(pytest.approx(0.1))
     assert next_move(seen, 115.0) == Acquire(OTHERS)
@@ -76,7 +76,7 @@ def test_the_longer_duration_counts_within_bounds(seconds: int, waits: float) ->
     assert next_move(election.after_read(ME, lease, 0.0), 0.0) == Wait(waits)
 
 
-def test_a_released_lease_is_taken_at_once_and_one_transition_more() -> None:
+def test_released_lease_is_taken_at_once() -> None:
     free = replace(OTHERS, record=Record("", 1, "t1", "t1", 3))
     seen = election.after_read(ME, free, 0.0)
     move = next_move(seen, 0.0)
@@ -101,7 +101,7 @@ def test_the_term_of_a_first_record_begins_after_the_duration(lease: Lease | Non
     assert again.term == LeaderTerm(15.5, 19.0)
 
 
-def test_a_leader_renews_without_reading_and_its_term_counts_from_the_requests_start() -> None:
+def test_leader_renews_without_reading_from_the_requests_start() -> None:
     held = election.after_write(ME, MINE, 100.0, 103.0)
     move = next_move(held, 105.0)
     assert move == Renew(MINE)
@@ -110,13 +110,13 @@ def test_a_leader_renews_without_reading_and_its_term_counts_from_the_requests_s
     assert held.term == LeaderTerm(103.0, 110.0)
 
 
-def test_each_renewal_differs_from_the_last_one_where_the_clock_stands_still() -> None:
+def test_renewals_differ_when_the_clock_stands_still() -> None:
     held = election.after_write(ME, MINE, 0.0, 0.0)
     first = election.claim(Renew(MINE), held, WALL)
     assert election.claim(Renew(replace(MINE, record=first)), held, WALL).renewed != first.renewed
 
 
-def test_a_leader_that_was_not_renewed_in_time_has_lost_whatever_else_it_knows() -> None:
+def test_leader_without_a_timely_renewal_has_lost() -> None:
     held = election.after_write(ME, MINE, 100.0, 100.0)
     assert next_move(held, 109.9) == Renew(MINE)
     assert isinstance(next_move(held, 110.0), Lost)
@@ -142,7 +142,7 @@ def test_the_release_keeps_the_transitions() -> None:
     assert (given[0], given[1].holder, given[1].seconds, given[1].transitions) == (MINE, "", 1, 3)
 
 
-def test_what_is_not_held_or_not_led_yet_is_not_released() -> None:
+def test_lease_of_another_holder_is_not_released() -> None:
     first = replace(MINE, record=replace(MINE.record, transitions=0))
     assert election.released(ME, 0.0, WALL) is None
     assert election.released(election.after_write(ME, first, 0.0, 0.0), 1.0, WALL) is None
@@ -173,7 +173,7 @@ class Clock:
         return self.now
 
 
-def test_who_leads_may_send_until_the_deadline() -> None:
+def test_leader_may_send_until_the_deadline() -> None:
     clock = Clock()
     leadership = Leadership(clock)
     with pytest.raises(NotLeading):
@@ -190,7 +190,7 @@ def test_who_leads_may_send_until_the_deadline() -> None:
         leadership.require()
 
 
-def test_what_is_lost_is_lost() -> None:
+def test_lost_term_stays_lost() -> None:
     leadership = Leadership(lambda: 1.0)
     leadership.revoke("deleted")
     leadership.grant(LeaderTerm(0.0, 10.0))
@@ -310,7 +310,7 @@ class Watched(Leadership):
     def revoke(self, why: str) -> None:
         if not self.over:
             now = asyncio.get_running_loop().time()
-            self.claims = [replace(each, ends=min(each.ends, now)) for each in self.claims if each.begins < now]
+            self.claims = [replace(claim, ends=min(claim.ends, now)) for claim in self.claims if claim.begins < now]
         super().revoke(why)
 
 
@@ -395,7 +395,9 @@ class Process:
 
 def overlaps(processes: list[Process]) -> list[tuple[Claim, Claim]]:
     """Pairs of claims of different processes at the same time."""
-    claims = sorted((each for process in processes for each in process.leadership.claims), key=lambda each: each.begins)
+    claims = sorted(
+        (claim for process in processes for claim in process.leadership.claims), key=lambda each: each.begins
+    )
     pairs = [(one, two) for i, one in enumerate(claims) for two in claims[i + 1 :] if one.who != two.who]
     return [(one, two) for one, two in pairs if two.begins < one.ends]
 
@@ -404,7 +406,7 @@ async def leader_of(processes: list[Process], within: float) -> Process:
     """Wait for the process that leads."""
     try:
         async with asyncio.timeout(within):
-            while not (found := [each for each in processes if each.leads]):  # noqa: ASYNC110 - simulated time
+            while not (found := [process for process in processes if process.leads]):  # noqa: ASYNC110 - simulated time
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"nobody leads after {within} s") from None
@@ -412,10 +414,10 @@ async def leader_of(processes: list[Process], within: float) -> Process:
 
 
 async def ended(processes: list[Process]) -> None:
-    for each in processes:
-        each.go_on()
-        each.task.cancel()
-    await asyncio.wait({each.task for each in processes})
+    for process in processes:
+        process.go_on()
+        process.task.cancel()
+    await asyncio.wait({process.task for process in processes})
 
 
 def two(api: ApiServer) -> list[Process]:
@@ -439,7 +441,7 @@ def test_another_process_leads_within_the_duration_and_a_retry(how: str, seed: i
             first.stop()
         else:
             first.cut = True
-        others = [each for each in processes if each is not first]
+        others = [process for process in processes if process is not first]
         second = await leader_of(others, TAKEOVER_SECONDS)
         first.go_on()
         await asyncio.sleep(20)
@@ -457,7 +459,7 @@ def test_a_released_lease_is_taken_with_the_next_look() -> None:
         processes = two(ApiServer(dice(1)))
         first = await leader_of(processes, 20)
         await first.end()
-        await leader_of([each for each in processes if each is not first], TIMING.retry + 0.5)
+        await leader_of([process for process in processes if process is not first], TIMING.retry + 0.5)
         assert overlaps(processes) == []
         await ended(processes)
 
@@ -497,14 +499,14 @@ def test_a_release_while_a_renewal_is_under_way_is_a_release() -> None:
     simulate(scene())
 
 
-def test_a_deleted_lease_gives_nobody_a_term_while_the_old_one_lasts() -> None:
+def test_deleted_lease_starts_no_term_during_the_old_one() -> None:
     async def scene() -> None:
         api = ApiServer(dice(1))
         processes = two(api)
         first = await leader_of(processes, 20)
         first.cut = True  # so that it gets no response
         api.lease = None
-        second = next(each for each in processes if each is not first)
+        second = next(process for process in processes if process is not first)
         await leader_of([second], 2 * TIMING.lease)
         assert overlaps(processes) == []
         await ended(processes)
@@ -520,7 +522,7 @@ def test_the_standby_leads_as_soon_as_the_api_server_is_back() -> None:
         await asyncio.sleep(5)
         api.down = True
         await asyncio.sleep(60)
-        assert not any(each.leads for each in processes)
+        assert not any(process.leads for process in processes)
         api.down = False
         second = await leader_of(processes, TIMING.retry + 0.5)
         assert second is not first
@@ -594,14 +596,14 @@ def test_two_processes_never_lead_at_once(seed: int) -> None:
             start()
         for _ in range(60):
             await asyncio.sleep(chance.expovariate(0.2))
-            await _disturb(chance, api, [each for each in processes if not each.task.done()])
-            while sum(not each.task.done() for each in processes) < 3:
+            await _disturb(chance, api, [process for process in processes if not process.task.done()])
+            while sum(not process.task.done() for process in processes) < 3:
                 start()
         assert overlaps(processes) == []
         api.down, api.lost_share, api.longest_delay = False, 0.0, 0.05
-        for each in processes:
-            each.cut = False
-            each.go_on()
+        for process in processes:
+            process.cut = False
+            process.go_on()
         await leader_of(processes, 2 * TIMING.lease / 0.85 + TIMING.retry)
         await asyncio.sleep(30)
         assert overlaps(processes) == []

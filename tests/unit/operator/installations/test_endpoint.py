@@ -80,7 +80,7 @@ def writer(api: Api, endpoint: WorkerEndpoint = HERE, leadership: Leadership | N
 
 
 def led_to(api: Api) -> list[str]:
-    return [address for each in api.slices.values() for point in each["endpoints"] for address in point["addresses"]]
+    return [address for part in api.slices.values() for point in part["endpoints"] for address in point["addresses"]]
 
 
 def test_the_slice_is_the_services_and_goes_with_the_pod() -> None:
@@ -152,7 +152,7 @@ def spoil(part: str) -> Callable[[Body], None]:
 
 
 @pytest.mark.parametrize("part", ["endpoints", "address", "ready", "ports", "service", "labels", "owner"])
-async def test_what_somebody_has_changed_is_repaired(part: str) -> None:
+async def test_changed_endpoint_is_repaired(part: str) -> None:
     api = Api({})
     await writer(api).publish()
     spoil(part)(api.slices["contentgen-desk-ipv4"])
@@ -191,7 +191,7 @@ async def test_a_former_leader_overwrites_no_successors(there: bool) -> None:
     assert led_to(api) == ["10.244.0.9"]
 
 
-async def test_one_that_does_not_lead_any_more_writes_nothing() -> None:
+async def test_former_leader_writes_no_endpoint() -> None:
     api, leadership = Api({}), Leadership.always()
     api.after_read = lambda: leadership.revoke("the Lease is another's")
     with pytest.raises(NotLeading):
@@ -199,7 +199,7 @@ async def test_one_that_does_not_lead_any_more_writes_nothing() -> None:
     assert api.writes == 0
 
 
-async def test_it_waits_for_the_server_and_goes_on_after_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endpoint_waits_for_the_server_and_survives_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     listens, slept = [False, False, True], list[float]()
     api = Api({})
     api.errors = [ApiException(status=500), TimeoutError()]
@@ -219,7 +219,7 @@ async def test_it_waits_for_the_server_and_goes_on_after_errors(monkeypatch: pyt
     assert led_to(api) == ["10.244.0.7"]
 
 
-def test_without_leader_election_the_services_selector_finds_the_pod() -> None:
+def test_service_selects_the_pod_without_leader_election() -> None:
     assert Settings(namespace="ops").endpoint is None
     found = Settings(
         namespace="ops",

@@ -97,7 +97,7 @@ class Case:
             await self.look(process)
             if process is self.world or not self.freezer.frozen:
                 self.world.work()
-        phases = [str(each["status"])[:300] for each in self.world.kube.resources.values()]
+        phases = [str(resource["status"])[:300] for resource in self.world.kube.resources.values()]
         raise AssertionError(f"never over: {phases}")
 
     def completed(self) -> bool:
@@ -400,7 +400,7 @@ async def completed(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Resource]:
         {"$set": {"discard": {"uid": UID}}},  # by the gateway
     ],
 )
-async def test_a_record_that_another_process_has_written_is_not_overwritten(
+async def test_record_written_by_another_process_is_not_overwritten(
     change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, resource = await completed(monkeypatch)
@@ -424,7 +424,7 @@ async def test_a_record_that_a_former_leader_creates_is_taken_back(monkeypatch: 
     assert list(jobs.find()) == []
 
 
-async def test_a_late_mark_does_not_delete_what_the_next_leader_has_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_mark_spares_a_record_kept_by_the_next_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resource being deleted was edited from Delete to Retain."""
     jobs, _ = await completed(monkeypatch)
     kept = records(jobs, unchecked)
@@ -433,7 +433,7 @@ async def test_a_late_mark_does_not_delete_what_the_next_leader_has_kept(monkeyp
     assert await kept.marks(9) == []
 
 
-async def test_an_earlier_record_that_another_resource_has_adopted_is_not_marked(
+async def test_record_adopted_by_another_resource_is_not_marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     jobs, resource = await completed(monkeypatch)
@@ -459,7 +459,7 @@ def purchase(job_id: str, **changes: Any) -> Purchase:
     return Purchase(**(given | changes))
 
 
-async def test_what_another_process_has_planned_is_not_taken_over() -> None:
+async def test_purchase_planned_by_another_process_is_not_taken() -> None:
     store = database()["ledger"]
     await Ledger(store).intend(KEY, purchase("new"))
     with pytest.raises(NotLeading):
@@ -474,7 +474,7 @@ async def test_a_purchase_that_a_former_leader_plans_is_taken_back() -> None:
     assert store.find_one() is None
 
 
-async def test_a_purchase_that_the_next_leader_plans_too_is_not_taken_back() -> None:
+async def test_purchase_planned_by_the_next_leader_is_not_withdrawn() -> None:
     """Its id may be in a status, and a purchase that a status names and the ledger lacks may have been paid."""
     store = database()["ledger"]
 
@@ -514,7 +514,7 @@ async def test_an_adoption_is_compared_with_what_became_of_an_orphan(change: dic
     assert await Ledger(store).adopt(KEY, await Ledger(store).get(KEY) or seen, "new")
 
 
-async def test_a_purchase_that_was_planned_anew_is_not_sent_by_who_saw_the_earlier_plan() -> None:
+async def test_purchase_planned_anew_is_not_sent_by_a_stale_reader() -> None:
     store = database()["ledger"]
     await Ledger(store).intend(KEY, purchase("mine", changed_at=NOW + timedelta(hours=1)))
     assert await Ledger(store).send(KEY, purchase("mine"), NOW, NOW) is None
@@ -541,7 +541,7 @@ async def test_the_job_of_the_next_leader_stays_its_resources_newest() -> None:
     assert jobs.find_one()["uid"] == "next"
 
 
-async def test_a_run_document_is_taken_back_and_deleted_only_as_it_was_read() -> None:
+async def test_run_document_is_withdrawn_only_as_it_was_read() -> None:
     store = database()["runs"]
     document = RunDocument(uid=UID, namespace="ns", kind=IMAGES, name="it")
     with pytest.raises(NotLeading):
@@ -649,7 +649,7 @@ async def test_files_are_not_removed_late() -> None:
     assert len(removed) == 1
 
 
-async def test_an_outcome_that_only_the_former_leader_heard_of_is_read_at_the_jobs_end(
+async def test_outcome_heard_by_the_former_leader_is_read_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Reports are only in memory, but the outcome is stored in the bucket before the report."""

@@ -60,7 +60,7 @@ class Components:
 def loops_of(work: Any) -> dict[str, LeaderLoop]:
     """Loops of an operator, by name."""
     given: Any = Components(work)
-    found = [getattr(each, "__self__", None) for each in components.leader_loops(given, given, given, bool)]
+    found = [getattr(loop, "__self__", None) for loop in components.leader_loops(given, given, given, bool)]
     return {each.name: each for each in found if isinstance(each, LeaderLoop)}
 
 
@@ -98,7 +98,7 @@ async def test_no_error_ends_a_loop(
     with pytest.raises(asyncio.CancelledError):
         await loops_of(work)[name].run()
     assert (work.script, len(slept)) == ([], 4)
-    shown = [each for each in caplog.records if each.name == module.__name__]
+    shown = [log_record for log_record in caplog.records if log_record.name == module.__name__]
     assert [each.levelno for each in shown] == [level] * 2, "once, and again after a success"
     assert all(name in each.getMessage() and text in each.getMessage() for each in shown)
     assert "s3cret" not in caplog.text
@@ -107,7 +107,10 @@ async def test_no_error_ends_a_loop(
 async def test_another_error_is_logged_too(slept: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(asyncio.CancelledError):
         await LeaderLoop("work", 9, Work(AutoReconnect("a"), AutoReconnect("b"), AutoReconnect("b")).round).run()
-    assert [each.getMessage()[-1] for each in caplog.records if each.levelno == logging.WARNING] == ["a", "b"]
+    assert [log_record.getMessage()[-1] for log_record in caplog.records if log_record.levelno == logging.WARNING] == [
+        "a",
+        "b",
+    ]
     assert slept == [9, 9, 9]
 
 

@@ -54,7 +54,7 @@ async def until_it_would_pay(world: World) -> None:
 
 
 @pytest.mark.parametrize("left", [(), (1.9,), (10.0, 0.0), (10.0, 0.9)])
-async def test_nothing_is_sent_without_the_lease_and_the_next_leader_pays_once(
+async def test_process_without_the_lease_sends_nothing(
     left: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if it is lost after the compare-and-set: then the purchase is planned again."""
@@ -72,7 +72,7 @@ async def test_nothing_is_sent_without_the_lease_and_the_next_leader_pays_once(
     assert len(world.provider.posts) == 1
 
 
-async def test_a_send_that_a_frozen_leader_takes_back_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_send_withdrawn_by_a_frozen_leader_needs_no_person(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next leader has reported a search for the request in the meantime."""
     world = World(monkeypatch, Writes())
     world.leadership = Script()
@@ -116,7 +116,7 @@ async def test_a_purchase_that_was_changed_meanwhile_is_not_taken_back(monkeypat
     assert world.provider.posts == []
 
 
-async def test_after_the_end_of_the_lease_a_post_is_noted_and_nothing_else_is_written(
+async def test_expired_lease_allows_only_the_note_of_a_post(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -164,9 +164,7 @@ class Losing(Writes):
 
 
 @pytest.mark.parametrize("after", range(1, 40))
-async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
-    after: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_lost_lease_allows_only_compared_writes(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other writes record only the uid of an existing Job and the id of an existing request."""
     world = World(monkeypatch, Losing(after, lambda: world.leadership.revoke("the Lease is another's")))
     world.leadership = Leadership()
@@ -180,7 +178,7 @@ async def test_a_lease_lost_after_any_write_is_followed_by_compared_writes_only(
     compared = {"marker", "content", "evidence", "run document", "finalizers", "status", "event"}  # or created only
     noted = {"POST": {"claim"}, "job": {"job record"}}
     last, *others = world.writes.done[after - 1 :] or ["none"]
-    assert {each for each in others if not each.startswith("move to ")} <= compared | noted.get(last, set())
+    assert {text for text in others if not text.startswith("move to ")} <= compared | noted.get(last, set())
     world.leadership = Leadership.always()
     world.restart()
     await world.finish(IMAGES)
@@ -203,7 +201,7 @@ class Served:
             await asyncio.sleep(0)
 
 
-async def test_a_standby_does_nothing_and_a_new_leader_looks_at_what_is_unfinished() -> None:
+async def test_standby_does_nothing_and_a_new_leader_resumes() -> None:
     elected, looked, server = asyncio.Event(), list[ResourceRef](), Served()
     looped = asyncio.Event()
 
@@ -232,7 +230,7 @@ async def test_a_standby_does_nothing_and_a_new_leader_looks_at_what_is_unfinish
     assert [each.name for each in looked] == ["one", "later"]
     subject.stop_others()
     await asyncio.wait({running})
-    assert [each.done() for each in subject.tasks[-1:]] == [False], "the queue is drained first"
+    assert [task.done() for task in subject.tasks[-1:]] == [False], "the queue is drained first"
     subject.stop()
     await asyncio.wait(subject.tasks)
 
@@ -371,7 +369,7 @@ async def test_a_write_over_another_version_or_none_is_a_conflict(code: int) -> 
         await KubeLease(Api(code), "ops", "contentgen").write(HELD, HELD.record)
 
 
-async def test_there_may_be_none() -> None:
+async def test_leader_tasks_may_be_empty() -> None:
     assert await KubeLease(Api(404), "ops", "contentgen").read() is None
 
 

@@ -192,7 +192,7 @@ async def test_a_namespace_of_a_list_without_a_role_hides_no_other() -> None:
     assert woken.names == ["three"]
 
 
-async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses_them_is_forgotten(
+async def test_gained_labels_start_and_lost_labels_end_the_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_AGAIN_SECONDS", 0)
@@ -204,7 +204,7 @@ async def test_a_namespace_that_gains_the_labels_is_looked_at_and_one_that_loses
     namespaces._uids["b"] = "uid-of-b"
     lists.away = 2
     await woken.lists(lists).list_namespace("b")
-    assert (woken.names, [each.name for each in woken.cache.refs()]) == (["two"], ["two"])
+    assert (woken.names, [ref.name for ref in woken.cache.refs()]) == (["two"], ["two"])
     assert set(lists.asked[3:]) == {"b"}
     woken.left.clear()
     del namespaces._uids["b"]
@@ -235,7 +235,7 @@ async def until(world: World, reached: Callable[[], bool]) -> None:
 
 
 def states(world: World) -> list[str]:
-    return [each["state"] for each in world.database["ledger"].find()]
+    return [purchase["state"] for purchase in world.database["ledger"].find()]
 
 
 async def release(world: World) -> None:
@@ -245,7 +245,7 @@ async def release(world: World) -> None:
     await leaving.release()
 
 
-async def test_a_run_in_flight_is_released_followed_and_goes_on_when_its_namespace_comes_back(
+async def test_run_in_flight_is_released_and_resumes_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, namespaces = selected_world(monkeypatch)
@@ -274,7 +274,7 @@ async def test_a_run_in_flight_is_released_followed_and_goes_on_when_its_namespa
     assert (status.phase, len(world.provider.posts), states(world)) == (Phase.COMPLETED, 1, ["collected"])
 
 
-async def test_deleted_while_its_namespace_is_out_its_result_is_kept_and_adopted(
+async def test_result_is_kept_and_adopted_while_the_namespace_is_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, namespaces = selected_world(monkeypatch)
@@ -294,7 +294,7 @@ async def test_deleted_while_its_namespace_is_out_its_result_is_kept_and_adopted
     assert len(world.provider.posts) == 1
 
 
-async def test_an_idle_resource_with_files_to_delete_is_released_and_held_again(
+async def test_idle_resource_with_files_is_released_and_held_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, namespaces = selected_world(monkeypatch)
@@ -311,7 +311,7 @@ async def test_an_idle_resource_with_files_to_delete_is_released_and_held_again(
     assert (body["metadata"]["finalizers"], len(world.provider.posts)) == ([FINALIZER], 1)
 
 
-async def test_what_is_selected_of_another_class_or_another_resource_is_not_released(
+async def test_resources_of_other_classes_and_kinds_are_not_released(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, namespaces = selected_world(monkeypatch)
@@ -385,7 +385,7 @@ async def test_a_namespace_without_a_role_holds_up_no_other_purchase(monkeypatch
     for _ in range(4):
         world.now += timedelta(minutes=30)
         await world.orphans[-1].round(world.now)
-    assert {each["namespace"]: each["state"] for each in world.database["ledger"].find()} == {
+    assert {purchase["namespace"]: purchase["state"] for purchase in world.database["ledger"].find()} == {
         "ns": "succeeded", "first": "succeeded"
     }  # fmt: skip
 

@@ -64,7 +64,7 @@ async def until(world: World, state: str, step: str | None = None) -> None:
     ],
 )
 def test_the_last_try(names: tuple[str, ...], last: LastSend) -> None:
-    assert last_send(AT + each for each in names) == last
+    assert last_send(AT + name for name in names) == last
 
 
 async def test_a_try_has_its_object_before_the_post(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ async def test_a_try_has_its_object_before_the_post(monkeypatch: pytest.MonkeyPa
     bought = purchase(world)
     assert (send.sent_by, send.number, send.purchase_id) == (bought["sentBy"], 1, bought["purchaseId"])
     assert send.model == bought["model"]
-    (text,) = [each for key, each in world.storage.objects.items() if keys.send_of(key)]
+    (text,) = [stored_object for key, stored_object in world.storage.objects.items() if keys.send_of(key)]
     assert b"a cat" not in text, "an image's correlation key has the prompt"
     assert b"http" not in text
 
@@ -144,7 +144,7 @@ def not_leading(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["the store fails", "the Lease ends"])
-async def test_what_fails_before_the_first_byte_leaves_it_planned(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failure_before_the_first_byte_leaves_it_planned(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     if how == "the store fails":
         lost(world, monkeypatch, written=False)
@@ -290,7 +290,7 @@ async def test_a_post_whose_hook_was_not_called_is_not_sent_again(
     assert purchase(world)["step"] != "planned"
 
 
-async def test_nothing_is_sent_that_the_ledger_does_not_have_as_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_is_sent_only_if_the_ledger_has_it_as_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     monkeypatch.setattr(Ledger, "_send", lambda *_: None)
     for _ in range(6):

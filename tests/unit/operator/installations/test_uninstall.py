@@ -197,7 +197,7 @@ def test_every_resource_is_released_and_only_of_our_finalizer(cluster: tuple[Clu
     assert server.deleted_pods == [f"{PODS}/contentgen-test"]
 
 
-def test_what_an_ending_operator_puts_back_is_released_too(cluster: tuple[Cluster, client.ApiClient]) -> None:
+def test_finalizer_restored_by_an_ending_operator_is_released(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.puts_back, server.rounds_to_end = True, 4
     body = server.add("transcriptions", "it", FINALIZER)
@@ -206,7 +206,7 @@ def test_what_an_ending_operator_puts_back_is_released_too(cluster: tuple[Cluste
     assert body["metadata"]["finalizers"] == []
 
 
-def test_it_ends_although_the_operators_pod_does_not(cluster: tuple[Cluster, client.ApiClient]) -> None:
+def test_uninstall_ends_although_the_operators_pod_stays(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.rounds_to_end = 10**6
     body = server.add("transcriptions", "it", FINALIZER)
@@ -214,7 +214,7 @@ def test_it_ends_although_the_operators_pod_does_not(cluster: tuple[Cluster, cli
     assert body["metadata"]["finalizers"] == []
 
 
-def test_what_could_not_be_released_is_named(cluster: tuple[Cluster, client.ApiClient]) -> None:
+def test_resources_that_keep_their_finalizer_are_named(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.locked = True
     server.add("transcriptions", "it", FINALIZER)
@@ -239,14 +239,14 @@ def test_a_well_operator_may_first_finish_what_is_being_deleted(cluster: tuple[C
     assert server.replicas == 0
 
 
-def test_it_does_not_wait_long_for_one_that_cannot(cluster: tuple[Cluster, client.ApiClient]) -> None:
+def test_uninstall_waits_briefly_for_a_stuck_operator(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     body = server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
     assert run(api).now < 20
     assert body["metadata"]["finalizers"] == []
 
 
-def test_it_does_not_wait_for_a_dead_one(cluster: tuple[Cluster, client.ApiClient]) -> None:
+def test_uninstall_does_not_wait_for_a_dead_operator(cluster: tuple[Cluster, client.ApiClient]) -> None:
     server, api = cluster
     server.rounds_to_end = -1
     server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
@@ -271,7 +271,7 @@ def test_without_a_namespace_that_exists_nothing_is_touched(cluster: tuple[Clust
 
 
 def test_namespaces_of_a_command_line() -> None:
-    assert [namespaces_of(each) for each in ("*", "", "a", "a,b")] == [None, (), ("a",), ("a", "b")]
+    assert [namespaces_of(word) for word in ("*", "", "a", "a,b")] == [None, (), ("a",), ("a", "b")]
 
 
 # Before an upgrade to fewer namespaces
@@ -285,7 +285,7 @@ def narrow(api: client.ApiClient, *selected: str, seconds: float = 60, served: s
     return clock
 
 
-def test_what_leaves_the_selection_is_released_after_the_operator_was_removed(
+def test_resource_leaving_the_selection_is_released_afterwards(
     cluster: tuple[Cluster, client.ApiClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     server, api = cluster
@@ -312,7 +312,7 @@ def test_an_operator_that_holds_nothing_outside_is_left_alone(cluster: tuple[Clu
     assert (server.deployed, server.replicas, stays["metadata"]["finalizers"]) == (True, 1, [FINALIZER])
 
 
-def test_another_class_is_narrowed_by_its_own_release_unless_it_belongs_to_another(
+def test_other_class_is_narrowed_by_the_release_that_owns_it(
     cluster: tuple[Cluster, client.ApiClient],
 ) -> None:
     server, api = cluster

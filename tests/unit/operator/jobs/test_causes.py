@@ -97,7 +97,7 @@ STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != 
 
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
-async def test_why_a_worker_ended_is_in_the_status_at_once(kind: Kind, stage: Stage, world: World) -> None:
+async def test_cause_of_a_workers_end_is_in_the_status_at_once(kind: Kind, stage: Stage, world: World) -> None:
     fails(world, stage, NO_OUTCOME)
     world.kube.apply(kind, SPECS[kind])
     ended = await world.until(kind, lambda: world.status(kind).reason == Reason.RETRYING)
@@ -130,7 +130,9 @@ async def test_the_cause_of_a_workers_retries_is_in_the_status(kind: Kind, stage
     world.kube.apply(kind, SPECS[kind])
 
     def job() -> Body | None:
-        mine = [each for each in world.kube.jobs.values() if each["metadata"]["labels"][STAGE_LABEL] == stage]
+        mine = [
+            each_job for each_job in world.kube.jobs.values() if each_job["metadata"]["labels"][STAGE_LABEL] == stage
+        ]
         return mine[0] if mine else None
 
     def starts() -> bool:

@@ -42,7 +42,7 @@ class Talks:
         self._seen: set[str] = set()
 
     async def reconcile(self, name: str) -> None:
-        waits = [each for each in self.names if is_refused(self.world, each)]
+        waits = [each_name for each_name in self.names if is_refused(self.world, each_name)]
         ref = ResourceRef(kind=TALK, namespace="ns", name=name, uid=f"uid-of-{name}")
         if self.world.watch(ref):
             _, result = await self.world.process._reconcile_or_pause(ref)
@@ -90,7 +90,7 @@ class Talks:
                 await self.reconcile(name)
             self.world.now += timedelta(minutes=1)
             self.world.work()
-        assert {status(self.world, each).phase for each in self.names} == {Phase.COMPLETED}
+        assert {status(self.world, each_name).phase for each_name in self.names} == {Phase.COMPLETED}
 
 
 async def test_no_preparation_takes_the_room_of_a_paid_result(world: World) -> None:

@@ -66,7 +66,7 @@ class Leaver:
     @property
     def there(self) -> list[str]:
         """Names of the left Jobs that exist."""
-        return [each["metadata"]["name"] for each in self.jobs if each in self.world.kube.jobs.values()]
+        return [job["metadata"]["name"] for job in self.jobs if job in self.world.kube.jobs.values()]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_a_preparation_that_is_left_behind_is_deleted(
 
 
 @pytest.mark.parametrize("kind", PREPARED)
-async def test_one_that_is_left_until_the_next_job_exists_is_deleted(kind: Kind, world: World) -> None:
+async def test_job_left_until_the_next_one_exists_is_deleted(kind: Kind, world: World) -> None:
     """The record of the newest Job names those before it."""
     left = Leaver(world, kind, Stage.PREPARE, _suspended)
     world.kube.apply(kind, SPECS[kind])
@@ -136,7 +136,7 @@ async def test_one_that_is_left_until_the_next_job_exists_is_deleted(kind: Kind,
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_collect_job_is_deleted_after_its_purchase_is_collected(kind: Kind, world: World) -> None:
+async def test_collect_job_is_deleted_after_its_purchase_is_collected(kind: Kind, world: World) -> None:
     left = Leaver(world, kind, Stage.COLLECT, _suspended)
     world.kube.apply(kind, SPECS[kind])
     assert (await world.finish(kind)).phase is Phase.COMPLETED

@@ -66,7 +66,7 @@ class Node:
 
     @property
     def jobs(self) -> list[Body]:
-        return [each for each in self.world.kube.jobs.values() if each["metadata"]["labels"][STAGE_LABEL] == self.stage]
+        return [job for job in self.world.kube.jobs.values() if job["metadata"]["labels"][STAGE_LABEL] == self.stage]
 
     def work(self) -> None:
         for job in self.jobs:
@@ -152,7 +152,7 @@ async def test_the_deadline_of_the_resource_ends_a_wait_for_a_node(world: World)
     assert (world.kube.jobs, world.provider.posts) == ({}, [])
 
 
-async def test_the_cause_of_a_wait_for_a_node_is_told_within_half_a_minute(world: World) -> None:
+async def test_cause_of_a_wait_for_a_node_is_told_in_half_a_minute(world: World) -> None:
     begun, kind = world.now, Kind.LORA_TRAINING
     Node(world, Stage.PREPARE, UNSCHEDULABLE)
     world.kube.apply(kind, SPECS[kind])
@@ -202,7 +202,7 @@ async def test_a_pod_that_ended_without_a_start_counts_as_no_attempt(kind: Kind,
     assert len(world.provider.posts) == 1
 
 
-async def test_a_pod_that_nobody_ends_after_its_deadline_is_on_a_lost_node(world: World) -> None:
+async def test_pod_past_its_deadline_is_on_a_lost_node(world: World) -> None:
     """A toleration without tolerationSeconds keeps it there, and only the kubelet ends it."""
     kind = Kind.LORA_TRAINING
     node = Node(world, Stage.PREPARE, RUNS | {"startTime": world.now.isoformat()})
@@ -232,7 +232,7 @@ async def test_a_pod_that_nobody_ends_after_its_deadline_is_on_a_lost_node(world
         ({}, 600, False),
     ],
 )
-def test_which_pod_is_overdue(status: Body, seconds: int | None, late: bool, world: World) -> None:
+def test_overdue_pods(status: Body, seconds: int | None, late: bool, world: World) -> None:
     assert pods.overdue([pod(status, seconds=seconds)], world.now) is late
     assert pods.overdue([], world.now) is False
 
@@ -252,7 +252,7 @@ def test_which_pod_is_overdue(status: Body, seconds: int | None, late: bool, wor
         ({"phase": "Pending", "containerStatuses": [{"name": "worker", "containerID": "containerd://1"}]}, True),
     ],
 )
-def test_which_worker_was_ever_started(status: Body, ran: bool) -> None:
+def test_started_workers(status: Body, ran: bool) -> None:
     assert pods.ever_ran([pod(status)]) is ran
     assert pods.ever_ran([pod(RUNS), pod(status)]) is True
 
@@ -269,7 +269,7 @@ def test_which_worker_was_ever_started(status: Body, ran: bool) -> None:
         {"pod": TEMPLATE.pod.model_copy(update={"node_selector": {"gpu": "no"}})},
     ],
 )
-async def test_a_job_that_never_started_is_made_again_with_the_new_settings(
+async def test_job_that_never_started_is_replaced_with_new_settings(
     changes: Body, kind: Kind, stage: Stage, world: World
 ) -> None:
     node = await waiting(world, kind, stage, PULLS)
@@ -332,7 +332,7 @@ async def test_a_job_that_started_or_is_held_by_a_queue_is_kept(
     restarted(world, image="worker:2")
     keeps(node, job)
     await steps(world, kind, 50)
-    assert [each["metadata"]["uid"] for each in node.jobs] == node.seen == [job["metadata"]["uid"]]
+    assert [each_job["metadata"]["uid"] for each_job in node.jobs] == node.seen == [job["metadata"]["uid"]]
 
 
 def _suspended_meanwhile(job: Body) -> None:
@@ -372,7 +372,7 @@ async def test_a_pod_that_starts_just_now_keeps_its_job(world: World, monkeypatc
     assert (reads, node.jobs) == ([], [job])
 
 
-async def test_the_template_of_a_job_that_somebody_changed_is_not_compared(world: World) -> None:
+async def test_changed_template_of_a_job_is_not_compared(world: World) -> None:
     kind = Kind.LORA_TRAINING
     node = await waiting(world, kind, Stage.PREPARE, PULLS)
     (job,) = node.jobs
@@ -431,9 +431,7 @@ async def test_a_crash_before_the_deletion_counts_no_attempt(world: World, monke
     assert (run.stage_attempt, len(node.seen)) == (1, 2)
 
 
-async def test_a_job_that_is_being_deleted_is_not_taken_for_the_new_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_job_in_deletion_is_not_mistaken_for_the_new_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finalizer of others holds it; when it goes, the status must not name it."""
     kind = Kind.LORA_TRAINING
     node = await waiting(world, kind, Stage.PREPARE, PULLS)

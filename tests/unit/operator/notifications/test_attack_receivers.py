@@ -216,7 +216,7 @@ async def test_namespaces_that_are_always_busy_leave_turns_to_others() -> None:
         await desk.notifier.settled()
 
 
-async def test_a_slow_receiver_does_not_hide_the_others_of_its_namespace() -> None:
+async def test_slow_receiver_does_not_delay_the_others() -> None:
     """More notifications are due for it than a round lists."""
     begun, free = list[str](), asyncio.Event()
 
@@ -277,7 +277,7 @@ async def test_a_hostile_pause_neither_repeats_nor_prolongs_a_delivery(
     assert receivers[0].connections <= (1 if delivered else 20)
 
 
-async def test_an_unexpected_error_of_an_attempt_is_in_the_log_and_ends_after_a_day() -> None:
+async def test_unexpected_error_is_logged_and_retried_for_a_day() -> None:
     async def post(_url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
         raise RuntimeError("https://hooks.example.com/s3cret")
 
@@ -286,7 +286,7 @@ async def test_an_unexpected_error_of_an_attempt_is_in_the_log_and_ends_after_a_
     await desk.until(NOW + 2 * DAY)
     log = desk.log()
     assert log["state"] == "failed"
-    assert {each["detail"] for each in log["deliveries"]} == {"no response: RuntimeError"}
+    assert {delivery["detail"] for delivery in log["deliveries"]} == {"no response: RuntimeError"}
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def connects(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-async def test_an_address_that_does_not_respond_leaves_time_for_the_next_one(
+async def test_silent_address_leaves_time_for_the_next_one(
     receivers: list[RawReceiver], connects: Counter[str]
 ) -> None:
     """Such as the IPv6 address of a host, in a cluster whose IPv6 packets are dropped."""

@@ -148,7 +148,7 @@ class Desk:
         self.outbox = NotificationOutbox(self.database["notifications"])
         self.secret = FakeSecret()
         kube: Any = self.secret
-        granted = tuple(f"http://{each}" for each in hosts) or ("none:1",)
+        granted = tuple(f"http://{host}" for host in hosts) or ("none:1",)
         self.grants = (HeaderGrant(secret="slack", namespaces=("ns",), hosts=granted),)
         self.post = GuardedPost(ssl.create_default_context(), hosts, here, seconds)
         self.leads = True
@@ -201,7 +201,7 @@ class Desk:
 
 
 def allowed(*receivers: Receiver) -> list[str]:
-    return [f"hooks.example.com:{each.port}" for each in receivers]
+    return [f"hooks.example.com:{receiver.port}" for receiver in receivers]
 
 
 async def test_a_delivery_is_signed_by_a_published_key(receiver: Receiver) -> None:
@@ -221,12 +221,12 @@ async def test_a_delivery_is_signed_by_a_published_key(receiver: Receiver) -> No
     public.verify(base64.b64decode(signature), f"msg_0.{headers['webhook-timestamp']}.{PAYLOAD}".encode())
     found = desk.log()
     assert (found["state"], found["nextAt"]) == ("delivered", None)
-    assert [(each["result"], each["status"]) for each in found["deliveries"]] == [("delivered", 204)]
+    assert [(delivery["result"], delivery["status"]) for delivery in found["deliveries"]] == [("delivered", 204)]
     await desk.until(NOW + timedelta(days=2))
     assert len(receiver.requests) == 1
 
 
-async def test_a_receiver_that_is_down_for_an_hour_gets_everything_once(receiver: Receiver) -> None:
+async def test_receiver_down_for_an_hour_gets_each_notification_once(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     url = receiver.url()
     receiver.close()  # connections are refused
@@ -243,10 +243,10 @@ async def test_a_receiver_that_is_down_for_an_hour_gets_everything_once(receiver
     finally:
         again.close()
     assert {each["state"] for each in map(desk.log, ids)} == {"delivered"}
-    assert all(each["result"] == "failed" for each in desk.log()["deliveries"][:-1])
+    assert all(delivery["result"] == "failed" for delivery in desk.log()["deliveries"][:-1])
 
 
-async def test_a_server_error_is_repeated_for_a_day_and_then_left_in_the_log(receiver: Receiver) -> None:
+async def test_server_error_is_retried_for_a_day_and_kept_in_the_log(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     receiver.status = 500
     await desk.add(receiver.url())
@@ -270,7 +270,7 @@ async def test_no_log_has_the_path_of_a_webhook(receiver: Receiver, caplog: pyte
         await desk.until(NOW + timedelta(days=2))
     assert "failed for a day" in caplog.text
     assert "s3cret" not in caplog.text
-    assert "s3cret" not in str([each["deliveries"] for each in desk.database["notifications"].find()])
+    assert "s3cret" not in str([notification["deliveries"] for notification in desk.database["notifications"].find()])
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it(receiver: Receiver) -> None:
@@ -334,7 +334,7 @@ async def test_a_private_address_is_not_connected_to(private: Receiver, host: st
     await desk.add(private.url(host))
     await desk.until(NOW + timedelta(hours=1))
     assert private.requests == []
-    assert {each["result"] for each in desk.log()["deliveries"]} == {"refused"}
+    assert {delivery["result"] for delivery in desk.log()["deliveries"]} == {"refused"}
     assert desk.log()["state"] == "pending"
 
 
@@ -352,10 +352,10 @@ async def test_each_attempt_checks_the_address_again(private: Receiver) -> None:
         await desk.round()
         desk.now += timedelta(hours=3)
     assert private.requests == []
-    assert [each["result"] for each in desk.log()["deliveries"]] == ["refused"] * 3
+    assert [delivery["result"] for delivery in desk.log()["deliveries"]] == ["refused"] * 3
 
 
-async def test_one_private_address_among_public_ones_is_refused(private: Receiver) -> None:
+async def test_private_address_among_public_ones_is_refused(private: Receiver) -> None:
     async def mixed(_host: str, _port: int) -> Sequence[str]:
         return ["93.184.215.14", "127.0.0.1"]
 
@@ -371,7 +371,7 @@ async def test_an_unusable_url_is_refused(url: str) -> None:
         await GuardedPost(ssl.create_default_context(), (), here)(url, {}, b"{}")
 
 
-async def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(tmp_path: Path) -> None:
+async def test_certificate_is_verified_for_the_host_name(tmp_path: Path) -> None:
     authority = new_authority(datetime.now(UTC))
     issued = issue(authority, "hooks.example.com", datetime.now(UTC), timedelta(days=1))
     (tmp_path / "chain").write_bytes(issued.chain)
@@ -653,7 +653,7 @@ def test_unusable_keys_are_replaced(data: dict[str, bytes]) -> None:
     assert len(keys_of(rotated(data, NOW, KeyTerm()))) == 1
 
 
-async def test_a_deleted_key_is_replaced_and_concurrent_operators_agree() -> None:
+async def test_deleted_key_is_replaced_and_operators_agree_on_it() -> None:
     secret: Any = FakeSecret()
     now = [NOW]
     one, other = (KeySecret(secret, "contentgen", "keys", clock=lambda: now[0]) for _ in range(2))
@@ -691,7 +691,7 @@ async def test_the_key_does_not_depend_on_the_database(monkeypatch: pytest.Monke
     assert len(keys_of(desk.secret.data)) == 1
 
 
-async def test_nothing_is_sent_without_a_key(receiver: Receiver) -> None:
+async def test_notifications_need_a_key(receiver: Receiver) -> None:
     desk = Desk(*allowed(receiver))
     desk.secret.conflicts = 99
     await desk.add(receiver.url())

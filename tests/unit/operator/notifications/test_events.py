@@ -40,7 +40,7 @@ from contentgen_simulation.world import SPECS, UID, World, Writes
 ROOT = Path(__file__).parents[4]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 URL = "https://hooks.example.com/a?token=s3cret"
-ALL = [each.value for each in NotificationEvent]
+ALL = [notification_event.value for notification_event in NotificationEvent]
 NOTIFY = [{"url": URL, "on": ALL}]
 REF = ResourceRef(kind=Kind.IMAGE_GENERATION, namespace="ns", name="it", uid=UID)
 COMPLETED, FAILED = NotificationEvent.COMPLETED, NotificationEvent.FAILED
@@ -199,7 +199,7 @@ def test_attempts_are_repeated_for_a_day_with_growing_pauses() -> None:
         now = entry.next_at or now
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert pauses == sorted(pauses)
-    assert len([each for each in times if each < timedelta(hours=1)]) >= 6
+    assert len([time for time in times if time < timedelta(hours=1)]) >= 6
     assert timedelta(hours=24) <= times[-1] < timedelta(hours=28)
     assert entry.state is NotificationState.FAILED
     assert entry.expires_at == NOW + times[-1] + timedelta(days=30)
@@ -219,7 +219,7 @@ def test_state_after_an_attempt(result: DeliveryResult, state: NotificationState
     assert after_attempt(entry_of(1, NOW), attempt_of(result), 0).state is state
 
 
-def test_a_last_attempt_follows_an_operator_that_was_away_for_days() -> None:
+def test_last_attempt_follows_an_outage_of_days() -> None:
     """The state after it is `failed`; before it, nothing is given up."""
     late = NOW + timedelta(days=3)
     assert after_attempt(entry_of(2, NOW), attempt_of(DeliveryResult.DELIVERED, late), 0).state == "delivered"
@@ -335,7 +335,7 @@ async def count_writes(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.usefixtures("no_waiting")
-async def test_a_crash_at_any_write_neither_loses_nor_invents_a_notification(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_crash_at_any_write_keeps_notifications_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     writes = await count_writes(monkeypatch)
     fired = []
     for point in range(2 * writes):
@@ -345,10 +345,10 @@ async def test_a_crash_at_any_write_neither_loses_nor_invents_a_notification(mon
         for _ in range(4):
             await world.step(Kind.IMAGE_GENERATION)
         receiver = await delivered(world)
-        phases = [each["data"]["phase"] for each in receiver.bodies]
+        phases = [body["data"]["phase"] for body in receiver.bodies]
         expected = ["Completed"] if status.phase is Phase.COMPLETED else []
         assert phases == expected, (world.writes.fired, phases)
-        assert {each["state"] for each in stored(world)} <= {"delivered"}
+        assert {document["state"] for document in stored(world)} <= {"delivered"}
         fired += world.writes.fired
     assert {"before notification", "after notification", "before status", "after status"} <= set(fired)
     assert "before release of a notification" in fired
@@ -359,10 +359,10 @@ async def test_a_crash_after_the_status_is_made_up_for_by_the_notifier(monkeypat
     world = world_of(monkeypatch)
     await world.finish(Kind.IMAGE_GENERATION)
     world.database["notifications"].update_one({}, {"$set": {"state": "planned"}})
-    assert (await delivered(world)).ids == [each["_id"] for each in stored(world)]
+    assert (await delivered(world)).ids == [document["_id"] for document in stored(world)]
 
 
-async def test_a_planned_notification_of_a_status_that_was_not_written_is_dropped(
+async def test_notification_of_an_unwritten_status_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = world_of(monkeypatch)
@@ -373,7 +373,7 @@ async def test_a_planned_notification_of_a_status_that_was_not_written_is_droppe
     assert stored(world) == []
 
 
-async def test_a_status_that_takes_minutes_to_be_written_loses_no_notification(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_status_write_loses_no_notification(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server holds the write; meanwhile the notifier finds the old status, and drops the planned one."""
     world = world_of(monkeypatch)
     notifier, put = notifier_of(world, Receiver()), world.kube.put_status
@@ -399,13 +399,13 @@ async def test_a_planned_notification_of_a_deleted_resource_is_sent(monkeypatch:
     assert len((await delivered(world)).ids) == 1
 
 
-async def test_a_changed_decision_replaces_the_planned_text_and_keeps_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changed_decision_replaces_the_text_and_keeps_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first status was refused by a conflict; the second one has another message."""
     world = world_of(monkeypatch)
     outbox = NotificationOutbox(world.database["notifications"])
     first, second = (
-        notifications_of(resource_of(NOTIFY), status_of("Failed", "NoVideo").model_copy(update={"message": each}), NOW)
-        for each in ("one", "two")
+        notifications_of(resource_of(NOTIFY), status_of("Failed", "NoVideo").model_copy(update={"message": word}), NOW)
+        for word in ("one", "two")
     )
     await outbox.plan(first, NOW)
     await outbox.plan(second, NOW)
@@ -482,7 +482,7 @@ async def test_a_release_that_fails_does_not_fail_the_reconcile(monkeypatch: pyt
 
     monkeypatch.setattr(NotificationOutbox, "_confirm", away)
     assert (await world.finish(Kind.IMAGE_GENERATION)).phase is Phase.COMPLETED
-    assert [each["state"] for each in stored(world)] == ["planned"]
+    assert [document["state"] for document in stored(world)] == ["planned"]
 
 
 async def test_a_release_follows_the_status(monkeypatch: pytest.MonkeyPatch) -> None:

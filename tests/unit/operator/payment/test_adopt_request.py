@@ -39,11 +39,11 @@ async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch:
     name(world, kind, "request-1")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
-    assert [each["_id"].partition("/")[2] for each in world.database["request_claims"].find()] == ["request-1"]
+    assert [claim["_id"].partition("/")[2] for claim in world.database["request_claims"].find()] == ["request-1"]
     await world.settle(kind)
 
 
-async def test_it_may_be_named_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_may_be_named_during_its_search(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
@@ -55,9 +55,7 @@ async def test_it_may_be_named_while_it_is_looked_for(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("hours", [-24, 24])
-async def test_it_is_adopted_also_if_this_clock_was_a_day_off_at_the_post(
-    hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_request_is_adopted_despite_a_clock_off_by_a_day(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search does not find it then, as the time of the POST in the ledger is wrong."""
     world = await unknown(monkeypatch, IMAGES)
     world.provider.sent_at[0] += timedelta(hours=hours)
@@ -104,7 +102,7 @@ async def test_a_purchase_that_the_ledger_has_lost_is_restored(
         ("request-9", "it is not in the history"),
     ],
 )
-async def test_what_does_not_match_is_told_and_nothing_is_adopted(
+async def test_mismatch_is_reported_and_nothing_is_adopted(
     given: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await unknown(monkeypatch, IMAGES)

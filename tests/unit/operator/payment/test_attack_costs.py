@@ -29,7 +29,7 @@ async def recreated(world: World, uid: str) -> None:
     world.kube.namespaces["ns"] = (uid, f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
 
 
-async def test_what_was_bought_while_mapped_is_adopted_after_the_mapping_was_taken_back(world: World) -> None:
+async def test_purchase_under_a_mapping_is_adopted_after_its_removal(world: World) -> None:
     """install.md: `--to fresh` takes a mapping back: then nothing else of an earlier one is adopted. What this one
     itself has bought meanwhile stays its own.
     """

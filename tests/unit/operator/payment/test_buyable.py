@@ -39,7 +39,7 @@ def pictures(model: str) -> dict[str, Any]:
     return SPECS[IMAGES] | {"model": model}
 
 
-async def test_another_model_is_not_bought_and_the_nearest_that_may_be_are_named(
+async def test_unlisted_model_is_refused_with_the_nearest_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Money 30: any fal endpoint at all, by any tenant."""
@@ -109,7 +109,7 @@ async def test_a_training_is_refused_before_it_is_prepared(monkeypatch: pytest.M
         (LORA, {"training": {"learningRate": "999999"}}, Reason.INVALID_SPEC),
     ],
 )
-async def test_what_an_older_crd_let_in_is_not_bought(
+async def test_model_accepted_by_an_older_crd_is_not_bought(
     monkeypatch: pytest.MonkeyPatch, kind: Kind, edits: dict[str, Any], reason: Reason
 ) -> None:
     world = world_of(monkeypatch, models_allowed=("fal-ai/flux-2-trainer", "flux-lora", "flux-lora-fast-training"))
@@ -162,7 +162,7 @@ async def test_the_price_of_the_provider_is_noted(monkeypatch: pytest.MonkeyPatc
     assert (found["unitMicros"], found["billing"], found["estimatedMicros"]) == (10_000, True, 20_000)
 
 
-async def test_a_price_that_cannot_be_asked_for_holds_up_no_built_in_model(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_price_does_not_delay_a_built_in_model(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch, Prices(dev=PriceLookup(problem="fal's prices could not be read: 500")))
     world.kube.apply(IMAGES, pictures("flux-dev"))
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -201,14 +201,14 @@ def seen(body: dict[str, Any]) -> Resource:
         (training("mine", "u1", OLD), False),
     ],
 )
-def test_which_training_holds_a_name(other: dict[str, Any], holds: bool) -> None:
+def test_training_that_holds_a_name(other: dict[str, Any], holds: bool) -> None:
     names = LoraNames()
     names.note(other)
     mine = seen(training("mine", "u1", "2026-11-21T00:00:00Z"))
     assert names.older(mine) == ("other" if holds else None)
 
 
-def test_who_goes_on_when_a_name_is_given_up() -> None:
+def test_next_training_continues_when_a_name_is_released() -> None:
     names = LoraNames()
     assert names.note(training("old", "u1", OLD)) == ()
     assert names.note(training("new", "u2", NEW)) == ()
@@ -222,7 +222,7 @@ def test_who_goes_on_when_a_name_is_given_up() -> None:
     assert not names._entries
 
 
-async def test_a_second_training_of_a_name_waits_unpaid_and_goes_on_when_the_first_is_gone(
+async def test_second_training_of_a_name_waits_unpaid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Money 30: the same loraName twice in a namespace, and both trained."""

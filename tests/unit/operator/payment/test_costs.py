@@ -95,10 +95,10 @@ def test_a_sum_says_how_well_it_is_known(
 ) -> None:
     found = total(costs)
     assert (found.display, found.exact, found.billed) == (display, exact, billed)
-    assert found.source == ", ".join(dict.fromkeys(each.source for each in costs))
+    assert found.source == ", ".join(dict.fromkeys(cost.source for cost in costs))
 
 
-def test_a_request_that_nobody_follows_any_more_costs_what_nobody_knows() -> None:
+def test_abandoned_request_has_an_unknown_cost() -> None:
     assert final_cost(bought(S.SUBMITTED, **PRICED)) == cost(CostSource.UNKNOWN, None, None)
     assert final_cost(bought(S.COLLECTED, **PRICED)) == cost(CostSource.ESTIMATE, 50_000, True)
 

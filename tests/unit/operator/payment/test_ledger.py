@@ -53,7 +53,7 @@ def move(source: PurchaseState, target: PurchaseState, **changes: Any) -> Ledger
     return LedgerTransition(key=KEY, source=source, target=target, changes=changes)
 
 
-async def test_one_of_many_pays(ledger: Ledger) -> None:
+async def test_concurrent_sends_yield_one_payer(ledger: Ledger) -> None:
     # Sequential, because mongomock is not thread-safe; the integration tests cover threads.
     won = [await ledger.intend(KEY, purchase()) for _ in range(8)]
     assert won == [True] + [False] * 7
@@ -93,7 +93,7 @@ METHODS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("before", [PLANNED, REFUSED], ids=["planned", "refused"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_another_process_sends_in_between_stays_sent(method: str, before: Purchase) -> None:
+def test_send_by_another_process_stays_sent(method: str, before: Purchase) -> None:
     """Between any two operations of a method another process plans the purchase, and sends it."""
     for at in range(9):
         collection: Any = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
@@ -121,7 +121,7 @@ async def _inline(method: Callable[[Ledger], Awaitable[Any]], ledger: Ledger) ->
     await method(ledger)
 
 
-async def test_what_is_planned_for_another_resource_is_sent_by_nobody_else(ledger: Ledger) -> None:
+async def test_purchase_planned_for_another_resource_is_not_sent(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase())
     assert await ledger.send(KEY, purchase(job_id="k"), NOW) is None
     assert await ledger.intend(KEY, purchase(job_id="k", purchase_id="another"))
@@ -144,7 +144,7 @@ async def test_a_purchase_has_one_owner(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(state=PurchaseState.COLLECTED))
     seen = await ledger.get(KEY)
     assert seen is not None
-    assert [await ledger.adopt(KEY, seen, each) for each in ("k", "l")] == [True, False]
+    assert [await ledger.adopt(KEY, seen, word) for word in ("k", "l")] == [True, False]
     assert await ledger.discard("j") == ()
     now = await ledger.get(KEY)
     assert now is not None
@@ -169,7 +169,7 @@ def test_purchase_ids_are_uuids_of_version_7() -> None:
     assert abs((made[0].int >> 80) / 1000 - time.time()) < 600
 
 
-async def test_what_is_sent_has_the_price_of_that_moment(ledger: Ledger) -> None:
+async def test_sent_purchase_has_the_price_of_that_moment(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(estimated_micros=1, unit_micros=1, billing=False))
     priced = {"estimated_micros": 9, "unit_micros": 7, "unit": "image", "billing": True, "price_source": "fal"}
     await ledger.send(KEY, purchase(**priced), NOW)
@@ -195,7 +195,7 @@ async def test_a_purchase_is_the_cost_of_one_resource(ledger: Ledger) -> None:
             LedgerTransition(key=key, source=there.state, target=PurchaseState.COLLECTED, changes={"outputs": outputs})
         )
     _, runs = await ledger.others(later, "k")
-    assert {each.purchase_id for each in runs} == {"running", "own"}
+    assert {run.purchase_id for run in runs} == {"running", "own"}
     assert await ledger.others(later, "j") == ((), ())
 
 
@@ -215,7 +215,7 @@ async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
         await ledger.move(move(state, found.state))
 
 
-async def test_who_was_refused_may_try_again(ledger: Ledger) -> None:
+async def test_refused_purchase_may_be_sent_again(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(estimated_micros=1))
     await ledger.move(move(PurchaseState.INTENT, PurchaseState.REFUSED, error="busy", permanent=False))
     later = purchase(marker="c/d", created_at=NOW + timedelta(hours=3), estimated_micros=2, purchase_id="q")
@@ -256,7 +256,7 @@ class LosesReplies:
         return lost
 
 
-async def test_a_compare_and_set_whose_reply_was_lost_is_nobodys_payment() -> None:
+async def test_compare_and_set_with_a_lost_reply_permits_no_payment() -> None:
     database = mongomock.MongoClient(tz_aware=True)["db"]
     collection = LosesReplies(database["ledger"])
     made: Any = collection

@@ -58,7 +58,7 @@ def purchases(world: World) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: str(each["createdAt"]))
 
 
-async def test_an_image_applied_again_is_drawn_with_the_lora_that_was_trained_since(world: World) -> None:
+async def test_image_applied_again_uses_the_retrained_lora(world: World) -> None:
     await trained(world, FIRST)
     await drawn(world)
     await world.until_gone(IMAGES)
@@ -71,7 +71,7 @@ async def test_an_image_applied_again_is_drawn_with_the_lora_that_was_trained_si
     assert (status.reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 4)
 
 
-async def test_in_a_rebuilt_cluster_finished_images_are_adopted_whatever_was_trained_since(world: World) -> None:
+async def test_rebuilt_cluster_adopts_finished_images(world: World) -> None:
     await trained(world, FIRST)
     await drawn(world)
     await trained(world, SECOND)
@@ -111,7 +111,7 @@ async def test_without_another_training_the_pictures_are_adopted(world: World) -
     assert len(world.provider.posts) == 3
 
 
-async def test_the_first_training_applied_again_brings_its_pictures_back(world: World) -> None:
+async def test_first_training_applied_again_restores_its_images(world: World) -> None:
     await trained(world, FIRST)
     first = await drawn(world)
     await trained(world, SECOND)
@@ -125,7 +125,7 @@ async def test_the_first_training_applied_again_brings_its_pictures_back(world: 
     assert [file.key for file in again.versions[0].files] == [file.key for file in first.versions[0].files]
 
 
-async def test_a_finished_image_starts_nothing_when_its_lora_is_trained_again(world: World) -> None:
+async def test_retrained_lora_starts_no_finished_image(world: World) -> None:
     await trained(world, FIRST)
     before = await drawn(world)
     await trained(world, SECOND)
@@ -207,7 +207,7 @@ async def test_without_its_lora_the_newest_pictures_are_adopted(world: World, re
     assert status.versions[0].files == newest.versions[-1].files
 
 
-async def test_what_the_provider_refused_is_sent_with_the_newest_lora(world: World) -> None:
+async def test_refused_request_is_sent_with_the_newest_lora(world: World) -> None:
     await trained(world, FIRST)
     await drawn(world)
     await world.until_gone(IMAGES)
@@ -229,15 +229,15 @@ async def test_a_training_collected_again_is_the_same(world: World) -> None:
     await drawn(world)
     for kind in (IMAGES, LORA):
         await world.until_gone(kind)
-    for key in [each for each in world.storage.objects if each.startswith("loras/")]:
+    for key in [each_key for each_key in world.storage.objects if each_key.startswith("loras/")]:
         del world.storage.objects[key]
     await trained(world, FIRST, OTHER_LORA_UID)
-    assert any(each.startswith(f"loras/ns/{OTHER_LORA_UID}/") for each in world.storage.objects)
+    assert any(stored_object.startswith(f"loras/ns/{OTHER_LORA_UID}/") for stored_object in world.storage.objects)
     assert (await drawn(world, OTHER_UID)).reason == "AdoptedFinishedRun"
     assert len(world.provider.posts) == 2
 
 
-async def test_a_lora_that_has_failed_holds_back_no_pictures_that_were_bought(world: World) -> None:
+async def test_failed_lora_does_not_hold_back_bought_images(world: World) -> None:
     await trained(world, FIRST)
     await drawn(world)
     for kind in (IMAGES, LORA):
@@ -278,14 +278,14 @@ async def test_a_forged_identity_in_a_status_is_the_documents_again(world: World
     assert (status.run.lora_identity, len(world.provider.posts)) == (None, 2)
 
 
-async def test_a_forged_identity_without_a_document_is_believed_of_no_purchase_of_another(world: World) -> None:
+async def test_forged_identity_without_a_document_is_ignored(world: World) -> None:
     """The status is the only source after a restore of MongoDB."""
     await trained(world, FIRST)
     await drawn(world)
     await trained(world, SECOND)
     await drawn(world, spec=DOG)
     await drawn(world)
-    (bought,) = (each for each in purchases(world) if "." in each["_id"])
+    (bought,) = (purchase for purchase in purchases(world) if "." in purchase["_id"])
     identity = bought["_id"].split("/")[3].partition(".")[2]
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     forged = world.kube.resources[IMAGES, "it"]
@@ -312,7 +312,7 @@ def run_of(body: dict[str, Any], identity: str) -> RunStatus:
     )
 
 
-async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(world: World) -> None:
+async def test_variants_of_an_image_are_its_attempts_with_any_lora(world: World) -> None:
     ledger, documents = world.process.observer.ledger, world.database["ledger"]
     key = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="ab", rerun=None, attempt=1)
     pinned = key.model_copy(update={"run_hash": f"ab.{'0' * 16}"})
@@ -321,7 +321,7 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
     for each in (pinned, later, key, *(key.model_copy(update=other) for other in others)):
         documents.insert_one(purchase(str(each)).model_dump(by_alias=True) | {"_id": str(each)})
     for asked in (key, pinned, later):
-        found = [(each.identity, each.purchase.purchase_id) for each in await ledger.variants(asked)]
+        found = [(variant.identity, variant.purchase.purchase_id) for variant in await ledger.variants(asked)]
         assert found == [("0" * 16, str(pinned)), ("", str(key)), ("", str(later))]
 
 
@@ -340,7 +340,7 @@ async def test_the_variants_of_an_image_are_its_attempts_with_whichever_loras(wo
         ("WaitingForLora", "a dog", "", FollowState.GONE),
     ],
 )
-def test_what_an_image_that_waits_for_its_lora_may_ask_for_is_located(
+def test_possible_requests_of_a_waiting_image_are_searched(
     reason: str, prompt: str, identity: str, standing: FollowState, owner: str
 ) -> None:
     """The image adopts the purchase only if its LoRA is of the same training; until then nothing discards it."""
@@ -375,7 +375,7 @@ def an_image(reason: str, **run: Any) -> dict[str, Any]:
 
 
 def training(name: str, *files: str, owner: str = "j") -> Purchase:
-    return purchase(f"p-{name}", owner, outputs={"files": [{"key": each} for each in files]})
+    return purchase(f"p-{name}", owner, outputs={"files": [{"key": file} for file in files]})
 
 
 def purchase(purchase_id: str, owner: str = "j", **given: Any) -> Purchase:
@@ -405,7 +405,7 @@ def view(key: str | None, *trainings: Purchase, **given: Any) -> LoraView:
         (("odd",), (view(V2, TWO),), True),
     ],
 )
-def test_what_an_image_may_be_drawn_with(files: tuple[str, ...], loras: tuple[LoraView, ...], maybe: bool) -> None:
+def test_trainings_that_an_image_may_use(files: tuple[str, ...], loras: tuple[LoraView, ...], maybe: bool) -> None:
     assert may_be_drawn_with(purchase("i", loras=files), loras) is maybe
 
 

@@ -30,7 +30,9 @@ def rewind(world: World, before: Any) -> None:
 
 async def until(world: World, state: str, step: str | None, attempt: int = 1) -> None:
     for _ in range(30):
-        found = [each for each in world.database["ledger"].find() if str(each["_id"]).endswith(f"/{attempt}")]
+        found = [
+            purchase for purchase in world.database["ledger"].find() if str(purchase["_id"]).endswith(f"/{attempt}")
+        ]
         if found and (found[0]["state"], found[0]["step"]) == (state, step):
             return
         await world.step(IMAGES)

@@ -83,7 +83,7 @@ def shown_after(world: World, at: datetime) -> None:
 
 @pytest.mark.parametrize("hours", [1, 3, 30, 24 * 20])
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_request_that_its_history_shows_after_hours_or_days_is_found(
+async def test_request_shown_after_hours_or_days_is_found(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -94,7 +94,7 @@ async def test_a_request_that_its_history_shows_after_hours_or_days_is_found(
     assert len(world.provider.posts) == 1
 
 
-async def test_the_history_is_asked_ever_less_often_and_never_given_up_silently(
+async def test_history_is_read_less_and_less_often_and_never_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -181,7 +181,7 @@ def runs_until(world: World, at: datetime) -> None:
     world.provider.poll = slow  # type: ignore[method-assign]
 
 
-async def test_a_collect_that_comes_too_early_does_not_stop_following_the_request(
+async def test_early_collect_does_not_stop_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -226,7 +226,7 @@ def advised(status: ResourceStatus) -> dict[str, str]:
 
 @pytest.mark.parametrize("end", ["DeadlineExceeded", "Cancelled"])
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_following_the_advice_after_an_end_with_an_open_request_pays_once(
+async def test_advice_after_an_end_with_an_open_request_pays_once(
     policy: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The annotation is set too early, and then again as `kubectl contentgen collect` would set it."""
@@ -287,7 +287,7 @@ async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, mon
     await world.settle(kind)
 
 
-async def test_a_result_that_is_there_when_it_is_asked_to_end_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_result_present_at_the_cancellation_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     runs_until(world, world.now + timedelta(seconds=905))
     await late(world, IMAGES, cancels=False)
@@ -295,7 +295,7 @@ async def test_a_result_that_is_there_when_it_is_asked_to_end_is_delivered(monke
     assert world.status(IMAGES).phase is Phase.COMPLETED
 
 
-async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for_ever(
+async def test_absent_provider_at_the_deadline_is_awaited_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def away(*_: Any) -> Any:
@@ -317,7 +317,7 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for_and_not_for
 # Requests that a person has replaced
 
 
-async def test_a_token_that_others_write_into_the_status_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_forged_in_the_status_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator compares the annotation with the purchase, and replaces the field."""
     world = World(monkeypatch, Writes())
     world.provider.find = nothing_found  # type: ignore[method-assign]
@@ -345,11 +345,11 @@ async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(monkeypatch:
     assert world.status(IMAGES).actions == written.actions
 
 
-async def test_the_status_has_a_token_while_the_purchase_waits_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_has_a_token_while_a_person_must_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await resubmitted(world, IMAGES)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
-    waits = [(each.reason == Reason.SUBMISSION_UNKNOWN, each.run) for each in world.kube.statuses]
+    waits = [(status.reason == Reason.SUBMISSION_UNKNOWN, status.run) for status in world.kube.statuses]
     assert {waits for waits, run in waits if run is not None and run.resubmit_token} == {True}
     assert all(run is not None and run.resubmit_token for waits, run in waits if waits)
 
@@ -368,9 +368,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_place(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_request_found_before_the_next_send_replaces_it(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await resubmitted(world, kind)
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
@@ -381,7 +379,7 @@ async def test_a_request_that_is_found_before_the_next_one_is_sent_takes_its_pla
 
 @pytest.mark.parametrize("also_lost", [False, True])
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_replaced_request_is_located_where_its_resource_is_gone(
+async def test_replaced_request_is_found_without_its_resource(
     kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
@@ -404,7 +402,7 @@ async def test_a_replaced_request_is_located_where_its_resource_is_gone(
     for _ in range(20):
         world.now += timedelta(minutes=10)
         await world.orphans[-1].round(world.now)
-    assert [(each["state"], each["requestId"]) for each in purchases(world)] == [
+    assert [(purchase["state"], purchase["requestId"]) for purchase in purchases(world)] == [
         ("succeeded", "request-1"),
         ("succeeded", "request-2"),
     ]
@@ -419,7 +417,7 @@ async def test_a_replaced_request_is_located_where_its_resource_is_gone(
 
 @pytest.mark.parametrize("hours", [1, 100])
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_request_that_a_person_has_replaced_is_located_and_its_result_stored(
+async def test_replaced_request_is_found_and_its_result_stored(
     kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is also located after the next attempt has completed, and its cost is counted."""
@@ -463,7 +461,7 @@ async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch
     assert (status.phase, status.reason) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
     assert status.run is not None
     assert (status.run.paid_attempt, len(world.provider.posts)) == (2, 2)
-    assert [(each["state"], each["jobId"]) for each in purchases(world)] == [
+    assert [(purchase["state"], purchase["jobId"]) for purchase in purchases(world)] == [
         ("succeeded", UID),
         ("collected", LATER_UID),
     ]
@@ -477,10 +475,10 @@ async def test_a_replaced_request_is_never_the_next_ones(monkeypatch: pytest.Mon
     shown_after(world, world.now + timedelta(hours=1))
     assert await follow(world, LORA, lambda: world.status(LORA).phase is Phase.COMPLETED)
     assert await follow(world, LORA, lambda: purchases(world)[0]["state"] == "succeeded")
-    assert [each["requestId"] for each in purchases(world)] == ["request-1", "request-2"]
+    assert [purchase["requestId"] for purchase in purchases(world)] == ["request-1", "request-2"]
 
 
-async def test_a_replaced_request_that_still_runs_after_the_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replaced_request_still_running_at_the_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await resubmitted(world, TRANSCRIPT)
     shown_after(world, world.now + timedelta(hours=1))
@@ -490,7 +488,7 @@ async def test_a_replaced_request_that_still_runs_after_the_end_is_cancelled(mon
     assert world.provider.cancelled == ["request-1"]
 
 
-async def test_a_replaced_request_that_nobody_finds_is_given_up_with_the_history(
+async def test_replaced_request_never_found_ends_with_the_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())

@@ -162,7 +162,7 @@ def test_a_failed_request_costs_what_the_provider_says() -> None:
     assert after_poll(KEY, asked, view, NOW, Retention())[1].target is PurchaseState.CANCELLED  # type: ignore[union-attr]
 
 
-def test_a_result_that_is_gone_is_said_after_several_answers_over_a_day_only() -> None:
+def test_missing_result_is_reported_after_answers_over_a_day() -> None:
     gone = RequestView(state=RequestState.GONE, message="its result is no longer kept there")
     store, move = after_poll(KEY, purchase(), gone, NOW + 9 * DAY, Retention())
     assert store is None
@@ -193,7 +193,7 @@ def test_the_cost_is_at_the_rate_of_the_model_that_was_used(labels: float) -> No
     assert (move.changes["unit_micros"], move.changes["actual_micros"]) == (None, None), "unknown, never a guess"
 
 
-def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
+def test_stored_input_finds_the_request_without_a_signature() -> None:
     arguments: dict[str, Any] = {
         "prompt": "is it a path? http://x/y?z",
         "seed": 7,
@@ -206,7 +206,7 @@ def test_the_stored_input_finds_the_request_and_holds_no_signature() -> None:
     assert "secret" not in text
     read = arguments_of(text)
     assert read["prompt"] == arguments["prompt"]
-    assert [each["path"] for each in read["loras"]] == [
+    assert [lora["path"] for lora in read["loras"]] == [
         StoredObject(key="loras/u/j/v1/model.safetensors"), StoredObject(key="a b/c.safetensors"),
     ]  # fmt: skip
     with pytest.raises(ValueError, match="not an object"):
@@ -234,7 +234,7 @@ async def submitted(world: World, kind: Kind, **spec: Any) -> None:
 
 
 def states(world: World) -> list[str]:
-    return sorted(each["state"] for each in world.database["ledger"].find())
+    return sorted(purchase["state"] for purchase in world.database["ledger"].find())
 
 
 def the_purchase(world: World) -> dict[str, Any]:
@@ -259,9 +259,7 @@ def responses(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_its_result_is_stored_and_adopted_by_the_same_resource_applied_again(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_result_is_stored_and_adopted_when_applied_again(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, kind)
     vanish(world, kind)
@@ -297,7 +295,7 @@ async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, monkeypa
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_after_the_retention_it_is_discarded_and_never_bought_again_silently(
+async def test_orphan_is_discarded_after_retention_and_not_rebought(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -336,7 +334,7 @@ async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, monkeypatc
     assert len(world.provider.posts) == 1
 
 
-async def test_deleted_with_its_files_the_result_is_discarded_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_result_of_a_deletion_with_files_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await submitted(world, IMAGES, deletionPolicy="Delete")
@@ -347,7 +345,7 @@ async def test_deleted_with_its_files_the_result_is_discarded_when_it_comes(monk
     assert the_purchase(world)["costSource"] is not None, "it was paid"
 
 
-async def test_deleted_while_the_provider_was_away_it_is_cancelled_where_its_files_go(
+async def test_deletion_with_files_cancels_once_the_provider_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for policy, asked in (("Delete", ["request-1"]), ("Retain", [])):
@@ -366,7 +364,7 @@ async def away(*_: Any) -> Any:
     raise Unavailable("away")
 
 
-async def test_a_resource_that_is_there_is_no_orphan_whatever_the_cache_says(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_existing_resource_is_no_orphan_despite_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     for cache in world.caches:
@@ -376,7 +374,7 @@ async def test_a_resource_that_is_there_is_no_orphan_whatever_the_cache_says(mon
     assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
 
 
-async def test_who_comes_back_is_no_orphan_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_returning_resource_ends_the_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
     """An API server that was restored from a backup: the time of the retention begins anew when it goes again."""
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
@@ -417,7 +415,7 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     assert states(world) == ["succeeded"]
 
 
-async def test_a_result_that_comes_after_its_deadline_is_kept_for_who_applies_it_again(
+async def test_late_result_is_kept_for_the_next_application(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The run is Failed, and the provider did not cancel. The status does not name the open request, so the reconciler
@@ -477,7 +475,7 @@ def finished(world: World) -> None:
 
 
 @pytest.mark.parametrize("interference", [adopted, finished])
-async def test_who_comes_first_has_it(interference: Interference, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_first_claimant_gets_the_orphan(interference: Interference, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resource that is applied again adopts it, or finishes it, while the provider answers the orphans' question."""
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
@@ -497,7 +495,7 @@ async def test_who_comes_first_has_it(interference: Interference, monkeypatch: p
     assert (before["state"], kept["finishedAt"]) == ("submitted", None)
 
 
-async def test_an_adoption_during_the_expiry_wins_and_keeps_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_adoption_during_the_expiry_keeps_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
@@ -514,7 +512,7 @@ async def test_an_adoption_during_the_expiry_wins_and_keeps_the_response(monkeyp
     assert (states(world), len(responses(world))) == (["succeeded"], 1)
 
 
-async def test_it_does_not_expire_while_a_resource_asks_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_orphan_does_not_expire_while_an_equal_resource_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suspended, it takes the result only when it is let go on."""
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
@@ -528,7 +526,7 @@ async def test_it_does_not_expire_while_a_resource_asks_for_the_same(monkeypatch
     assert states(world) == ["discarded"], "who asks for something else holds nothing up"
 
 
-async def test_a_round_has_a_bounded_number_of_calls_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_round_has_bounded_calls_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
@@ -555,7 +553,7 @@ async def test_a_round_has_a_bounded_number_of_calls_and_the_next_goes_on(monkey
     assert len(set(polls)) == 59
 
 
-async def test_a_provider_that_is_away_is_asked_once_for_lost_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_absent_provider_is_asked_once_for_lost_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)
@@ -574,11 +572,11 @@ async def test_a_provider_that_is_away_is_asked_once_for_lost_responses(monkeypa
     monkeypatch.setattr(world.provider, "poll", away)
     await rounds(world, 1, DAY)
     assert len(polls) == 1
-    seen = {each["orphanSeenAt"] for each in world.database["ledger"].find()}
+    seen = {purchase["orphanSeenAt"] for purchase in world.database["ledger"].find()}
     assert len(seen) == 1, "the retention of all goes on"
 
 
-async def test_an_unreadable_purchase_and_a_store_that_fails_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_purchase_and_failing_store_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     vanish(world, IMAGES)

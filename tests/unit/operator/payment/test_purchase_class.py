@@ -43,7 +43,7 @@ class Account:
 
 
 def purchases(world: World) -> list[dict[str, Any]]:
-    return [dict(each) for each in world.database["ledger"].find().sort("_id", 1)]
+    return [dict(purchase) for purchase in world.database["ledger"].find().sort("_id", 1)]
 
 
 def the_purchase(world: World) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def the_purchase(world: World) -> dict[str, Any]:
 async def submitted(world: World, **spec: Any) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | spec)
     for _ in range(40):
-        if [each["state"] for each in purchases(world)] == ["submitted"]:
+        if [purchase["state"] for purchase in purchases(world)] == ["submitted"]:
             return
         await world.step(IMAGES)
     raise AssertionError(purchases(world))
@@ -112,7 +112,7 @@ def planned(job_id: str = UID) -> Purchase:
     )  # fmt: skip
 
 
-async def test_a_purchase_is_of_the_class_that_plans_it_and_its_key_is_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purchase_has_the_class_of_its_plan_and_a_classless_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = set()
     for name in ("default", BATCH):
         world = World(monkeypatch, Writes())
@@ -144,7 +144,7 @@ async def test_the_class_changes_with_the_owner_and_with_who_sends() -> None:
     assert (kept["jobId"], kept["operatorClass"]) == (UID, BATCH)
 
 
-async def test_the_ledger_gives_a_class_its_own_in_all_namespaces_and_never_anothers() -> None:
+async def test_ledger_returns_only_purchases_of_the_class() -> None:
     collection = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
     recreated = KEY.model_copy(update={"scope": "a-uid"})
     for key in (KEY, recreated):
@@ -202,9 +202,7 @@ async def test_a_lost_reply_is_found_where_the_resource_cannot_be_read(
     assert (kept["state"], kept["requestId"], kept["jobId"]) == ("succeeded", "request-1", UID)
 
 
-async def test_what_cannot_be_seen_is_neither_cancelled_nor_discarded_nor_called_gone(
-    world: World, left: Roles, account: Account
-) -> None:
+async def test_invisible_resource_keeps_its_purchase(world: World, left: Roles, account: Account) -> None:
     """Marked for discarding, gone once, and late: each would end it where its resource is seen to be gone."""
     gone = {"discardAsked": True, "orphanedAt": world.now - 60 * DAY, "orphanSeenAt": world.now - DAY}
     world.database["ledger"].update_many({}, {"$set": gone})
@@ -220,7 +218,7 @@ async def test_what_cannot_be_seen_is_neither_cancelled_nor_discarded_nor_called
 
 
 @pytest.mark.parametrize("says", [GONE, Unavailable("404"), AccessRefused("fal", "401")], ids=["gone", "404", "401"])
-async def test_a_provider_that_does_not_know_a_request_ends_nothing_that_cannot_be_seen(
+async def test_request_unknown_to_the_provider_keeps_what_is_invisible(
     world: World, left: Roles, account: Account, says: Any
 ) -> None:
     """A key of another account, perhaps for a while."""
@@ -278,7 +276,7 @@ async def test_an_orphan_of_another_class_is_left_to_its_installation(world: Wor
 
 
 @pytest.mark.parametrize("state", list(PurchaseState))
-def test_without_its_resource_a_purchase_is_searched_or_polled_and_nothing_else(state: PurchaseState) -> None:
+def test_purchase_without_resource_is_only_searched_or_polled(state: PurchaseState) -> None:
     for step in PurchaseStep if state is PurchaseState.INTENT else (None,):
         for orphaned in (None, NOW):
             given = {"state": state, "step": step, "sent_input": "{}", "orphaned_at": orphaned}
@@ -301,7 +299,7 @@ def test_without_its_resource_a_purchase_is_searched_or_polled_and_nothing_else(
     ],
     ids=["gone", "404", "401"],
 )
-async def test_unknown_at_the_provider_and_not_stored_it_is_not_paid_again(
+async def test_unknown_and_unstored_request_is_not_paid_again(
     world: World, left: Roles, account: Account, uid: str, told: tuple[Any, Reason]
 ) -> None:
     account.says, reason = told
@@ -338,7 +336,7 @@ async def stored_unnoted(world: World) -> None:
 
 
 @SAYS
-async def test_a_stored_response_that_the_ledger_does_not_name_is_used_by_its_resource(
+async def test_unlisted_stored_response_is_used_by_its_resource(
     world: World, left: Roles, account: Account, says: Any
 ) -> None:
     account._poll = found
@@ -353,7 +351,7 @@ async def test_a_stored_response_that_the_ledger_does_not_name_is_used_by_its_re
 
 
 @SAYS
-async def test_a_stored_response_that_the_ledger_does_not_name_is_noted_without_its_resource(
+async def test_unlisted_stored_response_is_noted_without_its_resource(
     world: World, left: Roles, account: Account, says: Any
 ) -> None:
     account._poll = found
@@ -369,9 +367,7 @@ async def found(model: str, request_id: str) -> RequestView:
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-async def test_moved_with_its_request_open_the_other_account_does_not_end_it(
-    world: World, account: Account, attempts: int
-) -> None:
+async def test_open_request_survives_a_move_to_another_account(world: World, account: Account, attempts: int) -> None:
     """The run has ended, so its resource may move; the class that bought it still polls the request."""
     world.provider.cancels = False
     await submitted(world, deadlineSeconds=60, paidAttempts=attempts)

@@ -116,7 +116,7 @@ def test_a_status_that_was_searching_is_evidence_of_a_purchase(reason: Reason) -
 
 
 @pytest.mark.parametrize("reason", [Reason.LOOKING_FOR_REQUEST, Reason.SUBMISSION_UNKNOWN])
-def test_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back(reason: Reason) -> None:
+def test_search_in_the_status_ends_only_with_its_own_withdrawal(reason: Reason) -> None:
     """Only `Ledger.withdraw` leaves a planned purchase with the same send time as the status."""
     subject = resource(reason=reason, purchaseId="p", sentAt=NOW.isoformat())
     sent_at = NOW.replace(microsecond=345000)
@@ -130,7 +130,7 @@ def test_a_search_in_the_status_is_over_only_where_that_very_send_was_taken_back
 
 
 @pytest.mark.parametrize("sent_at", [None, NOW - timedelta(hours=1)])
-def test_a_status_that_knows_when_it_was_sent_is_evidence_of_a_purchase(sent_at: datetime | None) -> None:
+def test_status_with_a_send_time_is_evidence_of_a_purchase(sent_at: datetime | None) -> None:
     """The ledger was restored from a backup in which the purchase was planned, or refused at an earlier try."""
     subject = resource(purchaseId="p", sentAt=NOW.isoformat())
     assert_forgotten(decided(subject, bought(sent_at=sent_at)))
@@ -142,7 +142,7 @@ def test_a_status_that_names_another_purchase_is_evidence_of_it() -> None:
     assert_forgotten(decided(resource(purchaseId="another"), bought()))
 
 
-def test_what_the_status_does_not_name_is_reserved_again_and_not_paid() -> None:
+def test_purchase_unnamed_in_the_status_is_reserved_and_unpaid() -> None:
     """The purchase has no marker in the bucket if a crash followed the ledger's insert."""
     plan = decided(resource(), bought())
     assert plan.payment is None
@@ -159,7 +159,7 @@ def test_a_deletion_cancels_only_what_the_resource_owns(owner: str) -> None:
 # Actions
 
 
-async def test_what_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_answer_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan is executed only if the ledger has not changed since the decision."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -230,7 +230,7 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
     )
 
 
-async def test_a_suspension_that_the_watch_has_not_told_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_suspension_unseen_by_the_watch_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.delivers = False
     world.kube.apply(IMAGES, SPECS[IMAGES])

@@ -96,7 +96,7 @@ async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyP
 # The provider's response
 
 
-async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_response_of_another_purchase_is_never_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A's collect stage failed; the edit B was deleted in flight and collected as the next resource's first run."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
@@ -117,7 +117,9 @@ async def test_a_response_is_never_overwritten_by_that_of_another_purchase(monke
     await world.step(IMAGES)
     assert_complete(world, await world.finish(IMAGES))
     assert len(world.provider.posts) == 2
-    answers = {each["requestId"]: world.storage.objects[each["resultKey"]]["request"] for each in purchases(world)}
+    answers = {
+        purchase["requestId"]: world.storage.objects[purchase["resultKey"]]["request"] for purchase in purchases(world)
+    }
     assert answers == {"request-1": "request-1", "request-2": "request-2"}
 
 
@@ -132,7 +134,7 @@ async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPat
     stored = list[Any]()
     while not world.writes.fired:
         await world.step(IMAGES)
-    (key,) = [each for each in world.storage.objects if each.endswith("response.json")]
+    (key,) = [each_key for each_key in world.storage.objects if each_key.endswith("response.json")]
     stored.append(world.storage.objects[key])
 
     async def other(model: str, request_id: str) -> RequestView:
@@ -234,7 +236,7 @@ async def sweep(world: World) -> None:
     await world.sweep()
 
 
-async def test_a_resource_that_took_a_running_request_over_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resource_that_adopts_a_running_request_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource's deletion removes its files, so that a third resource cannot adopt them."""
     world = world_of(monkeypatch)
     world.provider.cancels = False
@@ -249,7 +251,7 @@ async def test_a_resource_that_took_a_running_request_over_owns_its_files(monkey
     assert (status.phase, status.reason, len(world.provider.posts)) == (Phase.FAILED, "OutputsDeleted", 1)
 
 
-async def test_a_late_sweep_leaves_what_another_resource_has_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_sweep_spares_adopted_files(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     world.provider.cancels = False
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
@@ -266,7 +268,7 @@ async def test_a_late_sweep_leaves_what_another_resource_has_taken_over(monkeypa
     assert_complete(world, await world.finish(IMAGES))
 
 
-async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deletion_of_a_former_owner_spares_the_purchases_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway deletes it by a mark on the record of a job whose resource is gone."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -288,7 +290,7 @@ async def test_the_deletion_of_a_former_owner_leaves_the_files_of_the_purchase(m
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("harm", ["gone", "other bytes"])
-async def test_files_that_are_gone_are_collected_again_from_the_kept_response(
+async def test_missing_files_are_collected_from_the_kept_response(
     kind: Kind, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lifecycle rule of the bucket may have deleted the files."""
@@ -310,9 +312,7 @@ async def test_files_that_are_gone_are_collected_again_from_the_kept_response(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_files_and_response_that_are_gone_are_said_with_what_was_paid(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_files_and_response_are_reported_as_paid(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
@@ -448,7 +448,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         assert purchases(world)[0].get("step") == "abandoned"
 
 
-async def test_a_person_may_pay_again_for_what_the_ledger_has_lost_and_only_once(
+async def test_person_may_pay_once_again_for_a_lost_purchase(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = world_of(monkeypatch)
@@ -476,7 +476,7 @@ async def unknown(world: World, kind: Kind) -> str:
     return resubmit_token(status)
 
 
-async def test_applied_again_after_a_resubmission_it_goes_on_with_the_second_attempt(
+async def test_resource_applied_after_a_resubmit_uses_attempt_two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = world_of(monkeypatch)
@@ -559,12 +559,12 @@ async def test_a_request_id_is_logged_before_it_is_written(
         monkeypatch.setattr(ledger, name, away)
     await world.step(IMAGES)
     assert len(world.provider.posts) == 1
-    assert any("request-1" in each.getMessage() for each in caplog.records)
-    errors = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
-    assert any("request-1" in each for each in errors), "it could not be written, and somebody has to know"
+    assert any("request-1" in log_record.getMessage() for log_record in caplog.records)
+    errors = [log_record.getMessage() for log_record in caplog.records if log_record.levelno >= logging.ERROR]
+    assert any("request-1" in error for error in errors), "it could not be written, and somebody has to know"
 
 
-async def test_a_compare_and_set_that_fails_is_an_error_that_shows_both_states(
+async def test_failed_compare_and_set_shows_both_states(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = world_of(monkeypatch)
@@ -579,7 +579,7 @@ async def test_a_compare_and_set_that_fails_is_an_error_that_shows_both_states(
     monkeypatch.setattr(world.provider, "submit", meddled)
     while not world.provider.posts:
         await world.step(IMAGES)
-    (error,) = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    (error,) = [log_record.getMessage() for log_record in caplog.records if log_record.levelno >= logging.ERROR]
     for part in ("submitted", "cancelled", "request-1", purchase(world)["_id"]):
         assert part in error
 
@@ -600,10 +600,10 @@ async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch
     for _ in range(30):
         for name in ("it", "other"):
             await world.step(IMAGES, name)
-    ids = [each.get("requestId") for each in purchases(world)]
+    ids = [purchase.get("requestId") for purchase in purchases(world)]
     assert sorted(ids, key=str) == [None, "request-1"]
     claims = list(world.database["request_claims"].find())
-    assert [each["_id"] for each in claims] == ["fal/request-1"]
+    assert [claim["_id"] for claim in claims] == ["fal/request-1"]
 
 
 async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -615,7 +615,7 @@ async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatc
     for _ in range(60):
         for name in ("it", "other"):
             await world.step(IMAGES, name)
-    assert sorted(each["requestId"] for each in purchases(world)) == ["request-1", "request-2"]
+    assert sorted(purchase["requestId"] for purchase in purchases(world)) == ["request-1", "request-2"]
 
 
 async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -630,16 +630,16 @@ async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("kind", Kind)
-async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
+async def test_deletion_after_a_restore_of_both_stores_is_remembered(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the status recorded the payment; a resource that is applied again pays nothing."""
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
-    for each in ("ledger", "runs", "request_claims"):
-        world.database[each].delete_many({})
-    for key in [each for each in world.storage.objects if each.startswith("purchases/")]:
+    for word in ("ledger", "runs", "request_claims"):
+        world.database[word].delete_many({})
+    for key in [each_key for each_key in world.storage.objects if each_key.startswith("purchases/")]:
         del world.storage.objects[key]
     world.restart()
     await world.finish(kind, Phase.SUBMISSION_UNKNOWN)
@@ -651,9 +651,7 @@ async def test_deleted_after_a_restore_of_ledger_and_bucket_it_is_remembered(
 
 
 @pytest.mark.parametrize("reason", ["LookingForRequest", "SubmissionUnknown"])
-async def test_a_lost_ledger_and_a_status_without_the_purchases_name_pay_nothing_again(
-    reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_lost_ledger_and_forged_status_pay_nothing_again(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket has no marker either: the reason is the evidence."""
     world = world_of(monkeypatch)
     world.provider.lose_replies = {1}
@@ -672,7 +670,7 @@ async def test_a_lost_ledger_and_a_status_without_the_purchases_name_pay_nothing
     assert len(world.provider.posts) == 1
 
 
-async def test_what_was_adopted_after_the_backup_is_deleted_with_its_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outputs_adopted_after_the_backup_go_with_their_heir(monkeypatch: pytest.MonkeyPatch) -> None:
     """The restored ledger has the earlier owner."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -715,7 +713,7 @@ async def test_a_crd_without_the_purchases_name_stops_the_payment(monkeypatch: p
     assert world.provider.posts == []
 
 
-async def test_what_is_cancelled_while_it_is_planned_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_purchase_cancelled_while_planned_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)

@@ -84,7 +84,7 @@ def test_the_interval_grows_to_a_day() -> None:
 
 
 def test_a_round_is_bounded_and_the_longest_waiting_come_first() -> None:
-    waiting = [unsettled(f"new-{each}") for each in range(BATCH * BATCHES)]
+    waiting = [unsettled(f"new-{number}") for number in range(BATCH * BATCHES)]
     late = unsettled("late", due_at=NOW - 3 * HOUR)
     found = batches([*waiting, late, unsettled("early", ended_at=NOW)], NOW)
     assert [len(each) for each in found] == [BATCH] * BATCHES
@@ -254,8 +254,8 @@ class Store:
 
     def __init__(self, *documents: dict[str, Any]) -> None:
         self.database: Any = mongomock.MongoClient()["db"]
-        for each in documents:
-            self.database["ledger"].insert_one(each)
+        for document in documents:
+            self.database["ledger"].insert_one(document)
         self.bills = Charges(self.database["ledger"])
 
     def stored(self, key: str = f"ns/k/n/{R1}") -> dict[str, Any]:
@@ -277,9 +277,7 @@ class Store:
         ({"created_at": NOW - 40 * DAY}, False),
     ],
 )
-async def test_finished_purchases_of_fal_without_a_charge_are_unsettled(
-    changes: dict[str, Any], expected: bool
-) -> None:
+async def test_finished_fal_purchases_without_charge_are_unsettled(changes: dict[str, Any], expected: bool) -> None:
     found = await Store(document(**changes)).bills.unsettled(NOW, ["fal"])
     assert [each.request_id for each in found] == ([R1] if expected else [])
     assert all(each.ended_at == NOW - HOUR for each in found)
@@ -312,7 +310,7 @@ async def test_a_purchase_that_has_changed_meanwhile_stays(changes: dict[str, An
     assert store.stored() == before
 
 
-async def test_a_request_that_another_purchase_claims_is_not_charged_twice() -> None:
+async def test_request_of_two_purchases_is_charged_once() -> None:
     store = Store(document())
     store.database["request_claims"].insert_one({"_id": f"fal/{R1}", "purchaseId": "another"})
     (asked,) = await store.bills.unsettled(NOW, ["fal"])
@@ -359,7 +357,7 @@ class Clock:
         return self.now
 
 
-async def test_a_round_settles_what_has_rows_and_puts_off_what_has_none() -> None:
+async def test_round_settles_known_charges_and_postpones_the_others() -> None:
     store, bill, clock = Store(document(), document(R2)), Bill({R1: 45_000, "foreign": 9}), Clock()
     settler = ChargeSettlement(store.bills, {FAL: bill}, clock=clock)
     await settler.round()
@@ -374,7 +372,7 @@ async def test_a_round_settles_what_has_rows_and_puts_off_what_has_none() -> Non
     assert bill.asked[1:] == [[R2]]
 
 
-async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
+async def test_missing_permission_silences_settling_for_a_day(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -384,14 +382,14 @@ async def test_without_a_permission_it_is_silent_for_a_day_or_until_another_key(
     for clock.now in (NOW, NOW + HOUR, NOW + DAY + MINUTES):
         await settler.round()
     assert len(bill.asked) == 2
-    assert len([each for each in caplog.records if "permission" in each.message]) == 1
+    assert len([log_record for log_record in caplog.records if "permission" in log_record.message]) == 1
     bill.key_text, bill.replies = "another", [{R1: 45_000}]
     await settler.round()
     assert store.stored()["billedMicros"] == 45_000
 
 
 async def test_an_error_puts_the_batch_off_and_ends_the_round() -> None:
-    many = [document(f"{each:04}") for each in range(BATCH + 1)]
+    many = [document(f"{number:04}") for number in range(BATCH + 1)]
     store, bill, clock = Store(*many), Bill(Unavailable("fal answered 500")), Clock()
     settler = ChargeSettlement(store.bills, {FAL: bill}, clock=clock)
     await settler.round()

@@ -39,7 +39,7 @@ def an_hour(policy: Policy) -> DecisionInput:
         (("assemblyai-stt-3-7",), {TRANSCRIBER: 100_000}, 100_000, 100_028),
     ],
 )
-def test_the_estimate_is_by_the_first_model_and_the_bound_by_the_dearest(
+def test_estimate_uses_the_first_model_and_bound_the_dearest(
     models: tuple[str, ...], own: dict[str, int], first: int | None, bound: int | None
 ) -> None:
     """AssemblyAI chooses the model by the language."""

@@ -61,7 +61,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answers", "after"), ANSWERS.values(), ids=ANSWERS)
-def test_when_a_paid_request_is_given_up(answers: Any, after: timedelta | None) -> None:
+def test_end_of_the_search_for_a_paid_request(answers: Any, after: timedelta | None) -> None:
     assert given_up_after(*answers) == after
 
 
@@ -205,7 +205,7 @@ async def test_the_key_of_another_account_ends_nothing(world: World, says: Says)
     assert len(world.provider.posts) == 1
 
 
-async def test_another_key_of_the_account_is_the_requests_key_once_it_sees_it(world: World, says: Says) -> None:
+async def test_other_key_of_the_account_is_used_once_it_sees_a_request(world: World, says: Says) -> None:
     await running(world, says)
     first = the_purchase(world)["keyId"]
     world.provider.key_id = "rotated"
@@ -213,7 +213,7 @@ async def test_another_key_of_the_account_is_the_requests_key_once_it_sees_it(wo
     assert (first, the_purchase(world)["keyId"]) == ("key of ", "rotated")
 
 
-async def test_an_unknown_request_gives_its_place_back_and_keeps_its_budget(world: World, says: Says) -> None:
+async def test_unknown_request_returns_its_slot_and_keeps_its_claim(world: World, says: Says) -> None:
     await running(world, says)
     assert [takes_place(each, world.now, 86400) for each in await world.process.observer.ledger.under_way()] == [True]
     says.view = UNKNOWN
@@ -252,9 +252,7 @@ async def test_a_collect_annotation_asks_the_provider_again(world: World, says: 
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-async def test_a_collect_annotation_never_pays_for_a_request_that_failed(
-    world: World, says: Says, attempts: int
-) -> None:
+async def test_collect_never_pays_for_a_failed_request(world: World, says: Says, attempts: int) -> None:
     await running(world, says, paidAttempts=attempts)
     says.view = UNKNOWN
     assert (await world.finish(IMAGES)).phase is Phase.FAILED
@@ -291,7 +289,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("key", "_", "other", "conclusive"), KNOWN.values(), ids=KNOWN)
-async def test_what_counts_as_evidence(
+async def test_evidence_of_a_request(
     world: World, says: Says, key: str, _: RequestView, other: RequestView | Exception, *, conclusive: bool
 ) -> None:
     await running(world, says)
@@ -341,7 +339,7 @@ async def test_a_lost_response_is_read_again_from_the_provider(world: World, say
     assert the_purchase(world)["resultKey"] in world.storage.files
 
 
-async def test_a_response_that_is_lost_before_it_is_collected_is_read_again(world: World, says: Says) -> None:
+async def test_response_lost_before_it_is_collected_is_read_again(world: World, says: Says) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.database["ledger"].find_one({"state": "succeeded"}) is None:
         await world.step(IMAGES)
@@ -356,9 +354,7 @@ async def test_a_response_that_is_lost_before_it_is_collected_is_read_again(worl
 
 
 @pytest.mark.parametrize("view", [UNKNOWN, GONE], ids=["unknown", "gone"])
-async def test_where_the_provider_has_none_either_the_outputs_are_deleted(
-    world: World, says: Says, view: RequestView
-) -> None:
+async def test_outputs_are_deleted_if_the_provider_has_none_either(world: World, says: Says, view: RequestView) -> None:
     await completed(world)
     await world.until_gone(IMAGES)
     lose(world)
@@ -375,9 +371,7 @@ async def test_where_the_provider_has_none_either_the_outputs_are_deleted(
 
 
 @pytest.mark.parametrize("error", [Unavailable("503"), AccessRefused("fal", "401")], ids=["503", "401"])
-async def test_a_lost_response_waits_for_a_provider_that_cannot_be_read(
-    world: World, says: Says, error: Exception
-) -> None:
+async def test_lost_response_waits_for_an_unreadable_provider(world: World, says: Says, error: Exception) -> None:
     await completed(world)
     await world.until_gone(IMAGES)
     lose(world)

@@ -55,9 +55,7 @@ async def remains(world: World, kind: Kind = LORA) -> ResourceStatus:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_run_waits_after_its_free_stages_and_is_paid_once_it_is_approved(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_run_waits_after_its_free_stages_until_approved(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting(monkeypatch, kind)
     status = await remains(world, kind)
     assert said(status) == WAITING
@@ -112,7 +110,7 @@ async def test_an_approval_that_was_set_at_the_creation_lapses(kind: Kind, monke
     assert said(await world.finish(kind)) == (Phase.COMPLETED, "Completed")
 
 
-async def test_a_lapsed_approval_counts_once_it_was_removed_and_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lapsed_approval_counts_after_removal_and_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting(monkeypatch, IMAGES, **approved(1))
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
     assert said(await remains(world, IMAGES)) == WAITING
@@ -120,7 +118,7 @@ async def test_a_lapsed_approval_counts_once_it_was_removed_and_set_again(monkey
     assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
 
 
-async def test_a_rejection_that_is_removed_does_not_uncover_an_approval_that_lapsed(
+async def test_removed_rejection_does_not_restore_a_lapsed_approval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting(monkeypatch, IMAGES, **(approved(1) | {REJECT_ANNOTATION: "1"}))
@@ -129,7 +127,7 @@ async def test_a_rejection_that_is_removed_does_not_uncover_an_approval_that_lap
 
 
 @pytest.mark.parametrize("steps", range(6))
-async def test_an_approval_counts_only_if_the_status_showed_the_wait_before(
+async def test_approval_counts_only_after_the_status_showed_the_wait(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is set after any number of reconciles: before the wait, it lapses."""
@@ -159,7 +157,7 @@ async def test_an_approval_counts_only_if_the_status_showed_the_wait_before(
         {APPROVE_ANNOTATION: "", APPROVED_BY_ANNOTATION: "alice"},
     ],
 )
-async def test_an_approval_without_a_user_or_of_another_run_has_no_effect(
+async def test_approval_without_user_or_of_another_run_is_ignored(
     annotations: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await waiting(monkeypatch, IMAGES)
@@ -175,7 +173,7 @@ EDITED: dict[Kind, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_an_edit_while_waiting_replaces_the_run_and_approvals_lapse(
+async def test_edit_while_waiting_replaces_the_run_and_its_approvals(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that comes with an approval of either number: only what waits now may be approved."""
@@ -194,7 +192,7 @@ async def test_an_edit_while_waiting_replaces_the_run_and_approvals_lapse(
     assert len(world.provider.posts) == 1
 
 
-async def test_an_edit_that_also_removes_the_requirement_pays_for_the_edited_inputs_only(
+async def test_edit_that_removes_the_requirement_pays_its_own_inputs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting(monkeypatch, IMAGES)
@@ -256,7 +254,7 @@ async def test_an_accepted_approval_stays_when_its_annotations_go(monkeypatch: p
     assert status.run.approval.by == "alice"
 
 
-async def test_an_approval_that_is_set_while_the_run_is_suspended_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_approval_set_during_a_suspension_lapses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run document has the wait, and the status does not show it."""
     world = await waiting(monkeypatch, IMAGES)
     suspended = SPECS[IMAGES] | MANUAL | {"suspend": True}
@@ -268,7 +266,7 @@ async def test_an_approval_that_is_set_while_the_run_is_suspended_lapses(monkeyp
     assert said(await remains(world, IMAGES)) == WAITING
 
 
-async def test_a_forged_approval_in_the_status_is_replaced_by_the_run_document(
+async def test_approval_forged_in_the_status_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting(monkeypatch, IMAGES)
@@ -281,7 +279,7 @@ async def test_a_forged_approval_in_the_status_is_replaced_by_the_run_document(
     assert status.run.approval.verdict is None
 
 
-async def test_a_run_that_is_suspended_or_cancelled_or_late_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_run_is_suspended_cancelled_or_late(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting(monkeypatch)
     world.kube.apply(LORA, SPECS[LORA] | MANUAL | {"suspend": True})
     await world.step(LORA)
@@ -298,7 +296,7 @@ async def test_a_run_that_is_suspended_or_cancelled_or_late_while_it_waits(monke
     assert world.provider.posts == late.provider.posts == []
 
 
-async def test_a_deleted_resource_that_waits_is_gone_and_one_of_its_name_waits_anew(
+async def test_waiting_resource_deleted_and_recreated_waits_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting(monkeypatch, IMAGES)
@@ -311,7 +309,7 @@ async def _find_nothing(_: object) -> Found:
     return Found(request_id=None, complete=True)
 
 
-async def test_a_request_that_is_sent_again_needs_an_approval_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_request_needs_its_own_approval(monkeypatch: pytest.MonkeyPatch) -> None:
     """`contentgen.dev/resubmit` needs the verb `spend` alone, and the first request may have been paid."""
     world = await waiting(monkeypatch, IMAGES)
     monkeypatch.setattr(world.provider, "find", _find_nothing)
@@ -332,7 +330,7 @@ async def test_a_request_that_is_sent_again_needs_an_approval_of_its_own(monkeyp
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_dry_run_ends_with_its_price_and_is_paid_once_the_field_is_removed(
+async def test_dry_run_ends_with_a_price_and_is_paid_without_the_field(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -343,7 +341,7 @@ async def test_a_dry_run_ends_with_its_price_and_is_paid_once_the_field_is_remov
     assert status.run is not None
     assert (status.cost.estimated != "", status.cost.actual, status.run.billed) == (True, "", False)
     assert status.versions == ()
-    true = {each.type for each in status.conditions if each.status == "True"}
+    true = {condition.type for condition in status.conditions if condition.status == "True"}
     assert true & {"Submitted", "Stored", "Failed"} == set()
     record = world.database["jobs"].find_one({"jobId": UID})
     assert (record["status"], record["versions"]) == ("cancelled", [])
@@ -356,7 +354,7 @@ async def test_a_dry_run_ends_with_its_price_and_is_paid_once_the_field_is_remov
     assert len(world.provider.posts) == 1
 
 
-async def test_a_dry_run_needs_neither_a_key_nor_a_lora_nor_an_approval(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dry_run_needs_no_key_no_lora_and_no_approval(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.configured = False
     lora = {"model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}]}
@@ -428,7 +426,7 @@ async def approve_while_suspended(world: World, given: str = "0.07") -> None:
         (None, "unknown", 0.035, "at most 0.07 USD; the price was unknown before"),
     ],
 )
-async def test_a_price_that_rises_after_the_approval_waits_again_with_both(
+async def test_price_rise_after_the_approval_waits_with_both_prices(
     monkeypatch: pytest.MonkeyPatch, before: float | None, given: str, after: float | None, shows: str
 ) -> None:
     world, prices = await priced(monkeypatch, before)
@@ -486,7 +484,7 @@ async def test_an_approval_covers_the_lowest_price_that_was_shown(monkeypatch: p
     assert "at most 0.06 USD; the price was at most 0.02 USD" in message(world)
 
 
-async def test_a_price_that_rises_during_the_wait_is_not_approved_by_the_earlier_amount(
+async def test_price_rise_while_waiting_needs_the_new_amount(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The approval reaches the operator together with the new price, or after it."""
@@ -500,7 +498,7 @@ async def test_a_price_that_rises_during_the_wait_is_not_approved_by_the_earlier
         assert "at most 7.00 USD; the price was at most 0.07 USD" in message(world)
 
 
-async def test_the_bound_of_several_attempts_is_shown_in_all_and_compared_for_each(
+async def test_bound_of_several_attempts_is_shown_and_compared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, prices = await priced(monkeypatch, paidAttempts=3)
@@ -535,7 +533,7 @@ async def test_a_price_that_cannot_be_read_is_a_wait(monkeypatch: pytest.MonkeyP
     assert said(await world.finish(IMAGES)) == (Phase.COMPLETED, "Completed")
 
 
-async def test_a_price_that_was_never_read_is_not_shown_and_not_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unread_price_is_neither_shown_nor_approved(monkeypatch: pytest.MonkeyPatch) -> None:
     world, prices = World(monkeypatch, Writes()), Prices()
     world.prices, prices.problem = prices, "fal's prices could not be read: 503"
     world.restart()
@@ -546,7 +544,7 @@ async def test_a_price_that_was_never_read_is_not_shown_and_not_approved(monkeyp
     assert said(await remains(world, IMAGES)) == WAITING
 
 
-async def test_a_price_of_the_installation_needs_no_answer_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_price_of_the_installation_needs_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     world, prices = World(monkeypatch, Writes()), Prices()
     prices.problem = "fal's prices could not be read: 503"
     world.prices, world.policy = prices, world.policy.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})})

@@ -47,7 +47,7 @@ def world_of(monkeypatch: pytest.MonkeyPatch, *budgets: dict[str, Any], limits: 
 
 
 def held(world: World) -> set[int]:
-    return {each["held"] for each in world.database["budgets"].find()}
+    return {budget["held"] for budget in world.database["budgets"].find()}
 
 
 async def steps(world: World, count: int, kind: Kind = IMAGES) -> None:
@@ -59,7 +59,7 @@ async def planned(world: World) -> None:
     """A run whose purchase is planned, with its claims, and not sent."""
     for _ in range(20):
         await world.step(IMAGES)
-        if any(each.get("step") == "planned" for each in world.database["ledger"].find()):
+        if any(purchase.get("step") == "planned" for purchase in world.database["ledger"].find()):
             return
     raise AssertionError("nothing was planned")
 
@@ -115,7 +115,7 @@ async def test_an_edit_of_a_run_over_budget_takes_effect_at_once(monkeypatch: py
     assert world.provider.posts == []
 
 
-async def test_a_submission_that_a_person_allows_again_reserves_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_permitted_resubmission_has_its_own_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_: Search) -> Found:
         return Found(request_id=None, complete=True)
 
@@ -149,7 +149,7 @@ async def test_an_approval_that_only_a_status_names_does_not_count(monkeypatch: 
     assert world.provider.posts == []
 
 
-async def test_a_run_whose_plan_is_withdrawn_is_shown_as_waiting_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_with_a_withdrawn_plan_is_shown_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as refused by the provider: an approval that is set meanwhile would lapse."""
     world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -163,9 +163,7 @@ async def test_a_run_whose_plan_is_withdrawn_is_shown_as_waiting_all_the_time(mo
 
 
 @pytest.mark.parametrize("how", ["dry run", "budget", "approval"])
-async def test_a_run_whose_first_attempt_was_paid_does_not_say_that_nothing_was(
-    monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+async def test_run_with_a_paid_first_attempt_does_not_deny_it(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     world = world_of(monkeypatch)
     world.provider.fails = {1}
     spec = SPECS[IMAGES] | {"paidAttempts": 2}
@@ -187,7 +185,7 @@ async def test_a_run_whose_first_attempt_was_paid_does_not_say_that_nothing_was(
 # Queues and provider accounts
 
 
-async def test_a_queued_run_that_is_edited_while_no_operator_runs_is_not_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_edited_in_the_queue_during_an_outage_is_not_paid(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch, limits=PlaceLimits(overall=1))
     await world.payment_queue._load()
     take_the_only_place(world)
@@ -201,7 +199,7 @@ async def test_a_queued_run_that_is_edited_while_no_operator_runs_is_not_paid(mo
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["a dog"]
 
 
-async def test_a_failed_run_that_expires_and_comes_back_from_git_is_not_paid_again(
+async def test_failed_run_from_git_after_expiry_is_not_paid_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = world_of(monkeypatch)

@@ -88,7 +88,9 @@ def approval_rows() -> Iterator[ApprovalRow]:
 def approval_case(row: ApprovalRow) -> DecisionInput:
     annotations, run = ANNOTATIONS[row.annotations], first_run()
     if row.begun:
-        lapsed = tuple(each.digest for each in given_verdicts(annotations) if each.run == 1) if row.lapsed else ()
+        lapsed = (
+            tuple(verdict.digest for verdict in given_verdicts(annotations) if verdict.run == 1) if row.lapsed else ()
+        )
         run = run.model_copy(
             update={"approval": ApprovalStatus(run=1, since=NOW, lapsed=lapsed, bound="999", amount="999")}
         )
@@ -141,7 +143,7 @@ def test_the_table_of_approvals() -> None:
     assert seen == {"goes on", "rejected", "replaced", "waits"}
 
 
-def test_an_accepted_approval_goes_on_whatever_the_annotations_are_then() -> None:
+def test_accepted_approval_survives_changed_annotations() -> None:
     given = ApprovalStatus(run=1, since=NOW, bound="999", verdict=Verdict.APPROVED, by="ann", at=NOW)
     run = first_run().model_copy(update={"approval": given})
     for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
@@ -162,7 +164,7 @@ class QueueRow(NamedTuple):
     paid_before: bool
 
 
-TURNS = (None, Turn(granted=True), *(Turn(granted=False, limit=each, most=3, cause="it was busy") for each in Limit))
+TURNS = (None, Turn(granted=True), *(Turn(granted=False, limit=limit, most=3, cause="it was busy") for limit in Limit))
 
 
 def queue_rows() -> Iterator[QueueRow]:
@@ -293,7 +295,7 @@ def test_the_table_of_expiry() -> None:
 
 
 @pytest.mark.parametrize("document", [None, CLAIMED])
-def test_a_resource_whose_run_mongodb_does_not_confirm_does_not_expire(document: RunDocument | None) -> None:
+def test_resource_with_an_unconfirmed_run_does_not_expire(document: RunDocument | None) -> None:
     row = CleanupRow("collected", "none", "none", completed=True)
     assert cleanup.obstacle(cleanup_case(row)) == ""
     assert cleanup.obstacle(cleanup_case(row, document)) == "MongoDB does not confirm its run"

@@ -51,7 +51,7 @@ async def expired(world: World, kind: Kind = IMAGES, steps: int = 5) -> bool:
 
 
 def states(world: World) -> list[str]:
-    return [str(each["state"]) for each in world.database["ledger"].find({})]
+    return [str(purchase["state"]) for purchase in world.database["ledger"].find({})]
 
 
 def result_unreachable(world: World) -> None:
@@ -71,7 +71,7 @@ def result_unreachable(world: World) -> None:
     world._leave_outcome = failing  # type: ignore[method-assign]
 
 
-async def test_a_finished_resource_is_deleted_at_its_time_and_not_before(world: World) -> None:
+async def test_finished_resource_is_deleted_at_its_time(world: World) -> None:
     await finished(world)
     world.now += HOUR - timedelta(minutes=5)
     await world.step(IMAGES)
@@ -112,7 +112,7 @@ async def test_an_estimate_is_deleted_too(world: World, kind: Kind) -> None:
     assert states(world) == []
 
 
-async def test_its_jobs_are_deleted_with_it(world: World) -> None:
+async def test_expiry_deletes_the_jobs(world: World) -> None:
     await finished(world)
     assert world.kube.jobs
     assert await expired(world)
@@ -149,7 +149,7 @@ async def rerun(world: World) -> ResourceStatus:
     return world.status(IMAGES)
 
 
-async def test_a_retried_run_is_adopted_although_the_manifest_has_no_rerun(world: World) -> None:
+async def test_retried_run_is_adopted_without_rerun_in_the_manifest(world: World) -> None:
     """Its purchase is under the key of the rerun, and nothing is under that of the manifest."""
     refuse_by_budget(world)
     assert (await finished(world)).reason == Reason.BUDGET_EXCEEDED
@@ -159,7 +159,7 @@ async def test_a_retried_run_is_adopted_although_the_manifest_has_no_rerun(world
     assert len(world.provider.posts) == 1
 
 
-async def test_the_result_of_the_last_run_is_adopted_and_not_the_failure_before_it(world: World) -> None:
+async def test_result_of_the_last_run_is_adopted(world: World) -> None:
     world.provider.fails = {1}
     assert (await finished(world)).reason == Reason.PROVIDER_FAILED
     assert (await rerun(world)).phase is Phase.COMPLETED
@@ -167,7 +167,7 @@ async def test_the_result_of_the_last_run_is_adopted_and_not_the_failure_before_
     assert len(world.provider.posts) == 2
 
 
-async def test_a_run_that_failed_at_the_provider_stays_failed_after_its_rerun(world: World) -> None:
+async def test_failed_run_stays_failed_after_its_rerun(world: World) -> None:
     refuse_by_budget(world)
     assert (await finished(world)).reason == Reason.BUDGET_EXCEEDED
     world.kube.budgets = []
@@ -190,7 +190,7 @@ async def test_an_image_of_an_earlier_training_is_adopted(world: World) -> None:
     assert len(world.provider.posts) == posts
 
 
-async def test_a_rerun_in_the_manifest_or_another_spec_starts_a_run_of_its_own(world: World) -> None:
+async def test_rerun_or_another_spec_starts_its_own_run(world: World) -> None:
     await finished(world)
     assert await expired(world)
     world.kube.apply(IMAGES, SPEC, OTHER_UID, **{RERUN_ANNOTATION: "once more"})
@@ -201,7 +201,7 @@ async def test_a_rerun_in_the_manifest_or_another_spec_starts_a_run_of_its_own(w
     assert len(world.provider.posts) == 3
 
 
-async def test_after_the_deletion_by_a_person_the_key_of_the_manifest_decides(world: World) -> None:
+async def test_manifests_key_decides_after_a_manual_deletion(world: World) -> None:
     """Of a chain of resources only the last one counts, and a person has deleted it."""
     refuse_by_budget(world)
     await finished(world)
@@ -240,7 +240,7 @@ async def test_a_crash_at_any_write_of_the_deletion_loses_no_file(monkeypatch: p
     assert len(world.provider.posts) == 1
 
 
-async def test_the_writes_of_the_deletion_are_in_an_order_that_survives(world: World) -> None:
+async def test_writes_of_a_deletion_survive_in_their_order(world: World) -> None:
     await finished(world, deletionPolicy="Delete")
     before = len(world.writes.done)
     assert await expired(world)
@@ -297,7 +297,7 @@ async def test_a_finalizer_stays_where_the_operator_may_not_delete(world: World)
     assert world.storage.files == {}
 
 
-async def test_a_foreign_finalizer_keeps_the_resource_and_not_the_files_deleted(world: World) -> None:
+async def test_foreign_finalizer_keeps_the_resource_and_its_files(world: World) -> None:
     await finished(world, deletionPolicy="Delete")
     meta = world.kube.resources[IMAGES, "it"]["metadata"]
     meta["finalizers"] = [*meta["finalizers"], "foregroundDeletion"]
@@ -307,7 +307,7 @@ async def test_a_foreign_finalizer_keeps_the_resource_and_not_the_files_deleted(
     assert world.storage.objects == files
 
 
-async def test_a_failed_run_with_a_paid_result_is_kept_until_it_is_collected(world: World) -> None:
+async def test_failed_run_with_a_paid_result_stays_until_collected(world: World) -> None:
     leave = world._leave_outcome
     result_unreachable(world)
     status = await finished(world)
@@ -400,7 +400,7 @@ async def test_an_image_waits_for_a_lora_that_a_person_deleted(world: World) -> 
     assert world.status(IMAGES).reason == Reason.LORA_MISSING
 
 
-async def test_the_last_resource_of_a_name_decides_whether_its_lora_is_used(world: World) -> None:
+async def test_last_resource_of_a_name_decides_the_use_of_its_lora(world: World) -> None:
     """An expired LoRA was applied again, and that one was deleted by a person."""
     await finished(world, LORA)
     assert await expired(world, LORA)
@@ -425,7 +425,7 @@ async def test_the_lora_of_a_namespace_before_this_one_is_not_used(world: World)
     assert len(world.provider.posts) == 1
 
 
-async def test_a_picture_of_an_expired_lora_is_adopted_and_not_bought_again(world: World) -> None:
+async def test_image_of_an_expired_lora_is_adopted(world: World) -> None:
     await finished(world, LORA)
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     await world.finish(IMAGES)
@@ -505,7 +505,7 @@ async def test_a_resource_that_goes_on_is_not_woken() -> None:
     assert woken == []
 
 
-async def test_the_watches_note_finished_resources_and_forget_the_others() -> None:
+async def test_watches_note_finished_resources_only() -> None:
     """Also on a standby, which queues nothing."""
     woken: list[ResourceRef] = []
     expiries = Expiries(_appending(woken), lambda: NOW)

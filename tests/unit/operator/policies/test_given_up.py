@@ -91,7 +91,7 @@ def facts(**given: Any) -> Facts:
         (Facts(), False),
     ],
 )
-def test_what_is_given_up(given: Facts, expected: bool) -> None:
+def test_given_up_runs(given: Facts, expected: bool) -> None:
     assert is_given_up(given) is expected
 
 

@@ -69,7 +69,7 @@ def made(labels: dict[str, str], pod: WorkerPod | None = None) -> dict[str, Any]
     return job_manifest(resource.ref, 1, Stage.PREPARE, 1, template, queue_labels=resource.queue_labels)
 
 
-def test_only_kueues_labels_are_copied_and_the_job_is_created_suspended() -> None:
+def test_kueues_labels_are_copied_and_the_job_is_suspended() -> None:
     job = made(LABELS | {"contentgen.dev/uid": "another", "team": "x"})
     assert job["spec"]["suspend"] is True
     assert {name: job["metadata"]["labels"].get(name) for name in LABELS} == LABELS
@@ -103,7 +103,7 @@ def test_a_job_starts_when_it_is_resumed() -> None:
     assert JobView.parse({"metadata": meta, "spec": {"suspend": True}, "status": {}}).started_at.day == 1
 
 
-async def test_a_suspended_job_is_queued_and_neither_fails_nor_times_out(
+async def test_suspended_job_is_queued_without_failure_or_timeout(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kueue = Kueue(world, monkeypatch)

@@ -121,7 +121,7 @@ async def test_a_waiting_run_names_the_limit(
     assert entry.provider == "preparation"
 
 
-async def test_a_job_without_a_pod_keeps_its_place_in_the_namespace_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_without_a_pod_holds_a_slot_in_its_namespace_only(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Trainings(monkeypatch, overall=1, per_namespace=1)
     for namespace, name in (("a", "a-1"), ("a", "a-2"), ("b", "b-1")):
         made.apply(namespace, name)
@@ -178,7 +178,7 @@ async def test_a_failed_preparation_gives_its_place_back(monkeypatch: pytest.Mon
     for name in ("one", "two"):
         made.apply("a", name)
     await made.round()
-    for key in [each for each in made.world.storage.objects if each.endswith("dataset.zip")]:
+    for key in [each_key for each_key in made.world.storage.objects if each_key.endswith("dataset.zip")]:
         del made.world.storage.objects[key]
     await made.round()
     assert made.world.status(TRAINING, "one").reason == Reason.OUTPUT_MISSING

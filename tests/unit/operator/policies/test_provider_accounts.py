@@ -83,12 +83,12 @@ class Namespaces:
 
 
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
-async def test_the_label_of_a_namespace_that_was_created_again_is_no_grant(body: Any) -> None:
+async def test_label_of_a_recreated_namespace_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
         await NamespacePolicies(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"), NOW)
 
 
-async def test_an_unreadable_namespace_is_a_problem_and_not_the_default_account() -> None:
+async def test_unreadable_namespace_is_not_the_default_account() -> None:
     policy = await NamespacePolicies(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"), NOW)
     assert "cannot be read" in policy.account.problem
     assert policy.approval_required
@@ -98,7 +98,7 @@ async def test_an_unreadable_namespace_is_a_problem_and_not_the_default_account(
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_each_kind_is_paid_polled_and_recorded_with_the_granted_account(world: World, kind: Kind) -> None:
+async def test_granted_account_pays_polls_and_is_recorded(world: World, kind: Kind) -> None:
     team = world.add_account("team-a")
     label(world, "team-a")
     world.kube.apply(kind, SPECS[kind])
@@ -119,7 +119,7 @@ async def test_without_a_label_the_default_account_pays(world: World, account: s
 
 
 @pytest.mark.parametrize("granted_to", ["team-b", ""])
-async def test_an_unknown_account_is_waited_for_and_the_default_one_never_pays(world: World, granted_to: str) -> None:
+async def test_unknown_account_waits_and_the_default_never_pays(world: World, granted_to: str) -> None:
     label(world, granted_to)
     world.kube.apply(IMAGES, CAT)
     for _ in range(20):
@@ -134,7 +134,7 @@ async def test_an_unknown_account_is_waited_for_and_the_default_one_never_pays(w
     assert (await ended(world)).phase is Phase.COMPLETED
 
 
-async def test_an_account_without_a_key_is_waited_for_although_the_default_one_has_a_key(world: World) -> None:
+async def test_account_without_a_key_waits_despite_a_default_key(world: World) -> None:
     team = world.add_account("team-a")
     team.configured = False
     label(world, "team-a")
@@ -150,7 +150,7 @@ async def test_an_account_without_a_key_is_waited_for_although_the_default_one_h
     assert (world.provider.posts, len(team.posts)) == ([], 1)
 
 
-async def test_a_keyless_default_account_holds_no_namespace_with_another(world: World) -> None:
+async def test_keyless_default_account_delays_no_granted_namespace(world: World) -> None:
     world.add_account("team-a")
     world.provider.configured = False
     label(world, "team-a")
@@ -221,7 +221,7 @@ async def test_a_request_stays_with_its_account_when_the_label_changes(
     assert purchase(world)["account"] == "team-a"
 
 
-async def test_the_same_resource_under_another_account_buys_nothing_again(world: World) -> None:
+async def test_same_resource_under_another_account_buys_nothing(world: World) -> None:
     team, other = await sent_with_team(world), world.add_account("team-b")
     await ended(world)
     label(world, "team-b")
@@ -279,7 +279,7 @@ async def test_a_deletion_cancels_with_the_account_of_the_request(world: World) 
     assert (team.cancelled, world.provider.cancelled) == (["team-a-request-1"], [])
 
 
-async def test_an_orphan_is_followed_with_its_account_in_a_namespace_that_was_created_again(world: World) -> None:
+async def test_orphan_of_a_recreated_namespace_uses_its_account(world: World) -> None:
     team = await sent_with_team(world)
     team.cancels = False
     world.add_account("team-b")
@@ -291,7 +291,7 @@ async def test_an_orphan_is_followed_with_its_account_in_a_namespace_that_was_cr
     assert purchase(world)["account"] == "team-a"
 
 
-async def test_an_orphan_of_a_removed_account_waits_and_blocks_no_other_account(world: World) -> None:
+async def test_orphan_of_a_removed_account_delays_no_other(world: World) -> None:
     team = await sent_with_team(world)
     team.cancels = False
     await gone(world, IMAGES)
@@ -304,11 +304,11 @@ async def test_an_orphan_of_a_removed_account_waits_and_blocks_no_other_account(
         await world.step(LORA)
     await gone(world, LORA)
     await rounds(world, 6)
-    states = {each.get("account"): each["state"] for each in world.database["ledger"].find()}
+    states = {purchase.get("account"): purchase["state"] for purchase in world.database["ledger"].find()}
     assert states == {"team-a": "submitted", None: "succeeded"}
 
 
-async def test_the_next_paid_attempt_is_paid_by_the_account_that_is_granted_then(world: World) -> None:
+async def test_next_paid_attempt_uses_the_account_granted_then(world: World) -> None:
     team, other = world.add_account("team-a"), world.add_account("team-b")
     team.fails.add(1)
     label(world, "team-a")
@@ -426,7 +426,7 @@ async def test_charges_are_asked_for_with_the_key_of_each_account() -> None:
     billing = {BilledAccount("fal", name): each for name, each in named.items()}
     await ChargeSettlement(Charges(ledger), billing, clock=lambda: NOW + timedelta(hours=1)).round()
     assert (default.asked, team.asked) == (["of-None"], ["of-team-a"])
-    billed = {each["_id"] for each in ledger.find({"billedMicros": 7})}
+    billed = {purchase["_id"] for purchase in ledger.find({"billedMicros": 7})}
     assert billed == {"None", "team-a"}
 
 

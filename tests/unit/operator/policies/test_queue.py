@@ -21,7 +21,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> QueueDriver:
     return limited_driver(monkeypatch, PlaceLimits(**limits))
 
 
-async def test_the_fairness_rule_holds_for_resources_in_three_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fairness_holds_for_three_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Issue 19, through reconciles, ledger and wake-ups, at a tenth of its size."""
     driver = limited(monkeypatch, overall=3)
     for namespace, count in {"large": 90, "medium": 35, "small": 10}.items():
@@ -34,7 +34,7 @@ async def test_the_fairness_rule_holds_for_resources_in_three_namespaces(monkeyp
     assert len({call.purchase_id for call in driver.world.provider.posts}) == 135
 
 
-async def test_runs_with_places_are_sent_before_the_rest_of_a_burst_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_granted_runs_are_sent_before_a_burst_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = limited(monkeypatch, overall=4)
     for number in range(100):
         driver.apply("a", f"it-{number}")
@@ -141,7 +141,7 @@ async def test_a_run_that_no_longer_asks_leaves_the_queue(monkeypatch: pytest.Mo
         assert world.status(IMAGES).reason == Reason.QUEUED
 
 
-async def test_an_edit_while_it_waits_replaces_the_run_and_only_the_new_one_is_paid(
+async def test_edit_in_the_queue_replaces_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting_world(monkeypatch)
@@ -154,7 +154,7 @@ async def test_an_edit_while_it_waits_replaces_the_run_and_only_the_new_one_is_p
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["held", "a dog"]
 
 
-async def test_a_run_that_waits_longer_than_its_queue_deadline_fails_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_past_its_queue_deadline_fails_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
     began, status = world.now, await world.finish(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
@@ -222,7 +222,7 @@ async def test_a_run_whose_job_is_refused_holds_no_place(monkeypatch: pytest.Mon
     assert driver.world.payment_queue.taken == {}
 
 
-async def test_a_run_that_fails_before_it_pays_keeps_its_place_for_two_minutes_at_most(
+async def test_failed_run_keeps_its_slot_two_minutes_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = limited(monkeypatch, overall=1)
@@ -251,7 +251,7 @@ def fails(driver: QueueDriver, error: Exception) -> None:
     driver.world.provider.refuses = error
 
 
-async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_without_their_text(
+async def test_open_circuit_holds_other_namespaces_without_the_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver = limited(monkeypatch)
@@ -266,11 +266,11 @@ async def test_the_circuit_opens_after_failures_and_holds_other_namespaces_witho
     assert status.reason == Reason.CIRCUIT_OPEN
     assert (status.message or "").startswith("no request is sent to fal-ai/flux-lora of fal for a while")
     assert "secret" not in (status.message or "")
-    conditions = {each.type: each.reason for each in status.conditions}
+    conditions = {condition.type: condition.reason for condition in status.conditions}
     assert conditions["Submitted"] == Reason.CIRCUIT_OPEN
 
 
-async def test_one_request_is_tried_and_then_all_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_open_circuit_tries_one_request_and_then_sends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = limited(monkeypatch)
     fails(driver, Busy("429").after(120))
     driver.apply("a", "first")
@@ -320,7 +320,7 @@ async def test_an_open_circuit_does_not_delay_paid_requests(monkeypatch: pytest.
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
-async def test_the_circuit_of_one_provider_account_does_not_hold_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_circuit_of_an_account_does_not_hold_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exhausted account stops the namespaces that pay with it, and no others."""
     driver = limited(monkeypatch)
     world = driver.world
@@ -340,7 +340,7 @@ async def test_the_circuit_of_one_provider_account_does_not_hold_another(monkeyp
     assert driver.status("held").reason == Reason.CIRCUIT_OPEN
 
 
-async def test_a_wait_for_something_else_does_not_count_against_the_queue_deadline(
+async def test_wait_for_another_cause_does_not_count_as_queued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
@@ -378,7 +378,7 @@ async def test_each_paid_attempt_has_the_whole_queue_deadline(monkeypatch: pytes
     assert len(world.provider.posts) == 3
 
 
-async def test_a_resource_that_cannot_be_read_any_more_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_resource_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that its tenant has damaged must not get the next place."""
     world = await waiting_world(monkeypatch)
     world.kube.resources[IMAGES, "it"]["status"]["phase"] = "nonsense"
@@ -386,7 +386,7 @@ async def test_a_resource_that_cannot_be_read_any_more_leaves_the_queue(monkeypa
     assert len(world.payment_queue._turns) == 0
 
 
-async def test_a_suspended_run_gives_back_the_place_that_it_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_suspended_run_returns_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting_world(monkeypatch)
     await free_the_place(world)
 
@@ -402,7 +402,7 @@ async def test_a_suspended_run_gives_back_the_place_that_it_was_granted(monkeypa
     assert len(world.provider.posts) == 1
 
 
-async def test_a_clock_that_was_set_back_neither_ends_nor_reorders_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clock_set_back_neither_ends_nor_reorders_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
     world.now -= timedelta(days=2)
     await world.step(IMAGES)
@@ -412,7 +412,7 @@ async def test_a_clock_that_was_set_back_neither_ends_nor_reorders_a_wait(monkey
 
 
 @pytest.mark.parametrize("after", [1e12, 86400.0, -5.0])
-async def test_a_hostile_retry_after_holds_an_endpoint_for_an_hour_at_most(
+async def test_hostile_retry_after_holds_an_endpoint_an_hour_at_most(
     monkeypatch: pytest.MonkeyPatch, after: float
 ) -> None:
     driver = limited(monkeypatch)

@@ -103,7 +103,7 @@ async def test_same_request_is_paid_once(
     total = first.cost.total if first.cost else None
     status = await bought(anything, kind, after)
     assert (status.phase, status.reason) == (Phase.COMPLETED, Reason.ADOPTED_SAME_REQUEST)
-    assert (len(anything.provider.posts), [each.version for each in status.versions]) == (1, [1, 2])
+    assert (len(anything.provider.posts), [version.version for version in status.versions]) == (1, [1, 2])
     assert status.cost is not None
     assert (status.cost.actual, status.cost.total) == ("0.00", total)
     assert status.run is not None
@@ -155,7 +155,7 @@ async def test_seed(world: World, before: int | None, after: int | str | None, p
 async def test_missing_formats_are_made_from_the_response(world: World) -> None:
     await bought(world, TRANSCRIPT, heard(formats=["json"]))
     status = await bought(world, TRANSCRIPT, heard(formats=["json", "srt"]))
-    names = [each.key.rpartition("/")[2] for each in status.versions[-1].files]
+    names = [file.key.rpartition("/")[2] for file in status.versions[-1].files]
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
     assert names == ["transcript.json", "transcript.txt", "transcript.srt"]
     assert "/v2/" in status.versions[-1].files[0].key
@@ -170,14 +170,14 @@ async def test_subtitles_with_other_limits_are_made_from_the_response(world: Wor
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
     assert "/v2/" in status.versions[-1].files[0].key
     status = await bought(world, TRANSCRIPT, short | {"source": {"url": "https://example.com/talk.mp3?again"}})
-    assert all("/v2/" in each.key for each in status.versions[-1].files), "nothing is made again for equal limits"
+    assert all("/v2/" in file.key for file in status.versions[-1].files), "nothing is made again for equal limits"
     status = await bought(world, TRANSCRIPT, heard(formats=["json"]))
     assert (len(world.provider.posts), status.cost and status.cost.actual) == (1, "0.00")
 
 
 async def test_formats_without_a_response_are_named(world: World) -> None:
     await bought(world, TRANSCRIPT, heard(formats=["json"]))
-    for key in [each for each in world.storage.objects if each.endswith("response.json")]:
+    for key in [each_key for each_key in world.storage.objects if each_key.endswith("response.json")]:
         del world.storage.objects[key]
     status = await bought(world, TRANSCRIPT, heard(formats=["json", "srt"]))
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)

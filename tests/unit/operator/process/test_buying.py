@@ -39,16 +39,16 @@ async def driver(monkeypatch: pytest.MonkeyPatch) -> QueueDriver:
 async def collecting(driver: QueueDriver, namespace: str, count: int = MORE, **spec: Any) -> list[str]:
     """Buy results whose collect Jobs do not run; returns the names of their resources."""
     names = [f"{namespace}-{number}" for number in range(count)]
-    for each in names:
-        driver.apply(namespace, each, **spec)
+    for name in names:
+        driver.apply(namespace, name, **spec)
     await driver.run()
-    assert [driver.status(each).phase for each in names] == [Phase.COLLECTING] * count
+    assert [driver.status(name).phase for name in names] == [Phase.COLLECTING] * count
     return names
 
 
 async def reconciled(driver: QueueDriver, *names: str) -> None:
-    for each in names:
-        await driver.wake(driver.refs[each])
+    for name in names:
+        await driver.wake(driver.refs[name])
     await driver.run()
 
 
@@ -61,22 +61,22 @@ async def stored(driver: QueueDriver, names: list[str]) -> None:
     driver.world.work()
     jobs |= others
     await reconciled(driver, *names)
-    assert [driver.status(each).phase for each in names] == [Phase.COMPLETED] * len(names)
+    assert [driver.status(name).phase for name in names] == [Phase.COMPLETED] * len(names)
 
 
 async def bought(driver: QueueDriver, *names: str, namespace: str = "a") -> list[str]:
     """Apply new resources, or reconcile known ones; returns the names of those that were sent to the provider."""
     before = len(driver.world.provider.posts)
-    for each in names:
-        if each not in driver.refs:
-            driver.apply(namespace, each)
+    for name in names:
+        if name not in driver.refs:
+            driver.apply(namespace, name)
     await reconciled(driver, *names)
-    sent = [each for each in names if driver.status(each).reason != Reason.COLLECT_BACKLOG]
+    sent = [name for name in names if driver.status(name).reason != Reason.COLLECT_BACKLOG]
     assert len(driver.world.provider.posts) - before == len(sent)
     return sent
 
 
-async def test_a_namespace_with_more_late_results_than_the_limit_buys_nothing(driver: QueueDriver) -> None:
+async def test_namespace_above_the_late_limit_buys_nothing(driver: QueueDriver) -> None:
     names = await collecting(driver, "a")
     assert await bought(driver, "in-time") == ["in-time"]
     driver.world.now += LATE
@@ -91,13 +91,13 @@ async def test_a_namespace_with_more_late_results_than_the_limit_buys_nothing(dr
     await stored(driver, [*names, "in-time"])  # collection goes on
 
 
-async def test_as_many_late_results_as_the_limit_stop_nothing(driver: QueueDriver) -> None:
+async def test_namespace_at_the_late_limit_continues_to_buy(driver: QueueDriver) -> None:
     await collecting(driver, "a", LIMIT.results)
     driver.world.now += LATE
     assert await bought(driver, "next") == ["next"]
 
 
-async def test_buying_goes_on_with_one_probe_at_a_time_until_one_is_stored(driver: QueueDriver) -> None:
+async def test_single_probe_at_a_time_until_a_result_is_stored(driver: QueueDriver) -> None:
     names = await collecting(driver, "a")
     driver.world.now += LATE
     waiting = ["w-0", "w-1", "w-2", "w-3"]
@@ -151,7 +151,7 @@ async def test_results_that_cannot_be_stored_at_all_do_not_count(driver: QueueDr
     world._leave_outcome = leave_verdict  # type: ignore[method-assign]
     world.work()
     await reconciled(driver, *names)
-    assert [driver.status(each).reason for each in names] == [Reason.RESULT_INVALID] * MORE
+    assert [driver.status(name).reason for name in names] == [Reason.RESULT_INVALID] * MORE
     world.now += LATE
     assert await bought(driver, "next") == ["next"]
 
@@ -196,10 +196,10 @@ async def test_the_runs_of_one_moment_are_no_probes_of_the_same_stop(driver: Que
 
 async def test_results_of_deleted_resources_do_not_count(driver: QueueDriver) -> None:
     names = await collecting(driver, "a")
-    for each in names:
-        del driver.world.kube.resources[IMAGES, each]
-        driver.world.watch(driver.refs[each])
-        await driver.world.process._reconcile_or_pause(driver.refs[each])
+    for name in names:
+        del driver.world.kube.resources[IMAGES, name]
+        driver.world.watch(driver.refs[name])
+        await driver.world.process._reconcile_or_pause(driver.refs[name])
     driver.world.now += LATE
     assert await driver.world.buying.refresh() == frozenset()
     assert await bought(driver, "next") == ["next"]
@@ -208,8 +208,8 @@ async def test_results_of_deleted_resources_do_not_count(driver: QueueDriver) ->
 @pytest.mark.parametrize("how", ["suspended", "cancelled"])
 async def test_a_finished_request_is_collected_all_the_same_and_counts(driver: QueueDriver, how: str) -> None:
     names = await collecting(driver, "a")
-    for each in names:
-        body = driver.world.kube.resources[IMAGES, each]
+    for name in names:
+        body = driver.world.kube.resources[IMAGES, name]
         if how == "suspended":
             body["spec"]["suspend"] = True
         else:
@@ -234,7 +234,7 @@ async def test_an_installation_of_another_class_has_its_own_stops(driver: QueueD
     assert await bought(driver, "next") == ["next"]
 
 
-async def test_a_result_that_nobody_follows_any_more_counts_until_its_deadline(driver: QueueDriver) -> None:
+async def test_abandoned_result_counts_until_its_deadline(driver: QueueDriver) -> None:
     """A ledger that was restored from a backup, or resources that moved to another class."""
     await collecting(driver, "a")
     driver.world.now += LATE
@@ -247,12 +247,12 @@ async def test_a_mark_that_the_ledger_lacks_is_written_again(driver: QueueDriver
     """Purchases of an older release, or of an older backup."""
     names = await collecting(driver, "a")
     ledger: Any = driver.world.database["ledger"]
-    kept = {each["_id"]: (each["awaitedSince"], each["awaitedUntil"]) for each in ledger.find()}
+    kept = {purchase["_id"]: (purchase["awaitedSince"], purchase["awaitedUntil"]) for purchase in ledger.find()}
     ledger.update_many({}, {"$unset": {"awaitedSince": "", "awaitedUntil": ""}})
     await reconciled(driver, *names)
-    assert {each["_id"]: (each["awaitedSince"], each["awaitedUntil"]) for each in ledger.find()} == kept
+    assert {purchase["_id"]: (purchase["awaitedSince"], purchase["awaitedUntil"]) for purchase in ledger.find()} == kept
     await stored(driver, names)
-    assert {(each["awaitedSince"], each["awaitedUntil"]) for each in ledger.find()} == {(None, None)}
+    assert {(purchase["awaitedSince"], purchase["awaitedUntil"]) for purchase in ledger.find()} == {(None, None)}
 
 
 async def test_a_planned_run_is_held_directly_before_its_post(driver: QueueDriver) -> None:
@@ -318,8 +318,8 @@ async def test_an_administrator_pauses_all_buying(driver: QueueDriver) -> None:
     assert len(world.provider.posts) == 2
 
 
-async def test_three_namespaces_with_late_results_stop_the_installation(driver: QueueDriver) -> None:
-    names = [await collecting(driver, each, 1) for each in "abc"]
+async def test_three_namespaces_with_late_results_stop_all_buying(driver: QueueDriver) -> None:
+    names = [await collecting(driver, letter, 1) for letter in "abc"]
     driver.world.now += LATE
     assert await bought(driver, "next", "last", namespace="d") == []
     message = driver.status("next").message or ""
@@ -393,7 +393,7 @@ def test_the_metrics_of_many_namespaces_are_limited() -> None:
         ((1,) * 21, "*"),
     ],
 )
-def test_which_scopes_are_stopped(counts: tuple[int, ...], stopped: str) -> None:
+def test_stopped_scopes(counts: tuple[int, ...], stopped: str) -> None:
     late = [
         AwaitedResults(namespace=chr(97 + at), scope=chr(97 + at), count=count, oldest=NOW)
         for at, count in enumerate(counts)
@@ -403,5 +403,5 @@ def test_which_scopes_are_stopped(counts: tuple[int, ...], stopped: str) -> None
 
 @pytest.mark.parametrize("results", range(4))
 def test_no_limit_lets_one_namespace_stop_the_others(results: int) -> None:
-    late = [AwaitedResults(namespace=each, scope=each, count=900, oldest=NOW) for each in "ab"]
+    late = [AwaitedResults(namespace=letter, scope=letter, count=900, oldest=NOW) for letter in "ab"]
     assert INSTALLATION not in stopped_scopes(late, BacklogLimit(results=results))

@@ -80,7 +80,7 @@ def job(*, finished: bool = False) -> dict[str, Any]:
         (done(spec={"deletionPolicy": "Delete"}), False),
     ],
 )
-def test_what_is_settled(given: dict[str, Any], settled: bool) -> None:
+def test_settled_resources(given: dict[str, Any], settled: bool) -> None:
     assert is_settled(given) is settled
 
 
@@ -94,7 +94,7 @@ def test_our_own_writes_are_no_news() -> None:
     assert "managedFields" not in kept["metadata"]
 
 
-def test_what_is_old_is_read_anew() -> None:
+def test_old_entry_is_read_again() -> None:
     now = [0.0]
     cache = Cache(clock=lambda: now[0])
     cache.note(REF, body())
@@ -111,7 +111,7 @@ def test_what_is_old_is_read_anew() -> None:
     assert cache.job("ns", "job") is not None, "an end stays one"
 
 
-def test_nothing_is_kept_of_what_is_over() -> None:
+def test_finished_entry_is_removed() -> None:
     cache = Cache()
     cache.note(REF, body())
     cache.note_job(REF, JobView.parse(job()))
@@ -143,7 +143,7 @@ class Woken:
         return list(self.names)
 
 
-async def test_who_is_woken_by_what() -> None:
+async def test_resources_that_an_event_wakes() -> None:
     woken, kind = Woken(), Kind.IMAGE_GENERATION
     assert await woken.sees_job(job(finished=True)) == [], "of a resource that is not there"
     assert await woken.sees(kind, done()) == [], "finished long ago"
@@ -157,7 +157,7 @@ async def test_who_is_woken_by_what() -> None:
 
 
 @pytest.mark.parametrize("end", [{"deleted": True}, {"finished": True}])
-async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]) -> None:
+async def test_workers_report_is_forgotten_with_its_job(end: dict[str, bool]) -> None:
     """Also if the resource has another Job, or is gone."""
     woken = Woken()
     uid = job()["metadata"]["uid"]
@@ -169,7 +169,7 @@ async def test_what_a_worker_said_is_forgotten_with_its_job(end: dict[str, bool]
     assert len(woken.reports) == 1
 
 
-async def test_a_lora_wakes_those_that_draw_with_it_when_it_is_created_and_finished() -> None:
+async def test_lora_wakes_its_images_when_created_and_finished() -> None:
     woken = Woken()
     loras = [{"loraRef": {"name": "face"}}, {"path": "https://x"}]
     user = body() | {"spec": {"loras": loras}, "status": {}}
@@ -197,7 +197,7 @@ class Lists:
         yield body(phase="Pending")
 
 
-async def test_the_first_look_wakes_what_waits_and_a_failed_one_only_costs_time() -> None:
+async def test_first_listing_wakes_waiting_resources_despite_an_error() -> None:
     woken: list[ResourceRef] = []
 
     async def wake(ref: ResourceRef) -> None:

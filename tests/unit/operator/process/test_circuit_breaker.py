@@ -19,7 +19,7 @@ def failed(times: int, now: float = 0.0, breaker: Breaker | None = None) -> Brea
     return breaker
 
 
-def test_it_opens_after_failures_in_a_row() -> None:
+def test_breaker_opens_after_consecutive_failures() -> None:
     assert failed(FAILURES - 1).state(0) is CircuitState.CLOSED
     breaker = failed(FAILURES)
     assert breaker.state(0) is CircuitState.OPEN
@@ -32,7 +32,7 @@ def test_a_success_in_between_starts_the_count_again() -> None:
     assert failed(FAILURES - 1, breaker=breaker).state(0) is CircuitState.CLOSED
 
 
-def test_one_request_is_let_through_after_the_pause() -> None:
+def test_half_open_breaker_allows_one_request() -> None:
     breaker, now = failed(FAILURES), FIRST_PAUSE_SECONDS
     assert breaker.state(now) is CircuitState.HALF_OPEN
     assert breaker.admits(now)

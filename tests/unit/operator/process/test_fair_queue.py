@@ -61,7 +61,7 @@ def in_order(made: FairQueue[Key], most: int = 10_000) -> list[Key]:
     return order
 
 
-def test_keys_that_go_first_precede_the_earlier_ones_of_their_group_only() -> None:
+def test_urgent_keys_precede_only_their_own_group() -> None:
     """Regression: in a burst of 305, the 10 runs with places stayed Submitting until the others were first seen."""
     first = {("a", 9), ("a", 8)}
     made = with_first(first, *(("a", number) for number in range(10)), ("b", 0), ("b", 1))
@@ -90,7 +90,7 @@ def test_a_waiting_key_that_is_put_again_may_go_first_by_then() -> None:
     assert in_order(made) == [("a", 4), ("a", 0), ("a", 1), ("a", 2), ("a", 3)]
 
 
-def test_one_group_holds_half_of_the_places_while_another_waits() -> None:
+def test_group_holds_half_of_the_slots_while_another_waits() -> None:
     made = filled(24, a=100)
     assert taken(made, 12) == "a" * 12
     for number in range(100):
@@ -146,7 +146,7 @@ def test_wake_ups_to_earlier_times_do_not_pile_up() -> None:
     assert made.take(90_001) == ("a", 0)
 
 
-def test_nothing_is_lost_and_nothing_is_taken_twice() -> None:
+def test_queue_neither_loses_nor_repeats_a_key() -> None:
     chosen = random.Random(14)  # noqa: S311 - a sequence that is the same each time
     for places in (1, 2, 7, 24):
         made, busy, wanted = queue(places), set[Key](), set[Key]()

@@ -33,7 +33,7 @@ def starts(turns: FairTurns, *, finish: bool = False) -> list[Claimant]:
     return found
 
 
-def test_nothing_is_limited_by_default() -> None:
+def test_default_has_no_limit() -> None:
     turns = FairTurns(PlaceLimits())
     for number in range(50):
         turns.put(claimant(f"{number:02}"))
@@ -46,13 +46,13 @@ def test_each_account_at_a_provider_has_the_providers_places() -> None:
     for number in range(4):
         turns.put(claimant(f"default-{number}", "a"))
         turns.put(claimant(f"team-{number}", "b", account="team"))
-    started = Counter(each.account for each in starts(turns))
+    started = Counter(start.account for start in starts(turns))
     assert started == {"": 2, "team": 2}
     assert turns.taken == {"fal": 4}
     assert turns.limit_of(claimant("default-3")) is Limit.PROVIDER
     turns.free("team-0")
     assert turns.limit_of(claimant("default-3")) is Limit.PROVIDER, "a free place with another account is none"
-    assert [each.account for each in starts(turns)] == ["team"]
+    assert [start.account for start in starts(turns)] == ["team"]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_places_are_limited(limits: PlaceLimits, expected: int, limit: Limit) ->
     assert len(starts(turns)) == 1
 
 
-def test_one_provider_that_is_full_does_not_delay_the_other() -> None:
+def test_full_provider_does_not_delay_the_other() -> None:
     turns = FairTurns(PlaceLimits(providers={"fal": 1, "assemblyai": 1}))
     for number in range(3):
         turns.put(claimant(f"f{number}", provider="fal"))
         turns.put(claimant(f"t{number}", provider="assemblyai"))
-    assert {each.uid for each in starts(turns)} == {"f0", "t0"}
+    assert {start.uid for start in starts(turns)} == {"f0", "t0"}
 
 
 def test_requests_under_way_count_even_above_the_limit() -> None:
@@ -111,7 +111,7 @@ def test_priority_then_age_within_a_namespace() -> None:
     turns.put(claimant("old"))
     turns.put(claimant("urgent", since=START + timedelta(hours=2), priority=5))
     turns.put(claimant("low", priority=-5))
-    assert [each.uid for each in starts(turns, finish=True)] == ["urgent", "old", "new", "low"]
+    assert [start.uid for start in starts(turns, finish=True)] == ["urgent", "old", "new", "low"]
 
 
 def test_priority_has_no_effect_on_another_namespace() -> None:
@@ -119,7 +119,7 @@ def test_priority_has_no_effect_on_another_namespace() -> None:
     for number in range(4):
         turns.put(claimant(f"a{number}", "a", priority=1000))
         turns.put(claimant(f"b{number}", "b", priority=-1000))
-    order = [each.namespace for each in starts(turns, finish=True)]
+    order = [start.namespace for start in starts(turns, finish=True)]
     assert order == ["a", "b"] * 4
 
 
@@ -128,7 +128,7 @@ def test_a_changed_priority_keeps_the_namespaces_turn() -> None:
     turns.put(claimant("a1", "a"))
     turns.put(claimant("b1", "b"))
     turns.put(claimant("a1", "a", priority=7))
-    assert [each.uid for each in starts(turns, finish=True)] == ["a1", "b1"]
+    assert [start.uid for start in starts(turns, finish=True)] == ["a1", "b1"]
 
 
 def test_a_namespace_that_comes_and_goes_gets_no_extra_turns() -> None:
@@ -153,10 +153,10 @@ def test_a_namespace_at_its_limit_keeps_its_turn() -> None:
     turns.put(claimant("a1", "a"))
     turns.put(claimant("b1", "b"))
     turns.put(claimant("b2", "b"))
-    assert [each.uid for each in starts(turns)] == ["b1"]
+    assert [start.uid for start in starts(turns)] == ["b1"]
     turns.free("p")
     turns.free("b1")
-    assert [each.uid for each in starts(turns)] == ["a1", "b2"]
+    assert [start.uid for start in starts(turns)] == ["a1", "b2"]
 
 
 def test_a_closed_endpoint_delays_only_its_own_runs() -> None:

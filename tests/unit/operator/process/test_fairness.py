@@ -48,8 +48,8 @@ async def order_of(operator: Reconciler, refs: list[ResourceRef], monkeypatch: p
         return None, "done"
 
     monkeypatch.setattr(operator, "_reconcile_or_pause", look)
-    for each in refs:
-        await operator.wake(each)
+    for ref in refs:
+        await operator.wake(ref)
     running = asyncio.create_task(operator.queue.run())
     async with asyncio.timeout(60):
         await finished.wait()
@@ -59,7 +59,7 @@ async def order_of(operator: Reconciler, refs: list[ResourceRef], monkeypatch: p
     return begun
 
 
-async def test_many_resources_of_one_namespace_do_not_delay_another_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_busy_namespace_does_not_delay_another(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = World(monkeypatch, Writes()).process
     refs = [*(ref("crowd", number) for number in range(2000)), ref("single"), ref("pair", 1), ref("pair", 2)]
     begun = await order_of(operator, refs, monkeypatch)
@@ -124,9 +124,7 @@ async def reconciles(world: World, duration: timedelta) -> int:
     ],
     ids=["suspended", "suspended and waiting", "invalid", "invalid with files"],
 )
-async def test_what_cannot_go_on_by_itself_is_not_looked_at_again(
-    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_blocked_resource_is_not_polled(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES] | spec)
     for _ in range(3):
@@ -178,7 +176,7 @@ def test_annotations_and_labels_that_nobody_reads_are_not_kept() -> None:
     assert len(kept["metadata"]["annotations"]["contentgen.dev/rerun"]) > 256, "too long a value is still refused"
 
 
-def test_jobs_that_claim_to_be_of_a_resource_are_kept_in_a_bounded_number() -> None:
+def test_forged_jobs_of_a_resource_are_bounded() -> None:
     cache, owner = Cache(), ref("ns")
     for number in range(1000):
         condition = {"type": "Failed", "status": "True", "reason": "r" * 500, "message": "m" * 30_000}
@@ -215,7 +213,7 @@ def test_a_forged_reason_makes_no_series_of_its_own() -> None:
     assert set(gauges._tally) == {(IMAGES, "Failed", "other"), (IMAGES, "Completed", "Completed")}
 
 
-async def test_refused_purchases_of_a_lora_are_not_read_by_those_who_draw_with_it(
+async def test_refused_purchases_of_a_lora_are_not_read_by_its_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each edit of a spec that a provider refuses adds a document free of charge."""
@@ -288,7 +286,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[World, CountedStorage]:
     ],
     ids=["too many", "a number too high", "a number too low", "another name", "too large"],
 )
-async def test_files_of_an_outcome_are_judged_before_they_are_looked_up(
+async def test_files_of_an_outcome_are_validated_before_the_lookup(
     monkeypatch: pytest.MonkeyPatch, files: list[dict[str, Any]], said: str
 ) -> None:
     world, storage = counted(monkeypatch)
@@ -299,7 +297,7 @@ async def test_files_of_an_outcome_are_judged_before_they_are_looked_up(
     assert said in (status.message or "")
 
 
-async def test_files_of_an_outcome_are_looked_up_in_the_share_of_their_namespace(
+async def test_files_of_an_outcome_are_read_in_their_namespaces_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world, storage = counted(monkeypatch)
@@ -345,7 +343,7 @@ async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest
     assert await looks(1) == [(0.1, "conflict")], "counted anew after a success"
 
 
-async def test_resources_without_a_recorded_job_do_not_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resources_without_a_recorded_job_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = Kind.LORA_TRAINING
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])

@@ -59,7 +59,7 @@ def test_watches_that_never_open_are_dead_too() -> None:
     assert subject.dead() == []
 
 
-async def test_a_queue_that_stands_still_is_dead_and_a_long_one_that_moves_is_not() -> None:
+async def test_stalled_queue_is_dead_and_a_long_moving_one_is_not() -> None:
     gate = asyncio.Event()
 
     async def work(key: str) -> None:
@@ -98,7 +98,7 @@ async def test_work_that_waits_for_a_store_at_the_start_is_not_stuck() -> None:
     assert subject.dead() != []
 
 
-async def test_what_the_kubelet_is_told() -> None:
+async def test_response_to_the_kubelet() -> None:
     clock = Clock()
     subject, watches = health(clock)
 

@@ -132,7 +132,7 @@ async def test_a_resource_is_deleted_only_as_it_was_decided_on(api: tuple[Api, K
 
 
 @pytest.mark.parametrize("value", ["true", None])
-async def test_one_label_is_patched_and_no_other(api: tuple[Api, Kube], value: str | None) -> None:
+async def test_patch_changes_one_label_only(api: tuple[Api, Kube], value: str | None) -> None:
     server, kube = api
     server.replies["PATCH", OURS] = (200, {"metadata": {}})
     await kube.put_label(REF, "7", "contentgen.dev/given-up", value)
@@ -144,7 +144,7 @@ async def test_one_label_is_patched_and_no_other(api: tuple[Api, Kube], value: s
 FOUND = {"metadata": {"namespace": "ns"}, "found": True}
 
 
-async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> None:
+async def test_reads_of_a_job_and_its_pods(api: tuple[Api, Kube]) -> None:
     server, kube = api
     asked: list[tuple[str, dict[str, str], str]] = []
 
@@ -154,7 +154,7 @@ async def test_what_a_job_is_asked_for_beside_itself(api: tuple[Api, Kube]) -> N
 
     core = "/api/v1/namespaces/ns"
     server.handlers = dict.fromkeys(
-        (JOBS, *(f"{core}/{each}" for each in ("pods", "events", "resourcequotas"))), answer
+        (JOBS, *(f"{core}/{word}" for word in ("pods", "events", "resourcequotas"))), answer
     )
     await kube.check_job("ns", {"metadata": {"name": "job"}})
     assert await kube.job_pods("ns", "job") == [FOUND]
@@ -231,7 +231,7 @@ async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:
     return await kube.job_log("ns", "job", "job-uid", 4096)
 
 
-async def test_what_is_unfinished_is_listed_page_after_page(api: tuple[Api, Kube]) -> None:
+async def test_unfinished_resources_are_listed_by_pages(api: tuple[Api, Kube]) -> None:
     server, kube = api
     a, b, c = ({"metadata": {"namespace": "ns", "name": name}} for name in "abc")
     pages = {"": ([a, b], "2 &="), "2 &=": ([c], None)}

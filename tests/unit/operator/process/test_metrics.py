@@ -101,7 +101,7 @@ async def test_calls_are_counted_by_their_verdict() -> None:
     assert value("contentgen_provider_call_seconds_count", provider="fal", call="submit") == 1
 
 
-async def test_a_dollar_is_counted_once_and_states_come_from_the_ledger() -> None:
+async def test_cost_is_counted_once_and_states_come_from_the_ledger() -> None:
     ledger = InstrumentedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "assemblyai/universal"
     purchase = Purchase(
@@ -156,7 +156,7 @@ async def test_purchases_without_a_resource_are_counted_by_their_state() -> None
     assert value("contentgen_ledger_purchases", state="succeeded") == 2
 
 
-async def test_a_cost_that_nobody_knows_is_counted_and_not_as_0_dollars() -> None:
+async def test_unknown_cost_is_counted_and_not_0_dollars() -> None:
     ledger = InstrumentedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "fal-ai/flux/schnell"
     fields = {"job_id": "j", "provider": "fal", "model": model, "marker": "m", "created_at": NOW, "changed_at": NOW}
@@ -220,13 +220,13 @@ def test_a_line_says_whom_it_is_about_and_keeps_secrets() -> None:
     vars(record).update(ref.about)
     line = JsonFormatter().format(record)
     told = json.loads(line)
-    assert [told[each] for each in ("jobId", "kind", "namespace", "resource")] == ["u1", "Transcription", "ns", "it"]
+    assert [told[word] for word in ("jobId", "kind", "namespace", "resource")] == ["u1", "Transcription", "ns", "it"]
     assert "https://s3/x…" in told["message"]
     for secret in ("X-Amz", "abc", "fal-secret", "a=b", "pass-word"):
         assert secret not in line
 
 
-def test_series_of_money_and_stores_are_there_before_their_first_event() -> None:
+def test_series_of_money_and_stores_exist_before_their_events() -> None:
     """Prometheus' increase() misses the event that creates a series; a limit of dollars per hour would not hold."""
     program = "from contentgen_operator import metrics; print(metrics.exposition().decode())"
     text = subprocess.run(
@@ -274,7 +274,7 @@ async def test_the_longest_wait_of_each_reason_is_a_gauge(reason: str, monkeypat
 
     def age() -> float | None:
         family = next(each for each in gauges.collect() if each.name == "contentgen_resource_wait_seconds")
-        return {each.labels["reason"]: each.value for each in family.samples}.get(reason)
+        return {sample.labels["reason"]: sample.value for sample in family.samples}.get(reason)
 
     await handlers.resource(kind, body("w1", phase="Preparing", reason="Preparing"), deleted=False)
     assert age() is None

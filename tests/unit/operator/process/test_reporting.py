@@ -89,7 +89,7 @@ def python(program: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=inherited | env, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_an_exception_is_one_event_with_its_job_and_nothing_of_the_user(ingest: Ingest) -> None:
+def test_exception_is_one_event_with_its_job_without_user_data(ingest: Ingest) -> None:
     result = python(f"DSN = {ingest.dsn!r}\n{POISONED}")
     assert result.returncode == 0, result.stderr
     assert CANARY in result.stderr  # the log has the rest
@@ -117,7 +117,7 @@ def test_an_end_by_an_exception_is_one_event(ingest: Ingest) -> None:
     assert CANARY not in "".join(ingest.bodies)
 
 
-def test_the_image_has_no_package_metadata_and_the_chart_names_the_release(ingest: Ingest) -> None:
+def test_chart_names_the_release_as_the_image_has_no_metadata(ingest: Ingest) -> None:
     program = f"""
 import importlib.metadata as metadata
 import logging

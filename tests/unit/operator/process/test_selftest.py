@@ -84,7 +84,7 @@ def ended(condition: str) -> Body:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_it_applies_is_right(kind: Kind) -> None:
+def test_selftest_resources_are_valid(kind: Kind) -> None:
     parse_spec(kind, TINY[kind])
 
 
@@ -106,13 +106,11 @@ def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, SelftestC
 
 
 @pytest.mark.parametrize("chosen", ["default", "batch"])
-def test_its_resources_are_of_the_class_that_the_release_serves(
-    cluster: tuple[Cluster, SelftestChecks], chosen: str
-) -> None:
+def test_selftest_resources_have_the_class_of_the_release(cluster: tuple[Cluster, SelftestChecks], chosen: str) -> None:
     server, check = cluster
     SelftestChecks(check._api, "marketing", chosen).kinds()
-    assert [class_of({"spec": each}) for each in server.specs] == [chosen] * len(Kind)
-    assert ["operatorClass" in each for each in server.specs] == [chosen != "default"] * len(Kind)
+    assert [class_of({"spec": spec}) for spec in server.specs] == [chosen] * len(Kind)
+    assert ["operatorClass" in spec for spec in server.specs] == [chosen != "default"] * len(Kind)
 
 
 def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestChecks]) -> None:

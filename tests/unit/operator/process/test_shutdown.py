@@ -47,7 +47,7 @@ async def until(world: World, posts: int = 1) -> None:
             return
 
 
-async def test_nothing_is_sent_once_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ending_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even by a reconcile with an open connection."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])

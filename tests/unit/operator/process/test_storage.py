@@ -67,7 +67,7 @@ def test_the_bucket_is_versioned_and_made_once(storage: Storage) -> None:
     assert client().get_bucket_location(Bucket="assets")["LocationConstraint"] == "eu-central-1"
 
 
-def test_a_bucket_made_without_versions_gets_them_and_a_decision_against_them_is_kept(storage: Storage) -> None:
+def test_unversioned_bucket_gets_versions_unless_suspended(storage: Storage) -> None:
     client().create_bucket(Bucket="bare", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     bare = storage_of("bare")
     bare.ensure_bucket()
@@ -115,7 +115,7 @@ async def test_an_outcome_is_checked(storage: Storage) -> None:
             await storage.outcome(OWNER, "runs/bad.json")
 
 
-async def test_what_is_stored_is_looked_at(storage: Storage) -> None:
+async def test_stored_objects_are_verified(storage: Storage) -> None:
     contents = {f"{n}.txt": f"content {n}".encode() for n in range(40)}
     for name, content in contents.items():
         put(f"p/{name}", content)
@@ -195,7 +195,7 @@ async def test_a_document_is_stored(storage: Storage) -> None:
 
 
 async def test_a_marker_and_a_response_are_written_once(storage: Storage) -> None:
-    assert [await storage.put_marker("ns/Kind/it/hash/-/1", each) for each in ("one", "two")] == ["one", "one"]
+    assert [await storage.put_marker("ns/Kind/it/hash/-/1", word) for word in ("one", "two")] == ["one", "one"]
     assert await storage.put_marker("ns/Kind/it/hash/-/2", "two") == "two"
     owner, key = ownership.purchase_owner("one"), keys.purchase_response("one")
     for answer in ({"n": 1}, {"n": 2}):
@@ -211,7 +211,7 @@ async def test_a_marker_is_of_one_namespace(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"purchaseId": "../x"}', b'{"purchaseId": 7}'])
-async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage: Storage, body: bytes) -> None:
+async def test_unreadable_marker_belongs_to_another_purchase(storage: Storage, body: bytes) -> None:
     storage._client.put_object(Bucket="assets", Key=keys.purchase_marker("k"), Body=body)
     assert await storage.put_marker("k", "one") == "unreadable"
 
@@ -219,7 +219,7 @@ async def test_a_marker_that_cannot_be_read_is_that_of_another_purchase(storage:
 async def test_purchases_are_found_by_their_content(storage: Storage) -> None:
     for request, purchase_id in (("one", "a"), ("one", "b"), ("one", "a"), ("two", "c")):
         await storage.mark_content(request, purchase_id)
-    found = [await storage.purchases_of_content(each) for each in ("one", "two", "three")]
+    found = [await storage.purchases_of_content(word) for word in ("one", "two", "three")]
     assert found == [{"a", "b"}, {"c"}, set()]
     await storage.put_evidence(f"{keys.content_prefix('three')}{{odd}}.json", b"{}")
     assert await storage.purchases_of_content("three") == {"unreadable"}
@@ -242,7 +242,7 @@ def test_an_object_that_proves_a_try_is_created_by_one_attempt(storage: Storage)
         assert (config.retries["total_max_attempts"], config.read_timeout) == (attempts, seconds)
 
 
-async def test_nothing_is_paid_where_an_object_can_be_created_twice(
+async def test_bucket_without_conditional_puts_stops_payments(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await storage.require_bucket()
@@ -276,7 +276,7 @@ async def test_keys_to_keep_hide_no_other_however_many_they_are(storage: Storage
     assert {name for name in "abcdefg" if storage._read(f"p/{name}", 9)} == set("abcdf")
 
 
-async def test_one_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:
+async def test_call_deletes_a_bounded_number_of_versions(storage: Storage) -> None:
     for number in range(7):
         put(f"p/{number}", b"x")
     client().delete_object(Bucket="assets", Key="p/0")  # a delete marker

@@ -45,7 +45,7 @@ def rules() -> dict[str, Any]:
         found = client().get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
     except ClientError:
         return {}
-    return {each["ID"]: each for each in found}
+    return {rule["ID"]: rule for rule in found}
 
 
 def put_rules(*given: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def put_rules(*given: dict[str, Any]) -> None:
 
 def keys_left() -> set[str]:
     listed = client().list_object_versions(Bucket=BUCKET)
-    found = {each["Key"] for each in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))}
+    found = {version["Key"] for version in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ()))}
     return found - {keys.CREATE_ONLY_CHECK}
 
 
@@ -68,7 +68,7 @@ def failing(code: str, status: int) -> Any:
 # The rules
 
 
-async def test_the_rules_delete_files_versions_uploads_and_markers_after_a_day(storage: Storage) -> None:
+async def test_rules_delete_temporary_data_after_a_day(storage: Storage) -> None:
     assert await storage.set_temporary_rules(wanted=True)
     files, markers = rules()["contentgen-temporary-files"], rules()["contentgen-temporary-files-delete-markers"]
     assert (files["Status"], files["Filter"]["Prefix"], files["Expiration"]["Days"]) == ("Enabled", "temp/", 1)
@@ -121,7 +121,7 @@ async def test_beside_rules_of_the_old_style_ours_have_no_filter(
     assert await storage.set_temporary_rules(wanted=True)
     (written,) = given
     assert written["LifecycleConfiguration"]["Rules"][0] == old
-    assert all("Filter" not in each and each["Prefix"] for each in written["LifecycleConfiguration"]["Rules"])
+    assert all("Filter" not in rule and rule["Prefix"] for rule in written["LifecycleConfiguration"]["Rules"])
 
 
 async def test_the_minimum_size_of_transitions_stays(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ async def test_the_minimum_size_of_transitions_stays(storage: Storage, monkeypat
     assert given[0]["TransitionDefaultMinimumObjectSize"] == size
 
 
-async def test_rules_with_elements_that_boto3_would_drop_are_not_touched(
+async def test_rules_with_elements_unknown_to_boto3_are_not_touched(
     storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     """MinIO has more elements than S3."""
@@ -210,7 +210,7 @@ def put(*names: str) -> None:
         client().put_object(Bucket=BUCKET, Key=name, Body=b"1")
 
 
-async def test_files_are_deleted_after_a_day_with_their_versions_and_markers(rounds: Rounds) -> None:
+async def test_files_are_deleted_after_a_day_with_all_versions(rounds: Rounds) -> None:
     put("temp/j/a", "temp/j/a", "temp/j/b", "datasets/u/j/dataset.zip")
     client().delete_object(Bucket=BUCKET, Key="temp/j/b")
     assert "temp/j/a" in await rounds.after(timedelta(hours=23))
@@ -300,7 +300,7 @@ async def test_outcomes_of_jobs_that_mongodb_does_not_know_are_kept(rounds: Roun
         f"transcripts/ns/{UID}/audio.flac",
     ],
 )
-async def test_nothing_else_is_deleted(rounds: Rounds, name: str) -> None:
+async def test_other_files_are_kept(rounds: Rounds, name: str) -> None:
     await rounds.job(run=9)
     put(name)
     assert await rounds.after(timedelta(days=90)) == {name}
@@ -338,7 +338,7 @@ async def failed(rounds: Rounds, run: FrozenRun | None, **record: Any) -> None:
     rounds.database["jobs"].insert_one(base | record)
 
 
-async def test_uploads_of_a_prepare_stage_that_never_finished_are_deleted_after_a_day(rounds: Rounds) -> None:
+async def test_abandoned_prepare_uploads_are_deleted_after_a_day(rounds: Rounds) -> None:
     await failed(rounds, run_of())
     put(AUDIO, AUDIO, OF_THE_SECOND, RESULT)
     assert AUDIO in await rounds.after(timedelta(hours=23))

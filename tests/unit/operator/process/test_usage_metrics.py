@@ -57,11 +57,11 @@ class Stand:
 
 def shown(name: str, *by: str) -> Series:
     families = text_string_to_metric_families(metrics.exposition().decode())
-    samples = [each for family in families for each in family.samples if each.name == name]
-    return {tuple(each.labels.get(label, "") for label in by): each.value for each in samples if each.value}
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return {tuple(sample.labels.get(label, "") for label in by): sample.value for sample in samples if sample.value}
 
 
-async def test_each_combination_of_the_labels_has_its_sums_of_the_day_and_the_month() -> None:
+async def test_label_combinations_have_sums_of_the_day_and_month() -> None:
     stand = Stand(*ALL)
     stand.buy()
     stand.buy("blue", userId="bob", model="flux-dev", actualMicros=500_000)
@@ -138,11 +138,15 @@ async def test_the_series_are_limited_and_the_rest_is_added_up() -> None:
         ("month", "ns-3", "ann"): 4,
         ("month", "_other", "_other"): 6,
     }
-    lines = [each for each in metrics.exposition().decode().splitlines() if each.startswith("contentgen_usage_")]
+    lines = [
+        splitline
+        for splitline in metrics.exposition().decode().splitlines()
+        if splitline.startswith("contentgen_usage_")
+    ]
     assert len(lines) == 3 * SERIES_EACH
 
 
-async def test_as_many_combinations_as_the_limit_need_no_rest() -> None:
+async def test_combinations_at_the_limit_need_no_remainder() -> None:
     stand = Stand(L.NAMESPACE, most=2 * SERIES_EACH)
     stand.buy("red")
     stand.buy("blue")

@@ -61,7 +61,7 @@ async def test_wake_ups_of_one_key_are_joined() -> None:
         await until(work, 1)
 
 
-async def test_woken_while_busy_runs_once_more_and_never_twice_at_a_time() -> None:
+async def test_key_woken_while_busy_runs_once_more() -> None:
     work = Work()
     work.gate.clear()
     async with running(work) as queue:

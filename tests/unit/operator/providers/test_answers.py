@@ -164,7 +164,7 @@ async def test_a_result_beyond_the_limit_is_told_and_not_kept(
         ("error", RequestState.FAILED),
     ],
 )
-async def test_the_status_of_a_large_transcript_is_found_without_parsing_it(
+async def test_status_of_a_large_transcript_is_read_without_parsing(
     server: Server, key: KeyFile, status: str, state: RequestState
 ) -> None:
     server.replies[TRANSCRIPT] = transcript(2 * MIB, status)
@@ -289,7 +289,7 @@ BROKEN += [("gzip", CUT), ("gzip, gzip, gzip", b"{}"), ("gzip", b"\x1f"), ("defl
 
 
 @pytest.mark.parametrize(("coding", "content"), BROKEN, ids=ascii)
-async def test_what_cannot_be_decoded_is_named_and_asked_for_again(
+async def test_undecodable_answer_is_named_and_requested_again(
     server: Server, fal: Fal, key: KeyFile, coding: str, content: bytes
 ) -> None:
     assemblyai = AssemblyAI(key, server.url)
@@ -363,7 +363,7 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"<html>", b'{"a": 1', b"{" + b"x" * 3 * MIB])
-def test_what_is_no_json_object(content: bytes) -> None:
+def test_answers_that_are_no_json_object(content: bytes) -> None:
     answer = AnswerFile()
     answer.write(content)
     with pytest.raises(ValueError, match="not a JSON object"):

@@ -174,7 +174,7 @@ async def test_prices_are_asked_through_the_proxy(company: Company) -> None:
 
 
 @pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
-async def test_behind_a_proxy_the_payment_can_be_stopped_before_the_first_byte(company: Company, payer: int) -> None:
+async def test_payment_behind_a_proxy_can_stop_before_the_first_byte(company: Company, payer: int) -> None:
     """The CONNECT is a request as well, and comes before TLS: it is not the one that is paid."""
 
     async def stop() -> None:
@@ -196,7 +196,7 @@ async def test_behind_a_proxy_the_payment_can_be_stopped_before_the_first_byte(c
 
 
 @pytest.mark.parametrize("payer", [0, 1], ids=["fal", "assemblyai"])
-async def test_nothing_is_sent_to_who_has_no_certificate_or_to_a_proxy_that_refuses(
+async def test_missing_certificate_or_proxy_refusal_sends_nothing(
     company: Company, payer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail() -> None:
@@ -273,7 +273,7 @@ def test_the_cluster_is_reached_directly(name: str, given: str, monkeypatch: pyt
     environ = {name: "http://proxy:3128", "NO_PROXY": given, "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
     reach_cluster_directly(environ)
     assert environ["no_proxy"] == environ["NO_PROXY"]
-    for each in (*NAMES, *(each.lower() for each in NAMES)):
+    for each in (*NAMES, *(each_name.lower() for each_name in NAMES)):
         monkeypatch.delenv(each, raising=False)
     for each, value in environ.items():
         monkeypatch.setenv(each, value)

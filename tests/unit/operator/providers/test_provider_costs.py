@@ -127,14 +127,14 @@ async def test_assemblyai_tells_the_seconds_and_the_model(
     assert (view.billable_units, view.model_used) == (units, used)
 
 
-def test_the_seconds_of_a_large_transcript_are_found_without_reading_it_whole() -> None:
+def test_seconds_of_a_large_transcript_are_read_without_parsing() -> None:
     answer = AnswerFile.of({"words": [{"text": "x" * 50, "start": 1}] * 40_000, "audio_duration": 4711})
     assert answer.size > 2 << 20
     assert answer.field("audio_duration") == 4711
 
 
 @pytest.mark.parametrize("given", ["nan", "inf", "1e300", "-0.5", "", "0x10", None, True, [], {}])
-def test_what_is_no_number_of_units_is_unknown(given: Any) -> None:
+def test_invalid_number_of_units_is_unknown(given: Any) -> None:
     assert billable_units(given) is None
 
 
@@ -196,7 +196,7 @@ async def test_a_model_without_a_price_is_no_problem(server: Server, prices: tup
     assert (found.price, found.problem) == (None, "")
 
 
-async def test_so_many_models_are_remembered_at_most(server: Server, prices: tuple[FalPrices, Clock]) -> None:
+async def test_remembered_models_are_bounded(server: Server, prices: tuple[FalPrices, Clock]) -> None:
     source, _ = prices
     server.replies["/v1/models/pricing"] = (200, {"prices": []}, {})
     for number in range(258):

@@ -77,7 +77,7 @@ class Reader:
         strange = ProviderRequest(
             provider="acme", model=TRANSCRIBER, request_id="strange", sent_at=now - timedelta(hours=2)
         )
-        read = tuple(Coverage(provider="acme", subject=each, complete=True, count=1) for each in self.subjects)
+        read = tuple(Coverage(provider="acme", subject=subject, complete=True, count=1) for subject in self.subjects)
         return AccountData(requests=(strange,), coverage=read)
 
     async def request(self, *_: str) -> ProviderRequest | None:
@@ -187,7 +187,7 @@ async def test_a_run_is_bought_at_the_provider_of_its_row_and_metered(monkeypatc
     assert sample("contentgen_estimated_dollars_total", **money) > before[1]
 
 
-async def test_its_limit_holds_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_limit_of_a_third_provider_holds_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch, ACME=1)
     world.provider.running = {1}
     await world.talk("one", steps=6)
@@ -199,7 +199,7 @@ async def test_its_limit_holds_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sample("contentgen_queued_runs") == 1
 
 
-async def test_its_circuit_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_circuit_of_a_third_provider_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch)
     world.provider.refuses = Busy("429")
     for number in range(FAILURES):
@@ -208,7 +208,7 @@ async def test_its_circuit_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "to assemblyai/universal of acme" in ((await world.talk("late", steps=4)).message or "")
 
 
-async def test_its_charges_are_settled_and_in_the_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_charges_of_a_third_provider_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch)
     await world.talk("it")
     charges, billing = Charges(world.database["ledger"]), components.build_billing(world.settings, world.table)
@@ -221,17 +221,17 @@ async def test_its_charges_are_settled_and_in_the_usage(monkeypatch: pytest.Monk
     assert ("acme" in used.labels, used.purchases) == (True, 1)
 
 
-async def test_its_account_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_account_of_a_third_provider_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch)
     await world.talk("it")
     later = world.now + timedelta(days=5)
     report = await world.background.audit.audit(later, None, None)
-    own = [each for each in report.coverage if each.provider == "acme"]
+    own = [covered for covered in report.coverage if covered.provider == "acme"]
     assert [(each.subject, each.complete) for each in own] == [
         (AuditSubject.REQUESTS, True),
         (AuditSubject.BILLS, True),
     ]
-    assert {(each.kind.value, each.request_id) for each in report.findings if each.provider == "acme"} == {
+    assert {(finding.kind.value, finding.request_id) for finding in report.findings if finding.provider == "acme"} == {
         ("UnknownRequest", "strange"),
         ("MissingRequest", "request-1"),
         ("NotBilled", "request-1"),

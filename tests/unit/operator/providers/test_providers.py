@@ -244,7 +244,7 @@ def test_a_retry_after_may_be_a_date() -> None:
     assert retry_after({}) is None
 
 
-async def test_a_model_that_fal_does_not_have_is_named_with_those_that_there_are(fal: Fal, server: Server) -> None:
+async def test_model_unknown_to_fal_is_named_with_the_known_ones(fal: Fal, server: Server) -> None:
     with pytest.raises(Refused) as caught:
         await fal.submit(TRAINING.model_copy(update={"model": "sdxl"}), nothing)
     assert str(caught.value).startswith("there is no model 'sdxl'; the short names are ")
@@ -439,7 +439,7 @@ async def test_a_locked_account_fails_no_request(fal: Fal, server: Server, path:
 
 
 @pytest.mark.parametrize("status", [DROP, HANG, (500, "oops"), (429, "slow"), (401, "no"), (200, "not JSON")])
-async def test_a_status_that_cannot_be_read_is_unavailable_after_one_try(fal: Fal, server: Server, status: Any) -> None:
+async def test_unreadable_status_is_unavailable_after_one_try(fal: Fal, server: Server, status: Any) -> None:
     server.replies[f"{ROOT}/status"] = status
     with pytest.raises(Unavailable) as caught:
         await fal.poll(TRAINER, "r1")
@@ -611,7 +611,7 @@ async def test_an_unknown_status_is_named_and_asked_for_again(
     ],
     ids=str,
 )
-async def test_one_bad_item_of_a_history_hides_no_other(
+async def test_bad_item_of_a_history_hides_no_other(
     fal: Fal, assemblyai: AssemblyAI, server: Server, items: list[Any]
 ) -> None:
     server.replies[HISTORY] = (200, {"items": [*items, entry("mine")]})
@@ -724,9 +724,9 @@ class History:
         first = int(asked.get("cursor", ["0"])[0])
         size = min(int(asked["limit"][0]), self._page)
         start, end = asked.get("start", [""])[0], asked.get("end", ["3"])[0]
-        fitting = [each for each in self._entries if start <= each["sent_at"] < end]
+        fitting = [entry for entry in self._entries if start <= entry["sent_at"] < end]
         if "request_id" in asked:
-            fitting = [each for each in self._entries if each["request_id"] == asked["request_id"][0]]
+            fitting = [entry for entry in self._entries if entry["request_id"] == asked["request_id"][0]]
         items = fitting[first : first + size]
         if "expand" not in asked:
             items = [{name: value for name, value in each.items() if name != "json_input"} for each in items]
@@ -775,9 +775,7 @@ async def test_two_lost_requests_with_the_same_input_take_one_each(fal: Fal, ser
 
 
 @pytest.mark.parametrize("shown", [{}, {"json_input": None}, {"json_input": {}}], ids=str)
-async def test_a_request_whose_input_is_not_shown_is_neither_taken_nor_absent(
-    fal: Fal, server: Server, shown: dict[str, Any]
-) -> None:
+async def test_request_without_a_shown_input_is_undecided(fal: Fal, server: Server, shown: dict[str, Any]) -> None:
     bare = {name: value for name, value in entry("bare").items() if name != "json_input"} | shown
     History(server, [bare])
     assert await fal.find(LOST_TRAINING) == Found(request_id=None, complete=False)
@@ -878,9 +876,7 @@ async def test_assemblyai_pages_through_its_list(assemblyai: AssemblyAI, server:
     assert await assemblyai.find(LOST_TRANSCRIPT) == Found(request_id="mine", complete=False)
 
 
-async def test_the_options_of_a_large_transcript_are_found_without_parsing_it(
-    assemblyai: AssemblyAI, server: Server
-) -> None:
+async def test_options_of_a_large_transcript_are_read_without_parsing(assemblyai: AssemblyAI, server: Server) -> None:
     words = [{"text": 'he said "speaker_labels": false', "start": 1}] * 40_000
     server.replies["/v2/transcript"] = (200, transcripts([made("other"), made("mine", 2)]))
     large = {"words": words, "audio_url": "https://s3/a.flac", "language_detection": True}
@@ -960,7 +956,7 @@ class Lost(Exception):
 
 @PAYERS
 @pytest.mark.parametrize("error", [Lost("taken"), httpx.ConnectError("mine"), RuntimeError("x")], ids=repr)
-async def test_what_is_raised_before_the_request_stops_it(payers: Payers, payer: int, error: Exception) -> None:
+async def test_exception_before_the_request_stops_it(payers: Payers, payer: int, error: Exception) -> None:
     async with Counting() as server:
         provider, call = payers(server.url)[payer]
 
@@ -976,7 +972,7 @@ async def test_what_is_raised_before_the_request_stops_it(payers: Payers, payer:
 
 
 @PAYERS
-async def test_it_is_awaited_once_and_before_the_first_byte(payers: Payers, payer: int, server: Server) -> None:
+async def test_before_send_is_awaited_once_before_the_first_byte(payers: Payers, payer: int, server: Server) -> None:
     server.replies[f"/{TRAINER}"] = (200, {"request_id": "r1"})
     server.replies["/v2/transcript"] = (200, {"id": "r1", "status": "queued", "audio_url": "https://s3/a.flac"})
     before = []
@@ -990,7 +986,7 @@ async def test_it_is_awaited_once_and_before_the_first_byte(payers: Payers, paye
 
 
 @PAYERS
-async def test_a_payment_that_is_cancelled_before_the_request_sends_nothing(payers: Payers, payer: int) -> None:
+async def test_payment_cancelled_before_the_request_sends_nothing(payers: Payers, payer: int) -> None:
     async with Counting() as server:
         provider, call = payers(server.url)[payer]
         reached = asyncio.Event()
@@ -1023,7 +1019,7 @@ async def test_without_a_connection_it_is_not_awaited(payers: Payers, payer: int
 
 @PAYERS
 @pytest.mark.parametrize("content", ["k\n3y", "k\u00e9y", "k\x003y"], ids=ascii)
-async def test_a_key_that_fits_into_no_header_stops_before_the_connection(
+async def test_key_invalid_in_a_header_stops_before_the_connection(
     tmp_path: Path, payers: Payers, payer: int, content: str, server: Server
 ) -> None:
     (tmp_path / "key").write_text(content)
@@ -1067,7 +1063,7 @@ async def test_fal_is_told_the_purchase(fal: Fal, server: Server, purchase: str,
         ("nobody", None, "does not show it, or not yet"),
     ],
 )
-async def test_fal_verifies_a_named_request_by_its_whole_input_and_its_time(
+async def test_fal_verifies_a_named_request_by_input_and_time(
     named: str, same: bool | None, why: str, fal: Fal, server: Server
 ) -> None:
     bare = entry("bare") | {"json_input": None}
@@ -1078,16 +1074,14 @@ async def test_fal_verifies_a_named_request_by_its_whole_input_and_its_time(
     assert why in verdict.text
 
 
-async def test_assemblyai_verifies_a_named_request_by_its_sound_options_and_time(
-    assemblyai: AssemblyAI, server: Server
-) -> None:
+async def test_assemblyai_verifies_a_named_request_by_audio_and_time(assemblyai: AssemblyAI, server: Server) -> None:
     options = {"speaker_labels": True, "language_detection": True, "audio_url": "https://s3/a.flac"}
     server.replies["/v2/transcript/mine"] = (200, options)
     server.replies["/v2/transcript/other-options"] = (200, options | {"speaker_labels": False})
     items = [made("too-new", 61), made("mine", 30), made("other-options", 2), made("other-sound", 2, "https://s3/b")]
     server.replies["/v2/transcript"] = (200, transcripts([*items, made("too-old", -121)]))
     verdicts = {name: await assemblyai.verify(LOST_TRANSCRIPT, name) for name in ("mine", "other-options", "too-new")}
-    assert [each.same for each in verdicts.values()] == [True, False, False]
+    assert [verdict.same for verdict in verdicts.values()] == [True, False, False]
     assert (await assemblyai.verify(LOST_TRANSCRIPT, "other-sound")).same is False
     server.replies["/v2/transcript"] = (200, transcripts([made("no-time") | {"created": "yesterday"}]))
     assert (await assemblyai.verify(LOST_TRANSCRIPT, "no-time")).same is None

@@ -157,9 +157,7 @@ UNREAD = {"loc": ["body", "images_data_url"], "msg": "no", "type": "file_downloa
         (504, b"", {}, True),
     ],
 )
-def test_what_was_refused_for_its_input_is_not_repeatable(
-    code: int, body: Any, headers: dict[str, str], *, again: bool
-) -> None:
+def test_refusal_of_an_input_is_not_repeatable(code: int, body: Any, headers: dict[str, str], *, again: bool) -> None:
     document = body if not isinstance(body, bytes) else None
     assert is_repeatable(code, document, httpx.Headers(headers)) is again
     if code == 422:

@@ -35,9 +35,7 @@ def state(world: World) -> str | None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_cancelled_at_any_step_it_ends_and_what_is_not_paid_is_never_paid(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancellation_at_any_step_ends_and_pays_nothing_more(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a result that was paid for is stored all the same."""
     ends = set()
     for steps in range(14):
@@ -68,7 +66,7 @@ async def test_cancelled_at_any_step_it_ends_and_what_is_not_paid_is_never_paid(
     assert ("collected", (Phase.COMPLETED, "Completed", True)) in ends
 
 
-async def test_whether_a_request_that_the_provider_ends_is_billed_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_billing_of_a_request_ended_by_the_provider_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(LORA, SPECS[LORA])
@@ -78,7 +76,7 @@ async def test_whether_a_request_that_the_provider_ends_is_billed_is_unknown(mon
     assert (world.provider.cancelled, state(world)) == (["request-1"], "cancelled")
 
 
-async def test_a_provider_that_does_not_cancel_bills_it_and_what_is_applied_again_takes_the_result(
+async def test_uncancelled_request_is_billed_and_its_result_adopted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -97,7 +95,7 @@ async def test_a_provider_that_does_not_cancel_bills_it_and_what_is_applied_agai
     assert len(world.provider.posts) == 1
 
 
-async def test_whether_a_cancelled_request_that_is_gone_is_billed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_billing_of_a_vanished_cancelled_request_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """fal removes a queued request that is cancelled, and does not know it any more."""
 
     async def poll(model: str, request_id: str) -> RequestView:
@@ -113,7 +111,7 @@ async def test_whether_a_cancelled_request_that_is_gone_is_billed_is_not_known(m
     assert "it is unknown whether request" in (status.message or "")
 
 
-async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancelled_and_not_bought_again(
+async def test_request_ending_after_its_cancellation_is_not_rebought(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def ends_late(model: str, request_id: str) -> RequestView:
@@ -134,7 +132,7 @@ async def test_a_request_that_ends_some_seconds_after_it_was_asked_to_is_cancell
     assert (state(world), len(world.provider.posts)) == ("cancelled", 1)
 
 
-async def test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellation(
+async def test_adopted_request_that_fails_is_no_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Money 23: it was asked to end with the resource before; another attempt is as allowed as after any failure."""
@@ -156,7 +154,7 @@ async def test_a_request_that_is_taken_over_and_fails_by_itself_is_no_cancellati
 
 
 @pytest.mark.parametrize(("units", "billed"), [(None, None), (0.0, False), (2.0, True)])
-async def test_a_request_that_was_taken_over_and_failed_is_billed_as_the_provider_says(
+async def test_adopted_request_that_failed_is_billed_as_reported(
     monkeypatch: pytest.MonkeyPatch, units: float | None, billed: bool | None
 ) -> None:
     """Money 23."""
@@ -195,7 +193,7 @@ async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pyt
     assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", None)
 
 
-async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_with_a_lost_reply_is_found_and_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.lose_replies = {1}
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
@@ -207,7 +205,7 @@ async def test_a_request_whose_reply_was_lost_is_found_and_then_cancelled(monkey
     assert world.provider.cancelled == ["request-1"]
 
 
-async def test_one_that_is_never_found_may_be_billed_and_is_not_sent_again_whatever_was_allowed(
+async def test_request_never_found_may_be_billed_and_is_not_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def nothing(search: Search) -> Found:
@@ -237,7 +235,7 @@ async def test_no_other_attempt_follows_one_that_failed(monkeypatch: pytest.Monk
     assert len(world.provider.posts) == 1
 
 
-async def test_the_next_run_is_not_cancelled_by_the_word_about_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_annotation_of_the_last_run_does_not_cancel_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     assert (await cancelled(world, IMAGES)).reason == "Cancelled"
     world.kube.apply(IMAGES, SPECS[IMAGES], **CANCEL, **{RERUN_ANNOTATION: "again"})
@@ -255,7 +253,7 @@ async def test_a_word_that_is_not_the_runs_number_cancels_nothing(word: str, mon
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
-async def test_what_is_suspended_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_suspended_run_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True})
     await world.finish(LORA, Phase.SUSPENDED)

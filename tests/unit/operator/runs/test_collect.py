@@ -142,7 +142,7 @@ def assert_complete(world: World, status: ResourceStatus) -> None:
     assert status.phase is Phase.COMPLETED, status.message
     files = status.versions[-1].files
     assert files
-    assert [each.key for each in files if each.key not in world.storage.objects] == []
+    assert [file.key for file in files if file.key not in world.storage.objects] == []
     assert len(world.provider.posts) == 1
 
 
@@ -176,7 +176,7 @@ async def test_collecting_fails_for_a_day_and_then_for_good(world: World, fail: 
     assert len(world.kube.events) < 25
 
 
-async def test_the_pauses_grow_to_fifteen_minutes_and_the_status_tells_them(world: World) -> None:
+async def test_pauses_grow_to_fifteen_minutes_and_are_in_the_status(world: World) -> None:
     collect_fails(world, _died)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     pauses = list[float]()
@@ -188,7 +188,9 @@ async def test_the_pauses_grow_to_fifteen_minutes_and_the_status_tells_them(worl
             assert status.phase is Phase.COLLECTING
             assert status.run is not None
             assert status.run.retry_at is not None
-            before = next(each for each in reversed(world.kube.statuses[:-1]) if each.reason != "Retrying")
+            before = next(
+                each_status for each_status in reversed(world.kube.statuses[:-1]) if each_status.reason != "Retrying"
+            )
             assert before.phase is Phase.COLLECTING
             messages.append(status.message or "")
             pauses.append(float(re.search(r"follows in (\d+) s", messages[-1])[1]))  # type: ignore[index]
@@ -249,7 +251,7 @@ async def test_prepare_is_tried_as_often_as_before(world: World) -> None:
     assert COLLECT not in (status.message or "")
 
 
-async def test_a_late_worker_of_an_earlier_attempt_is_not_taken_for_the_later_one(world: World) -> None:
+async def test_late_worker_of_an_earlier_attempt_is_ignored(world: World) -> None:
     """The first worker's node was lost; its outcome is stored while the next attempt runs."""
     attempts = list[str]()
 
@@ -367,7 +369,7 @@ async def test_a_retry_has_the_whole_deadline_again(world: World) -> None:
     assert len(failed) - first >= first - 1  # the pauses are short again
 
 
-async def test_nothing_is_paid_for_the_annotation_where_nothing_is_kept(world: World) -> None:
+async def test_collect_without_a_kept_response_pays_nothing(world: World) -> None:
     world.provider.fails = {1}
     world.kube.apply(IMAGES, SPECS[IMAGES])
     assert (await world.finish(IMAGES)).reason == "ProviderFailed"
@@ -387,14 +389,14 @@ async def unknown(model: str, request_id: str) -> RequestView:
 
 
 @pytest.mark.parametrize("lost", ["response", "ledger"])
-async def test_nothing_is_paid_for_the_annotation_where_the_result_is_lost(world: World, lost: str) -> None:
+async def test_collect_of_a_lost_result_pays_nothing(world: World, lost: str) -> None:
     collect_fails(world, PERMANENT["the file answers 404"], 1)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     if lost == "ledger":
         world.database["ledger"].drop()
     else:
-        for key in [each for each in world.storage.objects if each.endswith("response.json")]:
+        for key in [each_key for each_key in world.storage.objects if each_key.endswith("response.json")]:
             del world.storage.objects[key]
         world.provider.poll = unknown  # type: ignore[method-assign]
     for value in ("1", "1-again"):
@@ -477,7 +479,7 @@ def _partial(stored: tuple[int, ...], missing: tuple[int, ...], *, passing: bool
             "missing": [{"number": number, "cause": "HTTP 503"} for number in missing],
         }
         names = [f"image_{number}{end}" for number in stored for end in (".png", "_thumb.png")]
-        files = [{"name": each, "sizeBytes": 7, "sha256": SHA, "contentType": "image/png"} for each in names]
+        files = [{"name": each_name, "sizeBytes": 7, "sha256": SHA, "contentType": "image/png"} for each_name in names]
         end = UNREACHABLE | {"passing": True} if passing else {"reason": "Completed"}
         prefix = keys.prefix(kind, Stage.COLLECT, "ns", status.job_id or "", status.run.version)
         for name in names if there else []:
@@ -511,7 +513,7 @@ def first_then(*fails: Fail) -> Fail:
     ],
     ids=["503", "died", "deleted", "slow", "404 later", "no picture later", "503 for all later", "404"],
 )
-async def test_what_is_good_is_kept(world: World, fail: Fail) -> None:
+async def test_good_files_are_kept(world: World, fail: Fail) -> None:
     collect_fails(world, fail)
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"paidAttempts": 3})
     status = await world.finish(IMAGES)
@@ -553,7 +555,7 @@ async def test_a_part_whose_files_are_gone_is_collected_again(world: World) -> N
 async def test_a_later_attempt_does_not_add_to_files_that_are_gone(world: World) -> None:
     def lose(world: World, kind: Kind, job: dict[str, Any]) -> None:
         _partial((1, 2), (), passing=False)(world, kind, job)
-        for key in [each for each in world.storage.objects if each.endswith("image_1.png")]:
+        for key in [each_key for each_key in world.storage.objects if each_key.endswith("image_1.png")]:
             del world.storage.objects[key]
 
     collect_fails(world, first_then(_partial((1,), (2,)), lose, _died))

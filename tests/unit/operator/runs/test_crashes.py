@@ -45,7 +45,7 @@ def timeless(value: Any) -> Any:
         differ = ("time", "at", "purchaseid", "revision")
         return {k: timeless(v) for k, v in value.items() if not k.lower().endswith(differ)}
     if isinstance(value, list):
-        return [timeless(each) for each in value]
+        return [timeless(element) for element in value]
     return value
 
 
@@ -57,7 +57,7 @@ def payment_aside(status: dict[str, Any]) -> dict[str, Any]:
 
 def cost_aside(record: dict[str, Any]) -> dict[str, Any]:
     """Copy of a record without the fields that a resubmission changes."""
-    return record | {"cost": None, "versions": [each | {"cost": None} for each in record["versions"]]}
+    return record | {"cost": None, "versions": [version | {"cost": None} for version in record["versions"]]}
 
 
 def assert_forward(statuses: list[ResourceStatus]) -> None:
@@ -96,7 +96,7 @@ async def test_the_story_without_a_crash(kind: Kind, monkeypatch: pytest.MonkeyP
     assert status["progress"] == 100
     assert len(world.provider.posts) == 1
     assert_forward(world.kube.statuses)
-    first = {each.type: each.status for each in world.kube.statuses[0].conditions}
+    first = {condition.type: condition.status for condition in world.kube.statuses[0].conditions}
     assert (first["Ready"], first["Reconciling"], first["Stalled"]) == ("False", "True", "False")
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
@@ -118,7 +118,7 @@ async def test_a_crash_at_any_write_pays_once_and_converges(kind: Kind, monkeypa
         where = f"crash {world.writes.fired[0]} (point {point})"
         assert len(world.provider.posts) == 1, where
         assert_forward(world.kube.statuses)
-        if any(each.phase is Phase.SUBMISSION_UNKNOWN for each in world.kube.statuses):
+        if any(each_status.phase is Phase.SUBMISSION_UNKNOWN for each_status in world.kube.statuses):
             unknown.append(world.writes.fired[0])
             assert status["cost"]["display"].endswith(" + unknown"), where
             assert timeless(payment_aside(status)) == timeless(payment_aside(expected)), where
@@ -163,11 +163,17 @@ async def test_two_operators_at_once_pay_once(monkeypatch: pytest.MonkeyPatch) -
         ref = ResourceRef(kind=kind, namespace="ns", name="it", uid=UID)
         operators = [world.operator(), world.operator()]
         for _ in range(50):
-            ends = await asyncio.gather(*(each._read_and_reconcile(ref) for each in operators), return_exceptions=True)
+            ends = await asyncio.gather(
+                *(operator._read_and_reconcile(ref) for operator in operators), return_exceptions=True
+            )
             for operator, end in zip(operators, ends, strict=True):
                 if isinstance(end, Conflict):
                     operator.cache.drop(ref)
-            assert not [each for each in ends if isinstance(each, BaseException) and not isinstance(each, Conflict)]
+            assert not [
+                each_end
+                for each_end in ends
+                if isinstance(each_end, BaseException) and not isinstance(each_end, Conflict)
+            ]
             world.now += timedelta(seconds=2)
             world.work()
         assert world.status(kind).phase is Phase.COMPLETED
@@ -187,7 +193,7 @@ async def test_a_lost_reply_is_found_in_the_history(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("allowed", "posts", "end"), [(1, 1, Phase.FAILED), (2, 2, Phase.COMPLETED)])
-async def test_another_attempt_only_after_the_provider_said_that_one_failed(
+async def test_next_attempt_needs_the_providers_failure(
     allowed: int, posts: int, end: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in Kind:
@@ -199,7 +205,7 @@ async def test_another_attempt_only_after_the_provider_said_that_one_failed(
         await world.settle(kind)
 
 
-async def test_the_lost_reply_of_a_second_attempt_is_not_taken_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lost_reply_of_a_second_attempt_is_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both attempts of a training have the same input file and therefore the same marker."""
     kind = Kind.LORA_TRAINING
     world = World(monkeypatch, Writes())
@@ -280,6 +286,6 @@ async def test_an_edit_during_a_run_is_the_next_run(monkeypatch: pytest.MonkeyPa
 
 async def test_progress_is_monotonic_in_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     world, _ = await story(monkeypatch, Kind.LORA_TRAINING, Writes())
-    seen = [each.progress for each in world.kube.statuses]
+    seen = [status.progress for status in world.kube.statuses]
     assert seen == sorted(seen)
     assert progress_at(Kind.LORA_TRAINING, next(iter(world.kube.statuses)).stage, 0) == seen[0]

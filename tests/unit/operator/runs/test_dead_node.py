@@ -129,7 +129,7 @@ async def test_an_outcome_that_was_left_before_the_node_died_is_used(world: Worl
     assert dead.names[0] not in world.kube.jobs, "it would never be finished"
 
 
-async def test_nodes_that_are_gone_do_not_use_up_the_attempts_and_are_bounded(world: World) -> None:
+async def test_lost_nodes_use_no_attempts_and_are_bounded(world: World) -> None:
     dead = DeadNode(world, Stage.PREPARE)
     world.kube.apply(LORA, SPECS[LORA])
     status = await world.finish(LORA)
@@ -276,7 +276,7 @@ def times(*deleted: str | None, **status: Any) -> list[dict[str, Any]]:
         (times("2026-11-21T00:00:00"), 20),
     ],
 )
-def test_when_a_pod_is_lost(given: list[dict[str, Any]], seconds: float | None, world: World) -> None:
+def test_lost_pods(given: list[dict[str, Any]], seconds: float | None, world: World) -> None:
     assert pods.lost_in(given, world.now) == seconds
 
 
@@ -363,7 +363,7 @@ class CutOff:
             await self.client.post("/v1/progress", json={"step": "PreparingAudio", "fraction": 0.5}, headers=headers),
             await self.client.post("/v1/outcome", headers=headers),
         ]
-        return {each.status_code for each in answers}
+        return {answer.status_code for answer in answers}
 
 
 async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: Storage) -> None:

@@ -203,7 +203,7 @@ def at(
 
 
 def conditions(plan: Plan) -> dict[str, str]:
-    return {each.type: each.status for each in plan.status.conditions}
+    return {condition.type: condition.status for condition in plan.status.conditions}
 
 
 def buys(plan: Plan) -> bool:
@@ -289,7 +289,7 @@ def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], al
 
 
 @pytest.mark.parametrize(("code", "meant"), [("pt_br", "did you mean pt?"), ("xx", "auto detects the language")])
-def test_a_language_that_the_provider_does_not_have_ends_the_run_before_any_work(code: str, meant: str) -> None:
+def test_unsupported_language_ends_the_run_before_any_work(code: str, meant: str) -> None:
     """The CRD has always admitted these spellings; AssemblyAI answers 400, but after the recording was prepared."""
     spec = SPECS[TRANSCRIPT] | {"options": {"language": code}}
     plan = decide(resource(TRANSCRIPT, spec=spec), Observation(), NOW, POLICY)
@@ -481,7 +481,7 @@ def test_progress_is_a_share() -> None:
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -5, 10**400, 1e300, "1e9", None, True, [1]])
-def test_a_length_that_somebody_wrote_into_the_status_reaches_no_price(seconds: Any) -> None:
+def test_length_forged_in_the_status_affects_no_price(seconds: Any) -> None:
     run = RunStatus.model_construct(facts={"type": "audio", "durationSeconds": seconds})
     assert kinds.sound_seconds(run) in (0.0, 1.0)
     assert kinds.duration_seconds(run) in (0.0, 1.0)
@@ -531,7 +531,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
         died = at(kind, stage, Observation(job=seen), attempt=attempt)
         assert (died.job, died.status.reason, died.again_seconds) == (None, Reason.RETRYING, pause)
         assert "evicted" in died.status.message if seen else "deleted" in died.status.message  # type: ignore[operator]
-        assert [(each.type, each.reason) for each in died.notices] == [("Warning", Reason.RETRYING)]
+        assert [(notice.type, notice.reason) for notice in died.notices] == [("Warning", Reason.RETRYING)]
         # The status is the only state between reconciliations.
         waits = decide(
             resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY
@@ -562,7 +562,7 @@ def test_the_cause_of_an_end_is_told_and_not_only_the_jobs_word() -> None:
         assert "backoff limit" not in (plan.status.message or "")
 
 
-def test_a_deadline_is_not_tried_again_and_names_what_it_waited_for() -> None:
+def test_deadline_is_final_and_names_the_awaited() -> None:
     seen = job(finished=True, reason="BackoffLimitExceeded", message="backoff limit")
     status = running(LORA, Stage.PREPARE, prepared=False).model_copy(update={"message": "97 % of it"})
     late = Observation(job=seen, timed_out=True, cause="DeadlineExceeded: too slow")
@@ -606,8 +606,10 @@ def test_a_pod_that_is_refused_is_told_and_waited_for(kind: Kind, stage: Stage) 
     message = plan.status.message or ""
     assert "exceeded quota: q" in message
     assert ("Request r1 of" in message and "was paid" in message) is (stage is Stage.COLLECT)
-    assert [(each.type, each.reason) for each in plan.notices] == [("Warning", Reason.JOB_REFUSED)]
-    assert {each.reason for each in plan.status.conditions if each.status == "False"} == {Reason.JOB_REFUSED}
+    assert [(notice.type, notice.reason) for notice in plan.notices] == [("Warning", Reason.JOB_REFUSED)]
+    assert {condition.reason for condition in plan.status.conditions if condition.status == "False"} == {
+        Reason.JOB_REFUSED
+    }
     assert plan.again_seconds
     assert plan.again_seconds <= 5
     assert at(kind, stage, Observation(job=job(ready=True))).again_seconds == 60
@@ -645,7 +647,7 @@ def test_a_pod_that_has_not_started_is_told() -> None:
     assert words in (plan.status.message or "")
 
 
-def test_a_job_that_left_its_outcome_and_was_deleted_has_done_its_work() -> None:
+def test_deleted_job_with_an_outcome_has_succeeded() -> None:
     seen = finished(TRANSCRIPT, Stage.PREPARE).model_copy(update={"job": None})
     assert is_prepared(at(TRANSCRIPT, Stage.PREPARE, seen))
 
@@ -691,7 +693,7 @@ def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_was_submitted_is_not_paid_again_where_the_ledger_has_lost_it(kind: Kind) -> None:
+def test_submitted_request_is_not_paid_again_without_the_ledger(kind: Kind) -> None:
     status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
     seen = Observation(provider_configured=True)
     plan = decide(resource(kind, status), seen, NOW, POLICY)
@@ -713,7 +715,7 @@ READY_LORA = Observation(
 )
 
 
-def test_pictures_wait_for_a_failed_lora_and_go_on_when_it_has_a_version() -> None:
+def test_images_wait_for_a_failed_lora_until_it_has_a_version() -> None:
     plan = decide(with_lora(), FAILED_LORA, NOW, POLICY)
     assert reason(plan) == (Phase.PENDING, Reason.LORA_FAILED)
     assert (plan.payment, plan.status.completion_time) == (None, None)
@@ -740,7 +742,7 @@ def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None
 
 
 @pytest.mark.parametrize("late", [POLICY.adoption_seconds - 60, POLICY.adoption_seconds + 60])
-def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -> None:
+def test_deadline_does_not_speed_up_the_search(late: int) -> None:
     """Regression (money 12): the history was requested every second without end."""
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
@@ -749,14 +751,14 @@ def test_after_the_deadline_a_lost_request_is_looked_for_no_oftener(late: int) -
     assert bought(IMAGES, lost, spec=spec).again_seconds == 600
 
 
-def test_a_clock_that_was_set_back_does_not_have_the_provider_polled_twice_a_second() -> None:
+def test_clock_set_back_does_not_poll_twice_a_second() -> None:
     """Regression (money 28)."""
     made = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW + timedelta(hours=24))
     view = RequestView(state=RequestState.RUNNING, message="running")
     assert bought(IMAGES, made, request=view).again_seconds == POLICY.poll_seconds
 
 
-def test_a_run_that_an_edit_replaces_takes_its_planned_purchase_back() -> None:
+def test_run_replaced_by_an_edit_withdraws_its_planned_purchase() -> None:
     """Another process may be about to send it."""
     waits = running(LORA, prepared=False, phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA_NAME, purchase_id="p1")
     planned = purchase(LORA, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
@@ -785,7 +787,7 @@ def test_a_ready_lora_is_drawn_with() -> None:
     assert later.status.run.loras == bought.loras, "the purchase says it, also when the LoRA has a newer version"
 
 
-def test_a_lora_that_went_away_while_the_provider_was_busy_is_waited_for() -> None:
+def test_lora_lost_while_the_provider_was_busy_is_awaited() -> None:
     spec = {"prompt": "jf", "loras": [{"loraRef": {"name": "jesse"}}]}
     status = running(IMAGES, spec=spec, phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE)
     refused = purchase(IMAGES, PurchaseState.REFUSED)
@@ -847,7 +849,7 @@ def test_a_lost_request_is_looked_for_and_never_sent_again(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("told", [Reason.SUBMISSION_UNKNOWN, Reason.STORE_UNAVAILABLE])
-def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: Reason) -> None:
+def test_clock_set_back_keeps_submission_unknown(told: Reason) -> None:
     """A person may be acting on it. The search continues on its schedule, by the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
@@ -856,7 +858,7 @@ def test_a_clock_that_was_set_back_does_not_take_submission_unknown_back(told: R
     assert plan.again_seconds == POLICY.poll_seconds
 
 
-def test_a_history_that_cannot_be_read_is_said_and_looked_at_for_as_long_as_it_takes() -> None:
+def test_unreadable_history_is_reported_and_read_indefinitely() -> None:
     lost = purchase(IMAGES, PurchaseState.INTENT)
     soon = bought(IMAGES, lost, provider_problem="fal answered 401")
     assert "cannot be read: fal answered 401" in (soon.status.message or "")
@@ -897,7 +899,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
 
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
 @pytest.mark.parametrize("prepared", [True, False])
-def test_another_attempt_without_the_facts_of_its_source_goes_on_with_preparing(kind: Kind, prepared: bool) -> None:
+def test_next_attempt_without_source_facts_prepares_again(kind: Kind, prepared: bool) -> None:
     """The lost purchase was adopted: its former owner prepared the source under the former owner's prefix."""
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
@@ -982,7 +984,7 @@ def test_an_answer_is_stored_before_the_ledger_says_so(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_result_that_is_too_large_ends_the_run_and_is_neither_lost_nor_paid_again(kind: Kind) -> None:
+def test_oversized_result_ends_the_run_without_a_loss(kind: Kind) -> None:
     spec = SPECS[kind] | {"paidAttempts": 3}
     before = purchase(kind, PurchaseState.SUBMITTED)
     plan = bought(kind, before, request=TOO_LARGE, spec=spec)
@@ -1034,7 +1036,7 @@ def test_a_result_that_is_gone_is_never_paid_again(kind: Kind) -> None:
     early = purchase(kind, PurchaseState.SUBMITTED, submitted_at=long_ago)
     plan = bought(kind, early, request=GONE, spec=spec)
     assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
-    assert [(each.target, each.changes) for each in plan.moves] == [
+    assert [(each_move.target, each_move.changes) for each_move in plan.moves] == [
         (PurchaseState.SUBMITTED, {"missing_since": NOW, "missed": 1, "missed_at": NOW})
     ]
     assert (plan.again_seconds, plan.cancel) == (60, None)
@@ -1092,7 +1094,7 @@ def a_picture(name: str = "image_1.png", **marks: Any) -> dict[str, Any]:
 )
 def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[str, Any]], told: str) -> None:
     """Regression (money 22): a run of two requested pictures with one stored is Completed."""
-    names = [each[name] for each in images for name in ("name", "thumbnail")]
+    names = [image[name] for image in images for name in ("name", "thumbnail")]
     files = [{"name": n, "sizeBytes": 7, "sha256": SHA, "contentType": "a/b"} for n in names]
     spec = SPECS[IMAGES] | {"image": {"count": count}}
     done = outcome(IMAGES, Stage.COLLECT, facts={"type": "images", "images": images}, files=files)
@@ -1129,9 +1131,7 @@ def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
         ({"estimated_micros": None}, ("", "unknown", "unknown", True)),
     ],
 )
-def test_the_cost_of_a_finished_run_is_the_providers_and_never_the_estimate(
-    changes: dict[str, Any], expected: tuple[str, str, str, bool]
-) -> None:
+def test_cost_of_a_finished_run_is_the_providers(changes: dict[str, Any], expected: tuple[str, str, str, bool]) -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, **changes)
     plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observation(purchase=made), NOW, POLICY)
@@ -1178,7 +1178,7 @@ def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
     assert (plan.status.cost.total, plan.status.cost.unknown) == ("6.00", 1)
 
 
-def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> None:
+def test_failed_attempt_stays_in_the_cost() -> None:
     failed = purchase(IMAGES, PurchaseState.FAILED, error="oom", **BILLED)
     plan = bought(IMAGES, failed, spec=SPECS[IMAGES] | {"paidAttempts": 2})
     assert plan.status.cost is not None
@@ -1186,7 +1186,7 @@ def test_a_failed_attempt_stays_in_the_cost_while_the_next_one_is_prepared() -> 
     assert plan.status.cost.display == "~$2.04"
 
 
-def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
+def test_attempts_of_another_resource_are_not_in_the_cost() -> None:
     """The purchase follows a failed attempt of a deleted resource."""
     failed = purchase(
         IMAGES, PurchaseState.FAILED, billable_units=1, unit_micros=2_000_000, unit=Unit.RUN, billing=True
@@ -1201,13 +1201,13 @@ def test_what_another_resource_has_tried_is_not_this_ones_cost() -> None:
 
 
 @pytest.mark.parametrize("state", [PurchaseState.FAILED, PurchaseState.CANCELLED])
-def test_an_end_that_another_resource_has_paid_is_not_reported_as_billed(state: PurchaseState) -> None:
+def test_end_paid_by_another_resource_is_not_billed(state: PurchaseState) -> None:
     """Regression (money 23): a resource that is applied again has the failed request of the previous one."""
     theirs = purchase(IMAGES, state, **(BILLED | {"billable_units": 1})).model_copy(update={"job_id": "gone"})
     assert spent(bought(IMAGES, theirs)) == ("0.00", "not billed", "$0.00", False)
 
 
-def test_a_request_that_the_ledger_has_lost_costs_what_nobody_knows() -> None:
+def test_request_lost_by_the_ledger_has_an_unknown_cost() -> None:
     plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert plan.status.cost is not None
@@ -1245,9 +1245,7 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
         (Policy(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
     ],
 )
-def test_the_price_is_the_administrators_then_the_providers_then_the_built_in_one(
-    policy: Policy, price: Price | None, micros: int
-) -> None:
+def test_price_order_is_administrator_provider_built_in(policy: Policy, price: Price | None, micros: int) -> None:
     plan = decide(resource(IMAGES), Observation(price=PriceLookup(price=price)), NOW, policy)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros == micros
@@ -1257,7 +1255,7 @@ def test_the_price_is_the_administrators_then_the_providers_then_the_built_in_on
     assert plan.reservation.purchase.price_source
 
 
-def test_a_transcript_is_billed_at_the_rate_of_the_model_that_wrote_it() -> None:
+def test_transcript_is_billed_at_the_rate_of_its_model() -> None:
     asked = purchase(TRANSCRIPT, PurchaseState.SUBMITTED, model="assemblyai/universal", billing=True)
     for used, micros, source in (
         ("universal-2", 170_000, "seconds × rate"),
@@ -1278,7 +1276,7 @@ STORED = VersionStatus(version=1, job_id=UID, completed_at=NOW, files=(), facts=
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
+def test_earlier_purchase_is_adopted(kind: Kind) -> None:
     outputs = STORED.model_copy(update={"job_id": "gone"}).model_dump(mode="json", by_alias=True)
     made = purchase(kind, PurchaseState.COLLECTED, job_id="gone", outputs=outputs, actual_micros=2_000_000)
     plan = decide(resource(kind), Observation(purchase=made, outputs_stored=True), NOW, POLICY)
@@ -1292,7 +1290,7 @@ def test_what_was_bought_before_is_adopted(kind: Kind) -> None:
     assert plan.status.cost.actual == "0.00"
 
 
-def test_a_crash_after_the_last_step_of_the_ledger_is_no_adoption() -> None:
+def test_crash_after_the_last_ledger_step_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
     seen = Observation(purchase=made, outputs_stored=True)
@@ -1341,7 +1339,7 @@ def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
     assert (plan.payment, plan.job, plan.notices) == (None, None, ())
     assert plan.reservation is None
     assert plan.status.observed_generation == 2
-    assert {each.observed_generation for each in plan.status.conditions} == {2}
+    assert {condition.observed_generation for condition in plan.status.conditions} == {2}
     assert plan.status.phase is Phase.COMPLETED
     again = decide(resource(kind, plan.status, spec=spec, generation=2), Observation(), NOW, POLICY)
     assert again == Plan(status=plan.status)
@@ -1402,11 +1400,11 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
     first = decide(resource(LORA), Observation(), NOW, POLICY).status
     later = NOW + timedelta(minutes=5)
     second = decide(resource(LORA, first), Observation(job=job(finished=True, message="evicted")), later, POLICY).status
-    assert {each.last_transition_time for each in second.conditions} == {NOW}
+    assert {condition.last_transition_time for condition in second.conditions} == {NOW}
     failed = decide(
         resource(LORA, second), Observation(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
     ).status
-    moved = {each.type for each in failed.conditions if each.last_transition_time == later}
+    moved = {condition.type for condition in failed.conditions if condition.last_transition_time == later}
     assert moved == {"Reconciling", "Stalled", "Failed"}
 
 
@@ -1453,7 +1451,7 @@ def test_no_signature_is_shown() -> None:
 
 
 @pytest.mark.parametrize(("kind", "price"), [(LORA, "2.00"), (TRANSCRIPT, None)])
-def test_a_run_that_failed_before_its_payment_names_the_price_of_the_next(kind: Kind, price: str | None) -> None:
+def test_run_failed_before_payment_names_the_next_price(kind: Kind, price: str | None) -> None:
     """The page and the plugin ask for it before another run; that of a recording of unknown length is unknown."""
     verdict = outcome(kind, Stage.PREPARE, reason="SourceUnreachable", message="404", files=[], facts=None)
     ended = at(kind, Stage.PREPARE, finished(kind, Stage.PREPARE, verdict)).status
@@ -1465,7 +1463,7 @@ def test_a_run_that_failed_before_its_payment_names_the_price_of_the_next(kind: 
 def test_a_long_message_is_cut() -> None:
     plan = bought(IMAGES, purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="x" * 5000))
     assert len(plan.status.message or "") == 1024
-    assert {len(each.message) for each in plan.status.conditions} == {1024}
+    assert {len(condition.message) for condition in plan.status.conditions} == {1024}
 
 
 # Invalid specs, outcomes and annotations
@@ -1606,7 +1604,7 @@ def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
         away = store_unavailable_status(resource(kind, waits), "pymongo: no", NOW)
         assert away.run == status.run, "nobody can tell now whether the purchase still waits"
         fresh = store_unavailable_status(resource(kind), "pymongo: no", NOW)
-        seen = {each.type: each.status for each in fresh.conditions}
+        seen = {condition.type: condition.status for condition in fresh.conditions}
         assert (fresh.phase, seen["Ready"], seen["Reconciling"]) == (Phase.PENDING, "False", "True")
         ended = done(kind)
         assert store_unavailable_status(resource(kind, ended), "pymongo: no", NOW) == ended
@@ -1632,7 +1630,7 @@ def test_a_refused_key_is_waited_for() -> None:
     "path",
     ["http://169.254.169.254/x", "http://127.1/x", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://desk/"],
 )
-def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) -> None:
+def test_unfetchable_lora_is_refused_before_the_payment(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}
     plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
@@ -1645,7 +1643,7 @@ def test_a_lora_that_nobody_may_fetch_is_refused_before_it_is_paid(path: str) ->
 
 
 @pytest.mark.parametrize("path", ["https://huggingface.co/me/lora", "https://h.example/a.ckpt"])
-def test_a_page_or_a_pickle_as_a_lora_is_refused_before_it_is_paid(path: str) -> None:
+def test_page_or_pickle_as_a_lora_is_refused_before_the_payment(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": path + "?token=secret"}]}
     plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
@@ -1689,9 +1687,7 @@ def _failed_outcomes(kind: Kind, stage: Stage) -> list[tuple[str, Observation, i
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
-def test_every_failure_after_a_payment_says_how_to_fetch_the_result_for_free(
-    kind: Kind, stage: Stage, policy: str
-) -> None:
+def test_failures_after_a_payment_tell_how_to_collect(kind: Kind, stage: Stage, policy: str) -> None:
     for name, seen, attempt in _failed_outcomes(kind, stage):
         collecting = stage is Stage.COLLECT
         phase = {"phase": Phase.COLLECTING} if collecting else {}

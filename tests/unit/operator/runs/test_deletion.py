@@ -38,7 +38,7 @@ def count(world: World, monkeypatch: pytest.MonkeyPatch, method: str, calls: lis
     monkeypatch.setattr(world.kube, method, noted)
 
 
-async def test_one_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await deleted_with(world, 5 * SLICE)
     counts = [len(world.storage.files)]
@@ -51,7 +51,7 @@ async def test_one_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pyte
     assert world.database["jobs"].count_documents({}) == 0
 
 
-async def test_the_finalizer_stays_while_files_are_being_deleted_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finalizer_stays_while_files_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await deleted_with(world, 40 * SLICE)
     before = world.now
@@ -117,7 +117,7 @@ async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pyte
     assert over.is_set()
 
 
-async def test_one_prefix_that_is_large_does_not_hold_up_those_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_prefix_does_not_delay_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     await marked(world, marks("crowd", 3), files=3 * SLICE)
     await marked(world, marks("single", 1))

@@ -94,7 +94,7 @@ def test_the_job_is_the_operators_to_count() -> None:
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (UID, True, False)
 
 
-def test_whoever_runs_the_cluster_says_where_workers_run() -> None:
+def test_cluster_settings_decide_where_workers_run() -> None:
     pod = WorkerPod(
         labels={"kueue.x-k8s.io/queue-name": "media", UID_LABEL: "planted"},
         annotations={"cost-centre": "7"},
@@ -134,7 +134,7 @@ def job_with(**pod: Any) -> dict[str, Any]:
     return job_manifest(ref, 1, Stage.PREPARE, 1, template)
 
 
-def test_labels_and_annotations_of_the_job_are_not_those_of_its_pod() -> None:
+def test_job_labels_and_annotations_are_not_copied_to_its_pod() -> None:
     queue = {"kueue.x-k8s.io/queue-name": "media"}
     job = job_with(jobLabels=queue | {UID_LABEL: "planted"}, jobAnnotations={"note": "7"}, labels={"team": "a"})
     plain = manifest()
@@ -184,7 +184,7 @@ def test_names_are_deterministic_distinct_and_short() -> None:
     assert job_name(UID, 1, Stage.PREPARE, 1) == job_name(UID, 1, Stage.PREPARE, 1)
 
 
-def test_nothing_that_a_user_wrote_reaches_a_pod() -> None:
+def test_user_text_reaches_no_pod() -> None:
     chance = random.Random(7)  # noqa: S311 - not for secrets
     plain = manifest()
 
@@ -276,5 +276,5 @@ def test_sizes_by_kind_stage_and_namespace(
     given = spec["containers"][0]["resources"]
     resources = given["requests"]["cpu"], given["limits"]
     assert (resources, spec["nodeSelector"], spec["priorityClassName"]) == expected
-    large = [each for each in spec["tolerations"] if each["key"] == "large"]
+    large = [toleration for toleration in spec["tolerations"] if toleration["key"] == "large"]
     assert bool(large) is ((kind, stage) == (Kind.LORA_TRAINING, Stage.PREPARE))

@@ -42,9 +42,7 @@ async def processing(world: World, kind: Kind, **spec: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_the_finalizer_is_there_while_a_paid_request_is_in_flight_and_only_then(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
     for _ in range(100):
@@ -73,7 +71,7 @@ async def test_with_policy_delete_the_finalizer_stays(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_deleted_at_any_step_it_goes_and_what_is_applied_again_pays_at_most_once(
+async def test_deletion_at_any_step_and_reapplication_pay_once(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = set()
@@ -103,7 +101,7 @@ async def test_deleted_at_any_step_it_goes_and_what_is_applied_again_pays_at_mos
     assert (None, "Completed") in ends
 
 
-async def test_a_request_that_the_provider_does_not_cancel_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uncancelled_request_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.provider.cancels = False
     polls = world.provider.poll
@@ -116,7 +114,7 @@ async def test_a_request_that_the_provider_does_not_cancel_is_taken_over(monkeyp
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)
 
 
-async def test_a_provider_that_is_away_holds_a_deletion_up_for_half_a_minute_at_most(
+async def test_absent_provider_delays_a_deletion_half_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def away(model: str, request_id: str) -> bool:
@@ -132,7 +130,7 @@ async def test_a_provider_that_is_away_holds_a_deletion_up_for_half_a_minute_at_
 
 
 @pytest.mark.parametrize("error", [AutoReconnect("away"), EndpointConnectionError(endpoint_url="http://s3")])
-async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
+async def test_absent_stores_delay_nothing_and_files_go_later(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -153,7 +151,7 @@ async def test_stores_that_are_away_hold_nothing_up_and_files_are_deleted_later(
     assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0)
 
 
-async def test_one_prefix_that_cannot_be_deleted_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_undeletable_prefix_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     janitor = world.process.actor.garbage_collector
     marks = [
@@ -190,7 +188,7 @@ async def test_a_crash_at_any_write_of_a_deletion(policy: str, monkeypatch: pyte
         world = await deleted(Writes((point,)))
         assert len(world.writes.fired) == 1
         assert world.provider.cancelled[0] == "request-1", world.writes.fired
-        states = [each["state"] for each in world.database["ledger"].find()]
+        states = [purchase["state"] for purchase in world.database["ledger"].find()]
         assert states == ["cancelled"], world.writes.fired
         if policy == "Delete":
             assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0), world.writes.fired
@@ -233,7 +231,7 @@ async def test_suspended_from_the_start_nothing_is_started(kind: Kind, monkeypat
         await world.step(kind)
     status = world.status(kind)
     assert (status.phase, status.reason) == (Phase.SUSPENDED, "Suspended")
-    seen = {each.type: each.status for each in status.conditions}
+    seen = {condition.type: condition.status for condition in status.conditions}
     assert (seen["Suspended"], seen["Reconciling"], seen["Ready"], seen["Stalled"]) == (
         "True",
         "False",
@@ -260,10 +258,10 @@ async def test_suspended_while_it_prepares_it_stops_before_it_pays(monkeypatch: 
     world.kube.apply(LORA, SPECS[LORA])
     end = await world.finish(LORA)
     assert (end.phase, len(world.provider.posts), len(world.kube.jobs)) == (Phase.COMPLETED, 1, 2)
-    assert all(each.progress >= before for each in world.kube.statuses[-3:])
+    assert all(each_status.progress >= before for each_status in world.kube.statuses[-3:])
 
 
-async def test_what_is_paid_is_seen_through_while_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_paid_request_is_completed_while_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.PROCESSING)
@@ -323,7 +321,7 @@ async def test_a_result_that_is_paid_is_stored_after_the_deadline_too(monkeypatc
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_result_that_was_not_stored_is_collected_by_the_next_resource(
+async def test_unstored_result_is_collected_by_the_next_resource(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With deletionPolicy Delete the deletion would discard the provider's response."""

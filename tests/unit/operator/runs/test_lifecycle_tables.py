@@ -26,7 +26,7 @@ def test_every_state_and_step_is_reached() -> None:
     known = {str(each) for each in (*PurchaseState, *PurchaseStep)} - {str(PurchaseState.INTENT)}
     assert {target for _, target in edges(PURCHASE_TRANSITIONS)} == known | {NONE}
     assert {target for _, target in edges(PHASE_TRANSITIONS, PHASE_PAUSES, PHASE_RETURNS)} == {
-        str(each) for each in Phase
+        str(phase) for phase in Phase
     }
 
 
@@ -63,7 +63,7 @@ def test_phases_that_can_follow_within_a_paid_attempt(before: Phase, after: Phas
     assert can_follow(before, after) is allowed
 
 
-def test_only_a_planned_purchase_is_sent_and_no_sent_one_disappears() -> None:
+def test_only_planned_purchases_are_sent_and_sent_ones_stay() -> None:
     every = edges(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS)
     # (none, sending): the ledger has lost a purchase that was sent.
     assert [source for source, target in every if target == str(PurchaseStep.SENDING)] == ["planned", NONE]

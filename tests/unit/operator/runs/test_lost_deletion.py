@@ -44,7 +44,7 @@ WARNING = ("Warning", "SubmissionUnknown")
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("kind", Kind)
-async def test_what_is_found_is_cancelled_before_it_goes(
+async def test_found_request_is_cancelled_before_the_deletion_ends(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = await lost(monkeypatch, kind, deletionPolicy=policy)
@@ -56,7 +56,9 @@ async def test_what_is_found_is_cancelled_before_it_goes(
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_what_is_not_found_stays_in_the_ledger_and_is_said(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_not_found_stays_in_the_ledger_with_a_message(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = await lost(monkeypatch, Kind.IMAGE_GENERATION, deletionPolicy=policy)
     find = world.provider.find
     monkeypatch.setattr(world.provider, "find", nothing_found)
@@ -71,7 +73,7 @@ async def test_what_is_not_found_stays_in_the_ledger_and_is_said(policy: str, mo
     assert len(world.provider.posts) == 1
 
 
-async def test_a_history_that_cannot_be_read_holds_it_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_history_delays_a_deletion_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await lost(monkeypatch, Kind.TRANSCRIPTION)
     monkeypatch.setattr(world.provider, "find", away)
     before = world.now
@@ -95,7 +97,7 @@ async def test_a_history_that_is_readable_again_in_time_is_searched(monkeypatch:
     assert (world.there(Kind.TRANSCRIPTION), world.provider.cancelled) == (False, ["request-1"])
 
 
-async def test_the_history_is_asked_once_however_many_slices_of_files_there_are(
+async def test_history_is_read_once_for_all_slices_of_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = await lost(monkeypatch, Kind.IMAGE_GENERATION, deletionPolicy="Delete")

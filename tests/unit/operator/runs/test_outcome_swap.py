@@ -66,7 +66,7 @@ def without_sums(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_what_was_judged_is_what_is_used(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_validated_outcome_is_the_used_one(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world, storage = await story(monkeypatch, kind, Writes())
     status, (purchase,) = world.status(kind), world.database["ledger"].find()
     assert len(set(storage.swapped)) == len(stages(kind))
@@ -80,7 +80,7 @@ async def test_what_was_judged_is_what_is_used(kind: Kind, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_one_reading_is_used_throughout_also_after_a_crash(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_single_reading_is_used_even_after_a_crash(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash before anything of an outcome is kept has it read, and judged, again; one after that does not."""
     reference, _ = await story(monkeypatch, kind, Writes())
     done = reference.writes.done

@@ -48,7 +48,7 @@ def condition(kind: str, status: str, why: str, message: str) -> dict[str, Any]:
         ({}, "its pod was deleted"),
     ],
 )
-def test_why_a_pod_ended(status: dict[str, Any], cause: str) -> None:
+def test_causes_of_a_pods_end(status: dict[str, Any], cause: str) -> None:
     assert pods.end_cause([pod(), pod(**status)]).startswith(cause)
 
 
@@ -70,11 +70,11 @@ def test_a_job_without_a_pod_has_lost_it() -> None:
         (condition("PodScheduled", "False", "Unschedulable", "0/1 nodes"), 30, "Unschedulable: 0/1 nodes"),
     ],
 )
-def test_why_a_pod_has_not_started(status: dict[str, Any], seconds: float, cause: str) -> None:
+def test_causes_of_a_pods_late_start(status: dict[str, Any], seconds: float, cause: str) -> None:
     assert pods.waiting_cause(pod(**{"phase": "Pending"} | status), seconds) == cause
 
 
-def test_a_pod_with_the_label_of_a_job_is_not_for_that_reason_its_pod() -> None:
+def test_label_of_a_job_alone_makes_no_pod_its_own() -> None:
     other = pod("another-job")
     without = {"metadata": {}, "status": {"reason": "Evicted"}}
     loose = pod()
@@ -83,7 +83,7 @@ def test_a_pod_with_the_label_of_a_job_is_not_for_that_reason_its_pod() -> None:
     assert pods.of_the_job([other, pod()], "j1") == [pod()]
 
 
-def test_the_newest_word_of_the_job_controller_counts_and_is_bounded() -> None:
+def test_newest_job_event_counts_and_is_bounded() -> None:
     said = [
         {"reason": "FailedCreate", "message": "old", "lastTimestamp": "2026-11-21T00:00:00Z"},
         {"reason": "FailedCreate", "message": "new" * 500, "lastTimestamp": "2026-11-21T00:01:00Z"},
@@ -95,9 +95,15 @@ def test_the_newest_word_of_the_job_controller_counts_and_is_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("code", "refused"),
-    [(400, True), (403, True), (422, True), (500, True), *((each, False) for each in (401, 404, 409, 429, 503, 504))],
+    [
+        (400, True),
+        (403, True),
+        (422, True),
+        (500, True),
+        *((number, False) for number in (401, 404, 409, 429, 503, 504)),
+    ],
 )
-def test_which_answers_refuse_an_object(code: int, refused: bool) -> None:
+def test_answers_that_refuse_an_object(code: int, refused: bool) -> None:
     error = ApiException(status=code)
     error.body = json.dumps({"message": "the words"})
     assert pods.refusal_of(error) == (f"{code} the words" if refused else "")
@@ -119,7 +125,7 @@ def quota(hard: dict[str, str], used: dict[str, str], **spec: Any) -> dict[str, 
         ({"metadata": {"name": "new"}}, False),
     ],
 )
-def test_which_quota_takes_no_pod_more(given: dict[str, Any], full: bool) -> None:
+def test_quotas_without_room_for_a_pod(given: dict[str, Any], full: bool) -> None:
     assert pods.no_room([given]).startswith("exceeded quota: q, requested:" if full else "")
     assert bool(pods.no_room([given])) is full
 
@@ -145,7 +151,7 @@ async def test_a_refused_job_before_payment_costs_nothing_and_goes_on(
     assert (status.phase, status.reason) == (Phase.PENDING, Reason.JOB_REFUSED)
     assert refused[1] in (status.message or "")
     assert "nothing" in (status.message or "")
-    assert {each.reason for each in status.conditions} == {Reason.JOB_REFUSED}
+    assert {condition.reason for condition in status.conditions} == {Reason.JOB_REFUSED}
     assert world.kube.events == [("Warning", "JobRefused")]
     await looked_at(world, kind, 20)
     assert world.status(kind) == status, "told once"
@@ -157,9 +163,7 @@ async def test_a_refused_job_before_payment_costs_nothing_and_goes_on(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_refused_job_after_payment_says_what_was_paid_and_goes_on(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_job_refused_after_payment_reports_it_and_continues(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind, Phase.PROCESSING)
@@ -183,7 +187,7 @@ async def test_a_refused_job_after_payment_says_what_was_paid_and_goes_on(
     assert len(world.provider.posts) == 1
 
 
-async def test_nothing_is_paid_where_a_quota_takes_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_quota_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.full = [quota({"pods": "0"}, {"pods": "0"})]
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -216,7 +220,7 @@ async def test_a_webhook_that_knows_no_dry_run_holds_no_payment_up(monkeypatch: 
         ({"pods": [pod(phase="Pending", **state(waiting={"reason": "ErrImagePull"}))]}, Reason.POD_NOT_STARTED),
     ],
 )
-async def test_a_pod_that_is_refused_or_cannot_start_is_told_within_seconds(
+async def test_refused_or_stuck_pod_is_reported_within_seconds(
     there: dict[str, Any], why: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -226,8 +230,8 @@ async def test_a_pod_that_is_refused_or_cannot_start_is_told_within_seconds(
         setattr(world.kube, name, value)
     begun = world.now
     await looked_at(world, LORA)
-    for each in world.kube.pods:
-        each["metadata"]["ownerReferences"][0]["uid"] = next(iter(world.kube.jobs.values()))["metadata"]["uid"]
+    for each_pod in world.kube.pods:
+        each_pod["metadata"]["ownerReferences"][0]["uid"] = next(iter(world.kube.jobs.values()))["metadata"]["uid"]
     await looked_at(world, LORA)
     assert world.status(LORA).reason == why
     assert world.kube.events[-1] == ("Warning", why)

@@ -124,7 +124,7 @@ async def made(kind: Kind, phase: Phase = Phase.COMPLETED) -> dict[str, Any]:
         (Kind.TRANSCRIPTION, "transcription"),
     ],
 )
-async def test_what_each_record_has(kind: Kind, word: str) -> None:
+async def test_fields_of_each_record(kind: Kind, word: str) -> None:
     document = await made(kind)
     assert (document["jobId"], document["userId"], document["type"]) == ("abc", "user-456", word)
     assert (document["status"], document["progress"], document["error"]) == ("completed", 100, None)
@@ -199,12 +199,12 @@ async def test_the_words_that_a_record_is_found_by(kind: Kind, words: set[str]) 
 async def test_a_record_has_the_name_of_the_model_that_the_user_wrote() -> None:
     """The legacy API's clients compare it with what they have sent."""
     document = await made(Kind.IMAGE_GENERATION)
-    names = {document["config"]["model"], *(each["model"] for each in document["versions"])}
+    names = {document["config"]["model"], *(version["model"] for version in document["versions"])}
     assert names == {"flux-pro"}
     assert (await made(Kind.LORA_TRAINING))["config"]["model"] == "flux-lora-fast-training"
 
 
-async def test_an_adoption_marks_no_record_of_another_namespace_or_kind() -> None:
+async def test_adoption_marks_no_record_of_another_namespace_or_kind() -> None:
     """The jobId comes from a status, which a tenant may have written."""
     collection, records = collection_and_records()
     resource, status = case(Kind.LORA_TRAINING)
@@ -221,11 +221,11 @@ async def test_an_adoption_marks_no_record_of_another_namespace_or_kind() -> Non
         for number, job in enumerate(("earlier", "theirs", "picture", resource.ref.uid), 1)
     ]
     await records.write(resource, status.model_copy(update={"versions": tuple(adopted)}))
-    marked = {each["jobId"]: each["adoptedBy"] for each in collection.find({"adoptedBy": {"$exists": True}})}
+    marked = {record["jobId"]: record["adoptedBy"] for record in collection.find({"adoptedBy": {"$exists": True}})}
     assert marked == {"earlier": resource.ref.uid}
 
 
-async def test_what_a_job_takes_and_uses_is_counted_over_its_versions() -> None:
+async def test_sizes_and_uses_of_a_job_are_summed_over_versions() -> None:
     collection, records = collection_and_records()
     resource, status = case(Kind.IMAGE_GENERATION)
     assert status.run is not None
@@ -238,7 +238,7 @@ async def test_what_a_job_takes_and_uses_is_counted_over_its_versions() -> None:
     for _ in range(2):
         await records.write(resource, second)
     (document,) = collection.find()
-    assert [(each["bytes"], each["loras"]) for each in document["versions"]] == [(118, [lora]), (0, [])]
+    assert [(version["bytes"], version["loras"]) for version in document["versions"]] == [(118, [lora]), (0, [])]
     assert (document["bytes"], document["pictures"], document["uses"]) == (118, 2, ["trained"])
     assert document["versions"][0]["files"][0] == {"name": "image_1.png", "sizeBytes": 9}
     collection.update_one({}, {"$unset": {"bytes": ""}})  # a crash before it was counted
@@ -303,9 +303,9 @@ async def test_the_time_of_an_update_is_that_of_a_change(kind: Kind, *, restarts
     tagged = resource.model_copy(update={"spec": resource.spec | {"metadata": {"tags": ["new"]}}})
     writes = ((resource, first), (resource, first), (resource, status), (resource, status), (tagged, status))
     found = []
-    for each in writes:
+    for write in writes:
         records = store() if restarts else records
-        await records.write(*each)
+        await records.write(*write)
         found.append(times.index(collection.find_one()["updatedAt"]))
     assert found == [0, 0, 1, 1, 2]
     collection.update_one({}, {"$unset": {"costMicros": "", "terms": ""}})  # a record of an earlier release
@@ -353,15 +353,15 @@ async def test_a_rename_of_a_lora_is_true_at_once() -> None:
 
 
 @pytest.mark.parametrize(("phase", "word"), [(Phase.PROCESSING, "cancelled"), (Phase.COMPLETED, "completed")])
-async def test_what_was_under_way_when_its_resource_went_is_cancelled(phase: Phase, word: str) -> None:
+async def test_running_job_of_a_deleted_resource_is_cancelled(phase: Phase, word: str) -> None:
     collection, records = collection_and_records()
     await records.write(*case(Kind.TRANSCRIPTION, phase))
     await records.end("abc")
     await records.end("of nothing")
-    assert [each["status"] for each in collection.find()] == [word]
+    assert [document["status"] for document in collection.find()] == [word]
 
 
-async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
+async def test_pending_discard_is_remembered_until_done() -> None:
     collection, records = collection_and_records()
     discard = DeletionTombstone(uid="abc", prefixes=("a/",), job_ids=("abc",), bought_under="ns/Transcription/it/")
     await records.write(*case(Kind.TRANSCRIPTION))
@@ -373,7 +373,7 @@ async def test_what_is_to_be_discarded_is_remembered_until_it_is_done() -> None:
     assert (await records.marks(10), collection.count_documents({})) == ([], 0)
 
 
-async def test_marks_of_each_namespace_come_in_turn_and_in_a_bounded_number() -> None:
+async def test_tombstones_of_namespaces_take_turns_in_bounded_number() -> None:
     collection, records = collection_and_records()
     for namespace, count in (("crowd", 50), ("pair", 2), ("single", 1)):
         for number in range(count):
@@ -388,17 +388,17 @@ async def test_marks_of_each_namespace_come_in_turn_and_in_a_bounded_number() ->
 
 async def test_the_records_of_those_whose_files_it_took_over_go_too() -> None:
     collection, records = collection_and_records()
-    collection.insert_many([{"jobId": each, "status": "completed"} for each in ("older", "another")])
+    collection.insert_many([{"jobId": word, "status": "completed"} for word in ("older", "another")])
     await records.write(*case(Kind.TRANSCRIPTION))
     discard = DeletionTombstone(
         uid="abc", prefixes=("a/",), job_ids=("abc", "older"), bought_under="ns/Transcription/it/"
     )
     await records.mark_discarded(discard)
-    marked = {each["jobId"] for each in collection.find({"discard.uid": "abc"})}
+    marked = {record["jobId"] for record in collection.find({"discard.uid": "abc"})}
     assert marked == {"abc", "older"}
     assert await records.discard_of(DeletionMark(namespace="", uid="abc")) == discard
     await records.forget(discard)
-    assert [each["jobId"] for each in collection.find()] == ["another"]
+    assert [record["jobId"] for record in collection.find()] == ["another"]
 
 
 async def test_a_record_is_written_once_and_kept_up_to_date() -> None:
@@ -427,6 +427,6 @@ async def test_a_write_after_another_writers_is_refused_once(change: dict[str, A
     with pytest.raises(Conflict):
         await records.write(resource, further[3])
     await records.write(resource, further[3])
-    assert [(each["progress"], each.get("discard")) for each in collection.find()] == [
+    assert [(document["progress"], document.get("discard")) for document in collection.find()] == [
         (80, {"uid": "abc"} if change and "$set" in change else None)
     ]

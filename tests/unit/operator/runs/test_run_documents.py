@@ -44,7 +44,7 @@ def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> W
         assert status.run is not None
         assert status.job_id is not None
         made = outcome_of(kind, stage, status.job_id, status.run.spec)
-        files = tuple(each.model_copy(update={"sha256": f"{next(numbers):064x}"}) for each in made.files)
+        files = tuple(file.model_copy(update={"sha256": f"{next(numbers):064x}"}) for file in made.files)
         prefix = keys.prefix(kind, stage, "ns", status.job_id, status.run.version)
         for file in files:
             world.storage.objects[prefix + file.name] = BucketFile(size_bytes=file.size_bytes, sha256=file.sha256)
@@ -104,13 +104,13 @@ def forge(world: World, kind: Kind, change: Callable[[dict[str, Any]], Any]) -> 
 
 
 def bytes_of(world: World, status: ResourceStatus) -> dict[str, Any]:
-    return {file.key: world.storage.objects[file.key] for each in status.versions for file in each.files}
+    return {file.key: world.storage.objects[file.key] for version in status.versions for file in version.files}
 
 
 def assert_numbers_used_once(world: World) -> None:
     """Assert that no two purchases have the same version of the same resource."""
-    found = [each["outputs"] for each in world.database["ledger"].find({"outputs": {"$ne": None}})]
-    used = [(each["jobId"], each["version"]) for each in found]
+    found = [purchase["outputs"] for purchase in world.database["ledger"].find({"outputs": {"$ne": None}})]
+    used = [(record["jobId"], record["version"]) for record in found]
     assert len(used) == len(set(used)), used
 
 
@@ -130,9 +130,7 @@ def token(world: World, kind: Kind) -> str:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_restored_etcd_pays_and_overwrites_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """etcd is restored to each moment of two runs, during the second run or after it; then a third run is requested."""
     world = world_of(monkeypatch)
     moments = [await_no_run(world, kind)]
@@ -155,7 +153,7 @@ async def test_a_restored_etcd_pays_nothing_again_and_overwrites_nothing(
         assert posts(world) == 3, (moment, status)
         assert {key: world.storage.objects[key] for key in kept} == kept, moment
         assert_numbers_used_once(world)
-        assert document(world)["version"] == max(each.version for each in status.versions)
+        assert document(world)["version"] == max(version.version for version in status.versions)
 
 
 def await_no_run(world: World, kind: Kind) -> dict[Any, Any]:
@@ -177,9 +175,7 @@ def put_back(world: World, end: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_restored_mongodb_pays_nothing_and_has_advice(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second run is in progress or over; MongoDB is older or empty. The bucket has lost its markers too."""
     for since, stop in itertools.product(("first run", "nothing"), (Phase.PROCESSING, Phase.COMPLETED)):
         world = world_of(monkeypatch)
@@ -191,7 +187,7 @@ async def test_a_restored_mongodb_pays_nothing_and_the_message_says_what_helps(
         await world.finish(kind, stop)
         kept = bytes_of(world, world.status(kind))
         restore_mongo(world, before)
-        for key in [each for each in world.storage.objects if each.startswith("purchases/by-key/")]:
+        for key in [each_key for each_key in world.storage.objects if each_key.startswith("purchases/by-key/")]:
             del world.storage.objects[key]
         await steps(world, kind)
         assert posts(world) == 2, (since, stop)
@@ -290,7 +286,7 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_a_forged_status_neither_pays_twice_nor_stops_a_resource_for_ever(
+async def test_forged_status_neither_pays_twice_nor_blocks_for_ever(
     forgery: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status is forged at every other step of a second run."""
@@ -333,7 +329,7 @@ async def test_facts_that_somebody_else_wrote_skip_no_preparation(monkeypatch: p
     assert run.facts["durationSeconds"] == 60.5
 
 
-async def test_a_status_that_was_forged_before_the_first_run_pays_for_nothing_of_it(
+async def test_status_forged_before_the_first_run_pays_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = world_of(monkeypatch)
@@ -421,9 +417,9 @@ async def test_runs_without_a_document_are_taken_over(kind: Kind, monkeypatch: p
         assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
         assert status.run is not None
         assert status.run.number == number
-        assert [each.version for each in status.versions] == [1, 2]
+        assert [version.version for version in status.versions] == [1, 2]
         status = await made(world, kind, THIRD[kind])
-        assert [each.version for each in status.versions] == [1, 2, 3]
+        assert [version.version for version in status.versions] == [1, 2, 3]
         assert {key: world.storage.objects[key] for key in kept} == kept
         if ended:
             break
@@ -443,7 +439,7 @@ async def test_runs_after_the_restored_documents_are_taken_over(kind: Kind, monk
         await steps(world, kind)
         status = world.status(kind)
         assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
-        assert [each.version for each in status.versions] == [1, 2]
+        assert [version.version for version in status.versions] == [1, 2]
         assert document(world)["number"] == 2
         await made(world, kind, THIRD[kind])
         assert posts(world) == 3
@@ -462,8 +458,8 @@ async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyP
     world.kube.apply(LORA, SPECS[LORA])
     assert (await world.finish(LORA)).phase is Phase.FAILED
     status = await made(world, LORA, OTHER[LORA])
-    assert [each.version for each in status.versions] == [2]
-    assert len({each.correlation_key for each in world.provider.posts}) == 2
+    assert [version.version for version in status.versions] == [2]
+    assert len({post.correlation_key for post in world.provider.posts}) == 2
 
 
 async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,9 +500,7 @@ async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_fields_normalised_by_the_api_server_need_no_repair(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server returns 60.0 as 60 and may drop a null.
 
     A status that never equals the document's would be written after each comparison, and each finished resource
@@ -530,9 +524,9 @@ async def test_what_the_api_server_writes_otherwise_is_repaired_by_no_write(
 
 def _as_in_go(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _as_in_go(each) for name, each in value.items() if each is not None}
+        return {name: _as_in_go(member) for name, member in value.items() if member is not None}
     if isinstance(value, list):
-        return [_as_in_go(each) for each in value]
+        return [_as_in_go(element) for element in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

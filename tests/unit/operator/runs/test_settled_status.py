@@ -77,7 +77,7 @@ async def test_the_status_of_a_run_that_has_ended_says_the_charge(
     assert record["cost"]["actual"] == expected[0]
 
 
-async def test_it_is_read_once(world: World) -> None:
+async def test_settled_status_is_read_once(world: World) -> None:
     await settled(world, 31_000)
     world.database["ledger"].update_one({}, {"$set": {"billedMicros": 1}})
     await world.process._read_and_reconcile(REF)

@@ -34,7 +34,7 @@ from contentgen_simulation.world import UID, World, Writes, copied
 # Clusters
 
 
-async def test_of_two_clusters_that_are_confirmed_at_once_one_has_the_scope(world: World) -> None:
+async def test_concurrent_confirmations_give_one_cluster_the_scope(world: World) -> None:
     """decision 0022: one namespace has a scope; two live clusters with it would adopt from each other in turns."""
     await applied(world, UID)
     for cluster in ("cluster-b", "cluster-c"):
@@ -63,10 +63,10 @@ async def unheld(world: World) -> set[str]:
         created = "2026-01-02T00:00:00Z"
         world.kube.namespaces = {SYSTEM: (cluster, created), "ns": (f"ns-of-{cluster}", created)}
         tenants.append(await Tenancy(world.kube, world.database).of("ns"))
-    return {each.cluster for each in tenants[1:] if not each.block_reason}
+    return {tenant.cluster for tenant in tenants[1:] if not tenant.block_reason}
 
 
-async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world: World) -> None:
+async def test_interrupted_command_expires_after_ten_minutes(world: World) -> None:
     await Tenancy(world.kube, world.database).of("ns")
     rebuilt(world, "cluster-b", "ns-b")
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
@@ -77,7 +77,7 @@ async def test_a_command_that_was_interrupted_gives_way_after_ten_minutes(world:
     assert next(each for each in BACKED_UP if each.name == "clusters").merge(None, lock) is None, (
         "no restore brings it back"
     )
-    assert {each["_id"] for each in admin(world).clusters()} == {"a-cluster", "cluster-b"}
+    assert {cluster["_id"] for cluster in admin(world).clusters()} == {"a-cluster", "cluster-b"}
     world.now += timedelta(minutes=10)
     with pytest.raises(CommandRefused, match=f"since {at:%H:%M:%S} UTC"):
         admin(world).confirm("cluster-b", force=True)
@@ -105,7 +105,7 @@ async def test_commands_given_twice_and_in_the_wrong_order_pay_nothing(world: Wo
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
 
 
-async def test_a_cluster_that_takes_itself_back_has_what_the_other_bought(world: World) -> None:
+async def test_cluster_that_takes_itself_back_has_the_others_purchases(world: World) -> None:
     """install.md: `confirm --cluster` with the earlier one takes everything back."""
     await applied(world, UID)
     before, resources = dict(world.kube.namespaces), copied(list(world.kube.resources.values()))
@@ -146,7 +146,7 @@ async def test_an_etcd_of_before_a_training_pays_nothing(world: World) -> None:
     assert len(world.provider.posts) == posts
 
 
-async def test_a_mongodb_of_before_a_training_draws_with_the_training_that_it_knows(world: World) -> None:
+async def test_older_mongodb_draws_with_the_training_that_it_knows(world: World) -> None:
     """backup.md, Stores restored to an earlier moment: the LoraTraining is Completed as version 2, which
     MongoDB has lost.
     """
@@ -163,7 +163,7 @@ async def test_a_mongodb_of_before_a_training_draws_with_the_training_that_it_kn
     for _ in range(30):
         for kind in (LORA, IMAGES):
             await world.step(kind)
-    drawn_with = [str(each.arguments["loras"][0]["path"]) for each in world.provider.posts[posts:]]
+    drawn_with = [str(post.arguments["loras"][0]["path"]) for post in world.provider.posts[posts:]]
     assert (["/v1/" in each for each in drawn_with], world.status(LORA).phase) == ([True], Phase.COMPLETED)
 
 
@@ -199,7 +199,7 @@ async def test_all_pictures_of_all_trainings_go_with_a_deletion(world: World) ->
     assert len(world.provider.posts) == posts
 
 
-async def test_an_orphan_whose_image_waits_for_a_lora_at_the_end_of_the_retention_is_kept(world: World) -> None:
+async def test_orphan_of_a_waiting_image_outlives_the_retention(world: World) -> None:
     """concepts.md: applied again within that time, the resource takes the result."""
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
@@ -222,14 +222,12 @@ async def test_an_orphan_whose_image_waits_for_a_lora_at_the_end_of_the_retentio
         await world.step(LORA)
     status = await ended(world)
     # The LoRA's frozen run of the other steps is paid before the edit's run adopts; the pictures are paid once.
-    drawn = [each.model for each in world.provider.posts].count("fal-ai/flux-lora")
+    drawn = [post.model for post in world.provider.posts].count("fal-ai/flux-lora")
     assert (status.phase, drawn) == (Phase.COMPLETED, 1), status.message
 
 
 @pytest.mark.parametrize("points", range(0, 40, 2))
-async def test_a_crash_while_a_lora_is_trained_again_under_a_planned_purchase(
-    points: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_crash_during_a_retraining_under_a_planned_purchase(points: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Image planned and not sent, the LoRA changes, a crash at each write: one more payment, with the right LoRA."""
     world = World(monkeypatch, Writes())
     await applied(world, LORA_UID, FIRST, LORA)
@@ -265,7 +263,7 @@ async def test_annotations_set_at_creation_cost_nothing(world: World) -> None:
     assert (status.reason, len(world.provider.posts)) == (Reason.CANCELLED, 2)
 
 
-async def test_a_stranger_cannot_take_a_request_of_an_earlier_namespace_by_its_id(world: World) -> None:
+async def test_request_id_of_an_earlier_namespace_gives_no_access(world: World) -> None:
     spec = CAT | {"image": {"count": 2, "seed": 7}}
     await applied(world, UID, spec)
     await gone(world)
@@ -273,11 +271,11 @@ async def test_a_stranger_cannot_take_a_request_of_an_earlier_namespace_by_its_i
     world.kube.namespaces["ns"] = ("another-namespace", f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
     world.provider.lose_replies = {2}
     status = await applied(world, OTHER, spec, **{ADOPT_ANNOTATION: "request-1"})
-    owners = {each["jobId"] for each in world.database["ledger"].find({"requestId": "request-1"})}
+    owners = {purchase["jobId"] for purchase in world.database["ledger"].find({"requestId": "request-1"})}
     assert (owners, status.run and status.run.request_id) == ({UID}, "request-2")
 
 
-async def test_a_cancelled_run_that_finishes_is_collected_with_its_cancel_annotation(world: World) -> None:
+async def test_cancelled_run_that_finishes_is_collected(world: World) -> None:
     """concepts.md, Cancelling: once it has finished, collect takes its result. The cancel annotation stays."""
     world.provider.cancels = False
     world.kube.apply(IMAGES, CAT)

@@ -49,7 +49,7 @@ async def test_pictures_bought_before_a_mapping_are_adopted_after_it(world: Worl
     assert (status.reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 4)
 
 
-async def test_an_image_of_a_mapped_namespace_is_drawn_with_a_later_training(world: World) -> None:
+async def test_image_of_a_mapped_namespace_uses_a_later_training(world: World) -> None:
     """concepts.md, the table: applied again after a training, it is drawn with the newer one."""
     await trained(world, FIRST)
     await recreated(world)
@@ -62,7 +62,7 @@ async def test_an_image_of_a_mapped_namespace_is_drawn_with_a_later_training(wor
     assert status.phase is Phase.COMPLETED
 
 
-async def test_an_image_of_a_mixed_namespace_is_drawn_with_a_later_training(world: World) -> None:
+async def test_image_of_a_mixed_namespace_uses_a_later_training(world: World) -> None:
     """A recreated namespace bought without a scope and lost its binding; then the LoRA is trained again."""
     await trained(world, FIRST)
     await recreated(world)
@@ -81,9 +81,7 @@ async def test_an_image_of_a_mixed_namespace_is_drawn_with_a_later_training(worl
 
 
 @pytest.mark.parametrize("spec", [{"prompt": "a cat", "image": {"count": 2}}, PICTURE], ids=["plain", "lora"])
-async def test_after_a_resubmit_who_applies_again_gets_the_files_of_the_next_attempt(
-    world: World, spec: dict[str, Any]
-) -> None:
+async def test_resource_applied_after_a_resubmit_gets_the_next_files(world: World, spec: dict[str, Any]) -> None:
     """decision 0019, Resubmission: found later, ... who applies again gets the files of the next attempt."""
     await trained(world, FIRST)
     world.kube.apply(IMAGES, spec)
@@ -100,7 +98,7 @@ async def test_after_a_resubmit_who_applies_again_gets_the_files_of_the_next_att
     world.kube.apply(IMAGES, spec, **{RESUBMIT_ANNOTATION: token})
     done = await world.finish(IMAGES)
     assert (done.phase, len(world.provider.posts)) == (Phase.COMPLETED, 3)
-    files = [each.key for each in done.versions[-1].files]
+    files = [file.key for file in done.versions[-1].files]
     del world.kube.resources[IMAGES, "it"]
     world.provider.find = find  # type: ignore[method-assign]
     for _ in range(12):  # it is an orphan, found and stored
@@ -108,11 +106,11 @@ async def test_after_a_resubmit_who_applies_again_gets_the_files_of_the_next_att
         await world.orphans[-1].round(world.now)
     assert states(world, type=IMAGES.record_type) == ["succeeded", "collected"]
     again = await drawn(world, OTHER, spec)
-    assert [each.key for each in again.versions[-1].files] == files
+    assert [file.key for file in again.versions[-1].files] == files
     assert len(world.provider.posts) == 3
 
 
-async def test_a_request_of_a_cancelled_run_is_stored_while_the_next_run_waits(world: World) -> None:
+async def test_request_of_a_cancelled_run_is_stored_meanwhile(world: World) -> None:
     """concepts.md: after the end the request is looked for all the same, and a result that comes is stored."""
     spec = SPECS[IMAGES]
     world.provider.cancels = False

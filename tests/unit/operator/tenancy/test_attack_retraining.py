@@ -16,7 +16,7 @@ from contentgen_simulation.tenancy import (
 from contentgen_simulation.world import UID, World
 
 
-async def test_without_its_lora_pictures_are_adopted_although_a_later_purchase_has_failed(world: World) -> None:
+async def test_images_without_their_lora_are_adopted_despite_a_failure(world: World) -> None:
     """decision 0021: where the LoRA stays missing, the newest purchase of the spec is adopted: none can be bought."""
     await applied(world, LORA_UID, FIRST, LORA)
     await applied(world, UID, PICTURE)
@@ -30,7 +30,7 @@ async def test_without_its_lora_pictures_are_adopted_although_a_later_purchase_h
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 4)
 
 
-async def test_trainings_collected_again_cannot_be_told_apart_and_pay_nothing(world: World) -> None:
+async def test_indistinguishable_collected_trainings_pay_nothing(world: World) -> None:
     """decision 0021: where the ledger does not tell, they are the same. Two trainings of one resource, collected again
     by another, have the same owners before.
     """
@@ -39,7 +39,7 @@ async def test_trainings_collected_again_cannot_be_told_apart_and_pay_nothing(wo
     await applied(world, LORA_UID, SECOND, LORA)
     for kind in (IMAGES, LORA):
         await world.until_gone(kind)
-    for key in [each for each in world.storage.objects if each.startswith("loras/")]:
+    for key in [each_key for each_key in world.storage.objects if each_key.startswith("loras/")]:
         del world.storage.objects[key]
     await applied(world, OTHER_LORA_UID, FIRST, LORA)
     await applied(world, OTHER_LORA_UID, SECOND, LORA)
@@ -48,7 +48,7 @@ async def test_trainings_collected_again_cannot_be_told_apart_and_pay_nothing(wo
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, posts)
 
 
-async def test_a_cancelled_purchase_with_the_newer_lora_is_not_bought_again_by_itself(world: World) -> None:
+async def test_cancelled_purchase_with_a_newer_lora_is_not_rebought(world: World) -> None:
     """decision 0010."""
     await applied(world, LORA_UID, FIRST, LORA)
     await applied(world, UID, PICTURE)

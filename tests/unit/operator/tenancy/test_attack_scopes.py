@@ -38,7 +38,7 @@ DOG = CAT | {"prompt": "a dog"}
 # Mapped namespaces: what was bought is adopted
 
 
-async def test_an_unpaid_purchase_of_the_earlier_namespace_hides_no_paid_one(world: World) -> None:
+async def test_unpaid_purchase_of_an_earlier_namespace_hides_no_paid(world: World) -> None:
     """install.md: what the namespace has bought since it was created again stays its own; decision 0022: is adopted."""
     world.provider.refuses = Busy("too many requests")
     world.kube.apply(IMAGES, CAT, UID)
@@ -55,7 +55,7 @@ async def test_an_unpaid_purchase_of_the_earlier_namespace_hides_no_paid_one(wor
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 1)
 
 
-async def test_an_unpaid_purchase_under_another_scope_hides_no_paid_one(world: World) -> None:
+async def test_unpaid_purchase_of_another_scope_hides_no_paid_one(world: World) -> None:
     """The same where the mapping is to a uid: the marker of this namespace's own scope is not asked for then."""
     await applied(world, FOURTH, DOG)  # of the first namespace
     await recreated(world)
@@ -75,7 +75,7 @@ async def test_an_unpaid_purchase_under_another_scope_hides_no_paid_one(world: W
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
-async def test_a_failed_purchase_of_the_earlier_namespace_hides_no_finished_one(world: World, attempts: int) -> None:
+async def test_failed_purchase_of_an_earlier_namespace_hides_none(world: World, attempts: int) -> None:
     """The same; with paidAttempts 2 it is even paid again by itself."""
     world.provider.fails = {1}
     await applied(world, UID)
@@ -89,7 +89,7 @@ async def test_a_failed_purchase_of_the_earlier_namespace_hides_no_finished_one(
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
 
 
-async def test_after_a_mapping_a_deletion_with_all_files_leaves_no_purchase_behind(world: World) -> None:
+async def test_mapped_deletion_with_files_leaves_no_purchase(world: World) -> None:
     """concepts.md, Deletion: all its files go, ... applied again it says OutputsDeleted."""
     await applied(world, UID, DOG)
     await recreated(world)
@@ -109,7 +109,7 @@ async def test_after_a_mapping_a_deletion_with_all_files_leaves_no_purchase_behi
 # Rebuilt clusters
 
 
-async def test_the_command_in_the_message_keeps_a_namespace_its_own_tenant(world: World) -> None:
+async def test_command_in_the_message_keeps_the_tenant(world: World) -> None:
     """reasons.md, ClusterNotConfirmed: run the command of the message; pays nothing. Here it takes what the earlier
     namespace had, and buys again what this one has bought.
     """
@@ -129,7 +129,7 @@ async def test_the_command_in_the_message_keeps_a_namespace_its_own_tenant(world
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_FINISHED_RUN, 2)
 
 
-async def test_a_cluster_that_takes_over_from_the_last_one_follows_what_that_one_had_taken_over(world: World) -> None:
+async def test_second_takeover_follows_what_the_first_took_over(world: World) -> None:
     """install.md: --from takes over from one cluster. concepts.md: an orphan is found, followed and stored."""
     world.kube.apply(IMAGES, CAT, UID)
     while states(world) != ["submitted"]:
@@ -148,7 +148,7 @@ async def test_a_cluster_that_takes_over_from_the_last_one_follows_what_that_one
 # Restored stores
 
 
-async def test_an_empty_database_beside_the_markers_of_a_namespace_created_again_pays_nothing(world: World) -> None:
+async def test_empty_database_beside_markers_pays_nothing(world: World) -> None:
     """decision 0019: a new installation over an old bucket with an empty database pays for nothing that the bucket
     has markers of, until a person allows it. The namespace is the same.
     """
@@ -163,7 +163,7 @@ async def test_an_empty_database_beside_the_markers_of_a_namespace_created_again
     assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
 
 
-async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bought_again(world: World) -> None:
+async def test_purchase_of_a_mapping_lost_in_a_restore_is_kept(world: World) -> None:
     """backup.md: the ledger pays for nothing twice; the markers in the bucket tell of purchases since."""
     await applied(world, UID, DOG)
     await recreated(world)
@@ -186,7 +186,7 @@ async def test_what_was_bought_under_a_mapping_that_a_restore_has_lost_is_not_bo
 
 
 @pytest.mark.parametrize("retrained", [False, True])
-async def test_an_orphan_that_is_applied_again_pays_only_what_its_advice_says(world: World, retrained: bool) -> None:
+async def test_orphan_applied_again_pays_only_as_advised(world: World, retrained: bool) -> None:
     """troubleshooting.md, The resource was deleted after payment: apply it again; it pays nothing, except for a LoRA
     that was trained again.
     """
@@ -214,7 +214,7 @@ async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World, m
     await applied(world, UID, PICTURE)
     await world.until_gone(IMAGES)
     saved = dict(world.storage.objects)
-    for key in [each for each in saved if each.startswith(("generated", "purchases/")) and "by-key" not in each]:
+    for key in [text for text in saved if text.startswith(("generated", "purchases/")) and "by-key" not in text]:
         del world.storage.objects[key]
 
     async def gone(model: str, request_id: str) -> RequestView:
@@ -234,7 +234,7 @@ async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World, m
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, posts)
 
 
-async def test_a_clock_that_was_set_back_adopts_no_pictures_of_an_earlier_training(world: World) -> None:
+async def test_clock_set_back_adopts_no_images_of_an_earlier_training(world: World) -> None:
     """concepts.md, the table: or edit it and take the edit back: it is drawn with the newer training."""
     await applied(world, LORA_UID, FIRST, LORA)
     await applied(world, UID, PICTURE)

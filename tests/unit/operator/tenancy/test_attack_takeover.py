@@ -16,9 +16,7 @@ OLD = "2026-01-02T00:00:00Z"
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("finished", [False, True], ids=["in flight", "finished"])
-async def test_clearing_up_the_earlier_cluster_spares_what_was_taken_over(
-    world: World, policy: str, finished: bool
-) -> None:
+async def test_cleanup_of_the_earlier_cluster_spares_adopted_files(world: World, policy: str, finished: bool) -> None:
     """install.md: what that one has under way goes on here if the same resources are applied here."""
     spec = SPECS[IMAGES] | {"deletionPolicy": policy}
     world.kube.apply(IMAGES, spec, UID)

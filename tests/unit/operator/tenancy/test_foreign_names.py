@@ -226,7 +226,7 @@ async def test_any_uid_will_do_where_none_is_asked_for(cluster: tuple[Server, Ku
 
 
 @pytest.mark.parametrize("text", ["", "log line", "[]", "null", '"x"', "1", "[" * 100_000])
-async def test_what_is_no_json_object_is_an_error_of_the_api_server(cluster: tuple[Server, Kube], text: str) -> None:
+async def test_invalid_json_is_an_error_of_the_api_server(cluster: tuple[Server, Kube], text: str) -> None:
     """Not "there is none": the operator would start the work anew."""
     server, kube = cluster
     server.texts[f"{JOBS_PATH}/it"] = text
@@ -249,9 +249,9 @@ async def test_objects_of_another_namespace_are_left_out_of_lists(
 async def test_events_of_another_namespace_are_left_out_of_a_watch(cluster: tuple[Server, Kube]) -> None:
     server, kube = cluster
     path = "/apis/contentgen.dev/v1alpha1/namespaces/tenant/transcriptions"
-    bodies = [{"metadata": {"namespace": each}} for each in ("tenant", "victim")] + [{"metadata": {}}]
+    bodies = [{"metadata": {"namespace": word}} for word in ("tenant", "victim")] + [{"metadata": {}}]
     kinds = ["ADDED", "ADDED", "BOOKMARK"]
     events = [{"type": kind, "object": body} for kind, body in zip(kinds, bodies, strict=True)]
-    server.texts[path] = "".join(json.dumps(each) + "\n" for each in events)
+    server.texts[path] = "".join(json.dumps(event) + "\n" for event in events)
     seen = [each async for each in kube.watch(resource_of(Kind.TRANSCRIPTION), "tenant", "1")]
     assert seen == [("ADDED", bodies[0]), ("BOOKMARK", bodies[2])]

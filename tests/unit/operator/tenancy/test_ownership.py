@@ -60,7 +60,7 @@ def forge(world: World, kind: Kind, change: Any, name: str = "it") -> None:
 def with_foreign_files(kind: Kind) -> Any:
     def change(status: dict[str, Any]) -> None:
         for version in status["versions"]:
-            version |= {"jobId": VICTIM, "files": [each | {"key": FOREIGN[kind]} for each in version["files"]]}
+            version |= {"jobId": VICTIM, "files": [file | {"key": FOREIGN[kind]} for file in version["files"]]}
 
     return change
 
@@ -114,7 +114,7 @@ async def test_a_deletion_stops_no_job_that_a_forged_status_names(monkeypatch: p
     assert set(stopped) == {made.job.name}
 
 
-async def test_pictures_are_not_drawn_with_a_model_that_the_ledger_does_not_list(
+async def test_images_use_no_model_that_the_ledger_lacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -139,7 +139,7 @@ async def test_a_forged_newer_version_does_not_hide_the_trained_model(monkeypatc
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "it"}}]}, uid="images-uid")
     for _ in range(5):
         await world.step(IMAGES)
-    (drawn,) = [each for each in world.provider.posts if each.correlation_key.startswith("seed:")]
+    (drawn,) = [post for post in world.provider.posts if post.correlation_key.startswith("seed:")]
     (lora,) = drawn.arguments["loras"]
     assert lora["path"].startswith(f"http://s3.example/bucket/loras/ns/{UID}/v1/model.safetensors?")
 
@@ -212,7 +212,7 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(
     assert not any("victim" in key for key in world.storage.objects)
 
 
-async def test_a_user_that_is_edited_while_the_run_goes_on_stays_that_of_the_run(
+async def test_user_edited_during_a_run_stays_that_of_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(monkeypatch, Writes())
@@ -243,14 +243,14 @@ async def test_a_forged_hash_buys_nothing_under_another_key(documents: str, monk
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_what_was_adopted_is_deleted_with_its_heir(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_adopted_files_are_deleted_with_their_heir(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
     await world.until_gone(kind)
     world.kube.apply(kind, SPECS[kind] | DELETE, uid="heir-uid")
     status = await world.finish(kind)
-    assert {each.job_id for each in status.versions} == {UID}
+    assert {version.job_id for version in status.versions} == {UID}
     heir = world.database["jobs"].find_one({"jobId": "heir-uid"})
     assert heir is not None
     assert UID in str(heir["versions"]), "the record leads to the files that were taken over"
@@ -271,7 +271,7 @@ async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pyte
     assert [key for key in world.storage.objects if UID in key] == [f"transcripts/ns/{UID}-2/a"]
 
 
-async def test_a_deletion_that_is_tried_again_still_knows_what_was_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_deletion_still_knows_the_adopted_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt marks the purchase as discarded, and then the bucket is unavailable."""
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])

@@ -52,7 +52,7 @@ def rebuild(world: World, after: timedelta = TWO_DAYS) -> None:
 
 
 def ids(world: World) -> list[str]:
-    return sorted(each["_id"] for each in world.database["ledger"].find())
+    return sorted(purchase["_id"] for purchase in world.database["ledger"].find())
 
 
 async def test_the_first_namespace_buys_under_keys_without_a_scope(world: World) -> None:
@@ -82,7 +82,7 @@ async def test_a_recreated_namespace_adopts_what_it_bought_itself(world: World) 
     assert len(world.provider.posts) == 2
 
 
-async def test_files_of_the_earlier_namespace_are_not_those_of_the_name(world: World) -> None:
+async def test_files_of_an_earlier_namespace_are_not_the_names(world: World) -> None:
     await finished(world, UID)
     first = await Tenancy(world.kube, world.database).of("ns")
     await recreate(world)
@@ -99,7 +99,7 @@ async def test_files_of_the_earlier_namespace_are_not_those_of_the_name(world: W
     assert found == [({UID}, 1, 1), (set(), 0, 0)]
 
 
-async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(world: World) -> None:
+async def test_stale_process_does_not_use_the_earlier_uid(world: World) -> None:
     """Without a restart, the process reads the namespace's uid again after the first event of each resource."""
     await finished(world, UID)
     process = world.process
@@ -107,7 +107,7 @@ async def test_a_process_that_knows_the_earlier_namespace_does_not_use_its_uid(w
     await finished(world, OTHER)
     assert world.process is process
     assert len(ids(world)) == 2
-    assert all(each.startswith("ns@") for each in ids(world)[1:])
+    assert all(identifier.startswith("ns@") for identifier in ids(world)[1:])
 
 
 async def test_a_stale_uid_does_not_bind_the_namespace_again(world: World) -> None:
@@ -142,7 +142,7 @@ class Frozen:
         return answer
 
 
-async def test_resources_that_ask_at_once_share_a_look_that_began_after_them(world: World) -> None:
+async def test_concurrent_resources_share_a_read_begun_after_them(world: World) -> None:
     await Tenancy(world.kube, world.database).of("ns")
     kube = Frozen(world)
     tenancy = Tenancy(kube, world.database)
@@ -173,7 +173,7 @@ def unbound(world: World) -> None:
     world.restart()
 
 
-async def test_purchases_that_are_younger_than_the_namespace_are_its_own(world: World) -> None:
+async def test_purchases_younger_than_the_namespace_are_its_own(world: World) -> None:
     await finished(world, UID)
     await world.until_gone(IMAGE)
     unbound(world)
@@ -181,7 +181,7 @@ async def test_purchases_that_are_younger_than_the_namespace_are_its_own(world: 
     assert len(world.provider.posts) == 1
 
 
-async def test_purchases_that_are_older_than_the_namespace_are_an_earlier_ones(world: World) -> None:
+async def test_purchases_older_than_the_namespace_are_an_earlier_ones(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     unbound(world)
@@ -189,7 +189,7 @@ async def test_purchases_that_are_older_than_the_namespace_are_an_earlier_ones(w
     assert len(world.provider.posts) == 2
 
 
-async def test_of_a_mixed_namespace_each_purchase_is_its_own_or_an_earlier_ones(world: World) -> None:
+async def test_mixed_namespace_separates_own_and_earlier_purchases(world: World) -> None:
     """The namespace was created again, was mapped to the first one, and made another purchase."""
     cat, dog = SPECS[IMAGE], SPECS[IMAGE] | {"prompt": "a dog"}
     await finished(world, UID)
@@ -219,7 +219,7 @@ async def test_a_run_under_way_in_a_mixed_namespace_goes_on(world: World) -> Non
     assert len(world.provider.posts) == 2
 
 
-async def test_an_imported_record_is_no_evidence_of_an_earlier_namespace(world: World) -> None:
+async def test_imported_record_is_no_evidence_of_a_namespace(world: World) -> None:
     record = {"jobId": "old", "namespace": "ns", "imported": True, "createdAt": datetime(2020, 1, 1, tzinfo=UTC)}
     world.database["jobs"].insert_one(record)
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == ""
@@ -243,8 +243,8 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
     for _ in range(3):
         world.kube.resources[IMAGE, "it"]["status"]["run"] = forged
         await world.step(IMAGE)
-    assert [each["jobId"] for each in world.database["ledger"].find({"formerOwners": THIRD})] == []
-    assert {each["jobId"] for each in world.database["ledger"].find({"tenant": None})} == {UID, OTHER}
+    assert [purchase["jobId"] for purchase in world.database["ledger"].find({"formerOwners": THIRD})] == []
+    assert {purchase["jobId"] for purchase in world.database["ledger"].find({"tenant": None})} == {UID, OTHER}
 
 
 # Orphans
@@ -253,7 +253,9 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
 async def orphaned(world: World, uid: str) -> None:
     """Send a request whose resource is deleted with its namespace, with or without its finalizer."""
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=uid)
-    while not [each for each in world.database["ledger"].find({"jobId": uid}) if each["state"] == "submitted"]:
+    while not [
+        purchase for purchase in world.database["ledger"].find({"jobId": uid}) if purchase["state"] == "submitted"
+    ]:
         await world.step(IMAGE)
     world.kube.resources.clear()
     world.kube.jobs.clear()
@@ -270,7 +272,7 @@ def bought(world: World, **where: Any) -> dict[str, Any]:
     return dict(found)
 
 
-async def test_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present_one_has(world: World) -> None:
+async def test_orphan_of_an_earlier_namespace_stays_an_orphan(world: World) -> None:
     await orphaned(world, UID)
     await recreate(world, after=SOON)
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
@@ -286,7 +288,7 @@ async def test_an_orphan_of_the_earlier_namespace_stays_one_whatever_the_present
 
 
 @pytest.mark.parametrize("watched", ["", "ns"])
-async def test_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource(world: World, watched: str) -> None:
+async def test_orphan_of_a_recreated_namespace_is_kept(world: World, watched: str) -> None:
     await finished(world, UID)
     await recreate(world)
     await orphaned(world, OTHER)
@@ -303,7 +305,7 @@ async def test_an_orphan_of_a_recreated_namespace_is_kept_for_the_same_resource(
     assert len(world.provider.posts) == 2
 
 
-async def test_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alone(world: World) -> None:
+async def test_unconfirmed_cluster_leaves_requests_of_others_alone(world: World) -> None:
     await orphaned(world, UID)
     rebuild(world, SOON)
     await rounds(world, 4)
@@ -313,7 +315,7 @@ async def test_a_cluster_that_is_not_confirmed_leaves_requests_of_the_others_alo
     assert bought(world)["state"] == "succeeded"
 
 
-async def test_a_cluster_that_is_not_confirmed_deletes_no_response_of_the_others(world: World) -> None:
+async def test_unconfirmed_cluster_deletes_no_response_of_others(world: World) -> None:
     await orphaned(world, UID)
     await rounds(world, 4)
     ended = {"state": "discarded", "orphanedAt": world.now}
@@ -339,7 +341,7 @@ async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: Worl
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
-async def test_a_database_without_bindings_and_purchases_pays_nothing_again(world: World, steps: int) -> None:
+async def test_database_without_bindings_pays_nothing_again(world: World, steps: int) -> None:
     """The database is restored to before the first purchase, during a run in the re-created namespace."""
     await finished(world, UID)
     await recreate(world)
@@ -368,7 +370,7 @@ async def held(world: World, uid: str) -> None:
     assert "contentgen namespaces confirm --cluster another-cluster" in (status.message or "")
 
 
-async def test_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed(world: World) -> None:
+async def test_rebuilt_cluster_pays_nothing_until_confirmed(world: World) -> None:
     await finished(world, UID)
     rebuild(world)
     await held(world, OTHER)
@@ -376,7 +378,7 @@ async def test_a_rebuilt_cluster_pays_and_adopts_nothing_until_it_is_confirmed(w
     assert world.database["ledger"].find_one()["jobId"] == UID
 
 
-async def test_a_cluster_that_is_younger_than_the_purchases_of_an_unnamed_one_is_not_the_first(world: World) -> None:
+async def test_cluster_younger_than_the_purchases_is_not_the_first(world: World) -> None:
     """The bindings are lost together with the move to another cluster."""
     await finished(world, UID)
     unbound(world)
@@ -388,7 +390,7 @@ async def test_a_cluster_that_is_younger_than_the_purchases_of_an_unnamed_one_is
 async def test_of_two_clusters_that_begin_at_once_one_is_registered(world: World) -> None:
     one, two = Tenancy(world.kube, world.database), Tenancy(Elsewhere(world), world.database)
     tenants = await asyncio.gather(one.of("ns"), two.of("ns"))
-    assert sorted(bool(each.block_reason) for each in tenants) == [False, True]
+    assert sorted(bool(tenant.block_reason) for tenant in tenants) == [False, True]
     assert world.database["clusters"].count_documents({}) == 3
 
 
@@ -412,7 +414,7 @@ async def test_a_resource_of_an_unconfirmed_cluster_can_be_deleted(world: World)
     assert world.database["ledger"].find_one()["state"] == "collected"
 
 
-async def test_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted(world: World, caplog: Any) -> None:
+async def test_no_payment_without_the_right_to_read_namespaces(world: World, caplog: Any) -> None:
     async def forbidden(_: str) -> Any:
         raise ApiException(status=403, reason="Forbidden")
 
@@ -426,13 +428,13 @@ async def test_without_the_right_to_read_namespaces_nothing_is_paid_or_adopted(w
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     assert len(world.provider.posts) == 1
     assert bought(world)["jobId"] == UID, "and nothing is adopted"
-    assert sum("cannot be read" in each.message for each in caplog.records) == 1
+    assert sum("cannot be read" in log_record.message for log_record in caplog.records) == 1
 
 
 # An administrator's commands
 
 
-async def test_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothing(world: World) -> None:
+async def test_gitops_into_a_confirmed_cluster_adopts_everything(world: World) -> None:
     await finished(world, UID)
     rebuild(world)
     await held(world, OTHER)
@@ -444,7 +446,7 @@ async def test_gitops_into_a_confirmed_cluster_adopts_everything_and_pays_nothin
     assert world.database["clusters"].find_one({"_id": "another-cluster"})["by"] == "ann"
 
 
-async def test_a_confirmed_cluster_takes_the_purchases_of_an_unnamed_one_over(world: World) -> None:
+async def test_confirmed_cluster_takes_over_unnamed_purchases(world: World) -> None:
     await finished(world, UID)
     unbound(world)
     rebuild(world)
@@ -453,7 +455,7 @@ async def test_a_confirmed_cluster_takes_the_purchases_of_an_unnamed_one_over(wo
     assert (await world.finish(IMAGE)).reason == Reason.ADOPTED_FINISHED_RUN
 
 
-async def test_a_confirmed_cluster_takes_the_scope_of_a_recreated_namespace_over(world: World) -> None:
+async def test_confirmed_cluster_takes_over_a_recreated_scope(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     await finished(world, OTHER)
@@ -464,7 +466,7 @@ async def test_a_confirmed_cluster_takes_the_scope_of_a_recreated_namespace_over
     assert (await Tenancy(world.kube, world.database).of("ns")).scope == "another-namespace"
 
 
-async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: World) -> None:
+async def test_namespace_of_an_unconfirmed_cluster_can_be_mapped(world: World) -> None:
     await finished(world, UID)
     rebuild(world)
     await held(world, OTHER)
@@ -473,7 +475,7 @@ async def test_a_namespace_of_an_unconfirmed_cluster_can_be_mapped_alone(world: 
     assert len(world.provider.posts) == 1
 
 
-async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world: World) -> None:
+async def test_backup_in_a_new_cluster_waits_for_a_confirmation(world: World) -> None:
     """The operator starts before the restore with an empty database, so its cluster registers as the first one."""
     await finished(world, UID)
     kept = {name: list(world.database[name].find()) for name in ("ledger", "jobs", "clusters", "namespaces")}
@@ -482,7 +484,7 @@ async def test_a_backup_restored_into_a_new_cluster_waits_to_be_confirmed(world:
     rebuild(world)
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason == ""
     world.database["namespaces"].delete_many({})  # as if the binding were another namespace's
-    restored = {each["_id"]: each for each in kept["clusters"]}
+    restored = {cluster["_id"]: cluster for cluster in kept["clusters"]}
     for name in ("ledger", "jobs", "namespaces"):
         world.database[name].insert_many(kept[name])
     for given in restored.values():
@@ -523,7 +525,7 @@ async def test_a_mapping_is_refused_while_purchases_are_under_way(world: World) 
     assert known.cluster(None) == "a-cluster"
 
 
-async def test_what_was_made_before_a_mapping_stays_visible(world: World) -> None:
+async def test_jobs_made_before_a_mapping_stay_visible(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     await finished(world, OTHER)

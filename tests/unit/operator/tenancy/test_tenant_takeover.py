@@ -63,7 +63,9 @@ async def rounds(world: World, count: int = 4) -> None:
 
 async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) -> None:
     world.kube.apply(IMAGE, spec, uid=uid)
-    while not [each for each in world.database["ledger"].find({"jobId": uid}) if each["state"] == "submitted"]:
+    while not [
+        purchase for purchase in world.database["ledger"].find({"jobId": uid}) if purchase["state"] == "submitted"
+    ]:
         await world.step(IMAGE)
 
 
@@ -95,7 +97,7 @@ async def test_a_takeover_from_a_cluster_that_is_alive_is_refused(world: World) 
     assert admin(world).confirm("cluster-b")
 
 
-async def test_after_a_takeover_the_earlier_cluster_leaves_everything_alone(world: World) -> None:
+async def test_earlier_cluster_leaves_everything_alone_afterwards(world: World) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
     await world.finish(IMAGE, Phase.PROCESSING)
@@ -168,22 +170,22 @@ async def test_a_takeover_is_of_everything_that_was_taken_over_before(world: Wor
     for cluster, its in {"d": {"d", "c", "b", "a"}, "c": set(), "b": set(), "a": set[str]()}.items():
         tenant, followed = await seen_by(world, cluster)
         assert bool(tenant.block_reason) is (cluster != "d")
-        assert {each for each in "abcd" if followed.includes(each, "ns")} == its
-        assert {each for each in "abcd" if followed.includes(each, "never-bound")} == its
+        assert {letter for letter in "abcd" if followed.includes(letter, "ns")} == its
+        assert {letter for letter in "abcd" if followed.includes(letter, "never-bound")} == its
 
 
-async def test_whoever_takes_itself_back_from_the_last_cluster_has_everything_again(world: World) -> None:
+async def test_cluster_that_takes_itself_back_has_everything_again(world: World) -> None:
     await in_turns(world, "a", "b", "c")
     assert admin(world).map("c", "ns", "ns-of-c", "fresh")
     assert admin(world).confirm("a", earlier=["c"], force=True)
     tenant, followed = await seen_by(world, "a")
     assert (tenant.block_reason, tenant.scope) == ("", "ns-of-c"), "as the last one had it"
-    assert {each for each in "abc" if followed.includes(each, "ns")} == {"a", "b", "c"}
+    assert {letter for letter in "abc" if followed.includes(letter, "ns")} == {"a", "b", "c"}
     assert admin(world).confirm("b", earlier=["a"], force=True)
-    assert {each for each in "abc" if (await seen_by(world, each))[1].includes("c", "ns")} == {"b"}
+    assert {letter for letter in "abc" if (await seen_by(world, letter))[1].includes("c", "ns")} == {"b"}
 
 
-async def test_a_namespace_that_was_mapped_back_is_not_taken_over_with_the_cluster_that_had_it(world: World) -> None:
+async def test_namespace_mapped_back_is_not_taken_over(world: World) -> None:
     await seen_by(world, "a")
     await in_turns(world, "a", "b")
     assert admin(world).map("a", "ns", "ns-of-a", "unscoped", force=True)
@@ -192,14 +194,14 @@ async def test_a_namespace_that_was_mapped_back_is_not_taken_over_with_the_clust
     await in_turns(world, "b", "c")
     unbound = await Tenancy(world.kube, world.database).followed()
     assert not unbound.includes("a", "ns")
-    assert {each for each in "abc" if not (await seen_by(world, each))[0].block_reason} == {"a"}
+    assert {letter for letter in "abc" if not (await seen_by(world, letter))[0].block_reason} == {"a"}
     for cluster, its in {"a": {"a", "b", "c"}, "b": set(), "c": set[str]()}.items():
         followed = (await seen_by(world, cluster))[1]
-        assert {each for each in "abc" if followed.includes(each, "ns")} == its, cluster
+        assert {letter for letter in "abc" if followed.includes(letter, "ns")} == its, cluster
         assert followed.includes("a", "another") is (cluster == "c")
 
 
-async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(world: World) -> None:
+async def test_mapped_namespace_goes_with_its_cluster(world: World) -> None:
     """Cluster b is unconfirmed and has the mapped namespace only."""
     await seen_by(world, "a")
     await seen_by(world, "b")
@@ -211,7 +213,7 @@ async def test_a_namespace_that_was_mapped_goes_with_the_cluster_that_has_it(wor
 
 
 @pytest.mark.parametrize("taken", [False, True])
-async def test_the_message_maps_to_what_the_namespace_had_in_the_clusters_before(world: World, taken: bool) -> None:
+async def test_message_maps_to_the_scope_of_the_earlier_clusters(world: World, taken: bool) -> None:
     await seen_by(world, "a")
     assert (await seen_by(world, "b"))[0].block_reason.endswith("--uid ns-of-b --to unscoped`")
     await recreate(world)
@@ -250,7 +252,7 @@ async def test_the_message_keeps_what_was_bought_under_several_scopes(world: Wor
     assert (await seen_by(world, "b"))[0].scopes == ("", "another-namespace")
 
 
-async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapped_elsewhere(world: World) -> None:
+async def test_older_etcd_does_not_restore_a_scope_mapped_elsewhere(world: World) -> None:
     await finished(world, UID)
     was = world.kube.namespaces["ns"]
     await recreate(world)
@@ -266,9 +268,7 @@ async def test_etcd_of_an_earlier_time_does_not_bring_a_scope_back_that_was_mapp
 
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_adopted(
-    world: World, policy: str
-) -> None:
+async def test_deletion_in_the_earlier_cluster_spares_adopted_files(world: World, policy: str) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
     world.provider._polls.clear()  # the request runs for a while
@@ -285,7 +285,7 @@ async def test_a_deletion_in_the_earlier_cluster_spares_what_the_later_one_has_a
     assert len(world.provider.posts) == 1
 
 
-async def test_a_new_namespace_of_a_cluster_that_was_taken_over_pays_nothing(world: World) -> None:
+async def test_new_namespace_of_a_taken_over_cluster_pays_nothing(world: World) -> None:
     clusters = await two_clusters(world)
     admin(world).confirm("cluster-b", force=True)
     clusters.switch()
@@ -312,7 +312,7 @@ async def test_a_second_cluster_can_go_on_beside_the_first(world: World) -> None
     assert (await world.finish(IMAGE)).reason == Reason.COMPLETED
     tenant = await Tenancy(world.kube, world.database).of("ns")
     assert tenant.scope == "namespace-b"
-    assert [each["jobId"] for each in world.database["ledger"].find(tenant.filter("ns"))] == [OTHER]
+    assert [purchase["jobId"] for purchase in world.database["ledger"].find(tenant.filter("ns"))] == [OTHER]
     await rounds(world)
     assert bought(world, jobId=UID)["orphanedAt"] is None
     clusters.switch()
@@ -322,7 +322,7 @@ async def test_a_second_cluster_can_go_on_beside_the_first(world: World) -> None
         admin(world).confirm("cluster-b")
 
 
-async def test_of_one_scope_that_two_clusters_bind_at_once_neither_pays(world: World) -> None:
+async def test_scope_bound_by_two_clusters_at_once_pays_nothing(world: World) -> None:
     """A namespace is mapped in the second cluster before the first one has bound its own."""
     await Tenancy(world.kube, world.database).of(SYSTEM)
     clusters = Clusters(world)
@@ -337,7 +337,7 @@ async def test_of_one_scope_that_two_clusters_bind_at_once_neither_pays(world: W
 # Mappings
 
 
-async def test_a_mapping_to_a_scope_that_is_in_use_elsewhere_is_refused(world: World) -> None:
+async def test_mapping_to_a_scope_in_use_is_refused(world: World) -> None:
     clusters = await two_clusters(world)
     with pytest.raises(CommandRefused, match="a-cluster used the database"):
         admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
@@ -369,7 +369,7 @@ async def finished(world: World, uid: str, spec: dict[str, Any] = CAT) -> str | 
 
 
 @pytest.mark.parametrize("to", ["unscoped", "a-namespace"])
-async def test_what_is_under_way_at_a_forced_mapping_goes_on(world: World, to: str) -> None:
+async def test_open_requests_continue_after_a_forced_mapping(world: World, to: str) -> None:
     await finished(world, UID)
     await recreate(world)
     await under_way(world, OTHER)
@@ -380,7 +380,7 @@ async def test_what_is_under_way_at_a_forced_mapping_goes_on(world: World, to: s
     assert len(world.provider.posts) == 2
 
 
-async def test_what_was_bought_before_a_mapping_is_adopted_after_it(world: World) -> None:
+async def test_purchase_before_a_mapping_is_adopted_after_it(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     await finished(world, OTHER, DOG)
@@ -391,7 +391,7 @@ async def test_what_was_bought_before_a_mapping_is_adopted_after_it(world: World
     assert len(world.provider.posts) == 2
 
 
-async def test_an_orphan_from_before_a_mapping_is_kept_for_the_same_resource(world: World) -> None:
+async def test_orphan_from_before_a_mapping_is_kept(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     await under_way(world, OTHER, DOG)
@@ -425,7 +425,7 @@ async def mixed(world: World) -> datetime:
 
 
 @pytest.mark.parametrize("to", ["unscoped", "another-namespace"])
-async def test_a_mapping_keeps_what_the_namespace_bought_without_a_scope(world: World, to: str) -> None:
+async def test_mapping_keeps_purchases_without_a_scope(world: World, to: str) -> None:
     since = await mixed(world)
     admin(world).map("a-cluster", "ns", "another-namespace", "unscoped")
     admin(world).map("a-cluster", "ns", "another-namespace", to)
@@ -438,7 +438,7 @@ async def test_a_mapping_keeps_what_the_namespace_bought_without_a_scope(world: 
 # Changes during a downtime of the operator
 
 
-async def test_a_namespace_that_was_created_again_while_the_operator_was_down(world: World) -> None:
+async def test_namespace_recreated_while_the_operator_was_down(world: World) -> None:
     """The earlier resource and its finalizer are gone, its Job still exists, and the resource was created again."""
     await under_way(world)
     world.kube.resources.clear()
@@ -454,7 +454,7 @@ async def test_a_namespace_that_was_created_again_while_the_operator_was_down(wo
     assert len(world.provider.posts) == 2
 
 
-async def test_a_deletion_keeps_files_that_a_purchase_under_another_scope_lists(world: World) -> None:
+async def test_deletion_keeps_files_listed_under_another_scope(world: World) -> None:
     """The deleted resource made purchases under two scopes, and another resource adopted the first one."""
     ledger = Ledger(world.database["ledger"])
     for name, scope, owner in (
@@ -488,7 +488,7 @@ async def test_the_record_of_a_mapped_namespace_names_its_scopes(world: World) -
 # Restored stores
 
 
-async def test_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_again(world: World) -> None:
+async def test_mapping_lost_in_a_restore_buys_nothing_again(world: World) -> None:
     await finished(world, UID)
     await recreate(world)
     await Tenancy(world.kube, world.database).of("ns")
@@ -503,7 +503,7 @@ async def test_a_mapping_that_a_restore_has_lost_buys_nothing_that_was_adopted_a
     assert len(world.provider.posts) == 1
 
 
-async def test_the_bucket_remembers_what_a_recreated_namespace_has_bought(world: World) -> None:
+async def test_bucket_remembers_purchases_of_a_recreated_namespace(world: World) -> None:
     """MongoDB and etcd were restored to a time before any purchase, so the namespace counts as the first one."""
     await finished(world, UID)
     await recreate(world)
@@ -519,7 +519,7 @@ async def test_the_bucket_remembers_what_a_recreated_namespace_has_bought(world:
     assert len(world.provider.posts) == 2
 
 
-async def test_etcd_of_an_earlier_time_brings_the_earlier_namespace_back(world: World) -> None:
+async def test_older_etcd_restores_the_earlier_namespace(world: World) -> None:
     await finished(world, UID)
     was = world.kube.namespaces["ns"]
     await recreate(world)
@@ -533,7 +533,7 @@ async def test_etcd_of_an_earlier_time_brings_the_earlier_namespace_back(world: 
     assert len(world.provider.posts) == 2
 
 
-async def test_a_resource_that_outlived_its_namespace_pays_nothing_in_the_next_one(world: World) -> None:
+async def test_resource_that_outlived_its_namespace_pays_nothing(world: World) -> None:
     """The namespace was removed by force (its finalizer taken off), the operator was down."""
     await under_way(world)
     world.now += timedelta(hours=2)
@@ -546,7 +546,7 @@ async def test_a_resource_that_outlived_its_namespace_pays_nothing_in_the_next_o
 # A slow API server
 
 
-async def test_a_namespace_that_cannot_be_read_for_a_while_waits_unpaid(world: World) -> None:
+async def test_unreadable_namespace_waits_unpaid(world: World) -> None:
     read = world.kube.get_namespace
 
     async def slow(_: str) -> Any:
@@ -562,7 +562,7 @@ async def test_a_namespace_that_cannot_be_read_for_a_while_waits_unpaid(world: W
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
 
 
-async def test_a_status_of_a_backup_writes_no_purchase_for_a_cluster_that_is_not_confirmed(world: World) -> None:
+async def test_status_of_a_backup_writes_no_purchase_unconfirmed(world: World) -> None:
     """A tool restored the resource with its status into another cluster, and it is deleted there."""
     await under_way(world)
     status = world.kube.resources[IMAGE, "it"]["status"]

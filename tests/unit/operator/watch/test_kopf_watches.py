@@ -179,7 +179,7 @@ async def operator(
 
 
 def tasks_of_kopf() -> set[asyncio.Task[Any]]:
-    return {each for each in asyncio.all_tasks() if "/kopf/" in str(each)}
+    return {task for task in asyncio.all_tasks() if "/kopf/" in str(task)}
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -193,7 +193,7 @@ def each_of_four(names: Sequence[str], times: int) -> bool:
     return len(counts) == 4 and min(counts.values()) >= times
 
 
-async def test_a_watch_that_died_in_silence_is_opened_anew_and_until_then_grows_old(
+async def test_silently_dead_watch_is_reopened_and_ages_until_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kopf_handlers, "SERVER_SECONDS", 0.2)
@@ -230,7 +230,7 @@ async def test_errors_of_the_api_server_end_no_watch(monkeypatch: pytest.MonkeyP
         await until(lambda: operated.woken == ["it"])
 
 
-async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_once_it_has_one(
+async def test_namespace_without_a_role_ends_no_other_watch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """kopf ends at a lasting 403, and with it the process and the work in all other namespaces."""
@@ -256,7 +256,7 @@ async def test_a_namespace_without_a_role_ends_no_other_watch_and_is_watched_onc
         assert len(watches.ages()) == 4
 
 
-async def test_a_missing_right_in_all_namespaces_is_named_until_it_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_right_in_all_namespaces_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     server = ApiServer()
     server.forbidden = "/jobs"
     async with operator(server, monkeypatch) as operated:

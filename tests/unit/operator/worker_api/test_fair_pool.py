@@ -120,7 +120,7 @@ async def test_a_call_keeps_its_place_until_its_thread_is_free() -> None:
     assert await second == "1"
 
 
-async def test_what_is_kept_of_groups_is_not_kept_for_ever() -> None:
+async def test_idle_groups_are_forgotten() -> None:
     pool = FairPool(2, 1, "test")
     for number in range(100):
         assert await pool.map(f"ns-{number}", str, [1, 2]) == ["1", "2"]

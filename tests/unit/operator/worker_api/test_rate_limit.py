@@ -156,7 +156,7 @@ async def test_a_refused_pod_is_looked_up_once_in_a_while(setting: Setting) -> N
     assert (set(codes), setting.reviewer.reviews) == ({403}, 1)
 
 
-async def test_new_bad_tokens_without_end_are_reviewed_a_bounded_number_of_times(setting: Setting) -> None:
+async def test_reviews_of_endless_bad_tokens_are_bounded(setting: Setting) -> None:
     codes = [(await setting.say(f"bad-{number}")).status_code for number in range(300)]
     assert setting.reviewer.reviews <= 60
     assert codes.count(429) == 300 - setting.reviewer.reviews
@@ -200,7 +200,7 @@ async def test_a_flood_of_requests_with_one_token_is_limited(setting: Setting) -
     assert (await setting.say("good")).status_code == 204
 
 
-async def test_tokens_of_one_job_are_reviewed_a_bounded_number_of_times(setting: Setting) -> None:
+async def test_reviews_of_a_jobs_tokens_are_bounded(setting: Setting) -> None:
     """A user who may create pods, or tokens bound to one, gets any number of valid tokens of a Job."""
     codes = [(await setting.say(f"good-{number}")).status_code for number in range(300)]
     assert setting.reviewer.reviews <= 100
@@ -240,7 +240,7 @@ async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch:
                 await client.get("/v1/order", headers=headers),
             ]
             orders += answers[1].status_code == 200
-    assert {each.status_code for each in answers} == {429}
+    assert {answer.status_code for answer in answers} == {429}
     assert int(answers[0].headers["Retry-After"]) <= 60, "no longer than a worker heeds"
     assert signed <= 4096 + 10 * 20 + 22
     assert 20 <= orders <= 22
@@ -295,7 +295,7 @@ async def test_requests_of_all_jobs_of_a_namespace_are_limited(
             return (await client.post(path, headers=headers, json=PROGRESS)).status_code
 
     codes = [await ask(f"good@{job}") for job in range(5)]
-    assert ["429" if each == 429 else "let in" for each in codes] == ["let in"] * 3 + ["429"] * 2
+    assert ["429" if code == 429 else "let in" for code in codes] == ["let in"] * 3 + ["429"] * 2
     assert await ask("good@9/another") in (200, 204)
     setting.clock.now += 1
     assert await ask("good@4") in (200, 204)
@@ -356,12 +356,12 @@ async def test_namespaces_take_turns_at_being_signed_for(
             await asyncio.sleep(0)
         goes_on.set()
         answers = await asyncio.gather(other, *crowd)
-    assert {each.status_code for each in answers} == {200}
+    assert {answer.status_code for answer in answers} == {200}
     first = next(index for index, key in enumerate(signed) if not key.startswith("datasets/ns/"))
     assert first <= 2 * 16, "of 192"
 
 
-async def test_files_of_an_earlier_attempt_are_looked_for_in_the_namespaces_share(
+async def test_files_of_an_earlier_attempt_use_the_namespaces_share(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares: list[object] = []
@@ -397,9 +397,9 @@ async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, mon
             await refused
     goes_on.set()
     answers = await asyncio.gather(*asking)
-    codes = [each.status_code for each in answers]
+    codes = [answer.status_code for answer in answers]
     assert (codes.count(200), codes.count(429), codes[-1]) == (5, 26, 200)
-    assert {each.headers["Retry-After"] for each in answers if each.status_code == 429} == {"1"}
+    assert {answer.headers["Retry-After"] for answer in answers if answer.status_code == 429} == {"1"}
     assert (await ask("good")).status_code == 200
 
 
@@ -446,7 +446,7 @@ async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: S
             desk._request_rates.take(job)
 
 
-async def test_fifty_workers_with_large_datasets_are_limited_for_minutes(setting: Setting) -> None:
+async def test_fifty_workers_with_large_datasets_are_limited(setting: Setting) -> None:
     """The limit delays the last batch by less than the ten minutes for which a worker retries."""
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     batches = [(job, min(256, 2003 - start)) for job in jobs for start in range(0, 2003, 256)]
@@ -505,7 +505,7 @@ def test_a_limit_refills_and_forgets_the_oldest() -> None:
     assert limiter.take("a") == 0, "forgotten, and so full again"
 
 
-async def test_what_is_remembered_is_bounded() -> None:
+async def test_remembered_tokens_are_bounded() -> None:
     clock = Clock()
     admission = Admission(clock, (ValueError,), remembered=10)
 

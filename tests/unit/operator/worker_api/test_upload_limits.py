@@ -48,7 +48,7 @@ def limits(kind: Kind, stage: Stage, given: Limits | None = None, **dataset: int
 
 
 @pytest.mark.parametrize(("kind", "stage"), OUTPUTS)
-def test_what_a_pipeline_makes_fits(kind: Kind, stage: Stage) -> None:
+def test_pipeline_outputs_fit_the_limits(kind: Kind, stage: Stage) -> None:
     found = limits(kind, stage, None, **WIDE)
     for name, size in OUTPUTS[kind, stage].items():
         assert keys.is_output(kind, stage, name)
@@ -62,8 +62,8 @@ def test_what_a_pipeline_makes_fits(kind: Kind, stage: Stage) -> None:
 def test_each_output_of_a_stage_has_a_limit(kind: Kind, stage: Stage) -> None:
     """A name added to the stage's outputs needs a row in the limits and in this test."""
     assert bool(limits(kind, stage)) == ((kind, stage) in OUTPUTS) == (stage in kind.info.stages)
-    for each in limits(kind, stage, None, **WIDE):
-        assert any(limit_of(name, [each]) for name in OUTPUTS[kind, stage])
+    for limit in limits(kind, stage, None, **WIDE):
+        assert any(limit_of(name, [limit]) for name in OUTPUTS[kind, stage])
 
 
 def test_pictures_are_as_many_and_as_large_as_the_spec_says() -> None:

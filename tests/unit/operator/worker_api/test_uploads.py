@@ -102,7 +102,9 @@ class Setting:
 
     def versions(self, prefix: str = PREFIX) -> list[str]:
         listed = self.s3.list_object_versions(Bucket="assets", Prefix=prefix)
-        return [each["Key"] for part in ("Versions", "DeleteMarkers") for each in listed.get(part, ())]
+        return [
+            stored_object["Key"] for part in ("Versions", "DeleteMarkers") for stored_object in listed.get(part, ())
+        ]
 
     def content(self, name: str = "audio.flac") -> bytes:
         return bytes(self.s3.get_object(Bucket="assets", Key=PREFIX + name)["Body"].read())
@@ -211,7 +213,11 @@ async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
     assert answer.status_code == 422
     expected = f"audio.flac has {SOUND_BYTES + 1} bytes; expected at most {SOUND_BYTES}"
     assert expected in answer.text
-    (line,) = [each.getMessage() for each in caplog.records if each.name == "contentgen_operator.worker_api.server"]
+    (line,) = [
+        log_record.getMessage()
+        for log_record in caplog.records
+        if log_record.name == "contentgen_operator.worker_api.server"
+    ]
     assert line == f"Job {setting.job_name} was refused uploads: {expected}"
 
 
@@ -219,7 +225,7 @@ async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch
     """Different bytes under the same name, repeatedly: each time a PUT is signed."""
     monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
     answers = [await setting.ask(claim(b"%d" % number)) for number in range(5)]
-    assert [each.status_code for each in answers] == [200, 200, 200, 409, 409]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 409, 409]
     assert f"4 files of 4 bytes in total; expected at most 3 files and {3 * SOUND_BYTES} bytes" in answers[3].text
 
 
@@ -227,7 +233,7 @@ async def test_an_attempt_asks_for_a_bounded_number_of_bytes(setting: Setting, m
     monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
     monkeypatch.setattr(desk_module, "limit_of", lambda *_: FileLimit(name="audio.flac", size_bytes=2**40))
     answers = [await setting.ask(claim(sizeBytes=2 * SOUND_BYTES)) for _ in range(2)]
-    assert [each.status_code for each in answers] == [200, 409]
+    assert [answer.status_code for answer in answers] == [200, 409]
 
 
 # Files of a failed attempt
@@ -239,7 +245,7 @@ async def test_the_same_file_is_not_sent_again(setting: Setting) -> None:
     assert setting.versions() == [PREFIX + "audio.flac"]
 
 
-async def test_another_file_of_the_same_name_is_removed_with_all_its_versions(setting: Setting) -> None:
+async def test_file_of_the_same_name_is_replaced_with_all_versions(setting: Setting) -> None:
     for content in (b"one", b"two", b"SOUND"):
         setting.put(content)
     setting.put(name="audio.flac2")  # not claimed: its key only begins with the claimed one
@@ -279,12 +285,12 @@ async def ended_codes(setting: Setting) -> tuple[int, int]:
     return uploads.status_code, order.status_code
 
 
-async def test_nothing_is_signed_once_the_outcome_was_reported(setting: Setting) -> None:
+async def test_uploads_end_once_the_outcome_was_reported(setting: Setting) -> None:
     assert (await setting.client.post("/v1/outcome")).status_code == 204
     assert await ended_codes(setting) == (403, 403)
 
 
-async def test_nothing_is_signed_once_the_outcome_is_stored(setting: Setting) -> None:
+async def test_uploads_end_once_the_outcome_is_stored(setting: Setting) -> None:
     """Also by an operator that has started since, and for a worker that does not report it."""
     setting.leave_outcome()
     setting.put(b"verified")
@@ -292,7 +298,7 @@ async def test_nothing_is_signed_once_the_outcome_is_stored(setting: Setting) ->
     assert setting.content() == b"verified"
 
 
-async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> None:
+async def test_uploads_end_once_the_job_has_ended(setting: Setting) -> None:
     """The token and the assignment may be cached for longer."""
     (job,) = setting.world.kube.jobs.values()
     job["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
@@ -301,7 +307,7 @@ async def test_nothing_is_signed_once_the_job_has_ended(setting: Setting) -> Non
     assert await ended_codes(setting) == (403, 403)
 
 
-async def test_nothing_is_signed_once_the_job_is_gone(setting: Setting) -> None:
+async def test_uploads_end_once_the_job_is_gone(setting: Setting) -> None:
     setting.world.kube.jobs.clear()
     setting.world.restart()
     setting.world.process.observer.reports = setting.reports

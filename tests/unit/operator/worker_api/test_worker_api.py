@@ -327,7 +327,7 @@ async def test_an_order_of_a_collect_stage(setting: Setting) -> None:
     assert urlsplit(order.result.url).path == f"/assets/{key}"
     assert order.dataset is not None
     assert urlsplit(order.dataset.url).path == "/assets/datasets/ns/uid-ns-it/dataset.json"
-    shown = [urlsplit(each.url).path.rpartition("/")[2] for each in order.dataset_previews]
+    shown = [urlsplit(preview.url).path.rpartition("/")[2] for preview in order.dataset_previews]
     assert (len(shown), shown[0], shown == sorted(set(shown))) == (12, "0001.jpg", True)
     assert shown[-1] <= "0030.jpg"
 
@@ -343,7 +343,7 @@ async def test_an_order_names_the_outcome_of_a_stored_part(setting: Setting) -> 
     assert urlsplit(order.earlier.url).path == "/assets/runs/uid-ns-it/1/collect-1.json"
 
 
-async def test_the_response_of_a_purchase_with_another_owner_is_not_signed(setting: Setting) -> None:
+async def test_response_of_another_owners_purchase_is_not_signed(setting: Setting) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.COLLECT)
     await bought(setting, "another", "purchases/p/response.json")
     reply = await setting.get(token)
@@ -368,11 +368,11 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
     assert grants[0]["headers"]["Content-Length"] == "7"
 
 
-async def test_what_is_stored_already_is_said(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stored_files_are_listed(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
     async def leftovers(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim], *_args: str) -> Leftovers:
-        asked.append((prefix, [each.name for each in claims]))
+        asked.append((prefix, [each_claim.name for each_claim in claims]))
         return Leftovers(kept=frozenset({"dataset.zip"}))
 
     monkeypatch.setattr(Storage, "leftovers", leftovers)
@@ -618,7 +618,7 @@ async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str
     assert (await setting.get(fresh)).status_code == 403
 
 
-async def test_nobody_gets_anothers(setting: Setting) -> None:
+async def test_workers_get_no_order_of_another_job(setting: Setting) -> None:
     """All pairs of two workers: each URL is under the worker's own uid, and a Job that claims another worker's resource
     is refused. The share of successful requests is the control.
     """

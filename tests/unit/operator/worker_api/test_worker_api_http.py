@@ -163,8 +163,10 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
         while True:
             # Tenths, so that the status changes with the first batch, should a busy machine send no more.
             fractions = [(answers + n) % 10 / 10 for n in range(batch)]
-            said = [Progress(step="Downloading", fraction=each).model_dump_json(by_alias=True) for each in fractions]
-            writer.write(b"".join(post(path, each.encode()) for each in said))
+            said = [
+                Progress(step="Downloading", fraction=fraction).model_dump_json(by_alias=True) for fraction in fractions
+            ]
+            writer.write(b"".join(post(path, text.encode()) for text in said))
             for _ in range(batch):
                 head = await reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 204"), head
@@ -215,7 +217,7 @@ class Looks:
         return await self._observe(*args)
 
 
-def test_what_workers_say_takes_bounded_memory() -> None:
+def test_worker_reports_take_bounded_memory() -> None:
     reports = Reports(jobs=100)
     for n in range(1000):
         reports.note_progress(f"job-{n}", Progress(step="Downloading", fraction=0.5))
@@ -386,16 +388,16 @@ async def few(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterato
         yield place
 
 
-async def test_one_address_cannot_take_all_connections(few: Place) -> None:
+async def test_single_address_cannot_take_all_connections(few: Place) -> None:
     """A pod opens connections without end; workers in other pods have other addresses."""
     held = [await few.connect() for _ in range(5)]
     reader, writer = await asyncio.open_connection("localhost", few.port)
     assert await is_cut(reader), "the sixth, before its handshake"
     writer.close()
     assert await answered(few, "127.0.0.2") == 200
-    for _, each in held:
-        each.close()
-        await each.wait_closed()
+    for _, resource in held:
+        resource.close()
+        await resource.wait_closed()
     async with asyncio.timeout(60):
         while not await has_room(few, "127.0.0.1"):  # noqa: ASYNC110 - the server's end of a connection has no event
             await asyncio.sleep(0.01)
@@ -407,7 +409,7 @@ async def has_room(place: Place, address: str) -> bool:
     return False
 
 
-async def test_connections_that_never_begin_their_handshake_leave_room_for_others(few: Place) -> None:
+async def test_unfinished_handshakes_leave_room_for_others(few: Place) -> None:
     """From as many addresses as it takes to use all connections."""
     held = [
         await asyncio.open_connection("127.0.0.1", few.port, local_addr=(f"127.0.0.{address}", 0))
@@ -416,8 +418,8 @@ async def test_connections_that_never_begin_their_handshake_leave_room_for_other
     ]
     assert await answered(few, "127.0.0.5") == 200
     assert await is_cut(held[0][0]), "the oldest of an address that holds most"
-    for _, each in held:
-        each.close()
+    for _, resource in held:
+        resource.close()
 
 
 async def test_a_handshake_that_does_not_end_is_cut(few: Place, monkeypatch: pytest.MonkeyPatch) -> None:

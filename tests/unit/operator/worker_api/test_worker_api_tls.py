@@ -111,14 +111,14 @@ async def test_a_worker_trusts_it(tmp_path: Path) -> None:
     assert handshake(tmp_path, one.issued, one.ca, "another.ns.svc") != "trusted"
 
 
-async def test_it_is_kept_over_restarts() -> None:
+async def test_certificate_is_kept_over_restarts() -> None:
     secret = Secret()
     first = await got(secret)
     assert await got(secret) == first
     assert (secret.writes, set(secret.data)) == (1, NAMES)
 
 
-async def test_it_is_renewed_before_its_end_under_the_same_authority(tmp_path: Path) -> None:
+async def test_certificate_is_renewed_by_the_same_authority(tmp_path: Path) -> None:
     secret = Secret()
     first = await got(secret)
     assert await got(secret) == first
@@ -138,14 +138,14 @@ async def test_a_shorter_lifetime_holds_at_once() -> None:
     assert await got(secret, lifetime=timedelta(days=7), renew_before=timedelta(days=1)) == shorter
 
 
-async def test_another_host_needs_another_certificate_of_the_same_authority() -> None:
+async def test_other_host_gets_a_certificate_of_the_same_authority() -> None:
     secret = Secret()
     first = await got(secret)
     other = await got(secret, "https://other:8443")
     assert (other.issued.is_for("other"), other.issued.is_for(HOST), other.ca == first.ca) == (True, False, True)
 
 
-async def test_a_new_authority_is_trusted_by_workers_that_know_the_old_one(
+async def test_new_authority_is_trusted_by_workers_with_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = Secret()
@@ -261,7 +261,7 @@ async def serial_at(port: int, ca: str) -> int:
 PROGRESS = Progress(step=Step.DOWNLOADING, fraction=0.5)
 
 
-async def test_it_is_renewed_in_a_running_desk_and_no_worker_is_cut_off(tmp_path: Path) -> None:
+async def test_renewal_in_a_running_server_cuts_off_no_worker(tmp_path: Path) -> None:
     secret = Secret()
     tls = WorkerApiTls(kept(secret, lifetime=timedelta(seconds=3), renew_before=timedelta(seconds=2)))
     refresh_in = await tls.refresh()

@@ -84,7 +84,7 @@ async def test_records_of_what_is_gone_are_deleted() -> None:
     await jobs.record(job("a", "old", NOW - timedelta(days=31)))
     await jobs.record(job("b", "new"))
     await jobs.expire(NOW - timedelta(days=30))
-    assert [each["uid"] for each in store.find()] == ["b"]
+    assert [document["uid"] for document in store.find()] == ["b"]
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.Monk
     theirs = {"name": name, "uid": "theirs", "ownerReferences": [owner], "creationTimestamp": "2026-11-21T00:00:00Z"}
     world.kube.jobs[name] = {"metadata": theirs, "status": {}}
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
-    assert "theirs" not in {each["metadata"]["uid"] for each in world.kube.jobs.values()}
+    assert "theirs" not in {job["metadata"]["uid"] for job in world.kube.jobs.values()}
     assert len(world.provider.posts) == 1
 
 
@@ -153,12 +153,12 @@ async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.Monk
     world.restart()
     for _ in range(4):
         await world.step(LORA)
-    (mine,) = [each["metadata"]["uid"] for each in world.kube.jobs.values() if "status" not in each]
+    (mine,) = [job["metadata"]["uid"] for job in world.kube.jobs.values() if "status" not in job]
     assert mine != before["metadata"]["uid"]
     world.process = first
     for _ in range(4):
         await world.step(LORA)
-    assert [each["metadata"]["uid"] for each in world.kube.jobs.values() if "status" not in each] == [mine]
+    assert [job["metadata"]["uid"] for job in world.kube.jobs.values() if "status" not in job] == [mine]
     status = world.status(LORA)
     assert status.run is not None
     assert status.run.job is not None

@@ -61,9 +61,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return processes[-1]
 
     yield started
-    for each in processes:
-        each.process.kill()
-        each.process.communicate()
+    for process in processes:
+        process.process.kill()
+        process.process.communicate()
 
 
 @cache

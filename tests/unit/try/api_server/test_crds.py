@@ -150,7 +150,7 @@ async def test_the_owner_of_a_class_does_not_change(api: httpx.AsyncClient) -> N
     assert labelled.status_code == 200
 
 
-async def test_a_status_is_validated_and_only_written_by_its_subresource(api: httpx.AsyncClient) -> None:
+async def test_status_is_validated_and_written_by_its_subresource(api: httpx.AsyncClient) -> None:
     path = await created(api)
     assert (await api.get(path)).json()["status"] == {"observedGeneration": -1}  # kstatus: not reconciled yet
     for wrong, named in (({"phase": "Sleeping"}, "status.phase"), ({"progress": 101}, "status.progress")):

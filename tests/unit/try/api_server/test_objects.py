@@ -41,7 +41,7 @@ def owned_by(owner: Body, kind: str, api_version: str, **more: Any) -> list[Body
 async def names(api: httpx.AsyncClient, path: str, **query: Any) -> list[str]:
     answer = await api.get(path, params=query)
     assert answer.status_code == 200, answer.text
-    return [each["metadata"]["name"] for each in answer.json()["items"]]
+    return [resource["metadata"]["name"] for resource in answer.json()["items"]]
 
 
 async def test_a_new_object_gets_what_the_server_sets(api: httpx.AsyncClient) -> None:
@@ -285,7 +285,7 @@ async def test_lists_are_selected_and_paged(api: httpx.AsyncClient) -> None:
     assert first["metadata"]["remainingItemCount"] == 1
     await api.delete(f"{GENERATIONS}/a")
     rest = (await api.get(GENERATIONS, params={"limit": 2, "continue": first["metadata"]["continue"]})).json()
-    assert [each["metadata"]["name"] for each in rest["items"]] == ["c"]
+    assert [resource["metadata"]["name"] for resource in rest["items"]] == ["c"]
     assert rest["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}  # a watch begins there
     everywhere = f"/apis/{API_VERSION}/imagegenerations"
     assert await names(api, everywhere) == ["b", "c"]
@@ -304,7 +304,12 @@ async def test_tables(api: httpx.AsyncClient) -> None:
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
     for path in (GENERATIONS, f"{GENERATIONS}/a"):
         table = (await api.get(path, headers=accept)).json()
-        assert [each["name"] for each in table["columnDefinitions"]][:4] == ["Name", "Phase", "Progress", "Stage"]
+        assert [definition["name"] for definition in table["columnDefinitions"]][:4] == [
+            "Name",
+            "Phase",
+            "Progress",
+            "Stage",
+        ]
         (row,) = table["rows"]
         assert row["cells"][:4] == ["a", "Pending", 3, ""]
         assert row["object"]["kind"] == "PartialObjectMetadata"
@@ -324,7 +329,7 @@ async def test_no_body_breaks_the_server(api: httpx.AsyncClient, path: str) -> N
     }
     places = [(), ("metadata",), ("spec",), ("status",), ("spec", "template"), ("spec", "template", "metadata"),
               ("spec", "template", "spec"), ("spec", "containers"), ("spec", "prompt"), ("spec", "loras"),
-              *(("metadata", each) for each in ("name", "generateName", "namespace", "labels", "annotations",
+              *(("metadata", word) for word in ("name", "generateName", "namespace", "labels", "annotations",
                                                "finalizers", "ownerReferences", "uid", "resourceVersion"))]  # fmt: skip
     await api.post(path, json=good)
     for place in places:

@@ -84,7 +84,7 @@ def test_damaged_content_is_an_object_or_an_error(content: bytes) -> None:
         decoded(b"{}")
 
 
-async def test_they_are_created(api: httpx.AsyncClient) -> None:
+async def test_protobuf_objects_are_created(api: httpx.AsyncClient) -> None:
     made = await api.post("/api/v1/namespaces/default/secrets", content=SECRET, headers=PROTOBUF)
     assert (made.status_code, made.json()["data"]) == (201, {"key": "AP8="})
     path = "/api/v1/namespaces/contentgen/serviceaccounts/contentgen-user/token"

@@ -43,7 +43,7 @@ def kept(server: ApiServer) -> dict[str, Body]:
     }
 
 
-def test_what_is_durable(tmp_path: Path) -> None:
+def test_durable_state(tmp_path: Path) -> None:
     server = ApiServer(CRDS, tmp_path)
     make(server, "v1", "Namespace", "team", "")
     resource = make(server, API_VERSION, "ImageGeneration", "a", spec=SPEC[IMAGE])
@@ -261,7 +261,7 @@ def test_killed_between_any_two_steps_of_a_write(tmp_path: Path) -> None:
         state = tmp_path / str(at)
         answered = names_answered_before_a_kill(state, at)
         server = ApiServer(CRDS, state)
-        there = [each["metadata"]["name"] for each in server.store.all(kind_of(server, "v1", "ConfigMap"))]
+        there = [resource["metadata"]["name"] for resource in server.store.all(kind_of(server, "v1", "ConfigMap"))]
         server.close()
         if answered[-1:] == ["end"]:
             break
@@ -271,7 +271,7 @@ def test_killed_between_any_two_steps_of_a_write(tmp_path: Path) -> None:
     assert answered[-1] == "end"
 
 
-def test_a_namespace_that_was_being_deleted_is_finished_at_the_start(tmp_path: Path) -> None:
+def test_namespace_in_deletion_is_finished_at_the_start(tmp_path: Path) -> None:
     server = ApiServer(CRDS, tmp_path)
     make(server, "v1", "Namespace", "team", "")
     make(server, "v1", "Pod", "p", "team", spec={"containers": [{}], "nodeName": "n"})

@@ -96,7 +96,7 @@ def test_a_watch_continues_from_a_version(client: httpx.Client) -> None:
     assert events(client, 1, f"{GENERATIONS}/a", resourceVersion=since) == [("DELETED", "a")]
 
 
-def test_objects_that_start_and_stop_to_match_are_added_and_deleted(client: httpx.Client) -> None:
+def test_objects_entering_or_leaving_the_selector_are_events(client: httpx.Client) -> None:
     since = create(client, "a")["metadata"]["resourceVersion"]
     for value in ("x", None):
         client.patch(f"{GENERATIONS}/a", json={"metadata": {"labels": {"l": value}}}, headers=AS_MERGE)
@@ -169,7 +169,7 @@ async def test_the_operators_client(client: httpx.Client) -> None:
         "spec": {"template": {"spec": {"containers": [{"name": "worker"}], "restartPolicy": "Never"}}},
     }
     async with Kube() as kube:
-        assert [each["metadata"]["name"] async for each in kube.unfinished(IMAGE)] == ["a"]
+        assert [resource["metadata"]["name"] async for resource in kube.unfinished(IMAGE)] == ["a"]
         assert await kube.get_resource(IMAGE, "default", "a", uid=uid) == made
         assert await kube.get_resource(IMAGE, "default", "a", uid="other") is None
         written = await kube.put_status(IMAGE, "default", "a", made | {"status": {"phase": "Completed"}})

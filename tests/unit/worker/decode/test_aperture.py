@@ -74,7 +74,7 @@ def shown(path: Path, content: bytes) -> tuple[int, int, int, int] | None:
     ],
     ids=["broadcast", "aside", "half a pixel", "all sides", "below"],
 )
-def test_what_is_shown(tmp_path: Path, content: bytes, expected: tuple[int, int, int, int]) -> None:
+def test_visible_area(tmp_path: Path, content: bytes, expected: tuple[int, int, int, int]) -> None:
     assert shown(tmp_path / "file", content) == expected
 
 
@@ -108,5 +108,5 @@ def test_what_is_shown(tmp_path: Path, content: bytes, expected: tuple[int, int,
         bytes.fromhex("1a45dfa3ff"),
     ],
 )
-def test_what_is_not_plausible_is_ignored(tmp_path: Path, content: bytes) -> None:
+def test_implausible_aperture_is_ignored(tmp_path: Path, content: bytes) -> None:
     assert shown(tmp_path / "file", content) is None

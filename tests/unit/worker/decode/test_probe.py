@@ -54,7 +54,7 @@ _CONVERT = "convert it, for example: ffmpeg -i FILE -c:v libx264"
         ),
     ],
 )
-def test_what_can_not_be_opened_is_guessed_at(tmp_path: Path, content: bytes, guess: str) -> None:
+def test_unreadable_limits_are_guessed(tmp_path: Path, content: bytes, guess: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(Unsupported, match=f"^not readable as .*{guess}"):
@@ -90,7 +90,7 @@ def test_frames_beyond_the_limit(tmp_path: Path) -> None:
         ({}, 16),
     ],
 )
-def test_what_the_pod_may_use(tmp_path: Path, cgroup: dict[str, str], expected: float) -> None:
+def test_limits_of_the_pod(tmp_path: Path, cgroup: dict[str, str], expected: float) -> None:
     for name, content in cgroup.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content + "\n")

@@ -52,7 +52,7 @@ def planar(pixels: Picture) -> av.VideoFrame:
 
 
 def film(path: Path, pictures: Sequence[Picture], x264: str, *, preset: str = "ultrafast") -> Path:
-    shown = {key: planar(pixels) for key, pixels in {id(each): each for each in pictures}.items()}
+    shown = {key: planar(pixels) for key, pixels in {id(picture): picture for picture in pictures}.items()}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": preset, "x264-params": x264})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
@@ -120,11 +120,11 @@ BURST = (*CALM, 900, *CALM)
         (rest(50, 60, ()), True),
     ],
 )
-def test_what_is_left_is_known_where_it_is_alike_or_steady_up_to_a_cut(left: RemainingGroup, known: bool) -> None:
+def test_rest_is_known_where_alike_or_steady_up_to_a_cut(left: RemainingGroup, known: bool) -> None:
     assert is_decided(left) is known
 
 
-def test_what_is_not_looked_at_goes_evenly_or_stays_until_the_cut() -> None:
+def test_skipped_frames_change_evenly_or_stay_until_the_cut() -> None:
     assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, 54), [0.25, 0.5])] == [51, 52]
     assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, 90), [0.25, 0.5])] == [50, 50]
     assert [int(thumbnail[0, 0]) for thumbnail in interpolate(rest(50, None), [0.5])] == [50]
@@ -145,7 +145,7 @@ def test_anchors_are_shown_after_all_that_come_before_them(talk: Path) -> None:
     assert 48 // 3 <= len(found) <= 48 // 2  # two of three were built between others
 
 
-def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: Path) -> None:
+def test_inspected_frame_is_chosen_if_much_clearer(talk: Path) -> None:
     group = packets(talk)[0]
     soft, late, sharp = (
         InspectedFrame(0, timestamp(group.packets[index]), sharpness, group)
@@ -160,7 +160,7 @@ def test_a_picture_is_had_of_what_was_looked_at_where_it_is_much_clearer(talk: P
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_where_nothing_happens_only_keyframes_are_decoded(talk: Path, workers: int) -> None:
+def test_quiet_footage_decodes_keyframes_only(talk: Path, workers: int) -> None:
     with open_media(talk) as container:
         parts = list(plan_segments(container, workers, BOUNDS))
     seen = [each for part in parts for each in watched(talk, part)]
@@ -192,7 +192,7 @@ def test_a_cut_that_the_encoder_saw_need_not_be_looked_at(tmp_path: Path) -> Non
     assert len(decoded(seen)) < len(shown) // 4
     task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST))
     found = engine.analyse_recording(task, tmp_path / "out", 1, lambda _: None)
-    starts = [each.start for each in found.shots]
+    starts = [shot.start for shot in found.shots]
     assert starts == pytest.approx([0, *np.cumsum(lengths[:-1]) / FPS], abs=2.1 / FPS)
 
 
@@ -260,9 +260,9 @@ def test_fast_finds_the_same_shots(talk: Path, tmp_path: Path) -> None:
         task = engine.make_task(talk, BOUNDS, Dataset(speed=speed), FPS)
         found.append(engine.analyse_recording(task, tmp_path / speed.value, 2, lambda _: None))
     exact, fast = found
-    assert [each.start for each in exact.shots] == pytest.approx([0, 492 / FPS, 504 / FPS], abs=1.1 / FPS)
-    assert [each.start for each in fast.shots] == pytest.approx([each.start for each in exact.shots], abs=2.1 / FPS)
-    assert {each.shot for each in fast.candidates} == {1, 2, 3}
+    assert [shot.start for shot in exact.shots] == pytest.approx([0, 492 / FPS, 504 / FPS], abs=1.1 / FPS)
+    assert [shot.start for shot in fast.shots] == pytest.approx([shot.start for shot in exact.shots], abs=2.1 / FPS)
+    assert {candidate.shot for candidate in fast.candidates} == {1, 2, 3}
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def luma(image: av.VideoFrame) -> Picture:
     return np.asarray(image.to_ndarray(format="gray"), np.uint8)
 
 
-def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp_path: Path) -> None:
+def test_shot_without_a_keyframe_equals_a_whole_decode(tmp_path: Path) -> None:
     """The encoder references frames that are skipped, and deblocks: the thumbnail's frame is not the picture."""
     rng = np.random.default_rng(5)
     noise = rng.integers(-12, 12, (180, 320, 3))
@@ -288,7 +288,7 @@ def test_a_shot_without_a_keyframe_gives_a_picture_as_good_as_a_whole_decode(tmp
         part = Adaptive(container, WHOLE, BOUNDS)
         assert len(list(part.samples())) > 20
         held = part.choose_frames([], 40 / FPS, 79 / FPS, lambda _: True)
-    assert [40 / FPS < each.frame.seconds < 79 / FPS for each in held] == [True]
+    assert [40 / FPS < resource.frame.seconds < 79 / FPS for resource in held] == [True]
     image = held[0].frame.image
     assert held[0].frame.seconds == pytest.approx((image.pts or 0) * unit)
     assert np.array_equal(luma(image), whole[image.pts])
@@ -316,7 +316,7 @@ def test_a_held_picture_gives_way_to_a_much_clearer_one(talk: Path) -> None:
         assert part.choose_frames([blurred], 41, 42, lambda _: True)[0].sharpness > blurred.sharpness
 
 
-def test_what_was_looked_at_long_ago_is_forgotten(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_inspected_long_ago_are_forgotten(talk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "LAG", 0.25)
     with open_media(talk) as container:
         part = told_until(container, 80)
@@ -330,13 +330,13 @@ def test_a_recording_of_one_keyframe_is_looked_at_in_parts(tmp_path: Path, monke
     monkeypatch.setattr(groups, "_MAX_PACKETS", 20)
     shown = [scene(index // 60) for index in range(180)]
     path = film(tmp_path / "one.mp4", shown, "keyint=1000:scenecut=0:bframes=2")
-    assert [len(each.packets) for each in packets(path)] == [20] * 9
+    assert [len(packet.packets) for packet in packets(path)] == [20] * 9
     task = engine.make_task(path, BOUNDS, Dataset(speed=Speed.FAST))
     found = engine.analyse_recording(task, tmp_path / "out", 2, lambda _: None)
-    assert [each.start for each in found.shots] == pytest.approx([0, 5, 10], abs=3.1 / FPS)
+    assert [shot.start for shot in found.shots] == pytest.approx([0, 5, 10], abs=3.1 / FPS)
 
 
-def test_where_all_are_keyframes_all_are_seen(tmp_path: Path) -> None:
+def test_footage_of_keyframes_only_is_seen_whole(tmp_path: Path) -> None:
     path = film(tmp_path / "intra.mp4", [scene(index // 30) for index in range(60)], "keyint=1")
     seen = watched(path)
     assert len(decoded(seen)) == 60
@@ -355,7 +355,7 @@ def test_files_without_an_index_of_packets_are_read_alike(talk: Path, tmp_path: 
     assert len(decoded(watched(path))) == len(decoded(watched(talk)))
 
 
-def test_open_groups_are_looked_at_without_the_next_ones_first_frames(tmp_path: Path) -> None:
+def test_open_groups_are_inspected_without_leading_frames(tmp_path: Path) -> None:
     shown = [np.roll(scene(0), 4 * index, 1) for index in range(120)]
     path = film(
         tmp_path / "open.mp4", shown, "keyint=24:min-keyint=24:scenecut=0:bframes=3:open-gop=1", preset="medium"

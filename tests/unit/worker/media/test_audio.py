@@ -163,5 +163,5 @@ def test_a_bang_is_not_the_level() -> None:
     assert meter.loudness(60).level == -96
 
 
-def test_nothing_was_heard() -> None:
+def test_recording_without_speech() -> None:
     assert LevelMeter().loudness(0) == Loudness(-96.0, 0.0, silent=True)

@@ -100,7 +100,7 @@ FADE = [*mixed(scene(1), BLACK, 12), *[BLACK] * 6, *mixed(BLACK, scene(2), 12)]
         (FADE, "Fade", 31 / FPS),
     ],
 )
-def test_what_lies_between_two_shots(between: list[Picture], kind: str, seconds: float) -> None:
+def test_transitions_between_two_shots(between: list[Picture], kind: str, seconds: float) -> None:
     (boundary,) = found([*still(1, 100), *between, *still(2, 100)])
     assert boundary.kind == kind
     assert boundary.start == pytest.approx(99 / FPS, abs=3.1 / FPS)
@@ -120,7 +120,7 @@ def test_what_lies_between_two_shots(between: list[Picture], kind: str, seconds:
     ],
     ids=["flash", "pan", "whip", "switch", "dimmer", "zoom", "still"],
 )
-def test_what_is_no_boundary(pictures: list[Picture]) -> None:
+def test_differences_that_are_no_boundary(pictures: list[Picture]) -> None:
     assert found(pictures) == []
 
 
@@ -187,7 +187,7 @@ def test_a_jump_cut_and_back() -> None:
 def test_an_object_passes_before_a_moving_camera() -> None:
     """The scene is seen again, shifted."""
     rows = np.random.default_rng(5).uniform(40, 120, (8, 9, 16))  # so near that its details change in each frame
-    hidden = [cv2.resize(each, (256, 144), interpolation=cv2.INTER_CUBIC) for each in rows]
+    hidden = [cv2.resize(row, (256, 144), interpolation=cv2.INTER_CUBIC) for row in rows]
     passing = [*pan(1, 60, 2), *hidden, *[scene(1, shift=136 + 2 * index) for index in range(60)]]
     assert found(passing) == []
 
@@ -207,7 +207,7 @@ def test_a_cut_right_after_a_flash() -> None:
     assert boundary == Boundary(61 / FPS, 62 / FPS, BoundaryKind.CUT)
 
 
-def test_something_similar_in_another_scene_is_not_the_same_scene() -> None:
+def test_similar_object_in_another_scene_is_another_scene() -> None:
     """A presenter before two backgrounds without details."""
     before, after = np.full((144, 256), 90.0), np.full((144, 256), 130.0)
     cv2.circle(before, (90, 70), 35, 200.0, -1)
@@ -242,7 +242,7 @@ def wavy(seed: int, level: float, frames: int) -> list[Picture]:
     random = np.random.default_rng(seed)
     ground = np.where(np.arange(144)[:, None] < 70, level, 200 - level)
     waves = random.normal(0, 45, (frames, 18, 32))
-    return [np.clip(ground + cv2.resize(each, (256, 144), interpolation=cv2.INTER_CUBIC), 0, 255) for each in waves]
+    return [np.clip(ground + cv2.resize(wave, (256, 144), interpolation=cv2.INTER_CUBIC), 0, 255) for wave in waves]
 
 
 @pytest.mark.parametrize("frames", [12, 20, 30])
@@ -259,7 +259,9 @@ def test_waves_in_changing_light_are_no_dissolve() -> None:
     """Their means lie on a line, but no texture is lost."""
     brighter = [60 + 60 * min(1, max(0, (index - 60) / 20)) for index in range(140)]
     pictures = wavy(1, 0, 140)
-    assert found([np.clip(each * 0.7 + level, 0, 255) for each, level in zip(pictures, brighter, strict=True)]) == []
+    assert (
+        found([np.clip(picture * 0.7 + level, 0, 255) for picture, level in zip(pictures, brighter, strict=True)]) == []
+    )
 
 
 def page(seed: int, *, scrolled: int = 0) -> Picture:

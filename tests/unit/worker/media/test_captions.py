@@ -49,7 +49,7 @@ def test_facts_come_in_one_order_and_only_those_asked_for() -> None:
         (PictureFacts(120, 0.2, 0.5), "still, middle of the video"),
     ],
 )
-def test_what_the_figures_say(facts: PictureFacts, expected: str) -> None:
+def test_caption_from_the_measurements(facts: PictureFacts, expected: str) -> None:
     assert caption("[trigger]", "jf", ALL, facts) == f"jf, {expected}"
 
 
@@ -62,7 +62,7 @@ def test_the_trigger_is_always_there_on_one_line(template: str, seen: str) -> No
     assert len(made) < len(template) + 400
 
 
-def test_what_a_model_says_stands_after_the_template() -> None:
+def test_models_caption_follows_the_template() -> None:
     made = caption(TEMPLATE, "jf", (CaptionFact.POSITION,), PLAIN, " a man in\na suit. ")
     assert made == "a photo of jf, a man in a suit, middle of the video"
 
@@ -77,8 +77,8 @@ def test_captions_of_a_training_set(tmp_path: Path) -> None:
         Image.new("RGB", (32, 16), (level,) * 3).save(path)
     scores = [Scores(40, 50, 10, 0, faces=(FaceBox(0, 0, 0.2, 0.2), FaceBox(0, 0, 0.3, 0.5))), Scores(200, 50, 10, 0)]
     kept = [
-        PictureCandidate(number, 30.0 * number, path, 32, 16, each, motion=2)
-        for number, (path, each) in enumerate(zip(paths, scores, strict=True))
+        PictureCandidate(number, 30.0 * number, path, 32, 16, each_path, motion=2)
+        for number, (path, each_path) in enumerate(zip(paths, scores, strict=True))
     ]
     asked = Captions(facts=list(CaptionFact))
     assert make_captions(kept, asked, "jf", 33.0, None) == (
@@ -172,7 +172,7 @@ UNSAID: dict[str, Any] = BYTES | {"added_tokens": [{"id": 0, "special": True}, {
 @pytest.mark.parametrize(
     ("tokenizer", "expected"), [(BYTES, "a bright café"), (PIECES, "a brightish"), (UNSAID, "a café")]
 )
-def test_its_words(tmp_path: Path, tokenizer: dict[str, Any], expected: str) -> None:
+def test_caption_words(tmp_path: Path, tokenizer: dict[str, Any], expected: str) -> None:
     pytest.importorskip("onnxruntime")
     seeing = VisionModel(model(tmp_path / "model", tokenizer=tokenizer))
     assert seeing.describe(np.full((90, 160, 3), 220, np.uint8)) == expected
@@ -196,7 +196,7 @@ def test_a_model_that_is_not_whole(tmp_path: Path, left_out: str) -> None:
         VisionModel(folder)
 
 
-def test_nobody_is_told_which_model_is_loaded(tmp_path: Path) -> None:
+def test_loaded_model_is_not_disclosed(tmp_path: Path) -> None:
     """onnxruntime reads this variable when it is imported, and sends telemetry from then on."""
     (tmp_path / "onnxruntime.py").write_text("import os; raise ImportError(os.environ.get('ORT_DISABLE_TELEMETRY'))")
     load = "from contentgen_worker.media.dataset.vision import VisionModel; VisionModel(None)"

@@ -110,7 +110,7 @@ def test_a_frame_in_a_transition() -> None:
     ],
     ids=str,
 )
-def test_what_all_of_a_video_looks_like_is_no_fault(figures: dict[str, float]) -> None:
+def test_property_of_a_whole_video_is_no_fault(figures: dict[str, float]) -> None:
     pictures = [candidate(number, **figures) for number in range(12)]
     assert [verdict.kept for verdict in choose(pictures, RULES)] == [True] * 12
 
@@ -188,7 +188,7 @@ def test_the_maximum_is_spread_over_time_not_over_shots() -> None:
     slow = [candidate(100 + number, seconds=60 + number * 9.0) for number in range(60)]
     pictures = quick + slow
     verdicts = choose(pictures, replace(RULES, most=60))
-    times = [each.seconds for each, verdict in zip(pictures, verdicts, strict=True) if verdict.kept]
+    times = [picture.seconds for picture, verdict in zip(pictures, verdicts, strict=True) if verdict.kept]
     assert len(times) == 60
     assert max(np.diff(times)) <= 18.1
     assert sum(time < 60 for time in times) < 15

@@ -29,12 +29,12 @@ from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind, Thu
         Scores(1.0, 2.0, 3.0, (1 << 64) - 1),
     ],
 )
-def test_what_crosses_is_the_same_on_the_other_side(value: object) -> None:
+def test_encoded_value_is_decoded_equal(value: object) -> None:
     again = decode(encode(value))
     assert (again, type(again)) == (value, type(value))
 
 
-def test_a_list_crosses_as_a_tuple_and_a_word_of_an_enum_as_its_member() -> None:
+def test_list_is_decoded_as_tuple_and_enum_word_as_member() -> None:
     assert decode(encode([1, [2]])) == (1, (2,))
     assert decode(encode(Boundary(0.0, 1.0, BoundaryKind.FADE))).kind is BoundaryKind.FADE
 
@@ -55,7 +55,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("value", [Foreign(), object(), {"a": 1}, {1}, int, np.zeros(2, object), np.zeros(2, bool)])
-def test_what_may_not_cross(value: object) -> None:
+def test_values_that_cannot_be_encoded(value: object) -> None:
     with pytest.raises(TypeError):
         encode(value)
 
@@ -126,7 +126,7 @@ def sequence(count: int, content: bytes = b"") -> bytes:
         (record("Scores", 1.0, 1.0, 1.0, 1, (1.0,), *[0.0] * 5, ()), "has 1 values, expected 2"),
     ],
 )
-def test_what_is_malformed_is_refused(content: bytes, why: str) -> None:
+def test_malformed_message_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(Malformed, match=why):
         decode(content)
 
@@ -155,8 +155,8 @@ def test_kept_answers_end_well(path: Path, tmp_path: Path) -> None:
     child_protocol.attempt(path.read_bytes(), tmp_path)
 
 
-def test_what_the_fuzzer_starts_from_is_read(tmp_path: Path) -> None:
-    assert all(child_protocol.attempt(encode(each), tmp_path) for each in child_protocol.MESSAGES)
+def test_seeds_of_the_fuzzer_are_decoded(tmp_path: Path) -> None:
+    assert all(child_protocol.attempt(encode(message), tmp_path) for message in child_protocol.MESSAGES)
 
 
 def test_the_fuzzer_finds_a_reader_that_checks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

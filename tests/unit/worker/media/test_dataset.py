@@ -54,7 +54,7 @@ HEADING = Heading("avatar", ["one", "two"])
 CAPTIONS = ("a photo of jf", "a photo of jf, dark", "jf, äöü")
 
 
-def test_what_was_kept(judged: Judged) -> None:
+def test_kept_files(judged: Judged) -> None:
     assert [each.seconds for each in judged.kept] == [0.0, 20.0, 40.0]
     assert judged.rejected == {"Blurred": 1, "Duplicate": 1}
     assert judged.last_resort == 1
@@ -83,7 +83,7 @@ def test_the_index_tells_everything(judged: Judged) -> None:
 
 
 def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
-    outputs = {each.name: each for each in made(judged, tmp_path)}
+    outputs = {entry.name: entry for entry in made(judged, tmp_path)}
     numbers = ("0001", "0002", "0003")
     assert set(outputs) == {"dataset.json", "dataset.zip", "preview.jpg", "rejected.jpg"} | {
         name for number in numbers for name in (f"images/{number}.jpg", f"captions/{number}.txt")
@@ -93,16 +93,18 @@ def test_all_files_are_made(judged: Judged, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(content(outputs["dataset.zip"]))) as archive:
         assert archive.namelist() == [f"{number}.{kind}" for number in numbers for kind in ("jpg", "txt")]
         assert archive.read("0003.txt").decode() == CAPTIONS[2]
-    again = {each.name: each for each in made(judged, tmp_path)}
-    assert {name: each.sha256 for name, each in again.items()} == {name: each.sha256 for name, each in outputs.items()}
+    again = {entry.name: entry for entry in made(judged, tmp_path)}
+    assert {name: each.sha256 for name, each in again.items()} == {
+        name: output.sha256 for name, output in outputs.items()
+    }
 
 
 def test_rejected_pictures_are_at_their_places(judged: Judged, tmp_path: Path) -> None:
-    (sheet,) = [each for each in made(judged, tmp_path) if each.name == "rejected.jpg"]
+    (sheet,) = [entry for entry in made(judged, tmp_path) if entry.name == "rejected.jpg"]
     stored = Image.open(io.BytesIO(content(sheet)))
     index = json.loads(make_index(judged, SHOTS, CAPTIONS))
     assert {"width": stored.width, "height": stored.height} == index["rejectedPictures"]
-    paths = [each.path for each, verdict in judged.pairs() if not verdict.kept]
+    paths = [pair.path for pair, verdict in judged.pairs() if not verdict.kept]
     for path, entry in zip(paths, index["rejected"], strict=True):
         place = entry["tile"]
         found = stored.crop(
@@ -118,10 +120,10 @@ def test_rejected_pictures_are_at_their_places(judged: Judged, tmp_path: Path) -
 def test_a_sample_of_the_rejected_pictures_has_bounds(judged: Judged) -> None:
     """Portraits, panoramas and small pictures are scaled to 256 by 384 pixels at most; 60 pictures at most."""
     tiles = arrange([(1000, 1000), (100, 3000), (3000, 1), (20, 10), (1, 1), (1080, 1920), (1920, 1080)])
-    assert [(each.width, each.height) for each in tiles] == [
+    assert [(tile.width, tile.height) for tile in tiles] == [
         (256, 256), (13, 384), (256, 1), (20, 10), (1, 1), (216, 384), (256, 144)
     ]  # fmt: skip
-    assert [(each.left, each.top) for each in tiles] == [*((256 * n, 0) for n in range(6)), (0, 384)]
+    assert [(tile.left, tile.top) for tile in tiles] == [*((256 * n, 0) for n in range(6)), (0, 384)]
     many = Judged(judged.candidates[3:4] * 500, judged.verdicts[3:4] * 500)
     assert not many.verdicts[0].kept
     assert len(many.sampled_rejections()) == 60
@@ -148,7 +150,7 @@ def region(sheet: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.asarray(sheet.crop(box).convert("RGB"), np.int16)
 
 
-def test_a_sheet_shows_its_pictures_in_colour_and_the_others_in_grey(judged: Judged) -> None:
+def test_contact_sheet_has_chosen_in_colour_and_others_in_grey(judged: Judged) -> None:
     sheet = make_preview(judged, CAPTIONS, "avatar", ["one", "two"])
     side = picture_width(3)
     height = side * 180 // 320
@@ -170,7 +172,7 @@ def marks(judged: Judged) -> int:
 
 def test_a_last_resort_is_marked(judged: Judged) -> None:
     usual = Judged(
-        judged.candidates, tuple(PictureVerdict(kept=True) if each.kept else each for each in judged.verdicts)
+        judged.candidates, tuple(PictureVerdict(kept=True) if verdict.kept else verdict for verdict in judged.verdicts)
     )
     assert marks(judged) > marks(usual) + 500
 

@@ -71,7 +71,7 @@ def planar(pixels: Picture) -> av.VideoFrame:
 def film(path: Path, pictures: list[Picture], stamps: Callable[[int], int] | None = None, keyint: int = 24) -> Path:
     """Timestamps in 1/12 s; some encoders begin below zero."""
     height, width = pictures[0].shape[:2]
-    shown = {key: planar(pixels) for key, pixels in {id(each): each for each in pictures}.items()}
+    shown = {key: planar(pixels) for key, pixels in {id(picture): picture for picture in pictures}.items()}
     with av.open(str(path), "w") as container:
         options = {"preset": "ultrafast", "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0:bframes=2"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -109,7 +109,7 @@ def whole(reel: Path, tmp_path_factory: pytest.TempPathFactory) -> engine.Analys
 
 
 @pytest.mark.parametrize("batch_bytes", [0, 3 * 320 * 180 * 3 // 2])  # of one frame, and of three
-def test_batches_hold_no_more_than_their_bytes_and_change_no_frame(
+def test_batches_are_bounded_in_bytes_and_keep_all_frames(
     reel: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
 ) -> None:
     expected = times(reel)
@@ -199,9 +199,9 @@ def cut(second: float) -> Boundary:
 
 def test_shots_lie_between_the_boundaries() -> None:
     dissolve = Boundary(4, 5, BoundaryKind.DISSOLVE)
-    found = [(each.number, each.start, each.end) for each in shots([cut(2), dissolve], 0, 9)]
+    found = [(shot.number, shot.start, shot.end) for shot in shots([cut(2), dissolve], 0, 9)]
     assert found == [(1, 0, 2), (2, 2.04, 4), (3, 5, 9)]
-    assert [(each.start, each.end) for each in shots([], 0, 9)] == [(0, 9)]
+    assert [(shot.start, shot.end) for shot in shots([], 0, 9)] == [(0, 9)]
 
 
 def test_a_shot_that_is_too_short_is_joined() -> None:
@@ -242,7 +242,7 @@ def test_a_long_shot_does_not_hold_more_frames(tmp_path: Path, flickers: bool) -
     assert min(np.diff(chosen)) > 5
 
 
-def test_a_shot_that_a_slot_reaches_beyond_gives_what_there_is_of_the_transition(tmp_path: Path) -> None:
+def test_slot_beyond_its_shot_gives_frames_of_the_transition(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", mixed(soft(1), scene(1), 4))
     best = BestFrames(FrameQuota(1))
     with open_media(path) as container:
@@ -280,7 +280,7 @@ def test_of_very_few_frames_the_best_is_taken(tmp_path: Path, count: int, speed:
     assert verdict == KEPT
 
 
-def test_of_a_still_picture_one_is_taken_and_the_others_are_the_same(tmp_path: Path) -> None:
+def test_still_picture_gives_one_frame_and_duplicates(tmp_path: Path) -> None:
     _, verdicts = judged([scene(0)] * 120, tmp_path)
     assert sum(verdict.kept for verdict in verdicts) == 1
     assert count_rejections(verdicts) == {"Duplicate": len(verdicts) - 1}
@@ -293,7 +293,7 @@ def test_a_video_that_is_all_one_dissolve_gives_pictures(
     tmp_path: Path, old: Picture, new: Picture, speed: Speed
 ) -> None:
     candidates, verdicts = judged(mixed(old, new, 24), tmp_path, speed=speed)
-    assert [each.seconds for each in candidates if not each.in_transition]
+    assert [candidate.seconds for candidate in candidates if not candidate.in_transition]
     assert any(verdict.kept for verdict in verdicts)
 
 
@@ -306,13 +306,13 @@ def test_a_cartoon_in_flat_colours_gives_enough_pictures(tmp_path: Path, shots: 
 
 
 @pytest.mark.parametrize(("level", "reason"), [(0, "TooDark"), (128, "LowContrast")])
-def test_where_nothing_is_shown_each_frame_says_so(tmp_path: Path, level: int, reason: str) -> None:
+def test_blank_frames_are_reported(tmp_path: Path, level: int, reason: str) -> None:
     _, verdicts = judged([np.full((180, 320, 3), level, np.uint8)] * 48, tmp_path)
     assert count_rejections(verdicts) == {reason: len(verdicts)}
     assert verdicts
 
 
-def test_a_short_video_gives_as_many_frames_as_a_last_resort_may_need(tmp_path: Path) -> None:
+def test_short_video_gives_all_frames_of_a_last_resort(tmp_path: Path) -> None:
     """Three seconds of one shot, which pans."""
     wide = cv2.resize(scene(3), (640, 180), interpolation=cv2.INTER_CUBIC)
     pan = [np.ascontiguousarray(wide[:, 8 * index : 8 * index + 320]) for index in range(36)]
@@ -321,7 +321,7 @@ def test_a_short_video_gives_as_many_frames_as_a_last_resort_may_need(tmp_path: 
     assert any(verdict.last_resort for verdict in verdicts)
 
 
-def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp_path: Path) -> None:
+def test_frame_in_a_dissolve_seen_only_at_the_joint_is_dropped(tmp_path: Path) -> None:
     """Each side decodes half of the shot, in which sharpness only grows."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 600)
     with open_media(still) as container:
@@ -330,7 +330,7 @@ def test_a_frame_in_a_dissolve_that_only_the_joint_shows_is_left_out_as_such(tmp
     pictures = [*[soft(0)] * (joint - 9), *mixed(soft(0), scene(1), 19)]
     pictures += [scene(1)] * (600 - len(pictures))
     candidates, verdicts = judged(pictures, tmp_path, framesPerScene=10)
-    between = [index for index, each in enumerate(candidates) if each.in_transition]
+    between = [index for index, candidate in enumerate(candidates) if candidate.in_transition]
     assert [verdicts[index].reason for index in between] == ["InTransition"] * len(between)
     assert between
     assert all(abs(candidates[index].seconds - joint / FPS) < 1 for index in between)
@@ -343,10 +343,10 @@ def test_the_shots_are_the_same_whatever_the_split(reel: Path, whole: engine.Ana
     split = engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset()), tmp_path / "out", 3, lambda _: None)
     assert len(whole.shots) == 17
     assert whole.shots == split.shots
-    assert [each.shot for each in split.candidates] == list(range(1, 18))
+    assert [candidate.shot for candidate in split.candidates] == list(range(1, 18))
 
 
-def test_how_far_it_is_is_told_of_parts_that_are_decoded_in_no_time_too(reel: Path, tmp_path: Path) -> None:
+def test_progress_includes_parts_that_decode_in_no_time(reel: Path, tmp_path: Path) -> None:
     told: list[float] = []
     engine.analyse_recording(engine.make_task(reel, BOUNDS, Dataset()), tmp_path, 3, told.append)
     with open_media(reel) as container:
@@ -369,7 +369,7 @@ def test_frames_are_limited_in_all_segments_together(tmp_path: Path, workers: in
             engine.analyse_recording(task, tmp_path / str(most), workers, lambda _: None)
 
 
-def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
+def test_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> None:
     """Flashes of which one side of a seam, or its thumbnails, contain only the end; a dissolve; a cut."""
     still = film(tmp_path / "still.mp4", [scene(0, SMALL)] * 840)
     with open_media(still) as container:
@@ -389,11 +389,11 @@ def test_what_lies_at_a_joint_is_seen_as_if_there_were_none(tmp_path: Path) -> N
     task = engine.make_task(path, BOUNDS, Dataset())
     whole, split = (engine.analyse_recording(task, tmp_path / str(n), n, lambda _: None) for n in (1, 3))
     assert whole.boundaries == split.boundaries
-    assert [each.kind for each in split.boundaries] == ["Dissolve", "Cut"]
+    assert [boundary.kind for boundary in split.boundaries] == ["Dissolve", "Cut"]
     assert split.shots[2].start == pytest.approx(cut / FPS)
 
 
-def test_what_was_not_decoded_divides_shots(reel: Path) -> None:
+def test_undecoded_frames_divide_shots(reel: Path) -> None:
     task = engine.make_task(reel, BOUNDS, Dataset())
     one = SegmentResult(0, 100, 0.0, 10.0, 10.0, (cut(1), cut(9)), ThumbnailBuffer(), ThumbnailBuffer())
     other = SegmentResult(3, 100, 30.0, 40.0, 10.0, (cut(31), cut(39)), ThumbnailBuffer(), ThumbnailBuffer())
@@ -424,24 +424,26 @@ def test_pictures_are_kept_on_disk_and_not_in_memory(reel: Path, tmp_path: Path)
     (tmp_path / "frames").mkdir()
     pool.run(2)
     assert len(pool.frames) >= 17
-    assert all(each.path.read_bytes()[:2] == b"\xff\xd8" for each in pool.frames)
-    assert {each.chosen.picture.jpeg for each in pool.frames} == {b""}
+    assert all(frame.path.read_bytes()[:2] == b"\xff\xd8" for frame in pool.frames)
+    assert {frame.chosen.picture.jpeg for frame in pool.frames} == {b""}
     parts, _ = pool.results()
     assert len(parts) > 2
-    assert all(len(each.head.seconds) == len(each.tail.seconds) == 0 for each in parts[1:-1])
+    assert all(len(part.head.seconds) == len(part.tail.seconds) == 0 for part in parts[1:-1])
 
 
 def test_frames_are_taken_from_the_time_ranges_alone(reel: Path, tmp_path: Path) -> None:
     ranges = {"timeRanges": [{"start": "5", "end": "9.5"}, {"start": "50"}]}
     task = engine.make_task(reel, BOUNDS, Dataset.model_validate(ranges))
-    seconds = [each.seconds for each in engine.analyse_recording(task, tmp_path / "a", 2, lambda _: None).candidates]
+    seconds = [
+        candidate.seconds for candidate in engine.analyse_recording(task, tmp_path / "a", 2, lambda _: None).candidates
+    ]
     assert len(seconds) > 3
     assert all(5 <= second <= 9.5 or second >= 50 for second in seconds)
     assert min(seconds) < 9.5
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_what_lies_outside_the_time_ranges_is_not_decoded(
+def test_frames_outside_the_time_ranges_are_not_decoded(
     reel: Path, whole: engine.Analysis, tmp_path: Path, workers: int
 ) -> None:
     """Except up to the next keyframes; the shots of the ranges are those of the whole, renumbered."""
@@ -455,10 +457,10 @@ def test_what_lies_outside_the_time_ranges_is_not_decoded(
     assert len(decoded) < 0.6 * len(times(reel)) or workers == 1
     assert len(decoded) < len(times(reel))
     found = engine.analyse_recording(task, tmp_path / "a", workers, lambda _: None)
-    among = [each for each in whole.shots if task.in_ranges(each.start, each.end)]
-    assert [each.number for each in found.shots] == list(range(1, len(among) + 1))
-    assert [each.end for each in found.shots[:2]] == [each.end for each in among[:2]]
-    assert {each.shot for each in found.candidates} == {each.number for each in found.shots}
+    among = [shot for shot in whole.shots if task.in_ranges(shot.start, shot.end)]
+    assert [shot.number for shot in found.shots] == list(range(1, len(among) + 1))
+    assert [shot.end for shot in found.shots[:2]] == [each.end for each in among[:2]]
+    assert {candidate.shot for candidate in found.candidates} == {shot.number for shot in found.shots}
 
 
 def test_a_strip_is_what_was_put_in() -> None:
@@ -483,7 +485,7 @@ def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.
         "dataset.json", "dataset.zip", "preview.jpg", "images", "captions"
     }  # fmt: skip
     images = {f"images/{path.name}" for path in out.glob("images/*")}
-    assert images == {"images/mine.jpg", *(each["file"] for each in index["images"])}
+    assert images == {"images/mine.jpg", *(image["file"] for image in index["images"])}
     assert (out / index["images"][0]["file"]).read_bytes()[:2] == b"\xff\xd8"
     assert (out / "captions/0001.txt").read_text() == "a photo of jf"
     assert "pictures from 17 shots" in capsys.readouterr().err
@@ -497,7 +499,7 @@ def test_a_dataset_from_a_local_file(reel: Path, tmp_path: Path, capsys: pytest.
         ("{}", 1, "it is text"),
     ],
 )
-def test_what_a_local_file_can_be_refused_for(
+def test_refusals_of_a_local_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: str, code: int, text: str
 ) -> None:
     path = tmp_path / "a.mp4"

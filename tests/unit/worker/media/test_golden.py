@@ -43,7 +43,7 @@ def test_a_difference_is_told(part: str, name: str, value: Any, words: str) -> N
     assert any("is gone" in text for text in golden.differences(EXPECTED, found))
 
 
-def test_what_processors_round_is_no_difference() -> None:
+def test_rounding_of_processors_is_no_difference() -> None:
     found = copy.deepcopy(EXPECTED)
     for image in found["images"]:
         image["seconds"] += 0.05

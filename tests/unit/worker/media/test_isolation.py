@@ -72,7 +72,7 @@ def test_a_child_reads_the_files_that_it_was_given_and_no_other(tmp_path: Path) 
     assert given.read_text() == "given"
 
 
-def test_a_child_writes_into_the_folder_that_it_was_given_and_not_more_than_it_may(tmp_path: Path) -> None:
+def test_child_writes_only_into_its_folder_up_to_its_limit(tmp_path: Path) -> None:
     folder, other = tmp_path / "folder", tmp_path / "other"
     folder.mkdir()
     limits = ChildLimits(256 * MIB, 20, folder=folder, file_bytes=1000)
@@ -204,7 +204,7 @@ def spun() -> tuple[WorkerError, float]:
     return error, isolation.usage().cpu_seconds - before.cpu_seconds
 
 
-def test_what_children_used_is_known(spun: tuple[WorkerError, float]) -> None:
+def test_usage_of_children_is_known(spun: tuple[WorkerError, float]) -> None:
     said(works.allocate, 150 * MIB)
     assert isolation.usage().peak_bytes > 150 * MIB
     _, seconds = spun
@@ -232,7 +232,7 @@ def test_an_end_is_told(work: Callable[..., None], kind: type[WorkerError], text
     assert re.search(text, str(error)), str(error)
 
 
-def test_what_came_before_a_crash_is_not_lost() -> None:
+def test_output_before_a_crash_is_kept() -> None:
     with spawn(works.crash, limits=LIMITS) as child:
         messages = child.messages()
         assert next(messages) == "before"
@@ -342,7 +342,7 @@ def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
         (("Failed", 1), "no message type and value"),
     ],
 )
-def test_an_answer_that_our_code_never_sends_is_a_reason_of_the_file(value: object, why: str) -> None:
+def test_answer_foreign_to_our_code_is_a_fault_of_the_file(value: object, why: str) -> None:
     error = dies(works.raw, encode(value))
     assert type(error) is DecoderCrashed
     assert why in str(error)
@@ -374,7 +374,7 @@ def test_large_messages_come_whole() -> None:
     assert [len(bytes(message)) for message in said(works.many, 3, 3 * MIB)] == [3 * MIB] * 3  # type: ignore[call-overload]
 
 
-def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_confinement_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "contentgen.worker")
     isolation._logged.clear()
     for _ in range(2):
@@ -383,7 +383,7 @@ def test_what_is_missing_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert (record.message, record.__dict__["fields"]["missing"]) == ("decoder not wholly confined", ["landlock"])
 
 
-def test_this_kernel_confines_wholly() -> None:
+def test_kernel_confines_wholly() -> None:
     isolation._logged.clear()
     said(works.idle)
     assert [each.complete for each in isolation._logged] == [True]
@@ -406,4 +406,4 @@ def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     for what in ([str(tmp_path / "image/usr/local/bin/contentgen-worker"), "--help"], ["-c", preloaded + ended]):
         command = [sys.executable, flags, *what]
         run = subprocess.run(command, cwd=folder, env=with_works(), capture_output=True, text=True, check=False)
-        assert (run.returncode, [each.name for each in folder.glob("shadowed-*")]) == (0, []), run.stderr
+        assert (run.returncode, [path.name for path in folder.glob("shadowed-*")]) == (0, []), run.stderr

@@ -200,7 +200,7 @@ def test_all_ways_to_turn_a_frame(numbers: tuple[int, ...], shape: tuple[int, in
     stub: Any = SimpleNamespace(side_data={"DISPLAYMATRIX": matrix})
     seen = (
         Orientation.from_frame(stub).oriented(marked()[..., 0]),
-        *(Orientation.from_frame(stub).oriented(marked()[..., each]) for each in (1, 2)),
+        *(Orientation.from_frame(stub).oriented(marked()[..., number]) for number in (1, 2)),
     )
     assert seen[0].shape == shape
     found = ""
@@ -255,7 +255,7 @@ def test_interlaced_frames_are_made_of_one_field() -> None:
     assert quality.combed(pixels[..., 1].astype(np.uint8)) == 0
 
 
-def test_what_does_not_move_keeps_both_fields() -> None:
+def test_still_parts_keep_both_fields() -> None:
     rgb = interlaced()
     still = photo(3, (700, 360))[:, :640]
     still[np.arange(360) // 2 % 2 == 0, :200] //= 2
@@ -421,7 +421,7 @@ def test_bars_of_another_colour(
     assert picture_area(video[0], borders_of(video)) == (expected if moves else (0, 0, 640, 360))
 
 
-def test_what_an_aperture_leaves_out_is_in_no_picture() -> None:
+def test_area_outside_an_aperture_is_in_no_picture() -> None:
     rgb = np.full((200, 360, 3), (0, 255, 0), np.uint8)
     rgb[10:190, 8:328] = boxed(photo(2), 20)
     aperture = Aperture((360, 200), 8, 10, 328, 190)
@@ -434,7 +434,7 @@ def test_what_an_aperture_leaves_out_is_in_no_picture() -> None:
     assert np.abs(shown(result.jpeg) - photo(2)[21:159]).mean() < 4
 
 
-def test_what_fades_into_black_is_no_border() -> None:
+def test_fade_to_black_is_no_border() -> None:
     ramp = np.clip(np.abs(np.linspace(-1, 1, 720)) * -1.6 + 1.3, 0, 1)[:, None, None]
     video = [(photo(seed, (1280, 720)) * ramp).astype(np.uint8) for seed in range(6)]
     assert borders_of(decoded_luma(each) for each in video) is None
@@ -460,7 +460,7 @@ def test_figures_of_a_picture() -> None:
     assert scores.luma == pytest.approx(gray.mean(), abs=2)
     assert scores.contrast == pytest.approx(gray.std(), abs=2)
     assert scores.chroma == pytest.approx(
-        [to_ycc(photo(1, (640, 360)) / 1.0, WEIGHTS[5])[..., each].mean() for each in (1, 2)], abs=1
+        [to_ycc(photo(1, (640, 360)) / 1.0, WEIGHTS[5])[..., number].mean() for number in (1, 2)], abs=1
     )
     assert scores.dark == pytest.approx((gray <= 4).mean(), abs=0.01)
     assert quality.measure(np.full((180, 320), 255, np.uint8)).bright == 1
@@ -601,7 +601,7 @@ def test_a_face_that_is_cropped_away_is_not_in_the_picture() -> None:
     assert [face.width for face in result.scores.faces] == pytest.approx([0.2 * 320 / 180])
 
 
-def test_what_a_spec_asks_of_pictures() -> None:
+def test_pictures_follow_the_spec() -> None:
     assert PictureSettings.from_dataset(Dataset()) == PictureSettings()
     spec = {"resolution": 512, "multipleOf": 64, "crop": "Square", "faces": {"mode": "Prefer", "minSize": "0.3"}}
     expected = PictureSettings(512, 64, Crop.SQUARE, FaceSettings(find=True, smallest=0.3))

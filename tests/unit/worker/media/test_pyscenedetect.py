@@ -135,7 +135,7 @@ def test_the_same_cuts_as_its_own_manager(videos: dict[str, Path], video: str, n
 
 
 @pytest.mark.parametrize("name", SET)
-def test_its_parameters(videos: dict[str, Path], name: str) -> None:
+def test_detector_parameters(videos: dict[str, Path], name: str) -> None:
     agree(videos["constant"], name, SET[name])
 
 
@@ -171,5 +171,5 @@ def test_planes_become_the_picture_in_full_range() -> None:
         assert bgr(Planes.from_planes(np.full((4, 8), y, np.uint8), *half))[2, 3] == pytest.approx(expected, abs=3)
 
 
-def test_nothing_pushed_nothing_found() -> None:
+def test_no_frames_give_no_cuts() -> None:
     assert make_detector(SceneDetection(detector=Detector.CONTENT), 24).finish() == []

@@ -72,7 +72,7 @@ def test_frames_of_two_scenes_do_not_match() -> None:
     assert max(share(view(seed), view(seed + 50), ZOOMS) for seed in range(30)) < SAME_SCENE
 
 
-def test_nothing_is_known_of_a_picture_without_details() -> None:
+def test_picture_without_details_is_undecided() -> None:
     flat = np.full((36, 64), 90, np.float32)
     assert share(flat, flat) == 0.0
     assert share(flat, np.tile(np.linspace(60, 190, 64, dtype=np.float32), (36, 1))) == 0.0
@@ -98,7 +98,7 @@ def letterboxed(picture: Picture, lines: int = 5, *, subtitle: bool = False) -> 
 def test_bars_are_no_details_that_two_scenes_share(turned: bool) -> None:
     scenes = [letterboxed(view(1)), letterboxed(view(2), subtitle=True), letterboxed(view(1, shift=(7, 0)))]
     if turned:
-        scenes = [np.ascontiguousarray(each.T) for each in scenes]
+        scenes = [np.ascontiguousarray(scene.T) for scene in scenes]
     matcher = SceneMatcher.from_luma(np.clip(np.stack(scenes), 0, 255).astype(np.uint8))
     assert matcher.match(0, 1).share < SAME_SCENE
     assert matcher.match(0, 2).share > SAME_SCENE
@@ -145,7 +145,7 @@ WIDE = np.indices((36, 64))[1] < 34
     [np.where(ROUND, FIRE, view(1)), np.where(WIDE, FIRE, 0.9 * view(1) + 30)],
     ids=["its outline is round", "it lights the scene"],
 )
-def test_what_an_explosion_leaves_visible_is_no_overlay(frame: Picture) -> None:
+def test_remains_of_an_explosion_are_no_overlay(frame: Picture) -> None:
     frames = matcher_of(view(1), frame)
     assert frames.in_place(0, 1).share > SAME_SCENE
     assert frames.without_overlay(0, 1) is frames

@@ -184,7 +184,9 @@ def test_a_picture_of_an_index_is_small() -> None:
     picture = ComparablePicture(thumbnail(person()))
     held = [picture.coarse, *picture.levels, picture.contrast, picture.thumbnail]
     assert len(held) == len(ComparablePicture.__slots__) + 1, "nothing else"
-    assert sum(each.nbytes for each in held if isinstance(each, np.ndarray) and each.base is None) < 3_000
+    assert (
+        sum(resource.nbytes for resource in held if isinstance(resource, np.ndarray) and resource.base is None) < 3_000
+    )
 
 
 def test_any_bytes_of_a_child_can_be_compared() -> None:

@@ -41,8 +41,8 @@ def named(count: int, **more: object) -> dict[str, Any]:
 
 
 def collect(host: Host, replies: list[bytes | Reply | list[Reply]], form: str = "png", **more: object) -> Collected:
-    for number, each in enumerate(replies, 1):
-        host.replies[str(number)] = (200, {}, each) if isinstance(each, bytes) else each
+    for number, reply in enumerate(replies, 1):
+        host.replies[str(number)] = (200, {}, reply) if isinstance(reply, bytes) else reply
     spec = {"prompt": "a cat", "image": {"count": min(len(replies), 4), "format": form}}
     return run(host, IMAGES, named(len(replies), **more), spec=spec)
 
@@ -121,14 +121,14 @@ BAD: dict[str, Reply] = {
 
 @pytest.mark.parametrize("reply", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("place", [1, 4])
-def test_one_bad_picture_costs_itself(host: Host, reply: Reply, place: int) -> None:
+def test_single_bad_picture_costs_itself(host: Host, reply: Reply, place: int) -> None:
     replies: list[bytes | Reply | list[Reply]] = [GOOD] * 4
     replies[place - 1] = reply
     left = collect(host, replies)
     assert left.outcome.succeeded
     good = [number for number in range(1, 5) if number != place]
-    assert [each["name"] for each in left.facts["images"]] == [f"image_{number}.png" for number in good]
-    assert [each["number"] for each in left.facts["missing"]] == [place]
+    assert [image["name"] for image in left.facts["images"]] == [f"image_{number}.png" for number in good]
+    assert [each_picture["number"] for each_picture in left.facts["missing"]] == [place]
     assert f"/{place}: " in left.facts["missing"][0]["cause"]
     assert {f"image_{number}.png" for number in good} <= set(left.stored)
 
@@ -146,7 +146,7 @@ def test_a_passing_fault_is_reported_beside_what_is_stored(host: Host) -> None:
     assert (left.outcome.reason, left.outcome.passing) == (Reason.RESULT_UNREACHABLE, True)
     assert left.outcome.message.startswith("1 of 3 pictures are stored: picture 2: ")
     assert set(left.stored) == {"image_1.png", "image_1_thumb.png"}
-    assert [each["number"] for each in left.facts["missing"]] == [2, 3]
+    assert [each_picture["number"] for each_picture in left.facts["missing"]] == [2, 3]
 
 
 def test_a_later_attempt_adds_the_rest(host: Host) -> None:
@@ -155,8 +155,8 @@ def test_a_later_attempt_adds_the_rest(host: Host) -> None:
     second = run(host, IMAGES, named(2), earlier=first.outcome)
     assert second.outcome.succeeded
     assert set(second.stored) == {"image_2.png", "image_2_thumb.png"}
-    assert [each["name"] for each in second.facts["images"]] == ["image_1.png", "image_2.png"]
-    assert {each.name for each in second.outcome.files} >= {"image_1.png", "image_1_thumb.png", "image_2.png"}
+    assert [image["name"] for image in second.facts["images"]] == ["image_1.png", "image_2.png"]
+    assert {file.name for file in second.outcome.files} >= {"image_1.png", "image_1_thumb.png", "image_2.png"}
 
 
 def test_no_good_picture(host: Host) -> None:
@@ -212,7 +212,7 @@ def deflated(content: bytes, bits: int) -> bytes:
 @pytest.mark.parametrize(
     ("header", "body"),
     [
-        *((each, GOOD) for each in ("", "identity", "aws-chunked", "UTF-8", "utf-8, aws-chunked", "none", "binary")),
+        *((text, GOOD) for text in ("", "identity", "aws-chunked", "UTF-8", "utf-8, aws-chunked", "none", "binary")),
         ("gzip", gzip.compress(GOOD)),
         ("X-GZIP", gzip.compress(GOOD)),
         ("aws-chunked,gzip", gzip.compress(GOOD)),
@@ -334,7 +334,7 @@ def test_a_thumbnail_is_as_wide_for_a_portrait_as_for_a_square(host: Host) -> No
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("form", ["png", "jpeg"])
-def test_what_a_viewer_opens_is_taken(host: Host, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_a_viewer_opens_are_accepted(host: Host, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1 << 24)  # for the test's own reading
     left = collect(host, [content for content, _ in FILES.values()], form)
     assert left.outcome.succeeded, left.outcome.message
@@ -417,9 +417,9 @@ def test_messages_do_not_advise_on_a_recording(host: Host) -> None:
 )
 def test_the_safety_checkers_verdict(host: Host, given: object, unsafe: list[bool | None]) -> None:
     left = collect(host, [GOOD, GOOD], has_nsfw_concepts=given)
-    assert [each["unsafe"] for each in left.facts["images"]] == unsafe
+    assert [image["unsafe"] for image in left.facts["images"]] == unsafe
     assert len(left.facts["notes"]) == unsafe.count(None)
-    assert all("safety checker's verdict on picture" in each for each in left.facts["notes"])
+    assert all("safety checker's verdict on picture" in note for note in left.facts["notes"])
 
 
 # --- P17: weights --------------------------------------------------------------------------------------------------

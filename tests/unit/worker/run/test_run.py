@@ -464,7 +464,7 @@ def test_too_few_frames_says_why(world: World, talk: bytes, speed: str, remedy: 
     )
     assert said, outcome.message
     counts = (re.findall(r"(\w+) (\d+)", found or "") for found in (said[3], said[5]))
-    restored, left_out = ({reason: int(count) for reason, count in each} for each in counts)
+    restored, left_out = ({reason: int(count) for reason, count in each_count} for each_count in counts)
     usable, taken = int(said[1]), int(said[4])
     assert usable < 50
     assert int(said[2] or 0) == sum(restored.values())
@@ -565,7 +565,7 @@ def test_a_file_cut_off_is_no_media(world: World, talk: bytes) -> None:
     ],
     ids=["text", "hls", "concat", "dash", "avi", "png", "zeros"],
 )
-def test_what_is_no_recording(world: World, content: bytes) -> None:
+def test_files_that_are_no_recording(world: World, content: bytes) -> None:
     prepare_sound(world, world.serve("letter.mp4", content))
     assert world.run().reason is Reason.UNSUPPORTED_MEDIA
 
@@ -579,7 +579,7 @@ def test_what_is_no_recording(world: World, content: bytes) -> None:
         (b"\0\1\2\3", "of no recording"),
     ],
 )
-def test_it_says_what_it_got_instead(world: World, content: bytes, text: str) -> None:
+def test_message_names_the_received_type(world: World, content: bytes, text: str) -> None:
     prepare_sound(world, world.serve("talk.mp4", content))
     outcome = world.run()
     assert outcome.reason is Reason.UNSUPPORTED_MEDIA
@@ -667,7 +667,7 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
         handler.end_headers()
         handler.wfile.write(talk[: len(talk) // 2])
         ends = time.monotonic() + 60
-        while time.monotonic() < ends and all(each.step == "Downloading" for each in world.progress):
+        while time.monotonic() < ends and all(report.step == "Downloading" for report in world.progress):
             time.sleep(0.02)
         open_media.append(time.monotonic() < ends)
         handler.wfile.write(talk[len(talk) // 2 :])
@@ -678,7 +678,7 @@ def test_a_recording_is_opened_before_it_is_all_here(world: World, talk: bytes, 
     assert open_media == [True]
 
 
-def test_nothing_is_stored_of_a_recording_that_turns_out_to_be_another(world: World, talk: bytes) -> None:
+def test_changed_recording_stores_nothing(world: World, talk: bytes) -> None:
     """The checksum is known with the last byte, long after the decoder began."""
     world.pages["talk.mp4"] = lambda handler: reply(handler, 200, talk, ETag='"talk"')
     prepare_lora(world, world.url("talk.mp4"))
@@ -810,7 +810,7 @@ def test_a_result_url_into_the_cluster(world: World) -> None:
     assert (outcome.reason, outcome.passing) == (Reason.RESULT_UNREACHABLE, False)
 
 
-def test_what_we_lost_ourselves_is_not_the_providers_fault(world: World) -> None:
+def test_own_loss_is_not_the_providers_fault(world: World) -> None:
     collect_lora(world, WEIGHTS)
     del world.files["answer"]
     with pytest.raises(OwnFileMissing, match=r"answer\.json: .*HTTP 404"):
@@ -954,7 +954,7 @@ def test_collect_stores_a_transcript(world: World) -> None:
     assert "Hi &amp; &lt;welcome&gt;" in vtt
 
 
-def test_a_transcript_is_stored_without_the_signature_of_its_sound(world: World) -> None:
+def test_transcript_is_stored_without_its_audio_signature(world: World) -> None:
     sound = "https://s3.example/assets/transcripts/a/b/audio.flac"
     query = "X-Amz-Credential=id&X-Amz-Signature=secret"
     collect_transcript(world, TRANSCRIPT | {"audio_url": f"{sound}?{query}", "id": "t2"})
@@ -1100,7 +1100,7 @@ def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) ->
         world.run()
 
 
-def test_an_absent_desk_is_waited_for_until_shortly_before_the_deadline(world: World, clock: Clock) -> None:
+def test_absent_worker_api_is_awaited_until_near_the_deadline(world: World, clock: Clock) -> None:
     """Each failed attempt is one of three."""
     collect_transcript(world, TRANSCRIPT)
     world.desk_codes = [503] * 50
@@ -1139,7 +1139,7 @@ def _fails_until_told(world: World, then: bytes) -> Answer:
             asked.append(True)
             return reply(handler, 503)
         ends = time.monotonic() + 20
-        while time.monotonic() < ends and not any(each.message for each in world.progress):
+        while time.monotonic() < ends and not any(report.message for report in world.progress):
             time.sleep(0.02)
         return reply(handler, 200, then)
 
@@ -1150,18 +1150,18 @@ def test_the_cause_of_a_retry_is_told_while_it_lasts(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     world.pages["answer"] = _fails_until_told(world, world.files.pop("answer"))
     assert world.run().reason is Reason.COMPLETED
-    (told,) = {each.message for each in world.progress if each.message}
+    (told,) = {report.message for report in world.progress if report.message}
     host = f"http://{world.web.host}"
     assert told.startswith(f"a request to the object store failed and is tried again: {host}/...: HTTP 503"), told
     assert SIGNED not in str(world.progress)
-    assert {each.step for each in world.progress} == {Step.STORING}
+    assert {report.step for report in world.progress} == {Step.STORING}
 
 
 def test_the_cause_of_a_download_that_is_repeated_is_told(world: World, talk: bytes) -> None:
     prepare_sound(world, world.url("talk.mp4", signed=True))
     world.pages["talk.mp4"] = _fails_until_told(world, talk)
     assert world.run().reason is Reason.COMPLETED
-    told = {each.message for each in world.progress if each.message}
+    told = {report.message for report in world.progress if report.message}
     assert all(each.startswith("a download failed and is tried again: http://") for each in told), told
     assert told
     assert SIGNED not in str(world.progress)

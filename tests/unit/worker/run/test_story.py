@@ -53,7 +53,7 @@ def test_secrets_are_not_told(text: str, shown: str) -> None:
 
 def test_the_tail_keeps_the_last_whole_lines() -> None:
     lines = [f"{number:04} {'x' * 95}" for number in range(100)]
-    kept = log.tail([log.LogLine(each) for each in lines])
+    kept = log.tail([log.LogLine(line) for line in lines])
     assert len(kept) <= MAX_LOG
     assert kept.splitlines() == lines[-40:]
     assert log.tail([]) == ""

@@ -32,21 +32,21 @@ def shown_of(made: dict[str, bytes]) -> list[ShownCue]:
 
 def odd(times: str, words: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
     """The words with times of a kind."""
-    for number, each in enumerate(words):
+    for number, each_word in enumerate(words):
         rare = chance.random() < 0.1
         match times:
             case "zero":
-                each |= {"start": 0, "end": 0}
+                each_word |= {"start": 0, "end": 0}
             case "seconds":
-                each |= {"start": each["start"] // 1000 * 1000, "end": each["end"] // 1000 * 1000 + 1000}
+                each_word |= {"start": each_word["start"] // 1000 * 1000, "end": each_word["end"] // 1000 * 1000 + 1000}
             case "missing" if rare:
-                each |= {"start": None, "end": None}
+                each_word |= {"start": None, "end": None}
             case "late" if rare:
-                each |= {"start": each["start"] + 10_000_000, "end": each["end"] + 10_000_000}
+                each_word |= {"start": each_word["start"] + 10_000_000, "end": each_word["end"] + 10_000_000}
             case "early" if rare and number:
-                each |= {"start": 1, "end": 2}
+                each_word |= {"start": 1, "end": 2}
             case "ends" if rare:
-                each |= {"end": each["end"] + chance.choice([10_000, 10_000_000])}
+                each_word |= {"end": each_word["end"] + chance.choice([10_000, 10_000_000])}
     if times == "shuffled":
         chance.shuffle(words)
     return words
@@ -63,7 +63,7 @@ def test_generated_words(script: str, times: str) -> None:
         at += lasts + chance.choice([0, 0, 20, 60, 60, 400, 3000])
     given = "".join(texts * 4) if script in UNSPACED else " ".join(texts * 4)
     limits = chance.choice([{}, {"line_length": 32}, {"lines": 1}, {"lines": 3, "max_seconds": 4}])
-    said = [each["text"] for each in words]
+    said = [each_word["text"] for each_word in words]
     shown = shown_of(files(odd(times, words, chance), given, at / 1000, **limits))
     if times != "shuffled":
         assert "".join(bare(cue.text) for cue in shown) == bare("".join(said))
@@ -87,15 +87,19 @@ def test_crosstalk(overlap: str, limits: dict[str, int]) -> None:
     for words in (first + second, sorted(first + second, key=lambda each: int(each["start"]))):
         made = files(words, "", **limits)
         shown = shown_of(made)
-        starts = {each["start"] for each in words}
+        starts = {each_word["start"] for each_word in words}
         assert limits.get("lines") == 1 or not faults_of_cues(shown, Subtitles(**limits))
         assert all(any(0 <= cue.start - start <= 500 for start in starts) for cue in shown)
         if limits.get("lines") != 1:  # two speakers need two lines
             assert all(cue.end - cue.start >= 500 for cue in shown)
-            spoken = {name: "".join(bare(each["text"]) for each in words if each["speaker"] == name) for name in "AB"}
+            spoken = {
+                name: "".join(bare(each_word["text"]) for each_word in words if each_word["speaker"] == name)
+                for name in "AB"
+            }
             for name, text in spoken.items():
                 voices = [
-                    each.split("</v>")[0] for each in made["transcript.vtt"].decode().split(f"<v Speaker {name}>")
+                    each_text.split("</v>")[0]
+                    for each_text in made["transcript.vtt"].decode().split(f"<v Speaker {name}>")
                 ]
                 assert bare("".join(voice.split("\n\n")[0] for voice in voices[1:])) == text
 

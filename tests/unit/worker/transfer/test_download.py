@@ -248,7 +248,7 @@ def without_parts(server: Server, handler: Handler, start: int, end: int) -> Non
     server.send(handler, 200, server.content, cut=cut, ETag=server.etag)
 
 
-def test_a_server_that_ignores_ranges_begins_again_and_no_byte_is_written_twice(server: Server, tmp_path: Path) -> None:
+def test_server_without_ranges_restarts_and_repeats_no_byte(server: Server, tmp_path: Path) -> None:
     server.behave = without_parts
     assert fetched(server, tmp_path) == CONTENT
     assert len(server.ranges) == 2
@@ -307,7 +307,7 @@ def of_no_name(server: Server, handler: Handler, start: int, end: int) -> None:
 
 
 @pytest.mark.parametrize("behave", [multipart, refuses_ranges, of_no_size, of_no_name])
-def test_where_parts_are_of_no_use_the_whole_is_fetched(server: Server, tmp_path: Path, behave: Behave) -> None:
+def test_useless_parts_lead_to_a_whole_download(server: Server, tmp_path: Path, behave: Behave) -> None:
     server.behave = behave
     assert fetched(server, tmp_path) == CONTENT
     assert len(server.ranges) == 1
@@ -527,7 +527,7 @@ def test_a_redirect_is_followed_by_each_lane_and_its_target_kept(server: Server,
         ("1100", [2], range(2)),  # nothing ahead of it: what is missing at all
     ],
 )
-def test_what_a_reader_comes_to_next_is_fetched_next(free: str, readers: list[int], expected: range | None) -> None:
+def test_next_read_part_is_fetched_next(free: str, readers: list[int], expected: range | None) -> None:
     assert next_range(bytearray(map(int, free)), readers, 2) == expected
 
 
@@ -551,7 +551,7 @@ def test_answers_that_are_of_no_use(status: int, headers: dict[str, str]) -> Non
     assert parse_range(status, headers) is None
 
 
-def test_which_file_it_is() -> None:
+def test_identity_of_a_file() -> None:
     one = FileIdentity(10, '"a"', "Mon")
     assert one.is_of(FileIdentity(10, '"a"', ""))
     assert not one.is_of(FileIdentity(10, '"b"', "Mon"))
@@ -632,7 +632,7 @@ def test_a_reader_is_a_file(tmp_path: Path) -> None:
             file.seek(-1)
 
 
-def test_what_a_reader_waits_for_comes_before_the_rest(server: Server, tmp_path: Path) -> None:
+def test_awaited_part_precedes_the_rest(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT * 6
     answers = threading.Semaphore(0)  # that the server may begin, but for the first
 
@@ -698,7 +698,7 @@ def begun(server: Server, folder: Path, error: BadMedia, sha256: str | None = No
         raise error
 
 
-def test_why_the_download_failed_is_said_and_not_what_followed(server: Server, tmp_path: Path) -> None:
+def test_first_cause_of_a_failed_download_is_reported(server: Server, tmp_path: Path) -> None:
     server.behave = gone
     incoming = fetcher(server).start(Download(url=server.url), tmp_path / "file", BOUNDS)
     with pytest.raises(Unreachable, match="HTTP 404"), incoming:  # noqa: PT012 - as a stage does it
@@ -708,7 +708,7 @@ def test_why_the_download_failed_is_said_and_not_what_followed(server: Server, t
         raise Unsupported("nothing that can be read")
 
 
-def test_another_file_than_asked_for_is_the_reason_why_it_is_no_video(server: Server, tmp_path: Path) -> None:
+def test_another_file_is_the_cause_of_an_unreadable_video(server: Server, tmp_path: Path) -> None:
     with pytest.raises(ChecksumMismatch):
         begun(server, tmp_path, Unsupported("no video"), sha256="0" * 64)
     with pytest.raises(Unsupported):

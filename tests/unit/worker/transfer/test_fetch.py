@@ -165,7 +165,7 @@ def test_other_ways_to_write_a_local_address(url: str) -> None:
         AddressGuard().check(url)
 
 
-def test_one_bad_address_among_good_ones() -> None:
+def test_bad_address_among_good_ones_is_refused() -> None:
     with pytest.raises(NotAllowed, match=r"10\.0\.0\.1"):
         AddressGuard(resolve=lambda *_: ["8.8.8.8", "10.0.0.1"]).check("http://files.example/")
 

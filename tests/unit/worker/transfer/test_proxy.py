@@ -257,7 +257,7 @@ def test_a_name_is_resolved_once_for_each_connection(company: Company, tmp_path:
     assert company.connects == [f"203.0.114.7:{company.port}"]
 
 
-def test_an_exception_of_another_spelling_opens_no_unchecked_connection(company: Company, tmp_path: Path) -> None:
+def test_odd_spelling_of_an_exception_opens_no_connection(company: Company, tmp_path: Path) -> None:
     """The guard leaves a name to the proxy, so it must not be reached directly, where nobody has checked it."""
     network = company.network(resolvesNames=True, exceptions=["bücher.example"])
     company.answer = answering(b"HTTP/1.1 403 Forbidden\r\n\r\n")

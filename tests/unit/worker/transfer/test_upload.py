@@ -141,7 +141,7 @@ def test_sixteen_connections_carry_all_files(store: Store) -> None:
     assert len(store.puts) == len(OUTPUTS)
 
 
-def test_the_last_files_are_made_while_the_others_are_on_their_way(store: Store) -> None:
+def test_last_files_are_made_during_the_uploads(store: Store) -> None:
     made = threading.Event()
 
     def waits(*_: object) -> bool:
@@ -161,7 +161,7 @@ def test_the_last_files_are_made_while_the_others_are_on_their_way(store: Store)
     assert store.objects == {output.name: output.content for output in OUTPUTS}
 
 
-def test_an_upload_that_dies_half_way_leaves_nothing_and_is_sent_again(store: Store) -> None:
+def test_upload_cut_half_way_leaves_nothing_and_is_repeated(store: Store) -> None:
     dead: list[str] = []
 
     def dies(store: Store, handler: Handler, name: str) -> bool:
@@ -200,7 +200,7 @@ def test_a_worker_that_starts_again_sends_only_what_is_missing(store: Store) -> 
     assert store.puts == []
 
 
-def test_what_changed_since_is_sent(store: Store) -> None:
+def test_changed_file_is_sent_again(store: Store) -> None:
     stored(store)
     store.objects[OUTPUTS[3].name] = b"of another run"
     store.puts.clear()
@@ -224,7 +224,7 @@ def test_grants_that_expire_on_the_way_are_asked_for_anew(store: Store) -> None:
     assert len(store.puts) == len(OUTPUTS) + 10
 
 
-def test_grants_may_expire_as_often_as_they_like_while_files_get_stored(store: Store) -> None:
+def test_expired_grants_are_renewed_while_files_get_stored(store: Store) -> None:
     """The store accepts three files per round of grants; 40 files need 14 rounds."""
     taken: dict[int, int] = {}
 
@@ -265,7 +265,7 @@ def test_grants_that_have_expired_when_they_come_end_the_worker(store: Store) ->
     assert store.puts == []
 
 
-def test_a_file_that_is_stored_although_its_reply_was_lost_is_stored(store: Store) -> None:
+def test_file_stored_with_a_lost_reply_counts_as_stored(store: Store) -> None:
     lost: list[str] = []
 
     def loses_the_reply(store: Store, handler: Handler, name: str) -> bool:
@@ -283,7 +283,7 @@ def test_a_file_that_is_stored_although_its_reply_was_lost_is_stored(store: Stor
     assert store.asked == 2
 
 
-def test_another_file_that_appears_under_a_granted_name_is_replaced(store: Store) -> None:
+def test_other_file_under_a_granted_name_is_replaced(store: Store) -> None:
     """By a PUT with a grant of an earlier attempt."""
     forged = OUTPUTS[7].name
 

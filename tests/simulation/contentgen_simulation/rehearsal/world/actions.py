@@ -99,7 +99,7 @@ class Actions:
             status = body["status"]
             groups = {self._group_of(who, status["run"]["spec"])}
             if status["reason"] == Reason.STORES_DISAGREE:  # nothing was paid since, says the person: in no spelling
-                groups |= {each.group for each in self._world.provider.posts if each.ref.uid == body["metadata"]["uid"]}
+                groups |= {post.group for post in self._world.provider.posts if post.ref.uid == body["metadata"]["uid"]}
             self._world.resubmitted.update(groups)
         self._annotate(who, RESUBMIT_ANNOTATION, token)
 
@@ -110,16 +110,20 @@ class Actions:
             return
         group = self._group_of(who, status["run"]["spec"])
         requests = list(self._world.provider.requests.values())
-        lost = [each.id for each in requests if each.post.group == group and not self._world.is_recorded(each.id)]
+        lost = [
+            request.id
+            for request in requests
+            if request.post.group == group and not self._world.is_recorded(request.id)
+        ]
         if requests:
             self._annotate(who, ADOPT_ANNOTATION, lost[-1] if lost else requests[-1].id)
 
     def collect(self, who: int) -> None:
         """Collect again, as the status of a failed collect stage permits."""
         status = (self._world.body_of(who) or {}).get("status") or {}
-        for each in status.get("actions") or ():
-            if each["verb"] == Does.COLLECT:
-                self._annotate(who, COLLECT_ANNOTATION, each["value"])
+        for action in status.get("actions") or ():
+            if action["verb"] == Does.COLLECT:
+                self._annotate(who, COLLECT_ANNOTATION, action["value"])
 
     def require(self, who: int) -> None:
         """Label the namespace: each run in it needs an approval."""
@@ -162,7 +166,7 @@ class Actions:
     def recreate_namespace(self, who: int) -> None:
         """Delete the namespace; a minute later create another one of the same name."""
         namespace = self._world.plan.subjects[who].namespace
-        inside = [index for index, each in enumerate(self._world.plan.subjects) if each.namespace == namespace]
+        inside = [index for index, subject in enumerate(self._world.plan.subjects) if subject.namespace == namespace]
         for each in inside:
             self.delete(each)
 
@@ -307,9 +311,9 @@ class Actions:
 
     def raise_budget(self, who: int, dollars: str) -> None:
         """Raise the limit of the budget."""
-        for each in self._world.cluster.budgets:
-            each["spec"]["limits"]["day"] = dollars
-            each["metadata"]["generation"] += 1
+        for budget in self._world.cluster.budgets:
+            budget["spec"]["limits"]["day"] = dollars
+            budget["metadata"]["generation"] += 1
 
     def second(self, who: int, seconds: float) -> None:
         """Run a second operator process for some time."""
@@ -348,14 +352,14 @@ class Actions:
     def swap_key(self, who: int, seconds: float) -> None:
         """Put the key of a foreign account into the place of all keys for some time."""
         self._world.provider.foreign_until = self._world.seconds + seconds
-        for each in self._world.plan.subjects:
-            self._world.granted[each.namespace].add(FOREIGN)
+        for subject in self._world.plan.subjects:
+            self._world.granted[subject.namespace].add(FOREIGN)
 
     def lose_response(self, who: int) -> None:
         """Delete the providers' responses from the bucket, as a lifecycle rule of somebody else does."""
         objects = self._world.bucket.objects
         self._world.lost_responses = True
-        for key in [each for each in objects if each.endswith("/response.json")]:
+        for key in [each_key for each_key in objects if each_key.endswith("/response.json")]:
             dict.pop(objects, key)
 
     def evict(self, who: int) -> None:

@@ -128,7 +128,7 @@ class BackgroundTasks:
         finally:
             if self._before and holds == process.holds:  # else other processes have worked meanwhile
                 changed = effects(self._before, self._contents())
-                process.world.oracles.audit_changed({each for each in changed if not each.startswith("audits ")})
+                process.world.oracles.audit_changed({text for text in changed if not text.startswith("audits ")})
 
     def _note_contents(self) -> None:
         self._before = self._contents()
@@ -141,7 +141,7 @@ class BackgroundTasks:
     async def end(self) -> None:
         """Cancel the attempts in progress."""
         tasks = list(self._notifier._running.tasks.values())
-        for each in tasks:
-            each.cancel()
+        for task in tasks:
+            task.cancel()
         if tasks:
             await asyncio.wait(tasks)

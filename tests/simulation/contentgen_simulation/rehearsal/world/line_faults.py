@@ -57,7 +57,7 @@ class LineTracer:
     def traced(self, acting: Acting) -> Iterator[None]:
         """Trace the execution for a subject; free if no fault is due."""
         who = None if acting.ref is None else self.world.subject_of(acting.ref)
-        if not any(each.who == who and not each.fired for each in self.faults):
+        if not any(fault.who == who and not fault.fired for fault in self.faults):
             yield
             return
         before = sys.gettrace()
@@ -81,7 +81,7 @@ class LineTracer:
 
     def _new(self, frame: FrameType, who: int, place: tuple[str, int]) -> None:
         handles = frame.f_code.co_name in _HANDLERS
-        due = [each for each in self.faults if each.who == who and not each.fired and each.nth <= len(self.seen)]
+        due = [fault for fault in self.faults if fault.who == who and not fault.fired and fault.nth <= len(self.seen)]
         self.seen[place] = None
         for fault in due:
             if handles and fault.action == "error":

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from contentgen_simulation.rehearsal.world.world import RehearsalWorld
 
 Body = dict[str, Any]
-_TRANSITIONS = {(each.source, each.target) for each in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
+_TRANSITIONS = {(transition.source, transition.target) for transition in (*PURCHASE_TRANSITIONS, *RESTORED_TRANSITIONS)}
 _ADOPTED = (Reason.ADOPTED_FINISHED_RUN, Reason.ADOPTED_SAME_REQUEST)  # another run has paid
 _BURST = 60  # reconciles at any rate
 _HISTORY_BURST, _HISTORY_SECONDS = 30, 5.0
@@ -126,10 +126,11 @@ class Oracles:
             self.report("only a granted account pays", f"not {last.account or 'default'}", text)
         self._within_budget()
         self._is_approved(last)
-        same = [each for each in provider.posts if each.group == last.group and each.maybe_paid]
+        same = [post for post in provider.posts if post.group == last.group and post.maybe_paid]
         requests = [provider.requests[each.request_id] for each in same[:-1] if each.request_id]
         failed = sum(
-            not each.succeeds and not each.cancelled and each.ended_at <= self.world.seconds for each in requests
+            not request.succeeds and not request.cancelled and request.ended_at <= self.world.seconds
+            for request in requests
         )
         if not self.world.confirmed:
             text = f"POST {last.number} in cluster {self.world.clusters[-1]} on the ledger of {self.world.clusters[0]}"
@@ -192,7 +193,7 @@ class Oracles:
             self.report("no payment without an approval", "more than was approved", f"{about}: {request.micros}")
         if is_there and (last.ref.uid, last.run) in self._rejected:
             self.report("no payment without an approval", "it is rejected", about)
-        paid = sum((each.ref.uid, each.run) == (last.ref.uid, last.run) for each in self.world.provider.posts)
+        paid = sum((post.ref.uid, post.run) == (last.ref.uid, last.run) for post in self.world.provider.posts)
         repeated = options.get("paidAttempts", 1) > 1 or self.world.plan.replies or self.world.rewound
         if is_there and paid > 1 and not repeated and not self.world.resubmitted[last.group]:
             self.report("no payment without an approval", "an approved run is sent twice", about)
@@ -206,9 +207,9 @@ class Oracles:
         if seconds is None or ended is None or now < ended + timedelta(seconds=seconds):
             text = f"{ref.name} ended at {ended}, {seconds} seconds before its end"
             self.report("an expired resource leaves everything", "it is deleted before its time", text)
-        for each in self.world.provider.requests.values():
-            if each.post.ref.uid == ref.uid and not each.cancelled and each.ended_at > self.world.seconds:
-                self.report("an expired resource leaves everything", "a request is open", f"{ref.name}: {each.id}")
+        for request in self.world.provider.requests.values():
+            if request.post.ref.uid == ref.uid and not request.cancelled and request.ended_at > self.world.seconds:
+                self.report("an expired resource leaves everything", "a request is open", f"{ref.name}: {request.id}")
         waits = {"jobId": ref.uid, "state": "succeeded", "resultKey": {"$gt": ""}}
         if status.phase is Phase.FAILED and (found := self.world.database["ledger"].find_one(waits)) is not None:
             text = f"{ref.name}: {found['requestId']}, {status.message}"
@@ -216,8 +217,8 @@ class Oracles:
         self.world.tell(
             f"{ref.namespace}/{ref.name} ({ref.uid[:8]}): its ttlSecondsAfterFinished is over, it is deleted"
         )
-        listed = {file.key for each in status.versions for file in each.files} & set(self.world.bucket.objects)
-        bought = {each["_id"] for each in self.world.database["ledger"].find({"jobId": ref.uid})}
+        listed = {file.key for version in status.versions for file in version.files} & set(self.world.bucket.objects)
+        bought = {purchase["_id"] for purchase in self.world.database["ledger"].find({"jobId": ref.uid})}
         self._expired[ref.uid] = (ref, listed, bought)
 
     def deleted(self, body: Body) -> None:
@@ -232,7 +233,9 @@ class Oracles:
         """Check files, record and ledger of expired resources. A restored store lacks what is newer."""
         for ref, files, purchases in self._expired.values() if not self.world.rewound else ():
             gone = sorted(files - set(self.world.bucket.objects))
-            lost = sorted(each for each in purchases if self.world.database["ledger"].find_one({"_id": each}) is None)
+            lost = sorted(
+                purchase for purchase in purchases if self.world.database["ledger"].find_one({"_id": purchase}) is None
+            )
             recorded = self.world.database["jobs"].find_one({"jobId": ref.uid}) is not None
             for what, missing in (
                 ("its files are gone", gone),
@@ -268,11 +271,11 @@ class Oracles:
             return
         limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
         bounds: defaultdict[str, int] = defaultdict(int)
-        for each in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
-            if (each["state"], each.get("step")) != ("intent", "planned"):
-                for window in each["budgets"] or ("none",):
-                    bill = each.get("actualMicros")
-                    bounds[window] += bill if bill is not None else each["boundMicros"] or 0
+        for purchase in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
+            if (purchase["state"], purchase.get("step")) != ("intent", "planned"):
+                for window in purchase["budgets"] or ("none",):
+                    bill = purchase.get("actualMicros")
+                    bounds[window] += bill if bill is not None else purchase["boundMicros"] or 0
         for window, micros in bounds.items():
             if micros > limit or window == "none":
                 detail = "a purchase without a claim" if window == "none" else "more than the limit"
@@ -280,10 +283,10 @@ class Oracles:
 
     def _books(self) -> None:
         """Check the totals of all windows."""
-        for each in self.world.database["budgets"].find():
-            claims = sum(claim["micros"] for claim in each["open"].values())
-            if each["held"] != each["settled"] + claims or set(each["keys"]) != set(each["open"]):
-                self.report("a budget is not exceeded", "its totals are wrong", f"{each}"[:600])
+        for budget in self.world.database["budgets"].find():
+            claims = sum(claim["micros"] for claim in budget["open"].values())
+            if budget["held"] != budget["settled"] + claims or set(budget["keys"]) != set(budget["open"]):
+                self.report("a budget is not exceeded", "its totals are wrong", f"{budget}"[:600])
 
     def _how_forgotten(self, earlier: "Post") -> str:
         """State of the ledger for a purchase that is repeated, and whether its resource still exists."""
@@ -304,22 +307,25 @@ class Oracles:
         """Check for transitions that lifecycle.py does not have, and for two purchases with one request id."""
         self._transitions(purchases)
         owners: dict[tuple[str, str], Body] = {}
-        for each in [each for each in purchases if each.get("requestId") is not None]:
-            key = (each["provider"], each["requestId"])
-            other = owners.setdefault(key, each)
-            if other is each:
+        for each_purchase in [purchase for purchase in purchases if purchase.get("requestId") is not None]:
+            key = (each_purchase["provider"], each_purchase["requestId"])
+            other = owners.setdefault(key, each_purchase)
+            if other is each_purchase:
                 continue
-            same = "one namespace" if other["namespace"] == each["namespace"] else "two namespaces"
-            if other["namespace"] == each["namespace"] and other["_id"].split("/")[2] == each["_id"].split("/")[2]:
+            same = "one namespace" if other["namespace"] == each_purchase["namespace"] else "two namespaces"
+            if (
+                other["namespace"] == each_purchase["namespace"]
+                and other["_id"].split("/")[2] == each_purchase["_id"].split("/")[2]
+            ):
                 same = "one resource"
-            self.report("one owner per request", same, f"{key[1]} is in {other['_id']} and in {each['_id']}")
+            self.report("one owner per request", same, f"{key[1]} is in {other['_id']} and in {each_purchase['_id']}")
 
     # Purchases change as documented
 
     def _transitions(self, purchases: list[Body]) -> None:
         before, self._nodes = (
             self._nodes,
-            {each["_id"]: purchase_node(each["state"], each.get("step")) for each in purchases},
+            {purchase["_id"]: purchase_node(purchase["state"], purchase.get("step")) for purchase in purchases},
         )
         restored, self._restores = self._restores != self.world.mongo_restores, self.world.mongo_restores
         for key in sorted({} if restored else before.keys() | self._nodes.keys()):
@@ -337,7 +343,9 @@ class Oracles:
 
     def _delivered(self, ref: ResourceRef, status: ResourceStatus) -> None:
         run = status.run
-        version = next((each for each in status.versions if run and each.version == run.version), None)
+        version = next(
+            (each_version for each_version in status.versions if run and each_version.version == run.version), None
+        )
         if run is None or version is None:
             return
         for file in version.files:
@@ -411,7 +419,9 @@ class Oracles:
             uid, name = body["metadata"]["uid"], body["metadata"]["name"]
             if "deletionTimestamp" in body["metadata"]:
                 continue
-            listed = {file["key"] for each in body["status"].get("versions") or () for file in each.get("files") or ()}
+            listed = {
+                file["key"] for version in body["status"].get("versions") or () for file in version.get("files") or ()
+            }
             if key in listed:
                 self.report(
                     "files of a Completed resource",
@@ -443,11 +453,11 @@ class Oracles:
         if run is None:
             return
         provider = self.world.provider
-        mine = [each for each in provider.posts if each.ref.uid == ref.uid and each.run == run.number]
+        mine = [post for post in provider.posts if post.ref.uid == ref.uid and post.run == run.number]
         requests = [provider.requests[each.request_id or ""] for each in mine if self._is_owned(each)]
         before = run.same_as is not None and run.same_as.purchase_id == run.purchase_id  # another run has paid
         if not before:
-            requests += [each for each in self._adopted_attempts(ref, run) if each not in requests]
+            requests += [attempt for attempt in self._adopted_attempts(ref, run) if attempt not in requests]
         own = {found.id: found for found in requests}
         if run.request_id in provider.requests and status.reason not in _ADOPTED and not before:
             own[run.request_id or ""] = provider.requests[run.request_id or ""]
@@ -475,15 +485,15 @@ class Oracles:
         if body is None or body["metadata"]["uid"] != ref.uid:
             return []
         key = purchase_key(Resource.parse(ref.kind, body), run)
-        earlier = [str(key.model_copy(update={"attempt": each})) for each in range(1, run.paid_attempt)]
+        earlier = [str(key.model_copy(update={"attempt": number})) for number in range(1, run.paid_attempt)]
         found = self.world.database["ledger"].find({"_id": {"$in": earlier}, "jobId": ref.uid})
-        requests = [self.world.provider.requests.get(each.get("requestId") or "") for each in found]
-        return [each for each in requests if each is not None]
+        requests = [self.world.provider.requests.get(purchase.get("requestId") or "") for purchase in found]
+        return [request for request in requests if request is not None]
 
     def _cost_detail(self, kind: Kind, status: ResourceStatus, requests: list["Request"]) -> str:
         if len(requests) > 1:
             return "several requests"
-        fates = {each.fate for each in requests}
+        fates = {request.fate for request in requests}
         if "fewer" in fates:
             return "fewer pictures than asked for"
         if status.reason in _ADOPTED:
@@ -587,7 +597,9 @@ class Oracles:
             if self._lives(delivery.uid):
                 self.report("no notification is invented", delivery.event, f"{text} is sent, and was in no status")
             return
-        ids = {each.id for each in self.world.receiver.deliveries if each.key == delivery.key}
+        ids = {
+            each_delivery.id for each_delivery in self.world.receiver.deliveries if each_delivery.key == delivery.key
+        }
         if len(ids) > self._wanted[delivery.key]:
             self.report("a webhook keeps its id", f"another id of {delivery.event}", f"{text}: {sorted(ids)}")
 
@@ -597,9 +609,9 @@ class Oracles:
     def _deliveries(self) -> None:
         """Check that each event has reached its receiver. Attempts of a wrong clock may have ended after a day."""
         receiver = self.world.receiver
-        if "mongo" in self.world.rewound or any(each.do == "clock" for each in self.world.plan.events):
+        if "mongo" in self.world.rewound or any(event.do == "clock" for event in self.world.plan.events):
             return
-        done = {each.key for each in receiver.deliveries if each.accepted}
+        done = {delivery.key for delivery in receiver.deliveries if delivery.accepted}
         for uid, run, event, url in sorted(self._wanted.keys() - done):
             if url not in (PRIVATE, REBOUND) and (uid, url) not in receiver.gone:
                 self.report("no notification is lost", f"{event} is not delivered", f"{event} of run {run} of {uid}")
@@ -607,9 +619,12 @@ class Oracles:
     def _notifications(self) -> None:
         """Compare the outbox with the statuses that were written. A restored MongoDB has lost some."""
         stored = {
-            (each["jobId"], each["run"], each["event"]): each for each in self.world.database["notifications"].find()
+            (notification["jobId"], notification["run"], notification["event"]): notification
+            for notification in self.world.database["notifications"].find()
         }
-        sent = {each.key[:3] for each in self.world.receiver.deliveries}  # those of a deleted job leave the outbox
+        sent = {
+            delivery.key[:3] for delivery in self.world.receiver.deliveries
+        }  # those of a deleted job leave the outbox
         lost = self._events - set(stored) - sent
         for uid, run, event in sorted(lost) if "mongo" not in self.world.rewound else ():
             self.report("no notification is lost", event, f"{event} of run {run} of {uid} is not in the outbox")
@@ -621,22 +636,24 @@ class Oracles:
 
     def audit_changed(self, changed: set[str]) -> None:
         """Check what differs after an audit."""
-        for each in sorted(changed):
-            self.report("an audit changes nothing", each.partition(" ")[0], f"{each} differs after an audit")
+        for text in sorted(changed):
+            self.report("an audit changes nothing", text.partition(" ")[0], f"{text} differs after an audit")
 
     def audited(self, report: AuditReport) -> None:
         """Check the findings about the plan's own requests. Those of other people may be unknown."""
         self.world.tell(f"audit: {report.counts or 'no findings'}")
-        for each in report.findings:
-            request = self.world.provider.requests.get(each.request_id or "")
-            if each.kind in _UNKNOWN and request is not None and (why := self._is_known(request, report)):
-                self.report("an audit knows the ledger's requests", f"{each.kind}, {why}", f"{request.id}: {each.text}")
+        for finding in report.findings:
+            request = self.world.provider.requests.get(finding.request_id or "")
+            if finding.kind in _UNKNOWN and request is not None and (why := self._is_known(request, report)):
+                self.report(
+                    "an audit knows the ledger's requests", f"{finding.kind}, {why}", f"{request.id}: {finding.text}"
+                )
 
     def _is_known(self, request: "Request", report: AuditReport) -> str:
         """Why the finding about a request is wrong; empty if it is right, or may be."""
         if self.world.is_recorded(request.id):
             return "the ledger has it"
-        if self.world.skew or any(each.do == "clock" for each in self.world.plan.events):
+        if self.world.skew or any(event.do == "clock" for event in self.world.plan.events):
             return ""
         sent = self.world.start + timedelta(seconds=request.sent_at)
         if sent > report.started_at - _GRACE:
@@ -647,9 +664,9 @@ class Oracles:
         """Whether there is a purchase for each unrecorded request with the same input, which could be read."""
         history, markers = self.world.plan.history, possible_markers(request.input)
         same = [
-            each
-            for each in self.world.provider.requests.values()
-            if not self.world.is_recorded(each.id) and possible_markers(each.input) & markers
+            each_request
+            for each_request in self.world.provider.requests.values()
+            if not self.world.is_recorded(each_request.id) and possible_markers(each_request.input) & markers
         ]
         if history.get("lag") or history.get("missing") or history.get("without_payload"):
             return False
@@ -663,7 +680,7 @@ class Oracles:
                 "createdAt": {"$lte": sent},
             }
         )
-        return len(same) <= len([each for each in lost if not each.get("requestId")])
+        return len(same) <= len([purchase for purchase in lost if not purchase.get("requestId")])
 
     # Every stopped resource has a reason
 
@@ -689,11 +706,7 @@ class Oracles:
         status, recently = ResourceStatus.model_validate(body["status"]), self.world.seconds - _SHOWN_SECONDS
         ends = [*faults.unavailable_until.values(), *(until for *_, until in faults.refusals)]
         waits = status.run is not None and status.run.job is not None and status.run.job.uid == uid
-        if (
-            not waits
-            or status.phase not in (Phase.PREPARING, Phase.COLLECTING)
-            or any(each > recently for each in ends)
-        ):
+        if not waits or status.phase not in (Phase.PREPARING, Phase.COLLECTING) or any(end > recently for end in ends):
             return
         if status.reason != Reason.QUEUED:
             text = f"{owner.name}: {status.phase}, {status.message}"
@@ -733,9 +746,15 @@ class Oracles:
             return
         objects = self.world.bucket.objects.values()
         made = self.world.workers.made
-        if any(each.get("made_by") == request.id for each in objects if isinstance(each, dict)):
+        if any(
+            stored_object.get("made_by") == request.id for stored_object in objects if isinstance(stored_object, dict)
+        ):
             return
-        if any(made.get(each.sha256) == request.id for each in objects if isinstance(each, BucketFile)):
+        if any(
+            made.get(stored_object.sha256) == request.id
+            for stored_object in objects
+            if isinstance(stored_object, BucketFile)
+        ):
             return
         known = self.world.database["ledger"].find_one({"requestId": request.id})
         state = known["state"] if known else "without its request id"

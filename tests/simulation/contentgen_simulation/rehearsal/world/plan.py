@@ -73,8 +73,9 @@ class RehearsalPlan:
     def __str__(self) -> str:
         lines = [f"plan {self.seed} ({self.group})"]
         lines += [
-            f"  subject {index}: {each.kind} {each.namespace}/{each.name} variant {each.variant} {each.options or ''}"
-            for index, each in enumerate(self.subjects)
+            f"  subject {index}: {subject.kind} {subject.namespace}/{subject.name} "
+            f"variant {subject.variant} {subject.options or ''}"
+            for index, subject in enumerate(self.subjects)
         ]
         given = {"replies": self.replies, "results": self.results, "history": self.history}
         lines += [f"  provider: takes {self.takes:g} s, {'cancels' if self.cancels else 'does not cancel'}"]
@@ -84,7 +85,7 @@ class RehearsalPlan:
             lines += [f"  queue: holds each Job for {self.queue_seconds:g} s"]
         lines += [f"  provider: {name} {value}" for name, value in given.items() if value]
         lines += [f"  webhooks: {self.hooks}"] * bool(self.hooks)
-        return "\n".join([*lines, *(f"  {each}" for each in self.events)])
+        return "\n".join([*lines, *(f"  {event}" for event in self.events)])
 
 
 RESPELLED = 10

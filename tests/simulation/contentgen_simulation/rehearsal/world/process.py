@@ -39,7 +39,7 @@ class _Wiring(World):
         provider: Any = Proxy(world.adapters, "provider")
         writes: Any = FaultPoints()
         self.kube, self.storage, self.provider, self.writes = kube, storage, provider, writes
-        there = {name: each for name, each in world.account_adapters.items() if name not in world.removed}
+        there = {name: adapter for name, adapter in world.account_adapters.items() if name not in world.removed}
         accounts: Any = {name: Proxy(each, "provider") for name, each in there.items()}
         self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)

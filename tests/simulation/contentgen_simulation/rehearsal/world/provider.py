@@ -299,16 +299,16 @@ class ProviderWorld:
 
     def cancellations(self) -> list[str]:
         """Ids of the requests that were ended on demand."""
-        return [each.id for each in self.requests.values() if each.cancelled_at is not None]
+        return [request.id for request in self.requests.values() if request.cancelled_at is not None]
 
     def _bills(self, account: str) -> Iterator[Json]:
         """fal's bills: one for each request that has ended with a result."""
-        for each in self.requests.values():
-            is_over = self.world.seconds >= each.ended_at and each.micros > 0
-            if is_over and (each.provider, each.post.account) == ("fal", account):
+        for request in self.requests.values():
+            is_over = self.world.seconds >= request.ended_at and request.micros > 0
+            if is_over and (request.provider, request.post.account) == ("fal", account):
                 yield {
-                    "request_id": each.id, "endpoint_id": each.model, "timestamp": self._stamp(each.ended_at),
-                    "cost_total": each.micros / 1e6, "output_units": each.units,
+                    "request_id": request.id, "endpoint_id": request.model, "timestamp": self._stamp(request.ended_at),
+                    "cost_total": request.micros / 1e6, "output_units": request.units,
                 }  # fmt: skip
 
     # POST
@@ -425,16 +425,16 @@ class ProviderWorld:
     def _in_history(self, model: str, account: str) -> Iterator[tuple[float, float, str, Json | None]]:
         """Seconds at which a request was sent and ended, its id, and its input; None if the history hides it."""
         history, seconds = self.world.plan.history, self.world.seconds
-        for each in self.requests.values():
-            known = seconds >= each.ended_at + float(history.get("lag", 0))
+        for request in self.requests.values():
+            known = seconds >= request.ended_at + float(history.get("lag", 0))
             if (
-                (each.model, each.post.account) != (model, account)
+                (request.model, request.post.account) != (model, account)
                 or not known
-                or each.post.number in history.get("missing", ())
+                or request.post.number in history.get("missing", ())
             ):
                 continue
-            hidden = each.post.number in history.get("without_payload", ())
-            yield each.sent_at, each.ended_at, each.id, None if hidden else each.input
+            hidden = request.post.number in history.get("without_payload", ())
+            yield request.sent_at, request.ended_at, request.id, None if hidden else request.input
         for number in range(int(history.get("noise", 0))):
             at = seconds - number * 5.0
             yield at - 10, at - 1, f"other-{number}", {"prompt": f"somebody else's {number}", "seed": number}
@@ -452,11 +452,11 @@ class ProviderWorld:
         self.history_calls.append((self.world.seconds, ACTING.get().ref))
         history, limit = self.world.plan.history, min(int(given.get("limit") or 10), 200)
         items = []
-        for each in self.requests.values():
-            late = self.world.seconds < each.sent_at + float(history.get("lag", 0))
-            mine = (each.provider, each.post.account) == ("assemblyai", account)
-            if mine and not late and each.post.number not in history.get("missing", ()):
-                items.append(self._listed(each.id, str(each.input.get("audio_url", "")), each.sent_at))
+        for request in self.requests.values():
+            late = self.world.seconds < request.sent_at + float(history.get("lag", 0))
+            mine = (request.provider, request.post.account) == ("assemblyai", account)
+            if mine and not late and request.post.number not in history.get("missing", ()):
+                items.append(self._listed(request.id, str(request.input.get("audio_url", "")), request.sent_at))
         items += [
             self._listed(f"other-{number}", f"http://s3.example/other/{number}", self.world.seconds - number * 5.0)
             for number in range(int(history.get("noise", 0)))

@@ -68,7 +68,7 @@ class Workers:
 
     def hold(self, seconds: float) -> None:
         """Suspend all Jobs that run, which ends their pods, and resume them later."""
-        for job in [each for each in self._world.cluster.jobs.values() if not is_over(each)]:
+        for job in [each_job for each_job in self._world.cluster.jobs.values() if not is_over(each_job)]:
             name, uid = job["metadata"]["name"], job["metadata"]["uid"]
             if not job["spec"].get("suspend"):
                 self._suspend(job)
@@ -171,8 +171,8 @@ class Workers:
 
     def evict(self) -> None:
         """Kill all running pods."""
-        jobs = [each for each in self._world.cluster.jobs.values() if not is_over(each)]
-        for job in [each for each in jobs if not each["spec"].get("suspend")]:
+        jobs = [each_job for each_job in self._world.cluster.jobs.values() if not is_over(each_job)]
+        for job in [each_job for each_job in jobs if not each_job["spec"].get("suspend")]:
             self._end(job, "Failed", "BackoffLimitExceeded")
 
     def _end(self, job: Body, kind: str, reason: str) -> None:
@@ -205,7 +205,7 @@ class Workers:
             made_of = f"source {source_sha(run.spec)}"
             return key, prefix, self._stored(kind, stage, owner.uid, made_of, run.spec)
         asked = [
-            purchase_key(resource, run).model_copy(update={"scope": each}) for each in self._scopes(owner.namespace)
+            purchase_key(resource, run).model_copy(update={"scope": scope}) for scope in self._scopes(owner.namespace)
         ]
         purchase = self._world.database["ledger"].find_one({"_id": {"$in": list(map(str, asked))}, "jobId": owner.uid})
         return key, prefix, self._collected(kind, owner.uid, purchase or {}, run.spec)

@@ -118,8 +118,8 @@ class RehearsalWorld:
         self.account_adapters = {name: Adapters(name) for name in ACCOUNTS}
         self.workers = Workers(self)
         self.receiver = WebhookReceiver(self)
-        self.has_notifications = any("notify" in each.options for each in plan.subjects)
-        self.has_audits = any(each.do == "audit" for each in plan.events)
+        self.has_notifications = any("notify" in subject.options for subject in plan.subjects)
+        self.has_audits = any(event.do == "audit" for event in plan.events)
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
         self.bucket = RehearsalBucket(self.oracles.object_lost)
         self.cluster = RehearsalCluster(
@@ -134,15 +134,15 @@ class RehearsalWorld:
         self.granted: defaultdict[str, set[str]] = defaultdict(lambda: {""})  # provider accounts, by namespace
         self.removed: set[str] = set()  # provider accounts that the installation lacks for a while
         self.mongo_restores = 0
-        namespaces = sorted({each.namespace for each in plan.subjects})
+        namespaces = sorted({subject.namespace for subject in plan.subjects})
         self._uids = (f"{number:08x}-0000-4000-8000-000000000000" for number in itertools.count(1))
         self.namespace_uid = dict[str, str]()  # by name: the tenant, whose purchases a namespace of this name may use
         self.clusters: list[str] = []  # uids of kube-system, the newest last
         self.confirmed = True  # whether the ledger's owner knows the newest cluster
-        self._confirmations = sum(each.do == "confirm" for each in plan.events)  # to come
+        self._confirmations = sum(event.do == "confirm" for event in plan.events)  # to come
         self._create_cluster()
-        for each in namespaces:
-            self.create_namespace(each)
+        for namespace in namespaces:
+            self.create_namespace(namespace)
         if plan.budget:
             metadata = {"name": "all", "uid": "a-budget", "generation": 1, "resourceVersion": "1"}
             self.cluster.budgets = [{"metadata": metadata, "spec": {"limits": {"day": plan.budget}}}]
@@ -229,7 +229,7 @@ class RehearsalWorld:
         """Process one event; False at the end."""
         at = self._queue[0][0] if self._queue else float("inf")
         process, ref, due = self._due()
-        last = max((each.at for each in self.plan.events), default=0.0)
+        last = max((event.at for event in self.plan.events), default=0.0)
         if min(at, due) > last + _SETTLE_SECONDS or self.reconciles >= _MOST_RECONCILES:
             return False
         if process is not None and ref is not None and due < at:
@@ -245,7 +245,7 @@ class RehearsalWorld:
 
     def _anything_left(self) -> bool:
         """Whether events other than sweeps are pending."""
-        return bool(self._queue) or any(each.due for each in self._processes)
+        return bool(self._queue) or any(process.due for process in self._processes)
 
     def _due(self) -> tuple[RehearsalProcess | None, ResourceRef | None, float]:
         found: tuple[RehearsalProcess | None, ResourceRef | None, float] = (None, None, float("inf"))
@@ -275,7 +275,11 @@ class RehearsalWorld:
                     self._keep_sweeping()
         if self._sweep:
             self._sweep = False
-            for process in [each for each in self._processes if not each.frozen and each.leadership.is_leader]:
+            for process in [
+                each_process
+                for each_process in self._processes
+                if not each_process.frozen and each_process.leadership.is_leader
+            ]:
                 await process.sweep()
 
     def _keep_sweeping(self) -> None:
@@ -286,7 +290,7 @@ class RehearsalWorld:
     def _sweep_soon(self) -> None:
         self._sweep, self._sweeps_go_on = True, False
         left = self._marks() or self._unfinished() or self._undelivered() or self._unaudited() or self._left_jobs()
-        if any(each.due for each in self._processes) or self._queue or left:
+        if any(process.due for process in self._processes) or self._queue or left:
             self._keep_sweeping()
 
     def deliver_soon(self, process: RehearsalProcess) -> None:
@@ -317,7 +321,7 @@ class RehearsalWorld:
 
     def _left_jobs(self) -> bool:
         """Whether a Job is unfinished that a finished resource owns; at most so many times, as it may stay for ever."""
-        left = any(each.left_jobs._owners for each in self._processes)
+        left = any(process.left_jobs._owners for process in self._processes)
         self._left_looks += left
         return left and self._left_looks < _MOST_LOOKS
 
@@ -349,7 +353,7 @@ class RehearsalWorld:
 
     def _elect(self) -> None:
         """Elect a leader: without election every process leads; with it the oldest, if none leads."""
-        there = [each for each in self._processes if not each.gone and not each.leadership.over]
+        there = [process for process in self._processes if not process.gone and not process.leadership.over]
         if self.elects and any(each.leadership.is_leader for each in there):
             return
         for each in there[:1] if self.elects else there:
@@ -361,9 +365,11 @@ class RehearsalWorld:
             process.leadership.revoke("the Lease is another's")
 
     def _take_over(self) -> None:
-        led = {each.number for each in self._processes if each.leadership.is_leader}
+        led = {process.number for process in self._processes if process.leadership.is_leader}
         self._elect()
-        for each in [each for each in self._processes if each.leadership.is_leader and each.number not in led]:
+        for each in [
+            process for process in self._processes if process.leadership.is_leader and process.number not in led
+        ]:
             self._list(each)
 
     def meanwhile(self, subject: Subject) -> None:
@@ -391,7 +397,7 @@ class RehearsalWorld:
             self.later(_RESTART_SECONDS, self._start_if_none)
 
     def _start_if_none(self) -> None:
-        if not [each for each in self._processes if not each.draining]:
+        if not [process for process in self._processes if not process.draining]:
             self.start_process()
 
     def _remove(self, process: RehearsalProcess) -> None:
@@ -465,7 +471,7 @@ class RehearsalWorld:
 
     def outcome_reported(self, owner: ResourceRef | None, job_uid: str) -> None:
         """Handle the report of a worker that its outcome is stored."""
-        for process in [each for each in self._processes if each.leadership.is_leader]:
+        for process in [each_process for each_process in self._processes if each_process.leadership.is_leader]:
             process.reconciler.observer.reports.note_finished(job_uid)
             if owner is not None:
                 process.wake(owner)
@@ -529,7 +535,7 @@ class RehearsalWorld:
 
     def subject_of(self, ref: ResourceRef) -> int:
         """Index of a resource's subject."""
-        keys = [(each.kind, each.namespace, each.name) for each in self.plan.subjects]
+        keys = [(subject.kind, subject.namespace, subject.name) for subject in self.plan.subjects]
         return keys.index((ref.kind, ref.namespace, ref.name))
 
     def reason_of(self, who: int) -> str:
@@ -569,8 +575,10 @@ class RehearsalWorld:
 
     def paid_attempts(self, group: Group) -> int:
         """Largest number of paid attempts that a spec of this purchase allowed."""
-        bodies = [each for each in self.plan.subjects if (each.kind, each.namespace, each.name) == group[1:4]]
-        return max((int(each.options.get("paidAttempts", 1)) for each in bodies), default=1)
+        bodies = [
+            subject for subject in self.plan.subjects if (subject.kind, subject.namespace, subject.name) == group[1:4]
+        ]
+        return max((int(body.options.get("paidAttempts", 1)) for body in bodies), default=1)
 
     def living(self) -> Iterator[tuple[Kind, str, Body]]:
         """All resources."""
@@ -588,7 +596,7 @@ class RehearsalWorld:
         return phase in ("Preparing", "Collecting") and state in ("", "succeeded") and not self._has_job(body)
 
     def _kind(self, body: Body) -> str:
-        return next(kind for (kind, _), each in self.cluster.resources.items() if each is body)
+        return next(kind for (kind, _), resource in self.cluster.resources.items() if resource is body)
 
     def _has_job(self, body: Body) -> bool:
         uid = body["metadata"]["uid"]
@@ -598,7 +606,9 @@ class RehearsalWorld:
 
     def is_served(self) -> bool:
         """Whether a process leads and works, and the API server answers."""
-        works = any(not each.frozen and not each.draining and each.leadership.is_leader for each in self._processes)
+        works = any(
+            not process.frozen and not process.draining and process.leadership.is_leader for process in self._processes
+        )
         return works and not self.faults.is_unavailable("kube")
 
     def will_be_reconciled(self, uid: str) -> bool:
@@ -607,7 +617,7 @@ class RehearsalWorld:
 
     def several_processes(self) -> bool:
         """Whether several operators are running."""
-        return len([each for each in self._processes if not each.frozen]) > 1
+        return len([process for process in self._processes if not process.frozen]) > 1
 
     def last_error(self) -> str:
         """Exception that the operator logged last."""
@@ -679,6 +689,6 @@ class RehearsalWorld:
             self.bucket.restore(objects)
         if "etcd" in stores:
             self.cluster.restore(etcd)
-            for job in [each for each in self.cluster.jobs.values() if not is_over(each)]:
+            for job in [each_job for each_job in self.cluster.jobs.values() if not is_over(each_job)]:
                 self.workers.started(job)  # the Job controller creates its pod again
         self.restart()
