@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -69,7 +71,11 @@ class KubeApi:
             config.load_incluster_config()
         except config.ConfigException:
             await config.load_kube_config()
-        self._api = client.ApiClient()
+        configuration = client.Configuration.get_default_copy()
+        # With `trust_env` aiohttp reads the environment and ~/.netrc in a thread for each request.
+        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.proxy = configuration.proxy or proxy_of(configuration.host)
+        self._api = client.ApiClient(configuration)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -214,6 +220,12 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
         *whole, begun = (begun + part).split(b"\n")
         for line in whole:
             yield line
+
+
+def proxy_of(url: str) -> str | None:
+    """Proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for a URL; None: a direct connection."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def explain(error: Exception) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiohttp import web
-from kubernetes.aio import client
+from aiohttp import ClientConnectorError, web
+from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind
@@ -247,3 +247,28 @@ async def test_unfinished_resources_are_listed_by_pages(api: tuple[Api, Kube]) -
     assert [each async for each in kube.unfinished(Kind.LORA_TRAINING, "ns")] == [a, b, c]
     assert [each async for each in kube.unfinished(Kind.LORA_TRAINING)] == [a, b, c]
     assert {each["fieldSelector"] for each in asked} == {"status.phase!=Completed,status.phase!=Failed"}
+
+
+@pytest.mark.parametrize("exceptions", ["", "127.0.0.1"])
+async def test_proxy_of_the_environment_is_used_unless_excepted(
+    api: tuple[Api, Kube], monkeypatch: pytest.MonkeyPatch, exceptions: str
+) -> None:
+    """The proxy is looked up once, not by aiohttp in a thread for each request."""
+    proxy, kube = api
+    assert kube._api is not None
+    monkeypatch.setattr(client.Configuration, "_default", client.Configuration(host="http://127.0.0.1:1"))
+    monkeypatch.setattr(config, "load_incluster_config", lambda: None)
+    monkeypatch.setenv("http_proxy", kube._api.configuration.host)
+    monkeypatch.setenv("no_proxy", exceptions)
+    proxy.replies["GET", OURS] = 200, {"metadata": {"name": "it", "namespace": "ns", "uid": "u"}}
+    async with Kube() as connection:
+        assert connection._api is not None
+        if exceptions:
+            with pytest.raises(ClientConnectorError):
+                await connection.get_resource(Kind.TRANSCRIPTION, "ns", "it")
+        else:
+            assert await connection.get_resource(Kind.TRANSCRIPTION, "ns", "it")
+        session = connection._api.rest_client.pool_manager
+        assert session is not None
+        assert not session.trust_env
+    assert len(proxy.seen) == (0 if exceptions else 1)
