@@ -92,7 +92,7 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
     health = components.build_health(base, core)
     app = counted_worker_api(create_app(components.build_worker_api(base, core)))
     host = settings.listen_address
-    worker_server = tls_server(app, settings.desk.port, tls.context, host)
+    worker_server = tls_server(app, settings.worker_api.port, tls.context, host)
     health_server = plain_server(
         health_app(health, partial(exposition, base.stores.ledger)), settings.health_port, host
     )

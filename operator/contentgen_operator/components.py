@@ -453,8 +453,8 @@ def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
     return JobTemplate(
         **dict(settings.worker),
         deadline_seconds=settings.stage_deadline_seconds,
-        desk_url=settings.desk.url,
-        desk_ca=tls.ca,
+        worker_api_url=settings.worker_api.url,
+        worker_api_ca=tls.ca,
         operator_class=settings.operator_class,
     )
 
@@ -629,10 +629,10 @@ def _worker_proxy(settings: Settings) -> EgressProxy | None:
 
 def worker_api_tls(settings: Settings, kube: Kube) -> WorkerApiTls:
     """Certificate of the worker API: of a mounted folder, or of the operator's own CA."""
-    desk = settings.desk
-    if desk.tls_folder is not None:
-        return WorkerApiTls(MountedFolder(desk.tls_folder, desk.url))
-    return WorkerApiTls(KeptSecret(kube, settings.namespace, desk.secret, desk.url, desk.term))
+    worker_api = settings.worker_api
+    if worker_api.tls_folder is not None:
+        return WorkerApiTls(MountedFolder(worker_api.tls_folder, worker_api.url))
+    return WorkerApiTls(KeptSecret(kube, settings.namespace, worker_api.secret, worker_api.url, worker_api.term))
 
 
 def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:

@@ -99,8 +99,8 @@ api_requests = Counter(
     ("method", "resource", "code"),
     registry=REGISTRY,
 )
-desk_requests = Counter(
-    "contentgen_desk_requests", "Requests of workers to the worker API.", ("endpoint", "code"), registry=REGISTRY
+worker_api_requests = Counter(
+    "contentgen_worker_api_requests", "Requests of workers to the worker API.", ("endpoint", "code"), registry=REGISTRY
 )
 
 notification_attempts = Counter(
@@ -236,7 +236,7 @@ class Gauges(Collector):
         yield ages
         yield GaugeMetricFamily("contentgen_leader", "1 if this process leads, 0 on a standby.", self.leader())
         yield GaugeMetricFamily(
-            "contentgen_desk_certificate_expiry_timestamp_seconds",
+            "contentgen_worker_api_certificate_expiry_timestamp_seconds",
             "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_prepare_jobs: PreparationLimits = PreparationLimits()
     collect_backlog: BacklogLimit = BacklogLimit()
     notify: NotificationSettings = NotificationSettings()
-    desk: WorkerApiSettings = WorkerApiSettings()
+    worker_api: WorkerApiSettings = WorkerApiSettings()
 
     namespace: str = "contentgen"
     watch_namespaces: tuple[Namespace, ...] = Field(
@@ -193,11 +193,11 @@ class Settings(BaseSettings):
     @property
     def endpoint(self) -> WorkerEndpoint | None:
         """Address of this process's worker API; None if the Service has a selector."""
-        if not self.desk.service:
+        if not self.worker_api.service:
             return None
         return WorkerEndpoint(
-            service=self.desk.service,
-            port=self.desk.port,
+            service=self.worker_api.service,
+            port=self.worker_api.port,
             namespace=self.namespace,
             pod=self.pod.name,
             pod_uid=self.pod.uid,

@@ -197,7 +197,7 @@ def test_the_policy_knows_what_a_workers_container_has(mode: str) -> None:
     manifests = render(*MODES[mode])
     policy = one(manifests, "ValidatingAdmissionPolicy", "contentgen-contentgen-workers")["spec"]
     said = " ".join(validation["expression"] for validation in policy["validations"])
-    (container,) = _worker_spec(env_of(manifests, "contentgen")["CONTENTGEN_DESK_URL"])["containers"]
+    (container,) = _worker_spec(env_of(manifests, "contentgen")["CONTENTGEN_WORKER_API_URL"])["containers"]
     names = {variable["name"] for variable in container["env"]}
     assert names == set(re.findall(r"'(CONTENTGEN_\w+|TMPDIR)'", said))
     fixed = {variable["value"] for variable in container["env"] if variable["name"] not in _VARYING}
@@ -205,18 +205,18 @@ def test_the_policy_knows_what_a_workers_container_has(mode: str) -> None:
     assert [each for each in fixed | mounted if f"'{each}'" not in said and f'"{each}"' not in said] == []
 
 
-_VARYING = ("CONTENTGEN_DESK_CA", "CONTENTGEN_DEADLINE_SECONDS")
+_VARYING = ("CONTENTGEN_WORKER_API_CA", "CONTENTGEN_DEADLINE_SECONDS")
 
 
-def _worker_spec(desk_url: str) -> Manifest:
+def _worker_spec(worker_api_url: str) -> Manifest:
     template = JobTemplate(
         image="w",
         image_pull_policy="Always",
         service_account="default",
         resources={},
         deadline_seconds=600,
-        desk_url=desk_url,
-        desk_ca="PEM",
+        worker_api_url=worker_api_url,
+        worker_api_ca="PEM",
     )
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
     spec: Manifest = job_manifest(ref, 1, Stage.PREPARE, 1, template)["spec"]["template"]["spec"]
@@ -322,7 +322,7 @@ def test_services_find_only_their_own_pods() -> None:
         selector = one(manifests, "Service", service)["spec"]["selector"]
         assert [name for name, labels in pods.items() if selector.items() <= labels.items()] == [deployment]
     # The leader writes the EndpointSlice itself; a selector that matches pods would add the standbys.
-    selector = one(manifests, "Service", "contentgen-desk")["spec"]["selector"]
+    selector = one(manifests, "Service", "contentgen-worker-api")["spec"]["selector"]
     assert selector
     assert not [name for name, labels in pods.items() if selector.items() <= labels.items()]
 
@@ -334,11 +334,13 @@ def test_the_leader_may_write_the_endpoint_that_it_writes() -> None:
     rules = one(manifests, "Role", "contentgen-leader-election")["rules"]
     (named,) = (rule for rule in rules if "endpointslices" in rule["resources"] and "resourceNames" in rule)
     slices = {
-        WorkerEndpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", address).name
+        WorkerEndpoint(str(env["CONTENTGEN_WORKER_API_SERVICE"]), 8443, "contentgen", "pod", "uid", address).name
         for address in ("10.0.0.1", "fd00::1")
     }
     assert set(named["resourceNames"]) == slices
-    body = wanted(WorkerEndpoint(str(env["CONTENTGEN_DESK_SERVICE"]), 8443, "contentgen", "pod", "uid", "10.0.0.1"))
+    body = wanted(
+        WorkerEndpoint(str(env["CONTENTGEN_WORKER_API_SERVICE"]), 8443, "contentgen", "pod", "uid", "10.0.0.1")
+    )
     service = one(manifests, "Service", body["metadata"]["labels"]["kubernetes.io/service-name"])
     assert [port["name"] for port in service["spec"]["ports"]] == [port["name"] for port in body["ports"]]
 
@@ -530,7 +532,7 @@ def test_default_limits_and_deadlines_equal_the_operators() -> None:
     for name in ("stage_attempts", *deadlines):
         assert values[to_camel(name)] == getattr(settings, name)
     for name in ("certificate_seconds", "renew_before_seconds"):
-        assert values["desk"][to_camel(name)] == getattr(settings.desk, name)
+        assert values["workerApi"][to_camel(name)] == getattr(settings.worker_api, name)
     assert values["worker"]["podSecurityContext"] == settings.worker.pod.security_context
     assert values["worker"]["securityContext"] == settings.worker.pod.container_security_context
     for name in ("watch_dead_seconds", "queue_stuck_seconds"):
@@ -540,7 +542,7 @@ def test_default_limits_and_deadlines_equal_the_operators() -> None:
 def test_every_setting_is_a_value() -> None:
     """Each setting of the operator can be set by a chart value, but those that are the same in every pod."""
     given = (
-        "desk.existingSecret=issued",
+        "workerApi.existingSecret=issued",
         "sentry.existingSecret=told",
         "caBundle.configMap=company-ca",
         "proxy.https=http://proxy:1",
@@ -548,7 +550,7 @@ def test_every_setting_is_a_value() -> None:
     manifests = render("sandbox.enabled=true", *given, "providers.accounts.team.secret=team-keys")
     told = {name.removeprefix("CONTENTGEN_").lower() for name in env_of(manifests, "contentgen")}
     only_try = {"s3_unreachable_for"}  # in a cluster, providers fetch files from the public endpoint
-    same = {"health_port", "desk_port", "listen_address", "mongodb_uri"}
+    same = {"health_port", "worker_api_port", "listen_address", "mongodb_uri"}
     assert settings_names() - told == same | only_try
 
 

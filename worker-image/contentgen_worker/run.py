@@ -70,8 +70,8 @@ def run(stage: Stage, settings: Settings, clock: Callable[[], float] = monotonic
 
 def _worker_api(settings: Settings, timeout: float, clock: Callable[[], float]) -> WorkerApiClient:
     return WorkerApiClient(
-        settings.desk_url,
-        settings.desk_ca,
+        settings.worker_api_url,
+        settings.worker_api_ca,
         settings.token_file,
         retry_policy=WORKER_API.scaled(settings.patience_scale),
         refusal_seconds=REFUSAL_SECONDS * settings.patience_scale,

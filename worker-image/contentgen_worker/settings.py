@@ -16,8 +16,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CONTENTGEN_", frozen=True)
 
-    desk_url: str = Field(description="URL of the worker API, such as https://contentgen-desk.contentgen.svc:8443.")
-    desk_ca: str = Field("", description="PEM of the only CA that may sign the worker API's certificate.")
+    worker_api_url: str = Field(
+        description="URL of the worker API, such as https://contentgen-worker-api.contentgen.svc:8443."
+    )
+    worker_api_ca: str = Field("", description="PEM of the only CA that may sign the worker API's certificate.")
     token_file: Path = Field(
         Path(TOKEN_FOLDER) / "token", description="Projected service account token; the kubelet rotates it."
     )

@@ -21,7 +21,7 @@ from contentgen_sandbox.testing import BUILT, free_port
 
 SYSTEM_NAMESPACE = "contentgen"
 NAMESPACE = "bench"
-_SECRET = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
+_SECRET = "contentgen-worker-api-tls"  # noqa: S105 - a Secret's name
 _PROVIDER_KEY = "bench"
 
 
@@ -76,7 +76,7 @@ def operator(
     keys.mkdir(exist_ok=True)
     for name in ("fal-key", "assemblyai-key"):
         (keys / name).write_text(_PROVIDER_KEY)
-    desk = free_port()
+    worker_api = free_port()
     environment = minimal_environment() | {
         "KUBECONFIG": str(plane.kubeconfig(plane.operator, "operator")),
         "AWS_ACCESS_KEY_ID": "sandbox",
@@ -92,9 +92,9 @@ def operator(
         "CONTENTGEN_ASSEMBLYAI_KEY_FILE": str(keys / "assemblyai-key"),
         "CONTENTGEN_ASSEMBLYAI_URL": f"{at.url}/assemblyai",
         "CONTENTGEN_POLL_SECONDS": "1",
-        "CONTENTGEN_DESK_URL": f"https://localhost:{desk}",
-        "CONTENTGEN_DESK_PORT": str(desk),
-        "CONTENTGEN_DESK_SECRET": _SECRET,
+        "CONTENTGEN_WORKER_API_URL": f"https://localhost:{worker_api}",
+        "CONTENTGEN_WORKER_API_PORT": str(worker_api),
+        "CONTENTGEN_WORKER_API_SECRET": _SECRET,
     }
     command = [*(wrapper or (sys.executable,)), "-m", "contentgen_operator"]
     with running(command, environment, at.folder / f"{log}.log") as process:

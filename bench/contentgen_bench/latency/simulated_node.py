@@ -58,7 +58,7 @@ class SimulatedNode:
         self._session = session
         self._at = api
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._desks: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def new_jobs(self) -> AsyncIterator[Body]:
         """Every unfinished Job of the operator, once."""
@@ -122,21 +122,23 @@ class SimulatedNode:
 
     async def _work(self, pod: Body, token: str) -> None:
         environment = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
-        desk = SimulatedWorkerApi(self._session, environment["CONTENTGEN_DESK_URL"], self._trust(environment), token)
+        worker_api = SimulatedWorkerApi(
+            self._session, environment["CONTENTGEN_WORKER_API_URL"], self._trust(environment), token
+        )
         stage = Stage(pod["metadata"]["labels"][STAGE_LABEL])
-        order = WorkOrder.model_validate_json(await desk.ask("GET", "/v1/order"))
+        order = WorkOrder.model_validate_json(await worker_api.ask("GET", "/v1/order"))
         step = Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING
-        await desk.ask("POST", "/v1/progress", Progress(step=step, fraction=0))
+        await worker_api.ask("POST", "/v1/progress", Progress(step=step, fraction=0))
         files = OUTPUTS[order.kind, stage]
         claims = UploadRequest(files=tuple(_claim(file) for file in files))
-        grants = UploadGrants.model_validate_json(await desk.ask("POST", "/v1/uploads", claims)).grants
+        grants = UploadGrants.model_validate_json(await worker_api.ask("POST", "/v1/uploads", claims)).grants
         await asyncio.gather(
             *(self._put(grant.url, file.content, grant.headers) for grant, file in zip(grants, files, strict=True))
         )
         outcome = _outcome(order, order.kind, stage, files)
         headers = {"Content-Type": "application/json"}
         await self._put(order.outcome_url, outcome.model_dump_json(by_alias=True).encode(), headers)
-        await desk.ask("POST", "/v1/outcome")
+        await worker_api.ask("POST", "/v1/outcome")
 
     async def _put(self, url: str, content: bytes, headers: dict[str, str]) -> None:
         async with self._session.put(URL(url, encoded=True), data=content, headers=headers) as answer:
@@ -150,10 +152,10 @@ class SimulatedNode:
             return body
 
     def _trust(self, environment: dict[str, str]) -> ssl.SSLContext:
-        ca = environment["CONTENTGEN_DESK_CA"]
-        if ca not in self._desks:
-            self._desks[ca] = ssl.create_default_context(cadata=ca)
-        return self._desks[ca]
+        ca = environment["CONTENTGEN_WORKER_API_CA"]
+        if ca not in self._contexts:
+            self._contexts[ca] = ssl.create_default_context(cadata=ca)
+        return self._contexts[ca]
 
 
 class SimulatedWorkerApi:

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from contentgen_bench.media import checks, dataset_quality, posed, scoring, videos
-from contentgen_bench.media.far_store import FarStore, OneDesk, far_store
+from contentgen_bench.media.far_store import FarStore, OneWorkerApi, far_store
 from contentgen_bench.media.scoring import Score
 from contentgen_bench.media.unseen import evaluation
 from contentgen_bench.media.videos import Video
@@ -219,14 +219,14 @@ class MediaBench:
         scratch.mkdir(parents=True)
         token = self._folder / "token"
         token.write_text("bench")
-        with OneDesk(self._store, self._source(video), prefix, _SPEC) as desk:
+        with OneWorkerApi(self._store, self._source(video), prefix, _SPEC) as worker_api:
             environment = minimal_environment() | {
-                "CONTENTGEN_DESK_URL": desk.url,
+                "CONTENTGEN_WORKER_API_URL": worker_api.url,
                 "CONTENTGEN_TOKEN_FILE": str(token),
                 "CONTENTGEN_SCRATCH": str(scratch),
             }
             ran = measured([sys.executable, "-m", "contentgen_worker", "prepare"], environment)
-            outcome = desk.outcome()
+            outcome = worker_api.outcome()
         if outcome.reason is not Reason.COMPLETED:
             raise RuntimeError(f"prepare: {outcome.reason} {outcome.message}")
         sizes = self._store.sizes(prefix)

@@ -83,7 +83,7 @@ def _until_listens(port: int) -> None:
         time.sleep(0.05)
 
 
-class OneDesk:
+class OneWorkerApi:
     """Worker API with one order, over plain HTTP on loopback. A context manager."""
 
     def __init__(self, store: FarStore, source: str, prefix: str, spec: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class OneDesk:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
-    def __enter__(self) -> "OneDesk":
+    def __enter__(self) -> "OneWorkerApi":
         self._thread.start()
         return self
 
@@ -114,7 +114,7 @@ class OneDesk:
 
     @property
     def url(self) -> str:
-        """Base URL, the value of CONTENTGEN_DESK_URL."""
+        """Base URL, the value of CONTENTGEN_WORKER_API_URL."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def outcome(self) -> Outcome:
@@ -133,7 +133,7 @@ class OneDesk:
         return json.dumps({}).encode()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        desk = self
+        worker_api = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -143,7 +143,7 @@ class OneDesk:
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                answer = desk._answer(self.path, body)
+                answer = worker_api._answer(self.path, body)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()

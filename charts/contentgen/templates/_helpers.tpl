@@ -92,8 +92,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 
 {{/* The worker API's address, which workers are given. */}}
-{{- define "contentgen.deskUrl" -}}
-https://{{ include "contentgen.fullname" . }}-desk.{{ .Release.Namespace }}.svc:8443
+{{- define "contentgen.workerApiUrl" -}}
+https://{{ include "contentgen.fullname" . }}-worker-api.{{ .Release.Namespace }}.svc:8443
 {{- end }}
 
 {{/* What the operator puts into Jobs and their pods, as JSON. */}}

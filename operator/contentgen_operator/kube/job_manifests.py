@@ -136,8 +136,8 @@ class JobTemplate(WorkerSettings):
     """Properties common to all Jobs."""
 
     deadline_seconds: int  # from the start of the pod on its node
-    desk_url: str
-    desk_ca: str  # PEM; public
+    worker_api_url: str
+    worker_api_ca: str  # PEM; public
     operator_class: str = DEFAULT_CLASS
 
     def sized(self, kind: Kind, stage: Stage, namespace: str) -> "JobTemplate":
@@ -245,8 +245,8 @@ def _container(stage: Stage, template: JobTemplate) -> dict[str, Any]:
         "imagePullPolicy": template.image_pull_policy,
         "args": [stage.value],
         "env": [
-            {"name": "CONTENTGEN_DESK_URL", "value": template.desk_url},
-            {"name": "CONTENTGEN_DESK_CA", "value": template.desk_ca},
+            {"name": "CONTENTGEN_WORKER_API_URL", "value": template.worker_api_url},
+            {"name": "CONTENTGEN_WORKER_API_CA", "value": template.worker_api_ca},
             {"name": "CONTENTGEN_DEADLINE_SECONDS", "value": str(template.deadline_seconds)},
             {"name": "CONTENTGEN_SCRATCH", "value": _SCRATCH},
             {"name": "TMPDIR", "value": _SCRATCH},

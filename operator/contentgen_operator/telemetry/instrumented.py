@@ -122,7 +122,7 @@ def counted_worker_api(app: ASGIApp) -> ASGIApp:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 path = scope["path"] if scope["path"] in _PATHS else "other"
-                metrics.desk_requests.labels(path, str(message["status"])).inc()
+                metrics.worker_api_requests.labels(path, str(message["status"])).inc()
             await send(message)
 
         await app(scope, receive, noted if scope["type"] == "http" else send)

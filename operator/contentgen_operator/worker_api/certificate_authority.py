@@ -74,7 +74,7 @@ class IssuedCertificate(Value):
 def new_authority(now: datetime) -> CertificateAuthority:
     """New self-signed CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"contentgen desk CA {now:%Y-%m-%d}")
+    name = _name(f"contentgen worker API CA {now:%Y-%m-%d}")
     certificate = _signing(name, key.public_key(), now, now + _AUTHORITY_LIFETIME, below=1)
     signed = certificate.issuer_name(name).sign(key, hashes.SHA256())
     return CertificateAuthority(certificate=_pem(signed), key=_key_pem(key))
@@ -98,7 +98,7 @@ def issue(
     issuer, issuer_key = _pair(authority.certificate, authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        _builder(_name("contentgen desk"), key.public_key(), now, now + lifetime)
+        _builder(_name("contentgen worker API"), key.public_key(), now, now + lifetime)
         .issuer_name(issuer.subject)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

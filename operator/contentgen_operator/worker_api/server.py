@@ -315,7 +315,7 @@ def create_app(api: WorkerApi) -> FastAPI:
         **dict.fromkeys(_UNAVAILABLE, _unavailable),
     }
     app = FastAPI(
-        title="contentgen desk",
+        title="contentgen worker API",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

@@ -54,10 +54,10 @@ class ServingCertificate(Value):
 class WorkerApiSettings(Value):
     """Settings of the worker API."""
 
-    url: str = "https://contentgen-desk.contentgen.svc:8443"
+    url: str = "https://contentgen-worker-api.contentgen.svc:8443"
     port: int = 8443
     service: str = Field("", description="Service whose endpoint the leader writes; empty: the Service has a selector.")
-    secret: str = "contentgen-desk-tls"  # noqa: S105 - a Secret's name
+    secret: str = "contentgen-worker-api-tls"  # noqa: S105 - a Secret's name
     tls_folder: Path | None = Field(None, description="Folder with a certificate that is issued by others.")
     certificate_seconds: int = Field(90 * _DAY, gt=0, le=825 * _DAY)
     renew_before_seconds: int = Field(30 * _DAY, ge=0)
@@ -65,7 +65,7 @@ class WorkerApiSettings(Value):
     @model_validator(mode="after")
     def _renews_in_time(self) -> "WorkerApiSettings":
         if self.renew_before_seconds >= self.certificate_seconds:
-            raise ValueError("desk_renew_before_seconds must be less than desk_certificate_seconds")
+            raise ValueError("worker_api_renew_before_seconds must be less than worker_api_certificate_seconds")
         return self
 
     @property
@@ -95,11 +95,11 @@ class CertificateSource(Protocol):
 class KeptSecret:
     """Our own Secret, in which a certificate is issued and renewed."""
 
-    def __init__(self, kube: Kube, namespace: str, name: str, desk_url: str, term: CertificateTerm) -> None:
+    def __init__(self, kube: Kube, namespace: str, name: str, worker_api_url: str, term: CertificateTerm) -> None:
         self._kube = kube
         self._namespace = namespace
         self._name = name
-        self._host = _host(desk_url)
+        self._host = _host(worker_api_url)
         self._term = term
 
     async def current(self) -> tuple[ServingCertificate, datetime]:
@@ -121,9 +121,9 @@ class KeptSecret:
 class MountedFolder:
     """Files that others renew: ca.crt, tls.crt, tls.key, as cert-manager names them."""
 
-    def __init__(self, folder: Path, desk_url: str) -> None:
+    def __init__(self, folder: Path, worker_api_url: str) -> None:
         self._folder = folder
-        self._host = _host(desk_url)
+        self._host = _host(worker_api_url)
 
     async def current(self) -> tuple[ServingCertificate, datetime]:
         """Certificate in the folder. Raises UnusableCertificate."""
@@ -228,5 +228,5 @@ def _load(context: ssl.SSLContext, issued: IssuedCertificate) -> None:
         context.load_cert_chain(chain, key)
 
 
-def _host(desk_url: str) -> str:
-    return urlsplit(desk_url).hostname or "localhost"
+def _host(worker_api_url: str) -> str:
+    return urlsplit(worker_api_url).hostname or "localhost"

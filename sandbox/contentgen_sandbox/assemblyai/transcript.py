@@ -21,7 +21,7 @@ SENTENCES = (
     "What surprised me was how little light we really needed.",
     "That is exactly the kind of detail that people remember.",
     "Could you say a little more about how the team is organised?",
-    "Everybody edits, everybody shoots, and nobody owns a desk.",
+    "Everybody edits, everybody shoots, and nobody owns a chair.",
     "I would rather publish something small every week.",
     "The audience tells you very quickly what it thinks.",
     "And the music came last, which I would not do again.",

@@ -302,8 +302,8 @@ def worker_pod() -> Body:
         service_account="default",
         resources={},
         deadline_seconds=600,
-        desk_url="https://desk:8443",
-        desk_ca="PEM",
+        worker_api_url="https://worker-api:8443",
+        worker_api_ca="PEM",
         pod=WorkerPod(node_selector={"disk": "fast"}, tolerations=({"operator": "Exists"},)),
     )
     ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")

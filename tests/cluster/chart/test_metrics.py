@@ -81,14 +81,14 @@ def test_a_job_is_seen_in_every_metric_that_it_concerns(world: ClusterWorld) -> 
     assert abs(grown("contentgen_spent_dollars_total", **of) - price) < 1e-9
     assert grown("contentgen_provider_calls_total", provider="fal", call="submit", verdict="ok") == 1
     assert grown("contentgen_reconciles_total", kind=KIND, result="done") >= 2
-    assert grown("contentgen_desk_requests_total", code="200") >= 2
+    assert grown("contentgen_worker_api_requests_total", code="200") >= 2
     # The collect Job, and before the payment the question whether it would be admitted.
     assert grown("contentgen_api_requests_total", method="POST", resource="jobs", code="201") == 2
     collected = world.ledger_collection.count_documents({"state": "collected"})
     assert eventually(lambda: total(scraped(), "contentgen_ledger_purchases", state="collected") == collected)
     assert eventually(lambda: 'contentgen_orphans{state="submitted"}' in scraped())
     assert 0 < total(text, "contentgen_watch_age_seconds", watch="jobs") <= 75
-    assert total(text, "contentgen_desk_certificate_expiry_timestamp_seconds") > time.time() + 86400
+    assert total(text, "contentgen_worker_api_certificate_expiry_timestamp_seconds") > time.time() + 86400
     ours = METRICS.read_text().partition("## The gateway's")[0]
     documented = {line.split("`")[1] for line in ours.splitlines() if line.startswith("| `")}
     families = text_string_to_metric_families(text)

@@ -19,7 +19,7 @@ from kubernetes import client
 
 Body = dict[str, Any]
 NAME = "mallory@example.com"
-DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
+WORKER_API = f"contentgen-worker-api.{release.NAMESPACE}.svc"
 _TRIES = 20
 _ANYTHING = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 _SAFE = {
@@ -48,7 +48,7 @@ class Mallory:
     world: ClusterWorld
     namespace: str
     api: client.ApiClient  # an administrator's, who impersonates the user
-    desk: httpx.Client
+    worker_api: httpx.Client
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> AttackAnswer:
         """Send a request to the API server."""
@@ -93,7 +93,9 @@ class Mallory:
     def ask(self, token: str, method: str, path: str, body: Any = None) -> AttackAnswer:
         """Send a request to the worker API."""
         headers = {"Authorization": f"Bearer {token}"}
-        reply = self.desk.request(method, path, json=body, headers=headers, extensions={"sni_hostname": DESK})
+        reply = self.worker_api.request(
+            method, path, json=body, headers=headers, extensions={"sni_hostname": WORKER_API}
+        )
         return AttackAnswer(f"{method} {path} {json.dumps(body)[:200]}", reply.status_code, reply.text)
 
 
@@ -114,9 +116,9 @@ def mallory(world: ClusterWorld, authority: str) -> Iterator[Mallory]:
     context = ssl.create_default_context(cadata=authority)
     api = client.ApiClient(world.api.api_client.configuration)
     with release.port_forward(world.root, release.NAMESPACE, f"pod/{world.operator_pod()}", 8443) as port:
-        desk = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30, trust_env=False)
-        with api, desk:
-            yield Mallory(world, namespace, api, desk)
+        worker_api = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=30, trust_env=False)
+        with api, worker_api:
+            yield Mallory(world, namespace, api, worker_api)
     release.kubectl(world.root, "delete", "namespace", namespace, "--wait=false")
 
 

@@ -199,16 +199,16 @@ VOLUMES: dict[str, Body] = {
 TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "contentgen"}}]}}
 ENTERS = {"exec": {"command": ["sh"]}}
 VARIABLES: dict[str, Body] = {
-    "the worker API's address": {"name": "CONTENTGEN_DESK_URL", "value": "https://desk.example.com:8443"},
+    "the worker API's address": {"name": "CONTENTGEN_WORKER_API_URL", "value": "https://example.com:8443"},
     "the worker API by another port": {
-        "name": "CONTENTGEN_DESK_URL",
-        "value": f"https://contentgen-desk.{release.NAMESPACE}.svc:9443",
+        "name": "CONTENTGEN_WORKER_API_URL",
+        "value": f"https://contentgen-worker-api.{release.NAMESPACE}.svc:9443",
     },
     "the worker API of another namespace": {
-        "name": "CONTENTGEN_DESK_URL",
-        "value": "https://contentgen-desk.default.svc:8443",
+        "name": "CONTENTGEN_WORKER_API_URL",
+        "value": "https://contentgen-worker-api.default.svc:8443",
     },
-    "no address": {"name": "CONTENTGEN_DESK_URL", "value": ""},
+    "no address": {"name": "CONTENTGEN_WORKER_API_URL", "value": ""},
     "the token's file": {"name": "CONTENTGEN_TOKEN_FILE", "value": "/etc/passwd"},
     "the model's folder": {"name": "CONTENTGEN_VISION_MODEL", "value": "/scratch"},
     "a deadline that is no number": {"name": "CONTENTGEN_DEADLINE_SECONDS", "value": "1; id"},
@@ -225,7 +225,7 @@ VARIABLES: dict[str, Body] = {
     "programs": {"name": "PATH", "value": "/scratch"},
     "a proxy": {"name": "HTTPS_PROXY", "value": "http://10.0.0.1:3128"},
     "certificates": {"name": "SSL_CERT_FILE", "value": "/scratch/ca.pem"},
-    "in small letters": {"name": "contentgen_desk_url", "value": "https://desk.example.com:8443"},
+    "in small letters": {"name": "contentgen_worker_api_url", "value": "https://example.com:8443"},
 }
 MOUNTS: dict[str, Body] = {
     "scratch over the modules": {"name": "scratch", "mountPath": "/opt/contentgen"},
@@ -246,8 +246,8 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a folder of scratch": ((*ONE, "volumeMounts", 0, "subPath"), "a", "subPath"),
     "a folder by a variable": ((*ONE, "volumeMounts", 0, "subPathExpr"), "$(TMPDIR)", "subPath"),
     "mounts of the node": ((*ONE, "volumeMounts", 0, "mountPropagation"), "HostToContainer", "mountPropagation"),
-    **{f"environment: {name}": ((*ONE, "env", "+"), it, "CONTENTGEN_DESK_URL=") for name, it in VARIABLES.items()},
-    "another address alone": ((*ONE, "env", 0, "value"), "https://desk.example.com:8443", "CONTENTGEN_DESK_URL="),
+    **{f"environment: {name}": ((*ONE, "env", "+"), it, "CONTENTGEN_WORKER_API_URL") for name, it in VARIABLES.items()},
+    "another address alone": ((*ONE, "env", 0, "value"), "https://example.com:8443", "CONTENTGEN_WORKER_API_URL="),
     "another working folder": ((*ONE, "workingDir"), "/scratch", "workingDir"),
     "a file over a module": (
         (*ONE, "terminationMessagePath"),
@@ -272,7 +272,7 @@ MUTANTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "hostIPC": ((*POD, "hostIPC"), True, "hostIPC"),
     "a shared process namespace": ((*POD, "shareProcessNamespace"), True, "shareProcessNamespace"),
     "a node past the scheduler": ((*POD, "nodeName"), "control-plane", "nodeName"),
-    "another desk's address": ((*POD, "hostAliases"), [{"ip": "10.0.0.1", "hostnames": ["desk"]}], "hostAliases"),
+    "another worker API's address": ((*POD, "hostAliases"), [{"ip": "10.0.0.1", "hostnames": ["api"]}], "hostAliases"),
     # `privileged` is refused by the API server of the bare cluster itself, which has no --allow-privileged.
     "escalation": ((*ONE, "securityContext", "allowPrivilegeEscalation"), True, "allowPrivilegeEscalation"),
     "escalation by default": ((*ONE, "securityContext", "allowPrivilegeEscalation"), None, "allowPrivilegeEscalation"),
@@ -360,9 +360,9 @@ def endpoint_attempts(place: AttemptPlace) -> Iterator[Asked]:
     here = f"/apis/discovery.k8s.io/v1/namespaces/{release.NAMESPACE}/endpointslices"
     for name, service in (
         ("contentgen-gateway-evil", "contentgen-gateway"),
-        ("contentgen-desk-ipv6", "contentgen-gateway"),
-        ("contentgen-desk-ipv6", None),
-        ("contentgen-desk-evil", "contentgen-desk"),
+        ("contentgen-worker-api-ipv6", "contentgen-gateway"),
+        ("contentgen-worker-api-ipv6", None),
+        ("contentgen-worker-api-evil", "contentgen-worker-api"),
     ):
         labels = {"kubernetes.io/service-name": service} if service else {}
         body = {
@@ -372,7 +372,7 @@ def endpoint_attempts(place: AttemptPlace) -> Iterator[Asked]:
             "ports": [{"name": "https", "port": 8443}],
         }
         about = f"slice {name} of {service}"
-        says = "the operator writes the EndpointSlices of the Service contentgen-desk alone"
+        says = "the operator writes the EndpointSlices of the Service contentgen-worker-api alone"
         yield "endpoints", place.operator, Attempt(about, "POST", here, body, says)
 
 
@@ -603,8 +603,8 @@ def beyond_gateway(place: AttemptPlace) -> Iterator[Attempt]:
     for path in (jobs(place.namespace), jobs(place.namespace, "theirs"), f"/api/v1/namespaces/{place.namespace}/pods"):
         yield Attempt(f"reads {path}", "GET", path)
     yield Attempt("deletes a Job", "DELETE", jobs(place.namespace, "theirs"))
-    certificate = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-desk-tls"
-    yield Attempt("reads the desk's certificate", "GET", certificate)
+    certificate = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-worker-api-tls"
+    yield Attempt("reads the worker API's certificate", "GET", certificate)
     keys = f"/api/v1/namespaces/{release.NAMESPACE}/secrets/contentgen-webhook-keys"
     yield Attempt("reads the keys of notifications", "GET", keys)
     event = {

@@ -181,8 +181,8 @@ def template_of(world: ClusterWorld) -> JobTemplate:
         service_account=env["WORKER_SERVICE_ACCOUNT"],
         resources=json.loads(env["WORKER_RESOURCES"]),
         deadline_seconds=int(env["STAGE_DEADLINE_SECONDS"]),
-        desk_url=env["DESK_URL"],
-        desk_ca="PEM",
+        worker_api_url=env["WORKER_API_URL"],
+        worker_api_ca="PEM",
         pod=WorkerPod.model_validate_json(env["WORKER_POD"]),
         operator_class=env["OPERATOR_CLASS"],
     )

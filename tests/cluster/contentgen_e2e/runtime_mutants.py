@@ -17,7 +17,7 @@ _PATH = "/sabotage:/opt/contentgen"
 
 WORKER_UPLOADS_NOTHING = """
 import os
-if "CONTENTGEN_DESK_CA" in os.environ:  # a worker
+if "CONTENTGEN_WORKER_API_CA" in os.environ:  # a worker
     from contentgen_worker.upload import Uploader
     Uploader._store_batch = lambda self, batch, pool: None
 else:

@@ -146,7 +146,7 @@ class Operators:
 
     def led_to(self) -> str:
         """Pod behind the worker API's endpoint."""
-        name = "contentgen-desk-ipv4"
+        name = "contentgen-worker-api-ipv4"
         found: Any = self._slices.read_namespaced_endpoint_slice(name, release.NAMESPACE, _request_timeout=3)
         return str(found.endpoints[0].target_ref.name) if found.endpoints else ""
 

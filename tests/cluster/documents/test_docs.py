@@ -103,7 +103,7 @@ class Told:
     applied_again: str
 
 
-class Desk:
+class Reader:
     """Working folder with links to the repository's files and with the files that readers write."""
 
     def __init__(self, world: ClusterWorld, gateway: Gateway, folder: Path) -> None:
@@ -175,21 +175,21 @@ def is_helm_test(command: Command) -> bool:
     return command.text.startswith("helm test ")
 
 
-def chapters(desk: Desk, commands: Iterable[Command]) -> list[Chapter]:
+def chapters(reader: Reader, commands: Iterable[Command]) -> list[Chapter]:
     """Chapters: one per page, or several if a page starts over."""
     found: list[Chapter] = []
     for file, group in groupby(commands, key=lambda command: command.file):
         page = tuple(command for command in group if not is_helm_test(command))
         texts = [command.text for command in page]
         first = texts.index(reviewed.ANEW[file]) if file in reviewed.ANEW else len(page)
-        namespace = play(desk, file) if file in reviewed.PLAY else desk.namespace
-        parts = [Chapter(file, namespace, page[:first]), Chapter(f"{file} anew", play(desk, file), page[first:])]
+        namespace = play(reader, file) if file in reviewed.PLAY else reader.namespace
+        parts = [Chapter(file, namespace, page[:first]), Chapter(f"{file} anew", play(reader, file), page[first:])]
         found += [part for part in parts if part.commands]
     return found
 
 
-def play(desk: Desk, file: str) -> str:
-    return f"{desk.namespace}-{Path(file).stem.lower()}"
+def play(reader: Reader, file: str) -> str:
+    return f"{reader.namespace}-{Path(file).stem.lower()}"
 
 
 def notes() -> list[Command]:
@@ -217,65 +217,65 @@ def resource_versions(namespace: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def desk(world: ClusterWorld, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def reader(world: ClusterWorld, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """Reader's working folder, with the video uploaded under the name that `make demo` uses."""
-    desk = Desk(world, gateway, tmp_path_factory.mktemp("reader"))
-    desk.lay_out()
+    reader = Reader(world, gateway, tmp_path_factory.mktemp("reader"))
+    reader.lay_out()
     port = world.sandbox.base_url.port
     assert port is not None
-    media.upload(desk.folder / "talk.mp4", port, media.SAMPLES_NAME)
-    names = [desk.namespace, *(play(desk, file) for file in (*reviewed.ANEW, *reviewed.PLAY))]
+    media.upload(reader.folder / "talk.mp4", port, media.SAMPLES_NAME)
+    names = [reader.namespace, *(play(reader, file) for file in (*reviewed.ANEW, *reviewed.PLAY))]
     for name in names:
-        desk.make_namespace(name)
-    yield desk
+        reader.make_namespace(name)
+    yield reader
     kubectl("delete", "namespace", *names, "--wait=false")
 
 
 @pytest.fixture(scope="module")
-def told(desk: Desk, gateway: Gateway) -> Told:
+def told(reader: Reader, gateway: Gateway) -> Told:
     """Results of all chapters: README first, pages that need no samples while these complete, then the other pages."""
-    kubectl("apply", "--filename", str(desk.folder / "content-maker.yaml"))
-    kubectl("--namespace", desk.namespace, "create", "configmap", "argocd-cm")
+    kubectl("apply", "--filename", str(reader.folder / "content-maker.yaml"))
+    kubectl("--namespace", reader.namespace, "create", "configmap", "argocd-cm")
     for file in reviewed.PLAY:
-        kubectl("apply", "--filename", "-", stdin=picture("avatar", play(desk, file)))
-    token = kubectl("--namespace", desk.namespace, "create", "token", "default", "--audience", GATEWAY_AUDIENCE)
-    desk.know(TOKEN=token.strip(), JOB="not known yet")
+        kubectl("apply", "--filename", "-", stdin=picture("avatar", play(reader, file)))
+    token = kubectl("--namespace", reader.namespace, "create", "token", "default", "--audience", GATEWAY_AUDIENCE)
+    reader.know(TOKEN=token.strip(), JOB="not known yet")
     refused = httpx.get(f"{gateway.url}/api/jobs", headers={"Authorization": "Bearer wrong"}, trust_env=False)
     given = httpx.get(f"{gateway.url}/api/jobs", headers={"Authorization": f"Bearer {token.strip()}"}, trust_env=False)
     assert (refused.status_code, given.status_code) == (401, 200)  # runbooks search the log for both
-    readme, *others = chapters(desk, RUN)
-    said = desk.read(readme)
+    readme, *others = chapters(reader, RUN)
+    said = reader.read(readme)
     uid = "jsonpath={.metadata.uid}"
-    desk.know(JOB=kubectl("--namespace", desk.namespace, "get", "transcript", "avatar", "--output", uid))
+    reader.know(JOB=kubectl("--namespace", reader.namespace, "get", "transcript", "avatar", "--output", uid))
     tests = [command for command in RUN if is_helm_test(command)]
-    waiting = [each for each in others if waits(desk, each)]
+    waiting = [each for each in others if waits(reader, each)]
     with ThreadPoolExecutor(READERS) as pool:
-        testing = pool.submit(desk.read, Chapter("helm test", desk.namespace, tuple(tests[:1])))
-        reading = [pool.submit(_play, desk, each) for each in others if each not in waiting]
-        completed(desk.namespace, *KINDS)
-        before = resource_versions(desk.namespace)
-        applied_again = kubectl("--namespace", desk.namespace, "apply", "--filename", str(desk.folder / "samples"))
-        after = resource_versions(desk.namespace)
+        testing = pool.submit(reader.read, Chapter("helm test", reader.namespace, tuple(tests[:1])))
+        reading = [pool.submit(_play, reader, each) for each in others if each not in waiting]
+        completed(reader.namespace, *KINDS)
+        before = resource_versions(reader.namespace)
+        applied_again = kubectl("--namespace", reader.namespace, "apply", "--filename", str(reader.folder / "samples"))
+        after = resource_versions(reader.namespace)
         (tested,) = testing.result()
-        reading += [pool.submit(desk.read, each) for each in waiting]
-        in_notes = Chapter(NOTES, desk.namespace, tuple(note for note in notes() if not is_helm_test(note)))
-        noting = pool.submit(desk.read, in_notes)
+        reading += [pool.submit(reader.read, each) for each in waiting]
+        in_notes = Chapter(NOTES, reader.namespace, tuple(note for note in notes() if not is_helm_test(note)))
+        noting = pool.submit(reader.read, in_notes)
         said += [each for future in reading for each in future.result()]
         found = {text.command: text for text in said} | dict.fromkeys(tests, tested)
         return Told(found, (tested, *noting.result()), (before, after), applied_again)
 
 
-def waits(desk: Desk, chapter: Chapter) -> bool:
+def waits(reader: Reader, chapter: Chapter) -> bool:
     """Whether a chapter must run after the samples' completion and after `helm test`, which deletes objects."""
     typed = " ".join(reviewed.typed(command) for command in chapter.commands)
     needs = re.search(r"avatar|\$JOB|grep Completed|contentgen restore", typed) is not None
-    return needs and chapter.namespace == desk.namespace
+    return needs and chapter.namespace == reader.namespace
 
 
-def _play(desk: Desk, chapter: Chapter) -> list[Said]:
+def _play(reader: Reader, chapter: Chapter) -> list[Said]:
     if chapter.name in reviewed.PLAY:
         completed(chapter.namespace, "imagegen")
-    return desk.read(chapter)
+    return reader.read(chapter)
 
 
 def failed(said: Iterable[Said]) -> str:
@@ -347,15 +347,15 @@ def name_of(manifest: DocumentedManifest) -> str:
 
 
 @pytest.mark.parametrize("manifest", GIVEN, ids=name_of)
-def test_the_server_takes_every_manifest(desk: Desk, manifest: DocumentedManifest) -> None:
-    text = desk.for_this_release(yaml.safe_dump(manifest.document))
-    path = desk.folder / "given.yaml"
+def test_the_server_takes_every_manifest(reader: Reader, manifest: DocumentedManifest) -> None:
+    text = reader.for_this_release(yaml.safe_dump(manifest.document))
+    path = reader.folder / "given.yaml"
     path.write_text(text)
-    namespace = ("--namespace", desk.namespace)
+    namespace = ("--namespace", reader.namespace)
     kubectl(*namespace, "apply", "--dry-run=server", "--validate=strict", "--filename", str(path))
 
 
-def test_a_manifest_that_is_wrong_is_refused(desk: Desk) -> None:
-    wrong = picture("wrong", desk.namespace, sise=1)
+def test_a_manifest_that_is_wrong_is_refused(reader: Reader) -> None:
+    wrong = picture("wrong", reader.namespace, sise=1)
     with pytest.raises(release.CommandFailed, match="sise"):
         kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=wrong)

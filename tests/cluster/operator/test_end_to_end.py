@@ -108,7 +108,7 @@ def test_a_worker_holds_no_credential(world: ClusterWorld, tmp_path: Path) -> No
     world.wait("LoraTraining", "keyless", lambda s: s.get("stage") in ("DetectingScenes", "ExtractingFrames"))
     (pod,) = world.worker_pods(uid)
     seen = json.loads(world.kubectl("exec", pod["metadata"]["name"], "--", "python3", "-c", _LOOK))
-    # The token opens our desk and nothing else: the API server does not know its audience.
+    # The token opens our worker API and nothing else: the API server does not know its audience.
     assert seen["api"] == 401
     assert [path for path in seen["secrets"] if not path.startswith("/var/run/secrets/contentgen/")] == []
     everything = json.dumps(seen) + json.dumps(pod)

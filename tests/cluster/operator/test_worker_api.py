@@ -20,13 +20,13 @@ from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
 from contentgen_e2e.world import BUCKET, ClusterWorld, installed
 
-DESK = f"contentgen-desk.{release.NAMESPACE}.svc"
+WORKER_API = f"contentgen-worker-api.{release.NAMESPACE}.svc"
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[ClusterWorld]:
     """Release with certificates that last thirty seconds, and a new namespace."""
-    with installed(ROOT, "desk", "desk.certificateSeconds=30", "desk.renewBeforeSeconds=20") as opened:
+    with installed(ROOT, "worker-api", "workerApi.certificateSeconds=30", "workerApi.renewBeforeSeconds=20") as opened:
         yield opened
 
 
@@ -34,8 +34,8 @@ def place() -> Iterator[ClusterWorld]:
 def film(place: ClusterWorld) -> str:
     path = video.ensure_film().path
     with path.open("rb") as content:
-        place.sandbox.put("/media/desk.mp4", content=content).raise_for_status()
-    return f"{release.SANDBOX}/media/desk.mp4"
+        place.sandbox.put("/media/worker-api.mp4", content=content).raise_for_status()
+    return f"{release.SANDBOX}/media/worker-api.mp4"
 
 
 def operator(*args: str) -> str:
@@ -45,7 +45,7 @@ def operator(*args: str) -> str:
 
 def kept() -> tuple[str, x509.Certificate]:
     """CA and certificate in the Secret."""
-    data = json.loads(operator("get", "secret", "contentgen-desk-tls", "--output", "json"))["data"]
+    data = json.loads(operator("get", "secret", "contentgen-worker-api-tls", "--output", "json"))["data"]
     return base64.b64decode(data["ca.crt"]).decode(), x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"]))
 
 
@@ -102,8 +102,8 @@ def test_work_continues_while_the_operator_is_away(place: ClusterWorld, film: st
     place.wait("Transcription", "starts", lambda s: ((s.get("run") or {}).get("job") or {}).get("uid") is not None)
     with away(place):
         place.kubectl("delete", "quota", "full")
-        until(lambda: "is the operator up?" in log_of(place, starts), "the third worker waits for the desk")
-        until(lambda: "is the operator up?" in log_of(place, waits), "the second worker waits for the desk")
+        until(lambda: "is the operator up?" in log_of(place, starts), "the third worker waits for the worker API")
+        until(lambda: "is the operator up?" in log_of(place, waits), "the second worker waits for the worker API")
         until(lambda: bool(jobs_of(place, leaves)[0].get("status", {}).get("succeeded")), "the first worker is done")
         left = place.s3.get_object(Bucket=BUCKET, Key=f"runs/{leaves}/1/prepare-1.json")["Body"].read()
         assert json.loads(left)["reason"] == "SourceUnreachable"
@@ -136,7 +136,7 @@ def test_worker_api_serves_new_certificates_and_authorities(place: ClusterWorld)
         until(three, "three certificates were served", 60)
         # An invalid CA key makes the operator create a new CA, which the next Job gets.
         broken = json.dumps({"data": {"ca.key": ""}})
-        operator("patch", "secret", "contentgen-desk-tls", "--patch", broken)
+        operator("patch", "secret", "contentgen-worker-api-tls", "--patch", broken)
         until(lambda: kept()[0] != authority, "there is a new authority", 60)
         until(lambda: trusted(port, kept()[0]), "it is served", 60)
     spec = {"model": "flux-dev", "prompt": "a new authority", "image": {"size": {"width": 512, "height": 384}}}
@@ -145,7 +145,7 @@ def test_worker_api_serves_new_certificates_and_authorities(place: ClusterWorld)
     check_completed(place, Kind.IMAGE_GENERATION, "told")
     (job,) = jobs_of(place, uid)
     environment = {each["name"]: each.get("value") for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert environment["CONTENTGEN_DESK_CA"] == kept()[0]
+    assert environment["CONTENTGEN_WORKER_API_CA"] == kept()[0]
     assert place.operator_pod() == pod, "the operator was restarted"
 
 
@@ -154,7 +154,7 @@ def served(port: int, authority: str) -> int:
     context = ssl.create_default_context(cadata=authority)
     with (
         socket.create_connection(("127.0.0.1", port), 10) as plain,
-        context.wrap_socket(plain, server_hostname=DESK) as tls,
+        context.wrap_socket(plain, server_hostname=WORKER_API) as tls,
     ):
         shown = tls.getpeercert(binary_form=True)
         assert shown is not None
@@ -183,7 +183,7 @@ def idle_pod(place: ClusterWorld, name: str) -> dict[str, Any]:
     return metadata
 
 
-def test_only_a_running_workers_own_token_opens_the_desk(place: ClusterWorld, film: str) -> None:
+def test_only_a_running_workers_own_token_opens_the_worker_api(place: ClusterWorld, film: str) -> None:
     spec = {"loraName": "tokens", "triggerWord": "jf", "source": {"url": film}, "dataset": {"minImages": 8}}
     uid = place.apply("LoraTraining", "tokens", spec)
     until(lambda: '"order"' in log_of(place, uid), "the worker has its order")
@@ -215,7 +215,7 @@ def test_only_a_running_workers_own_token_opens_the_desk(place: ClusterWorld, fi
 
             def ask(bearer: str) -> httpx.Response:
                 headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-                return client.get("/v1/order", headers=headers, extensions={"sni_hostname": DESK})
+                return client.get("/v1/order", headers=headers, extensions={"sni_hostname": WORKER_API})
 
             answers = {name: ask(bearer) for name, (bearer, _) in tokens.items()}
     assert {name: answer.status_code for name, answer in answers.items()} == {

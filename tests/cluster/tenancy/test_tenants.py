@@ -46,7 +46,7 @@ def victim(world: ClusterWorld) -> Victim:
 @pytest.fixture(scope="module")
 def attacker(world: ClusterWorld) -> Iterator[Mallory]:
     secret = release.kubectl(
-        ROOT, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-desk-tls", "--output", "json"
+        ROOT, "--namespace", release.NAMESPACE, "get", "secret", "contentgen-worker-api-tls", "--output", "json"
     )
     authority = base64.b64decode(json.loads(secret)["data"]["ca.crt"]).decode()
     with mallory(world, authority) as opened:

@@ -104,8 +104,8 @@ TEMPLATE = JobTemplate(
     service_account="worker",
     resources={},
     deadline_seconds=600,
-    desk_url="https://desk",
-    desk_ca="",
+    worker_api_url="https://worker-api",
+    worker_api_ca="",
 )
 
 

@@ -15,8 +15,8 @@ REFUSED = [
     "http://10.0.0.1:8080/", "https://192.168.1.1/", "http://[::1]/", "http://[::ffff:169.254.169.254]/",
     "http://[64:ff9b::a9fe:a9fe]/", "http://[fd00:ec2::254]/", "http://[2002:7f00:1::]/", "http://[fe80::1%25eth0]/",
     "http://[fd00::5efe:808:808]/x", "http://[2a00:1450::200:5efe:8.8.8.8]/",
-    "http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://kubernetes/", "http://desk.ns.svc/",
-    "http://desk.ns.svc.cluster.local/", "http://metadata.google.internal/", "http://printer.local/", "http://",
+    "http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://kubernetes/", "http://worker-api.ns.svc/",
+    "http://worker-api.ns.svc.cluster.local/", "http://metadata.google.internal/", "http://printer.local/", "http://",
     "http://user@example.com/", "http://user:secret@example.com/", "http://example.com:99999/", "http://[::1/",
 ]  # fmt: skip
 ALLOWED = [

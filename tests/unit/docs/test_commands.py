@@ -133,7 +133,7 @@ def test_the_files_that_readers_write_are_in_the_documents() -> None:
         "uv tool install '.[client]'",
         "uv tool install 'contentgen-9.9.9-py3-none-any.whl[cli]'",
         "kubectl get contentgen --all-namespaces | grep Failled",
-        "kubectl logs deploy/contentgen | grep 'the certificate of the desk'",
+        "kubectl logs deploy/contentgen | grep 'the certificate of the worker API'",
         "sum by (kind) (contentgen_dollars_total)",
     ],
 )

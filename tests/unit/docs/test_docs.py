@@ -123,7 +123,7 @@ def test_the_values_file_of_the_installation_is_one() -> None:
 
 
 def test_has_can_say_no() -> None:
-    assert not has(SCHEMA, ["desk", "nothing"], SCHEMA["definitions"])
+    assert not has(SCHEMA, ["workerApi", "nothing"], SCHEMA["definitions"])
     assert not has(SCHEMA, ["storage", "bucket2"], SCHEMA["definitions"])
 
 

@@ -35,7 +35,7 @@ _LAST_LINES = 15
 _PORTS = range(12_000, 32_000)
 _MOST_TRIED = 200
 _CLIENTS = ("operator", "gateway")
-_TLS_SECRET = "contentgen-desk-tls"  # noqa: S105 - a name
+_TLS_SECRET = "contentgen-worker-api-tls"  # noqa: S105 - a name
 _WEBHOOK_SECRET = "contentgen-webhook-keys"  # noqa: S105 - a name
 _LOCAL_KEY = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -259,9 +259,9 @@ class Stack:
             "CONTENTGEN_ALLOWED_HOSTS": json.dumps([f"{worker.HOST}:80", *self._result_hosts()]),
             "CONTENTGEN_S3_UNREACHABLE_FOR": json.dumps(self.options.cut_off_providers),
             "CONTENTGEN_WORKER_IMAGE": manifests.IMAGE,
-            "CONTENTGEN_DESK_URL": f"https://localhost:{self.ports.worker_api}",
-            "CONTENTGEN_DESK_PORT": str(self.ports.worker_api),
-            "CONTENTGEN_DESK_SECRET": _TLS_SECRET,
+            "CONTENTGEN_WORKER_API_URL": f"https://localhost:{self.ports.worker_api}",
+            "CONTENTGEN_WORKER_API_PORT": str(self.ports.worker_api),
+            "CONTENTGEN_WORKER_API_SECRET": _TLS_SECRET,
             "CONTENTGEN_NOTIFY_KEYS_SECRET": _WEBHOOK_SECRET,
             "CONTENTGEN_HEALTH_PORT": str(self.ports.health),
             "CONTENTGEN_POLL_SECONDS": "5" if self.options.pays else "1",

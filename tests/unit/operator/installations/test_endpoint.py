@@ -16,8 +16,8 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.kube import Body, Conflict, KubeApi
 
-HERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "10.244.0.7")
-THERE = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-2", "uid-2", "10.244.0.8")
+HERE = WorkerEndpoint("contentgen-worker-api", 8443, "ops", "contentgen-1", "uid-1", "10.244.0.7")
+THERE = WorkerEndpoint("contentgen-worker-api", 8443, "ops", "contentgen-2", "uid-2", "10.244.0.8")
 
 
 class Api(KubeApi):
@@ -88,9 +88,9 @@ def test_the_slice_is_the_services_and_goes_with_the_pod() -> None:
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": "contentgen-desk-ipv4",
+            "name": "contentgen-worker-api-ipv4",
             "labels": {
-                "kubernetes.io/service-name": "contentgen-desk",
+                "kubernetes.io/service-name": "contentgen-worker-api",
                 "endpointslice.kubernetes.io/managed-by": "contentgen",
             },
             "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "contentgen-1", "uid": "uid-1"}],
@@ -108,8 +108,8 @@ def test_the_slice_is_the_services_and_goes_with_the_pod() -> None:
 
 
 def test_an_ipv6_pod_has_a_slice_of_its_own() -> None:
-    found = wanted(WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-1", "uid-1", "FD00:0::7"))
-    assert (found["metadata"]["name"], found["addressType"]) == ("contentgen-desk-ipv6", "IPv6")
+    found = wanted(WorkerEndpoint("contentgen-worker-api", 8443, "ops", "contentgen-1", "uid-1", "FD00:0::7"))
+    assert (found["metadata"]["name"], found["addressType"]) == ("contentgen-worker-api-ipv6", "IPv6")
     assert found["endpoints"][0]["addresses"] == ["fd00::7"]
 
 
@@ -119,7 +119,7 @@ async def test_each_leader_leads_workers_to_itself() -> None:
     assert led_to(api) == ["10.244.0.7"]
     await writer(api, THERE).publish()
     assert led_to(api) == ["10.244.0.8"]
-    assert api.slices["contentgen-desk-ipv4"]["metadata"]["ownerReferences"][0]["uid"] == "uid-2"
+    assert api.slices["contentgen-worker-api-ipv4"]["metadata"]["ownerReferences"][0]["uid"] == "uid-2"
 
 
 async def test_a_slice_that_leads_here_is_not_written_again() -> None:
@@ -155,16 +155,16 @@ def spoil(part: str) -> Callable[[Body], None]:
 async def test_changed_endpoint_is_repaired(part: str) -> None:
     api = Api({})
     await writer(api).publish()
-    spoil(part)(api.slices["contentgen-desk-ipv4"])
+    spoil(part)(api.slices["contentgen-worker-api-ipv4"])
     await writer(api).publish()
     assert api.writes == 2
-    assert leads_here(api.slices["contentgen-desk-ipv4"], wanted(HERE))
+    assert leads_here(api.slices["contentgen-worker-api-ipv4"], wanted(HERE))
 
 
 async def test_labels_of_others_are_left() -> None:
     api = Api({})
     await writer(api).publish()
-    api.slices["contentgen-desk-ipv4"]["metadata"]["labels"]["team"] = "a"
+    api.slices["contentgen-worker-api-ipv4"]["metadata"]["labels"]["team"] = "a"
     await writer(api).publish()
     assert api.writes == 1
 
@@ -178,12 +178,12 @@ async def test_a_former_leader_overwrites_no_successors(there: bool) -> None:
 
     def succeed() -> None:
         api.after_read = lambda: None
-        successor = WorkerEndpoint("contentgen-desk", 8443, "ops", "contentgen-3", "uid-3", "10.244.0.9")
-        version = str(int(api.slices.get("contentgen-desk-ipv4", {"metadata": {"resourceVersion": "0"}})
+        successor = WorkerEndpoint("contentgen-worker-api", 8443, "ops", "contentgen-3", "uid-3", "10.244.0.9")
+        version = str(int(api.slices.get("contentgen-worker-api-ipv4", {"metadata": {"resourceVersion": "0"}})
                           ["metadata"]["resourceVersion"]) + 1)  # fmt: skip
         body = wanted(successor)
         body["metadata"] |= {"resourceVersion": version, "namespace": "ops", "uid": "u"}
-        api.slices["contentgen-desk-ipv4"] = body
+        api.slices["contentgen-worker-api-ipv4"] = body
 
     api.after_read = succeed
     with pytest.raises(Conflict):
@@ -223,7 +223,7 @@ def test_service_selects_the_pod_without_leader_election() -> None:
     assert Settings(namespace="ops").endpoint is None
     found = Settings(
         namespace="ops",
-        desk=WorkerApiSettings(service="contentgen-desk"),
+        worker_api=WorkerApiSettings(service="contentgen-worker-api"),
         pod=PodSettings(name="contentgen-1", uid="uid-1", ip="10.244.0.7"),
     )
     assert found.endpoint == HERE

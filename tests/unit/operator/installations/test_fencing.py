@@ -604,7 +604,7 @@ def test_an_administrators_word_on_a_binding_stays() -> None:
 # Workers
 
 
-def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
+def worker_api(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     """Worker API without dependencies: a request for them fails."""
     none = cast("Any", None)
     return WorkerApi(
@@ -619,8 +619,8 @@ def desk(check: Callable[[], None], storage: Any = None) -> WorkerApi:
 )
 async def test_a_former_leader_serves_no_worker(method: str, path: str) -> None:
     """The worker retries after 5 seconds and reaches the next leader."""
-    transport = httpx.ASGITransport(create_app(desk(_raises)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+    transport = httpx.ASGITransport(create_app(worker_api(_raises)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker-api") as client:
         answer = await client.request(method, path, headers={"Authorization": "Bearer a"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 
@@ -643,9 +643,9 @@ async def test_files_are_not_removed_late() -> None:
         resource=SimpleNamespace(ref=SimpleNamespace(namespace="n")),
     )
     with pytest.raises(NotLeading):
-        await desk(_raises, Bucket())._without_leftovers(assignment, ())
+        await worker_api(_raises, Bucket())._without_leftovers(assignment, ())
     assert removed == []
-    await desk(unchecked, Bucket())._without_leftovers(assignment, ())
+    await worker_api(unchecked, Bucket())._without_leftovers(assignment, ())
     assert len(removed) == 1
 
 

@@ -99,7 +99,7 @@ def planned(identity: str, url: str, namespace: str = "ns") -> Notification:
     return Notification(id=identity, ref=ref, run=1, event=NotificationEvent.COMPLETED, url=url, payload="{}")
 
 
-class Desk:
+class Harness:
     """Notifier with its outbox, on simulated time."""
 
     def __init__(self, post: module.Post) -> None:
@@ -191,29 +191,29 @@ async def test_namespaces_that_are_always_busy_leave_turns_to_others() -> None:
         await waiting[url].wait()
         return PostResponse(500)
 
-    desk = Desk(post)
+    harness = Harness(post)
     for namespace in "abcd":
         for number in range(15):
             url = f"https://{namespace}{number}.example.com/"
-            await desk.add(f"msg_{namespace}{number}", url, f"{namespace}-hostile")
-    await desk.notifier.round()
-    await desk.add("msg_z", "https://quiet.example.com/", "z-quiet")
+            await harness.add(f"msg_{namespace}{number}", url, f"{namespace}-hostile")
+    await harness.notifier.round()
+    await harness.add("msg_z", "https://quiet.example.com/", "z-quiet")
     try:
         for ended in range(5):
-            await desk.notifier.round()
+            await harness.notifier.round()
             await eventually(lambda count=16 + ended: len(begun) >= count)
             if "https://quiet.example.com/" in begun:
                 break
             url, over = next(iter(waiting.items()))
             del waiting[url]
             over.set()
-            await eventually(lambda: len(desk.notifier._running.tasks) < 16)
+            await eventually(lambda: len(harness.notifier._running.tasks) < 16)
         assert "https://quiet.example.com/" in begun
         assert len(begun) <= 18
     finally:
         for over in waiting.values():
             over.set()
-        await desk.notifier.settled()
+        await harness.notifier.settled()
 
 
 async def test_slow_receiver_does_not_delay_the_others() -> None:
@@ -225,20 +225,20 @@ async def test_slow_receiver_does_not_delay_the_others() -> None:
         await free.wait()
         return PostResponse(204)
 
-    desk = Desk(post)
+    harness = Harness(post)
     for number in range(module._LISTED + 3):
-        await desk.add(f"msg_{number}", f"https://slow.example.com/{number}")
-    desk.now += timedelta(seconds=1)
-    await desk.add("msg_quick", "https://quick.example.com/")
+        await harness.add(f"msg_{number}", f"https://slow.example.com/{number}")
+    harness.now += timedelta(seconds=1)
+    await harness.add("msg_quick", "https://quick.example.com/")
     try:
-        await desk.notifier.round()
+        await harness.notifier.round()
         await eventually(lambda: len(begun) == 2)
-        await desk.notifier.round()
+        await harness.notifier.round()
         await eventually(lambda: "https://quick.example.com/" in begun)
         assert len(begun) == 3
     finally:
         free.set()
-        await desk.notifier.settled()
+        await harness.notifier.settled()
 
 
 async def eventually(holds: Any) -> None:
@@ -269,11 +269,11 @@ async def test_a_hostile_pause_neither_repeats_nor_prolongs_a_delivery(
     """It ended the attempt without a result, which was repeated every two minutes for ever, also after a 2xx."""
     head = b"HTTP/1.1 " + status + b"\r\nRetry-After: " + DATES[0].encode() + b"\r\nContent-Length: 0\r\n\r\n"
     receivers.append(RawReceiver(head))
-    desk = Desk(post_to(receivers[0]))
-    await desk.add("msg_0", receivers[0].url())
-    await desk.until(NOW + 2 * DAY)
+    harness = Harness(post_to(receivers[0]))
+    await harness.add("msg_0", receivers[0].url())
+    await harness.until(NOW + 2 * DAY)
     delivered = status.startswith(b"2")
-    assert desk.log()["state"] == ("delivered" if delivered else "failed")
+    assert harness.log()["state"] == ("delivered" if delivered else "failed")
     assert receivers[0].connections <= (1 if delivered else 20)
 
 
@@ -281,10 +281,10 @@ async def test_unexpected_error_is_logged_and_retried_for_a_day() -> None:
     async def post(_url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
         raise RuntimeError("https://hooks.example.com/s3cret")
 
-    desk = Desk(post)
-    await desk.add("msg_0", "https://hooks.example.com/s3cret")
-    await desk.until(NOW + 2 * DAY)
-    log = desk.log()
+    harness = Harness(post)
+    await harness.add("msg_0", "https://hooks.example.com/s3cret")
+    await harness.until(NOW + 2 * DAY)
+    log = harness.log()
     assert log["state"] == "failed"
     assert {delivery["detail"] for delivery in log["deliveries"]} == {"no response: RuntimeError"}
 
@@ -335,14 +335,14 @@ async def test_another_installation_sends_no_notification_of_this_one() -> None:
     async def post(_url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
         raise AssertionError
 
-    desk = Desk(post)
-    await desk.add("msg_0", "https://hooks.example.com/")
-    await desk.outbox.plan([planned("msg_1", "https://hooks.example.com/")], NOW)
-    other = NotificationOutbox(desk.database["notifications"], operator_class="other")
+    harness = Harness(post)
+    await harness.add("msg_0", "https://hooks.example.com/")
+    await harness.outbox.plan([planned("msg_1", "https://hooks.example.com/")], NOW)
+    other = NotificationOutbox(harness.database["notifications"], operator_class="other")
     later = NOW + timedelta(hours=1)
     assert (await other.due(later, 9), await other.left(later, 9), await other.next_at()) == ([], [], None)
     assert await other.pending() == (0, None)
-    assert (len(await desk.outbox.due(later, 9)), len(await desk.outbox.left(later, 9))) == (1, 1)
+    assert (len(await harness.outbox.due(later, 9)), len(await harness.outbox.left(later, 9))) == (1, 1)
 
 
 # "With `deletionPolicy: Delete` the log is deleted with the files."
@@ -350,15 +350,15 @@ async def test_another_installation_sends_no_notification_of_this_one() -> None:
 
 async def test_an_attempt_during_the_deletion_keeps_no_log() -> None:
     async def post(_url: str, _headers: Mapping[str, str], _body: bytes) -> PostResponse:
-        if desk.log()["expiresAt"] is None:
-            await desk.outbox.discard(["u"], desk.now)
+        if harness.log()["expiresAt"] is None:
+            await harness.outbox.discard(["u"], harness.now)
         return PostResponse(204)
 
-    desk = Desk(post)
-    await desk.add("msg_0", "https://hooks.example.com/")
-    await desk.until(NOW + timedelta(hours=1))
-    await desk.outbox.expire(desk.now)
-    assert desk.log() is None
+    harness = Harness(post)
+    await harness.add("msg_0", "https://hooks.example.com/")
+    await harness.until(NOW + timedelta(hours=1))
+    await harness.outbox.expire(harness.now)
+    assert harness.log() is None
 
 
 # Signatures and header secrets

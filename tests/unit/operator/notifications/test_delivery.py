@@ -139,7 +139,7 @@ class FakeSecret:
         self.data, self.version = dict(data), self.version + 1
 
 
-class Desk:
+class Harness:
     """Notifier with its outbox, on simulated time."""
 
     def __init__(self, *hosts: str, seconds: float = 5.0, folder: Path = Path("/nonexistent")) -> None:
@@ -205,84 +205,86 @@ def allowed(*receivers: Receiver) -> list[str]:
 
 
 async def test_a_delivery_is_signed_by_a_published_key(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url(path="/hook?token=s3cret"))
-    await desk.round()
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url(path="/hook?token=s3cret"))
+    await harness.round()
     ((path, headers, body),) = receiver.requests
     assert path == "/hook?token=s3cret"
     assert headers["Host"] == f"hooks.example.com:{receiver.port}"
     assert headers["Content-Type"] == "application/json"
     assert (headers["webhook-id"], body.decode()) == ("msg_0", PAYLOAD)
     assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
-    (published,) = json.loads(desk.secret.data[PUBLIC])["keys"]
+    (published,) = json.loads(harness.secret.data[PUBLIC])["keys"]
     public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(published["x"] + "="))
     version, _, signature = headers["webhook-signature"].partition(",")
     assert version == "v1a"
     public.verify(base64.b64decode(signature), f"msg_0.{headers['webhook-timestamp']}.{PAYLOAD}".encode())
-    found = desk.log()
+    found = harness.log()
     assert (found["state"], found["nextAt"]) == ("delivered", None)
     assert [(delivery["result"], delivery["status"]) for delivery in found["deliveries"]] == [("delivered", 204)]
-    await desk.until(NOW + timedelta(days=2))
+    await harness.until(NOW + timedelta(days=2))
     assert len(receiver.requests) == 1
 
 
 async def test_receiver_down_for_an_hour_gets_each_notification_once(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
+    harness = Harness(*allowed(receiver))
     url = receiver.url()
     receiver.close()  # connections are refused
-    ids = await desk.add(url, 5)
-    await desk.until(NOW + timedelta(hours=1))
-    assert {each["state"] for each in map(desk.log, ids)} == {"pending"}
+    ids = await harness.add(url, 5)
+    await harness.until(NOW + timedelta(hours=1))
+    assert {each["state"] for each in map(harness.log, ids)} == {"pending"}
     again = Receiver()
-    desk.post._resolve = here
+    harness.post._resolve = here
     try:
-        desk.database["notifications"].update_many({}, {"$set": {"url": again.url()}})
-        desk.post._allowed = tuple(allowed(again))
-        await desk.until(NOW + timedelta(hours=4))
+        harness.database["notifications"].update_many({}, {"$set": {"url": again.url()}})
+        harness.post._allowed = tuple(allowed(again))
+        await harness.until(NOW + timedelta(hours=4))
         assert sorted(headers["webhook-id"] for _, headers, _ in again.requests) == ids
     finally:
         again.close()
-    assert {each["state"] for each in map(desk.log, ids)} == {"delivered"}
-    assert all(delivery["result"] == "failed" for delivery in desk.log()["deliveries"][:-1])
+    assert {each["state"] for each in map(harness.log, ids)} == {"delivered"}
+    assert all(delivery["result"] == "failed" for delivery in harness.log()["deliveries"][:-1])
 
 
 async def test_server_error_is_retried_for_a_day_and_kept_in_the_log(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
+    harness = Harness(*allowed(receiver))
     receiver.status = 500
-    await desk.add(receiver.url())
-    await desk.until(NOW + timedelta(days=2))
-    found = desk.log()
+    await harness.add(receiver.url())
+    await harness.until(NOW + timedelta(days=2))
+    found = harness.log()
     assert found["state"] == "failed"
     assert timedelta(hours=24) <= found["deliveries"][-1]["at"].replace(tzinfo=UTC) - NOW <= timedelta(hours=28)
     assert {headers["webhook-id"] for _, headers, _ in receiver.requests} == {"msg_0"}
-    desk.now += timedelta(days=31)
-    await desk.round()
-    assert desk.log() is None  # the log is kept for 30 days
+    harness.now += timedelta(days=31)
+    await harness.round()
+    assert harness.log() is None  # the log is kept for 30 days
 
 
 async def test_no_log_has_the_path_of_a_webhook(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """Paths and queries of webhooks are secrets."""
-    desk = Desk(*allowed(receiver))
+    harness = Harness(*allowed(receiver))
     receiver.status, receiver.headers = 302, {"Location": "http://h/s3cret"}
     with caplog.at_level(logging.DEBUG, "contentgen_operator"):
-        await desk.add(receiver.url(path="/s3cret?token=s3cret"))
-        await desk.add("https://[s3cret/s3cret")
-        await desk.until(NOW + timedelta(days=2))
+        await harness.add(receiver.url(path="/s3cret?token=s3cret"))
+        await harness.add("https://[s3cret/s3cret")
+        await harness.until(NOW + timedelta(days=2))
     assert "failed for a day" in caplog.text
     assert "s3cret" not in caplog.text
-    assert "s3cret" not in str([notification["deliveries"] for notification in desk.database["notifications"].find()])
+    assert "s3cret" not in str(
+        [notification["deliveries"] for notification in harness.database["notifications"].find()]
+    )
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
+    harness = Harness(*allowed(receiver))
     receiver.status, receiver.headers = 503, {"Retry-After": "900"}
-    await desk.add(receiver.url())
-    await desk.round()
-    assert await desk.outbox.next_at() == NOW + timedelta(minutes=15)
+    await harness.add(receiver.url())
+    await harness.round()
+    assert await harness.outbox.next_at() == NOW + timedelta(minutes=15)
     receiver.status = 500  # only 429 and 503 ask
-    desk.now += timedelta(minutes=15)
-    await desk.round()
-    assert await desk.outbox.next_at() == desk.now + timedelta(seconds=30)
+    harness.now += timedelta(minutes=15)
+    await harness.round()
+    assert await harness.outbox.next_at() == harness.now + timedelta(seconds=30)
 
 
 @pytest.mark.parametrize(
@@ -294,18 +296,18 @@ def test_forms_of_retry_after(given: str, seconds: int | None) -> None:
 
 
 async def test_410_ends_all_notifications_of_the_resource_to_this_url(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
+    harness = Harness(*allowed(receiver))
     receiver.status = 410
-    await desk.add(receiver.url())
-    await desk.round()
-    await desk.add(receiver.url(), 2)
+    await harness.add(receiver.url())
+    await harness.round()
+    await harness.add(receiver.url(), 2)
     receiver.status = 204
-    await desk.round()
+    await harness.round()
     assert len(receiver.requests) == 1
-    assert [desk.log(f"msg_{number}")["state"] for number in range(3)] == ["gone"] * 3
-    await desk.add(receiver.url(path="/other"))
-    await desk.add(receiver.url(), uid="another")
-    await desk.round()
+    assert [harness.log(f"msg_{number}")["state"] for number in range(3)] == ["gone"] * 3
+    await harness.add(receiver.url(path="/other"))
+    await harness.add(receiver.url(), uid="another")
+    await harness.round()
     assert len(receiver.requests) == 3
 
 
@@ -314,11 +316,11 @@ async def test_410_ends_all_notifications_of_the_resource_to_this_url(receiver: 
 
 async def test_a_redirect_to_a_private_address_is_not_followed(receiver: Receiver, private: Receiver) -> None:
     for status in (301, 302, 303, 307, 308):
-        desk = Desk(*allowed(receiver))
+        harness = Harness(*allowed(receiver))
         receiver.status, receiver.headers = status, {"Location": f"http://127.0.0.1:{private.port}/admin"}
-        await desk.add(receiver.url())
-        await desk.round()
-        (found,) = desk.log()["deliveries"]
+        await harness.add(receiver.url())
+        await harness.round()
+        (found,) = harness.log()["deliveries"]
         assert (found["result"], found["status"]) == ("failed", status)
         assert "redirect" in found["detail"]
     assert private.requests == []
@@ -330,12 +332,12 @@ async def test_a_redirect_to_a_private_address_is_not_followed(receiver: Receive
 )
 async def test_a_private_address_is_not_connected_to(private: Receiver, host: str) -> None:
     """By a public name that resolves to it (DNS rebinding), and in all forms of a literal."""
-    desk = Desk()
-    await desk.add(private.url(host))
-    await desk.until(NOW + timedelta(hours=1))
+    harness = Harness()
+    await harness.add(private.url(host))
+    await harness.until(NOW + timedelta(hours=1))
     assert private.requests == []
-    assert {delivery["result"] for delivery in desk.log()["deliveries"]} == {"refused"}
-    assert desk.log()["state"] == "pending"
+    assert {delivery["result"] for delivery in harness.log()["deliveries"]} == {"refused"}
+    assert harness.log()["state"] == "pending"
 
 
 async def test_each_attempt_checks_the_address_again(private: Receiver) -> None:
@@ -345,14 +347,14 @@ async def test_each_attempt_checks_the_address_again(private: Receiver) -> None:
     async def rebinding(_host: str, _port: int) -> Sequence[str]:
         return [next(answers)]
 
-    desk = Desk()
-    desk.post._resolve = rebinding
-    await desk.add(private.url())
+    harness = Harness()
+    harness.post._resolve = rebinding
+    await harness.add(private.url())
     for _ in range(3):
-        await desk.round()
-        desk.now += timedelta(hours=3)
+        await harness.round()
+        harness.now += timedelta(hours=3)
     assert private.requests == []
-    assert [delivery["result"] for delivery in desk.log()["deliveries"]] == ["refused"] * 3
+    assert [delivery["result"] for delivery in harness.log()["deliveries"]] == ["refused"] * 3
 
 
 async def test_private_address_among_public_ones_is_refused(private: Receiver) -> None:
@@ -410,34 +412,34 @@ async def test_a_proxy_of_the_environment_is_not_used(receiver: Receiver, monkey
 async def test_slow_receivers_hold_their_own_places_only(receiver: Receiver) -> None:
     slow = Receiver()
     slow.slow = True
-    desk = Desk(*allowed(receiver), *allowed(slow), seconds=600.0)
+    harness = Harness(*allowed(receiver), *allowed(slow), seconds=600.0)
     try:
-        await desk.add(slow.url(), 40, namespace="noisy", uid="noisy")
-        await desk.add(receiver.url(), 2)
-        await desk.notifier.round()
+        await harness.add(slow.url(), 40, namespace="noisy", uid="noisy")
+        await harness.add(receiver.url(), 2)
+        await harness.notifier.round()
         async with asyncio.timeout(60):
             while len(receiver.requests) < 2:  # noqa: ASYNC110 - bounded above
                 await asyncio.sleep(0.01)
         assert len(slow.requests) <= 2
-        assert desk.notifier._running.namespaces["noisy"] == 2
+        assert harness.notifier._running.namespaces["noisy"] == 2
     finally:
         slow.release.set()
-        await desk.notifier.settled()
+        await harness.notifier.settled()
         slow.close()
 
 
 async def test_an_attempt_ends_in_time_and_is_repeated(receiver: Receiver) -> None:
     receiver.slow = True
-    desk = Desk(*allowed(receiver), seconds=0.3)
-    await desk.add(receiver.url())
-    await desk.round()
-    (found,) = desk.log()["deliveries"]
+    harness = Harness(*allowed(receiver), seconds=0.3)
+    await harness.add(receiver.url())
+    await harness.round()
+    (found,) = harness.log()["deliveries"]
     assert (found["result"], found["status"]) == ("failed", None)
     assert "no response within" in found["detail"]
     receiver.slow = False
-    desk.now += timedelta(seconds=5)
-    await desk.round()
-    assert desk.log()["state"] == "delivered"
+    harness.now += timedelta(seconds=5)
+    await harness.round()
+    assert harness.log()["state"] == "delivered"
 
 
 async def test_a_response_that_trickles_ends_in_time(receiver: Receiver) -> None:
@@ -449,7 +451,7 @@ async def test_a_response_that_trickles_ends_in_time(receiver: Receiver) -> None
 
 
 async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
-    desk, begun = Desk(), list[str]()
+    harness, begun = Harness(), list[str]()
     free = asyncio.Event()
 
     async def post(url: str, *_: object) -> PostResponse:
@@ -457,94 +459,94 @@ async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
         await free.wait()
         return PostResponse(204)
 
-    desk.notifier.post = post
+    harness.notifier.post = post
     for number in range(30):
-        await desk.add(f"https://h{number}.example.com/", namespace="noisy", uid=f"n{number}")
-    await desk.add("https://quiet.example.com/", namespace="quiet", uid="quiet")
-    await desk.notifier.round()
-    assert desk.notifier._running.namespaces == {"noisy": 4, "quiet": 1}
+        await harness.add(f"https://h{number}.example.com/", namespace="noisy", uid=f"n{number}")
+    await harness.add("https://quiet.example.com/", namespace="quiet", uid="quiet")
+    await harness.notifier.round()
+    assert harness.notifier._running.namespaces == {"noisy": 4, "quiet": 1}
     async with asyncio.timeout(60):
         while "https://quiet.example.com/" not in begun:  # noqa: ASYNC110 - bounded above
             await asyncio.sleep(0.005)
     free.set()
-    await desk.notifier.settled()
+    await harness.notifier.settled()
 
 
 # Crashes, takeovers, stores that are away
 
 
 async def test_a_crash_during_an_attempt_repeats_it_with_the_same_id(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url())
-    kept = desk.outbox._put
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url())
+    kept = harness.outbox._put
 
     def crash(entry: Any) -> Any:
         if entry.deliveries:
             raise AutoReconnect("away")
         return kept(entry)
 
-    desk.outbox._put = crash  # type: ignore[method-assign]
-    await desk.notifier.round()
-    await desk.notifier.settled()
-    desk.outbox._put = kept  # type: ignore[method-assign]
-    await desk.round()
+    harness.outbox._put = crash  # type: ignore[method-assign]
+    await harness.notifier.round()
+    await harness.notifier.settled()
+    harness.outbox._put = kept  # type: ignore[method-assign]
+    await harness.round()
     assert len(receiver.requests) == 1  # the claim lasts for two minutes
-    desk.now += timedelta(minutes=3)
-    await desk.round()
+    harness.now += timedelta(minutes=3)
+    await harness.round()
     assert [headers["webhook-id"] for _, headers, _ in receiver.requests] == ["msg_0", "msg_0"]
-    assert desk.log()["state"] == "delivered"
+    assert harness.log()["state"] == "delivered"
 
 
 async def test_two_operators_send_one_attempt(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url())
-    (entry,) = await desk.outbox.due(NOW, 10)
-    keys = await desk.notifier.keys.keys()
-    await asyncio.gather(*(desk.notifier._deliver(entry, keys) for _ in range(4)))
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url())
+    (entry,) = await harness.outbox.due(NOW, 10)
+    keys = await harness.notifier.keys.keys()
+    await asyncio.gather(*(harness.notifier._deliver(entry, keys) for _ in range(4)))
     assert len(receiver.requests) == 1
 
 
 async def test_a_former_leader_sends_nothing(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url())
-    await desk.notifier.keys.keys()
-    desk.leads = False
-    await desk.notifier.round()
-    await desk.notifier.settled()
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url())
+    await harness.notifier.keys.keys()
+    harness.leads = False
+    await harness.notifier.round()
+    await harness.notifier.settled()
     assert receiver.requests == []
 
 
 async def test_a_former_leader_sends_nothing_that_it_has_claimed(receiver: Receiver) -> None:
     """The Lease is lost between the claim and the POST."""
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url())
-    kept = desk.outbox._put
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url())
+    kept = harness.outbox._put
 
     def lose(entry: Any) -> Any:
-        desk.leads = False
+        harness.leads = False
         return kept(entry)
 
-    desk.outbox._put = lose  # type: ignore[method-assign]
-    await desk.round()
+    harness.outbox._put = lose  # type: ignore[method-assign]
+    await harness.round()
     assert receiver.requests == []
-    desk.leads, desk.outbox._put = True, kept  # type: ignore[method-assign]
-    desk.now += timedelta(minutes=3)
-    await desk.round()
+    harness.leads, harness.outbox._put = True, kept  # type: ignore[method-assign]
+    harness.now += timedelta(minutes=3)
+    await harness.round()
     assert len(receiver.requests) == 1
 
 
 async def test_a_store_that_is_away_ends_nothing(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk(*allowed(receiver))
-    await desk.add(receiver.url())
+    harness = Harness(*allowed(receiver))
+    await harness.add(receiver.url())
 
     def away(*_: object) -> None:
         raise AutoReconnect("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(desk.outbox, "_due", away)
+        patched.setattr(harness.outbox, "_due", away)
         with pytest.raises(AutoReconnect):
-            await desk.notifier.round()
-    await desk.round()
+            await harness.notifier.round()
+    await harness.round()
     assert len(receiver.requests) == 1
 
 
@@ -561,9 +563,9 @@ def headers_folder(tmp_path: Path) -> Path:
 
 
 async def test_granted_headers_are_sent_to_the_granted_host(receiver: Receiver, headers_folder: Path) -> None:
-    desk = Desk(*allowed(receiver), folder=headers_folder)
-    await desk.add(receiver.url(), headers_secret="slack")
-    await desk.round()
+    harness = Harness(*allowed(receiver), folder=headers_folder)
+    await harness.add(receiver.url(), headers_secret="slack")
+    await harness.round()
     assert receiver.requests[0][1]["Authorization"] == "Bearer s3cret"
 
 
@@ -580,14 +582,14 @@ async def test_granted_headers_are_sent_to_the_granted_host(receiver: Receiver, 
 async def test_headers_that_are_not_granted_are_not_sent(
     receiver: Receiver, headers_folder: Path, namespace: str, secret: str, host: str
 ) -> None:
-    desk = Desk(*allowed(receiver), folder=headers_folder)
-    desk.post._allowed = (*desk.post._allowed, f"attacker.example.com:{receiver.port}")
-    await desk.add(receiver.url(host), namespace=namespace, headers_secret=secret)
-    await desk.round()
+    harness = Harness(*allowed(receiver), folder=headers_folder)
+    harness.post._allowed = (*harness.post._allowed, f"attacker.example.com:{receiver.port}")
+    await harness.add(receiver.url(host), namespace=namespace, headers_secret=secret)
+    await harness.round()
     assert receiver.requests == []
-    (found,) = desk.log()["deliveries"]
+    (found,) = harness.log()["deliveries"]
     assert found["result"] == "refused"
-    assert "s3cret" not in str(desk.log()) + str(found)
+    assert "s3cret" not in str(harness.log()) + str(found)
 
 
 @pytest.mark.parametrize(
@@ -668,41 +670,41 @@ async def test_deleted_key_is_replaced_and_operators_agree_on_it() -> None:
 
 async def test_the_key_is_created_and_replaced_without_a_notification() -> None:
     """Regression: the published keys were 404 until the first notification, which preceded its key."""
-    desk = Desk()
-    await desk.notifier.round()
-    created = keys_of(desk.secret.data)
+    harness = Harness()
+    await harness.notifier.round()
+    created = keys_of(harness.secret.data)
     assert len(created) == 1
-    desk.secret.data = {}
-    desk.now += timedelta(minutes=1)
-    await desk.notifier.round()
-    assert len(keys_of(desk.secret.data)) == 1
-    assert keys_of(desk.secret.data) != created
+    harness.secret.data = {}
+    harness.now += timedelta(minutes=1)
+    await harness.notifier.round()
+    assert len(keys_of(harness.secret.data)) == 1
+    assert keys_of(harness.secret.data) != created
 
 
 async def test_the_key_does_not_depend_on_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk()
+    harness = Harness()
 
     async def fails(_: datetime) -> None:
         raise AutoReconnect("down")
 
-    monkeypatch.setattr(desk.outbox, "expire", fails)
+    monkeypatch.setattr(harness.outbox, "expire", fails)
     with pytest.raises(AutoReconnect):
-        await desk.notifier.round()
-    assert len(keys_of(desk.secret.data)) == 1
+        await harness.notifier.round()
+    assert len(keys_of(harness.secret.data)) == 1
 
 
 async def test_notifications_need_a_key(receiver: Receiver) -> None:
-    desk = Desk(*allowed(receiver))
-    desk.secret.conflicts = 99
-    await desk.add(receiver.url())
-    await desk.round()
+    harness = Harness(*allowed(receiver))
+    harness.secret.conflicts = 99
+    await harness.add(receiver.url())
+    await harness.round()
     assert receiver.requests == []
-    assert desk.log()["state"] == NotificationState.PENDING
-    desk.secret.conflicts = 0
-    await desk.round()
+    assert harness.log()["state"] == NotificationState.PENDING
+    harness.secret.conflicts = 0
+    await harness.round()
     assert receiver.requests == []  # the Secret is read once a minute
-    desk.now += timedelta(minutes=1)
-    await desk.round()
+    harness.now += timedelta(minutes=1)
+    await harness.round()
     assert len(receiver.requests) == 1
 
 
@@ -716,22 +718,22 @@ async def test_a_namespace_has_a_bounded_number_of_notifications(
 ) -> None:
     """Dry runs are free, and each message to a receiver that takes none is kept for a month."""
     monkeypatch.setattr(outbox, "MOST_OF_A_NAMESPACE", 5)
-    desk, failed = Desk(), "contentgen_notifications_failed_total"
-    other = NotificationOutbox(desk.database["notifications"], operator_class="another-installation")
-    (foreign,) = await desk.add("http://hooks.example.com/", namespace="other")
+    harness, failed = Harness(), "contentgen_notifications_failed_total"
+    other = NotificationOutbox(harness.database["notifications"], operator_class="another-installation")
+    (foreign,) = await harness.add("http://hooks.example.com/", namespace="other")
     elsewhere = Notification(
         id="elsewhere", ref=ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="talk", uid="u"), run=1,
         event=NotificationEvent.COMPLETED, url="http://hooks.example.com/", payload=PAYLOAD,
     )  # fmt: skip
-    await other.plan([elsewhere], desk.now)
+    await other.plan([elsewhere], harness.now)
     before = metrics.REGISTRY.get_sample_value(failed) or 0.0
     made: list[str] = []
     for number in range(7):
-        desk.now += timedelta(seconds=1)
+        harness.now += timedelta(seconds=1)
         if number == 5:
             these = {"_id": {"$in": [made[each] for each in ended]}}
-            desk.database["notifications"].update_many(these, {"$set": {"state": "delivered"}})
-        made += await desk.add("http://hooks.example.com/")
-    stored = set(desk.database["notifications"].distinct("_id"))
+            harness.database["notifications"].update_many(these, {"$set": {"state": "delivered"}})
+        made += await harness.add("http://hooks.example.com/")
+    stored = set(harness.database["notifications"].distinct("_id"))
     assert stored == {foreign, "elsewhere", *(made[each] for each in left)}
     assert (metrics.REGISTRY.get_sample_value(failed) or 0.0) - before == undelivered

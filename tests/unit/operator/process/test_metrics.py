@@ -183,8 +183,8 @@ async def test_labels_have_few_values() -> None:
     nothing: Any = None
     for path in ("/v1/order", "/v1/any/other", "/etc/passwd"):
         await counted_worker_api(app)({"type": "http", "path": path}, nothing, send)
-    assert value("contentgen_desk_requests_total", endpoint="/v1/order", code="404") == 1
-    assert value("contentgen_desk_requests_total", endpoint="other", code="404") == 2
+    assert value("contentgen_worker_api_requests_total", endpoint="/v1/order", code="404") == 1
+    assert value("contentgen_worker_api_requests_total", endpoint="other", code="404") == 2
 
 
 @pytest.mark.parametrize(

@@ -320,7 +320,7 @@ class CutOff:
         self.pods: dict[str, dict[str, Any]] = {}
         ledger = Ledger(world.database["ledger"])
         self.woken = list[ResourceRef]()
-        desk = WorkerApi(
+        worker_api = WorkerApi(
             authenticator=WorkerAuthenticator(kube, world.caches[-1], world.process.actor.jobs),
             storage=storage,
             ledger=ledger,
@@ -334,7 +334,9 @@ class CutOff:
                 tenancy=Tenancy(kube, world.database, lambda: world.now),
             ),
         )
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(desk)), base_url="https://desk")
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(worker_api)), base_url="https://worker-api"
+        )
 
     async def _wake(self, ref: ResourceRef, _delay: float = 0) -> None:
         self.woken.append(ref)
@@ -369,18 +371,18 @@ class CutOff:
 async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: Storage) -> None:
     kind = Kind.TRANSCRIPTION
     dead = DeadNode(world, Stage.PREPARE, times=1)
-    desk = CutOff(world, storage)
+    worker_api = CutOff(world, storage)
     world.kube.apply(kind, SPECS[kind])
     while not dead.names:
         await world.step(kind)
     old = world.kube.jobs[dead.names[0]]
-    token = desk.worker(old)
-    assert (await desk.client.get("/v1/order", headers={"Authorization": f"Bearer {token}"})).status_code == 200
+    token = worker_api.worker(old)
+    assert (await worker_api.client.get("/v1/order", headers={"Authorization": f"Bearer {token}"})).status_code == 200
     while dead.names[0] in world.kube.jobs:
         await world.step(kind)
     world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # with the signed URL of its order
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
-    assert await desk.says(token) <= {403, 425}, "between the attempts"
+    assert await worker_api.says(token) <= {403, 425}, "between the attempts"
     assert world.process.observer.reports.ended(old["metadata"]["uid"]), "nothing more is signed for it"
 
     works, world.work = world.work, lambda: None  # type: ignore[method-assign]
@@ -388,23 +390,23 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
         await world.step(kind)
     (new,) = world.kube.jobs.values()
     assert new["metadata"]["name"] != dead.names[0]
-    desk.woken.clear()
-    assert await desk.says(token) == {403}, "the next attempt has begun"
-    assert desk.woken == []
+    worker_api.woken.clear()
+    assert await worker_api.says(token) == {403}, "the next attempt has begun"
+    assert worker_api.woken == []
     for _ in range(3):
         await world.step(kind)
     run = world.status(kind).run
     assert run is not None
     assert run.job is not None
     assert (run.facts, run.job.uid) == (None, new["metadata"]["uid"]), "the outcome of another attempt is not read"
-    other = await desk.client.get("/v1/order", headers={"Authorization": f"Bearer {desk.worker(new)}"})
+    other = await worker_api.client.get("/v1/order", headers={"Authorization": f"Bearer {worker_api.worker(new)}"})
     assert other.status_code == 200, "the control"
 
     world.work = works  # type: ignore[method-assign]
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     done = world.kube.resources[kind, "it"]["status"]
-    assert await desk.says(token) == {403}, "it has finished"
-    assert desk.woken == []
+    assert await worker_api.says(token) == {403}, "it has finished"
+    assert worker_api.woken == []
     await world.step(kind)
     assert world.kube.resources[kind, "it"]["status"] == done
     assert len(world.provider.posts) == 1

@@ -1628,7 +1628,13 @@ def test_a_refused_key_is_waited_for() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["http://169.254.169.254/x", "http://127.1/x", "http://2130706433/", "http://[::ffff:10.0.0.1]/", "http://desk/"],
+    [
+        "http://169.254.169.254/x",
+        "http://127.1/x",
+        "http://2130706433/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://worker-api/",
+    ],
 )
 def test_unfetchable_lora_is_refused_before_the_payment(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}

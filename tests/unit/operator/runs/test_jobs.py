@@ -18,8 +18,8 @@ TEMPLATE = JobTemplate(
     service_account="worker",
     resources={"requests": {"cpu": "1"}},
     deadline_seconds=600,
-    desk_url="https://desk:8443",
-    desk_ca="PEM",
+    worker_api_url="https://worker-api:8443",
+    worker_api_ca="PEM",
 )
 UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 

@@ -78,16 +78,16 @@ class Reviewer:
 
 
 class Setting:
-    def __init__(self, desk: WorkerApi, reviewer: Reviewer, clock: Clock) -> None:
-        self.desk = desk
-        self._app = create_app(desk)
+    def __init__(self, worker_api: WorkerApi, reviewer: Reviewer, clock: Clock) -> None:
+        self.worker_api = worker_api
+        self._app = create_app(worker_api)
         self.reviewer = reviewer
         self.clock = clock
 
     @asynccontextmanager
     async def pod(self, address: str = "10.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
         transport = httpx.ASGITransport(self._app, client=(address, 40000))
-        async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="https://worker-api") as client:
             yield client
 
     async def say(self, token: str, address: str = "10.0.0.1") -> httpx.Response:
@@ -120,7 +120,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         return
 
     storage = unreached_storage()
-    desk = WorkerApi(
+    worker_api = WorkerApi(
         authenticator=door,
         storage=storage,
         ledger=ledger,
@@ -135,7 +135,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
         wake=wake,
         clock=clock,
     )
-    return Setting(desk, reviewer, clock)
+    return Setting(worker_api, reviewer, clock)
 
 
 # Hostile pods
@@ -262,7 +262,7 @@ async def upload(client: httpx.AsyncClient, token: str, count: int = 256) -> htt
 def limited(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, job: RateLimit, **namespace: float) -> None:
     """Smaller limit for namespaces, because requests take time."""
     rates = _Rates(job, RateLimit.model_validate(namespace), setting.clock)
-    monkeypatch.setattr(setting.desk, f"_{what}_rates", rates)
+    monkeypatch.setattr(setting.worker_api, f"_{what}_rates", rates)
 
 
 async def test_signatures_for_all_jobs_of_a_namespace_are_limited(
@@ -431,19 +431,19 @@ async def test_an_honest_worker_at_full_speed_is_never_limited(setting: Setting)
 
 async def test_fifty_workers_of_a_namespace_at_once_are_never_limited(setting: Setting) -> None:
     """Each worker requests an order, an outcome and a dataset of 150 images at once, then progress once a second."""
-    desk = setting.desk
+    worker_api = setting.worker_api
     jobs = [await setting.reviewer.assignment(f"good@{job}") for job in range(50)]
     for job in jobs:
-        desk._order_rates.take(job)
+        worker_api._order_rates.take(job)
         for files in (256, 2 * 150 + 3 - 256):
-            desk._request_rates.take(job)
-            desk._file_rates.take(job, files)
+            worker_api._request_rates.take(job)
+            worker_api._file_rates.take(job, files)
         for _ in range(2):
-            desk._request_rates.take(job)
+            worker_api._request_rates.take(job)
     for _ in range(600):
         setting.clock.now += 1
         for job in jobs:
-            desk._request_rates.take(job)
+            worker_api._request_rates.take(job)
 
 
 async def test_fifty_workers_with_large_datasets_are_limited(setting: Setting) -> None:
@@ -453,10 +453,10 @@ async def test_fifty_workers_with_large_datasets_are_limited(setting: Setting) -
     begun = setting.clock.now
     for job, files in batches:
         try:
-            setting.desk._file_rates.take(job, files)
+            setting.worker_api._file_rates.take(job, files)
         except TooManyRequests as error:
             setting.clock.now += error.retry_after
-            setting.desk._file_rates.take(job, files)
+            setting.worker_api._file_rates.take(job, files)
     assert 60 < setting.clock.now - begun < 300
 
 
@@ -464,9 +464,9 @@ async def test_a_namespace_has_less_than_all_its_jobs(setting: Setting) -> None:
     """The namespace's limit is below the sum of its Jobs' limits."""
     jobs = [await setting.reviewer.assignment(f"good@{number}") for number in range(9)]
     for number in range(128):
-        setting.desk._file_rates.take(jobs[number // 16], 256)
+        setting.worker_api._file_rates.take(jobs[number // 16], 256)
     with pytest.raises(TooManyRequests):
-        setting.desk._file_rates.take(jobs[8], 256)
+        setting.worker_api._file_rates.take(jobs[8], 256)
 
 
 async def test_many_workers_behind_one_address_are_never_limited(setting: Setting) -> None:

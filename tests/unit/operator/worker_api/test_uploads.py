@@ -22,7 +22,7 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.status_verification import StatusVerifier
-from contentgen_operator.worker_api import server as desk_module
+from contentgen_operator.worker_api import server
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
@@ -63,7 +63,7 @@ class Setting:
         door: Any = Door(world)
         self.job_uid, self.job_name = door.answer.job.uid, door.answer.job.name
         ledger = Ledger(world.database["ledger"])
-        desk = WorkerApi(
+        worker_api = WorkerApi(
             authenticator=door,
             storage=storage,
             ledger=ledger,
@@ -77,7 +77,7 @@ class Setting:
                 tenancy=Tenancy(world.kube, world.database),
             ),
         )
-        self.app = create_app(desk)
+        self.app = create_app(worker_api)
         self.client: Any = None
 
     async def ask(self, *claims: dict[str, Any]) -> httpx.Response:
@@ -131,11 +131,11 @@ async def setting(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIte
     world = World(monkeypatch, Writes())
     world.kube.apply(KIND, SPECS[KIND])
     await world.process._read_and_reconcile(REF)
-    monkeypatch.setattr(desk_module, "utc_now", lambda: world.now)
+    monkeypatch.setattr(server, "utc_now", lambda: world.now)
     made = Setting(world, storage)
     transport = httpx.ASGITransport(made.app)
     headers = {"Authorization": "Bearer token"}
-    async with httpx.AsyncClient(transport=transport, base_url="https://desk", headers=headers) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="https://worker-api", headers=headers) as client:
         made.client = client
         yield made
 
@@ -161,7 +161,7 @@ async def test_a_grant_lives_ten_minutes_and_creates_only(setting: Setting) -> N
 async def test_a_grant_ends_with_its_attempt(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs end at their deadline, within a quarter of an hour; no URL is valid for longer."""
     near_the_end = setting.world.now + timedelta(seconds=OUTCOME_URL_SECONDS, minutes=11)
-    monkeypatch.setattr(desk_module, "utc_now", lambda: near_the_end)
+    monkeypatch.setattr(server, "utc_now", lambda: near_the_end)
     assert query((await setting.grant())["url"])["X-Amz-Expires"] == ["240"]
 
 
@@ -223,15 +223,15 @@ async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
 
 async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Different bytes under the same name, repeatedly: each time a PUT is signed."""
-    monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
+    monkeypatch.setattr(server, "_ASKED_AGAIN", 3)
     answers = [await setting.ask(claim(b"%d" % number)) for number in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 409, 409]
     assert f"4 files of 4 bytes in total; expected at most 3 files and {3 * SOUND_BYTES} bytes" in answers[3].text
 
 
 async def test_an_attempt_asks_for_a_bounded_number_of_bytes(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_module, "_ASKED_AGAIN", 3)
-    monkeypatch.setattr(desk_module, "limit_of", lambda *_: FileLimit(name="audio.flac", size_bytes=2**40))
+    monkeypatch.setattr(server, "_ASKED_AGAIN", 3)
+    monkeypatch.setattr(server, "limit_of", lambda *_: FileLimit(name="audio.flac", size_bytes=2**40))
     answers = [await setting.ask(claim(sizeBytes=2 * SOUND_BYTES)) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 409]
 
@@ -267,7 +267,7 @@ async def test_an_attempt_makes_the_operator_remove_a_bounded_number(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Store a file, claim a different one, store that, and so on: each round costs a deletion."""
-    monkeypatch.setattr(desk_module, "_MOST_REMOVED", 3)
+    monkeypatch.setattr(server, "_MOST_REMOVED", 3)
     codes = []
     for number in range(5):
         codes.append((await setting.ask(claim(b"%d" % number))).status_code)

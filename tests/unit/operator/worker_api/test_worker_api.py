@@ -216,7 +216,7 @@ def ca_file(tmp_path: Path) -> Path:
 async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
     made = Setting()
     kube: Any = made.cluster
-    desk = WorkerApi(
+    worker_api = WorkerApi(
         authenticator=WorkerAuthenticator(kube, made.cache, made.jobs, clock=lambda: made.seconds),
         storage=bucket,
         ledger=made.ledger,
@@ -240,8 +240,8 @@ async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
             tenancy=Tenancy(kube, made.database),
         ),
     )
-    transport = httpx.ASGITransport(create_app(desk))
-    async with httpx.AsyncClient(transport=transport, base_url="https://desk") as client:
+    transport = httpx.ASGITransport(create_app(worker_api))
+    async with httpx.AsyncClient(transport=transport, base_url="https://worker-api") as client:
         made.client = client
         yield made
 

@@ -107,7 +107,7 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
     return unreached_storage()
 
 
-def desk_of(world: World, reports: Reports, storage: Storage, wake: Any) -> WorkerApi:
+def worker_api_of(world: World, reports: Reports, storage: Storage, wake: Any) -> WorkerApi:
     door: Any = Door(world, Kind.TRANSCRIPTION)
     ledger = Ledger(world.database["ledger"])
     return WorkerApi(
@@ -153,7 +153,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
     looks = Looks(world)
     for limit in ("REQUESTS", "JOB_REQUESTS", "NAMESPACE_REQUESTS"):
         monkeypatch.setattr(f"contentgen_operator.worker_api.server.{limit}", RateLimit(burst=1e9, per_second=1e9))
-    desk = desk_of(world, reports, storage, world.process.wake)
+    worker_api = worker_api_of(world, reports, storage, world.process.wake)
     queue = asyncio.create_task(world.process.queue.run())
     answers, orders, seconds, batch = 0, 0, 2.0, 25
 
@@ -185,7 +185,7 @@ async def test_a_flood_of_reports_is_one_status_write_a_second(
                 break
             await asyncio.sleep(0.1)
 
-    async with listening(create_app(desk)) as place, place.client() as other:
+    async with listening(create_app(worker_api)) as place, place.client() as other:
         await other.get("/v1/order")
         begun, seen, started = len(world.kube.statuses), looks.made, time.monotonic()
         until = started + seconds
@@ -256,7 +256,7 @@ async def test_a_slow_client_is_cut_and_others_are_served(
     monkeypatch.setattr(TimedProtocol, "connection_made", connection_made)
     world = World(monkeypatch, Writes())
     await preparing(world)
-    app = create_app(desk_of(world, Reports(), storage, world.process.wake))
+    app = create_app(worker_api_of(world, Reports(), storage, world.process.wake))
 
     async def be_slow() -> float:
         started = time.monotonic()
@@ -294,7 +294,7 @@ async def test_a_client_that_pauses_between_requests_is_not_slow(
 ) -> None:
     monkeypatch.setattr(TimedProtocol, "exchange_seconds", 1.5)
     world = World(monkeypatch, Writes())
-    app = create_app(desk_of(world, Reports(), storage, world.process.wake))
+    app = create_app(worker_api_of(world, Reports(), storage, world.process.wake))
     async with listening(app) as place:
         reader, writer = await place.connect()
         for _ in range(2):
@@ -307,7 +307,7 @@ async def test_a_client_that_pauses_between_requests_is_not_slow(
 async def test_no_other_protocol_is_spoken(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
     world = World(monkeypatch, Writes())
     await preparing(world)
-    app = create_app(desk_of(world, Reports(), storage, world.process.wake))
+    app = create_app(worker_api_of(world, Reports(), storage, world.process.wake))
     async with listening(app) as place, place.client() as client:
         upgrade = {
             "Connection": "Upgrade",
@@ -329,13 +329,13 @@ async def test_a_store_that_is_away_is_said_in_one_line(
 ) -> None:
     world = World(monkeypatch, Writes())
     await preparing(world)
-    desk = desk_of(world, Reports(), storage, world.process.wake)
+    worker_api = worker_api_of(world, Reports(), storage, world.process.wake)
 
     async def away(_key: Any) -> None:
         raise ServerSelectionTimeoutError("mongo:27017: connection refused")
 
-    monkeypatch.setattr(desk._ledger, "get", away)
-    async with listening(create_app(desk)) as place, place.client() as client:
+    monkeypatch.setattr(worker_api._ledger, "get", away)
+    async with listening(create_app(worker_api)) as place, place.client() as client:
         reply = await client.get("/v1/order")
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
     assert "connection refused" in caplog.text
@@ -353,10 +353,10 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
             raise TimeoutError
 
     world = World(monkeypatch, Writes())
-    desk = desk_of(world, Reports(), storage, world.process.wake)
+    worker_api = worker_api_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    desk._authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
-    async with listening(create_app(desk)) as place, place.client() as client:
+    worker_api._authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
+    async with listening(create_app(worker_api)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
 
 
@@ -384,7 +384,7 @@ async def few(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> AsyncIterato
     monkeypatch.setattr(servers, "ConnectionSlots", places)
     world = World(monkeypatch, Writes())
     await preparing(world)
-    async with listening(create_app(desk_of(world, Reports(), storage, world.process.wake))) as place:
+    async with listening(create_app(worker_api_of(world, Reports(), storage, world.process.wake))) as place:
         yield place
 
 

@@ -32,7 +32,7 @@ from contentgen_operator.worker_api.tls import (
 )
 from contentgen_runtime.http_server.servers import tls_server
 from contentgen_runtime.kube import Conflict
-from contentgen_worker.worker_api import WorkerApiClient as WorkersDesk
+from contentgen_worker.worker_api import WorkerApiClient
 
 HOST = "localhost"
 URL = f"https://{HOST}:8443"
@@ -208,7 +208,9 @@ async def test_two_operators_at_once_agree() -> None:
 
 
 def test_a_renewal_that_would_never_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="desk_renew_before_seconds must be less than desk_certificate_seconds"):
+    with pytest.raises(
+        ValueError, match="worker_api_renew_before_seconds must be less than worker_api_certificate_seconds"
+    ):
         WorkerApiSettings(certificate_seconds=100, renew_before_seconds=100)
     assert WorkerApiSettings(certificate_seconds=100, renew_before_seconds=99)
 
@@ -270,14 +272,14 @@ async def test_renewal_in_a_running_server_cuts_off_no_worker(tmp_path: Path) ->
     serials: set[int] = set()
     async with served(tls) as port:
         ca = tls.ca  # CA of the pod since its start
-        old = WorkersDesk(f"https://localhost:{port}", ca, token)
+        old = WorkerApiClient(f"https://localhost:{port}", ca, token)
         keeping = asyncio.create_task(tls.keep_fresh(refresh_in))
         with old:
             await asyncio.to_thread(old.report, PROGRESS)  # it stays connected
             first_ends, deadline = tls.expires_at, utc_now() + timedelta(seconds=60)
             while (len(serials) < 4 or utc_now() <= first_ends) and utc_now() < deadline:
                 serials.add(await serial_at(port, ca))
-                with WorkersDesk(f"https://localhost:{port}", ca, token) as new:
+                with WorkerApiClient(f"https://localhost:{port}", ca, token) as new:
                     await asyncio.to_thread(new.report, PROGRESS)
                 await asyncio.to_thread(old.report, PROGRESS)
                 assert tls.expires_at > utc_now()

@@ -334,7 +334,7 @@ def test_answers_of_a_child_are_never_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (("Refused", ("DeskRefused", "no token", "")), "error 'DeskRefused'"),
+        (("Refused", ("WorkerApiRefused", "no token", "")), "error 'WorkerApiRefused'"),
         (("Refused", ("Verdict", "no", "")), "error 'Verdict'"),
         (("Message",), "no message type and value"),
         ("Message", "no message type and value"),

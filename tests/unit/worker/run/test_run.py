@@ -130,8 +130,8 @@ class World:
         self.stored: dict[str, tuple[bytes, str]] = {}
         self.order: dict[str, Any] = {}
         self.progress: list[Progress] = []
-        self.desk_codes: list[int] = []  # answers before the desk works
-        self.desk_headers: dict[str, str] = {}  # of those
+        self.worker_api_codes: list[int] = []  # answers before the worker API works
+        self.worker_api_headers: dict[str, str] = {}  # of those
         self.progress_codes: list[int] = []
         self.put_codes: list[int] = []
         self.requests: list[str] = []
@@ -140,14 +140,14 @@ class World:
         self.gave_up = 0  # hanging requests that nobody ended within a minute
         self.closing = threading.Event()
         self.lock = threading.Lock()
-        self.desk = Server(self._desk, context)
+        self.worker_api = Server(self._worker_api, context)
         self.web = Server(self._web)
         (folder / "token").write_text(TOKEN + "\n")
         (folder / "scratch").mkdir()
 
     def close(self) -> None:
         self.closing.set()
-        self.desk.close()
+        self.worker_api.close()
         self.web.close()
 
     def url(self, name: str, *, signed: bool = False) -> str:
@@ -159,8 +159,8 @@ class World:
 
     def settings(self) -> Settings:
         return Settings(
-            desk_url=f"https://localhost:{self.desk.host.rpartition(':')[2]}",
-            desk_ca=self.ca,
+            worker_api_url=f"https://localhost:{self.worker_api.host.rpartition(':')[2]}",
+            worker_api_ca=self.ca,
             token_file=self.folder / "token",
             scratch=self.folder / "scratch",
         )
@@ -186,17 +186,17 @@ class World:
             assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size_bytes, file.sha256)
         return outcome
 
-    def _desk(self, handler: BaseHTTPRequestHandler) -> None:
+    def _worker_api(self, handler: BaseHTTPRequestHandler) -> None:
         body = read(handler)
         self.requests.append(f"{handler.command} {handler.path}")
         if handler.path == "/v1/progress":
             self.gave_up += self.progress_hangs and not self.closing.wait(60)
             if self.progress_codes:
-                return reply(handler, self.progress_codes.pop(0), b"", **self.desk_headers)
+                return reply(handler, self.progress_codes.pop(0), b"", **self.worker_api_headers)
             self.progress.append(Progress.model_validate_json(body))
             return reply(handler, 204)
-        if self.desk_codes:
-            return reply(handler, self.desk_codes.pop(0), b"not now", **self.desk_headers)
+        if self.worker_api_codes:
+            return reply(handler, self.worker_api_codes.pop(0), b"not now", **self.worker_api_headers)
         if handler.headers["Authorization"] != f"Bearer {(self.folder / 'token').read_text().strip()}":
             return reply(handler, 401)
         if handler.path == "/v1/order":
@@ -250,7 +250,7 @@ class World:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Key and certificate of the worker API in one PEM, and the CA's PEM (the same certificate)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "desk")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "worker-api")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
@@ -270,7 +270,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path = tmp_path_factory.mktemp("tls") / "desk.pem"
+    path = tmp_path_factory.mktemp("tls") / "worker_api.pem"
     path.write_bytes(secret + pem)
     return path, pem.decode()
 
@@ -882,7 +882,7 @@ def test_jpeg_where_asked_for(world: World) -> None:
 
 
 def never(*_: object, **__: object) -> None:
-    raise AssertionError("a foreign picture is decoded in the process that holds the desk's token")
+    raise AssertionError("a foreign picture is decoded in the process that holds the worker API's token")
 
 
 def test_pictures_of_a_provider_are_decoded_in_a_confined_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -988,12 +988,12 @@ def test_transcripts_that_are_none(world: World, answer: object) -> None:
     assert world.run().reason is Reason.RESULT_INVALID
 
 
-# --- the desk and the store ----------------------------------------------------------------------------------------
+# --- the worker API and the store -----------------------------------------------------------------------------------
 
 
 def test_an_operator_that_restarts_is_waited_for(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
-    world.desk_codes = [503, 401, 425, 429, 500]
+    world.worker_api_codes = [503, 401, 425, 429, 500]
     assert world.run().reason is Reason.COMPLETED
 
 
@@ -1002,27 +1002,29 @@ def test_the_pause_that_a_rate_limit_names_is_kept(
     world: World, clock: Clock, header: str, least: float, most: float
 ) -> None:
     collect_transcript(world, TRANSCRIPT)
-    world.desk_codes, world.desk_headers = [429, 429, 429], {"Retry_After": header}
+    world.worker_api_codes, world.worker_api_headers = [429, 429, 429], {"Retry_After": header}
     started = clock.now
     assert world.run().reason is Reason.COMPLETED
     assert least <= clock.now - started <= most
 
 
 def test_progress_is_silent_while_the_rate_is_limited(world: World, clock: Clock) -> None:
-    world.progress_codes, world.desk_headers = [429], {"Retry_After": "7"}
+    world.progress_codes, world.worker_api_headers = [429], {"Retry_After": "7"}
     settings = world.settings()
     progress = Progress(step=Step.STORING, fraction=0.5)
-    with WorkerApiClient(settings.desk_url, settings.desk_ca, settings.token_file, clock=clock.monotonic) as desk:
+    with WorkerApiClient(
+        settings.worker_api_url, settings.worker_api_ca, settings.token_file, clock=clock.monotonic
+    ) as worker_api:
         for _ in range(3):
             with pytest.raises(Retryable, match=r"429|limited our rate"):
-                desk.report(progress)
+                worker_api.report(progress)
         assert world.requests == ["POST /v1/progress"]
         clock.now += 7
-        desk.report(progress)
+        worker_api.report(progress)
     assert world.progress == [progress]
 
 
-def test_a_desk_that_refuses(world: World) -> None:
+def test_a_worker_api_that_refuses(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     (world.folder / "token").write_text("another's")
     settings = world.settings()
@@ -1033,9 +1035,9 @@ def test_a_desk_that_refuses(world: World) -> None:
     assert world.requests.count("GET /v1/order") > 2
 
 
-def test_a_desk_with_another_certificate(world: World) -> None:
+def test_a_worker_api_with_another_certificate(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
-    settings = world.settings().model_copy(update={"desk_ca": ""})
+    settings = world.settings().model_copy(update={"worker_api_ca": ""})
     with pytest.raises(Retryable, match="CERTIFICATE_VERIFY_FAILED"):
         run(Stage.COLLECT, settings, world.clock.monotonic)
     assert world.requests == []
@@ -1103,13 +1105,13 @@ def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) ->
 def test_absent_worker_api_is_awaited_until_near_the_deadline(world: World, clock: Clock) -> None:
     """Each failed attempt is one of three."""
     collect_transcript(world, TRANSCRIPT)
-    world.desk_codes = [503] * 50
+    world.worker_api_codes = [503] * 50
     with pytest.raises(Retryable, match="503"):
         run(Stage.COLLECT, world.settings(), world.clock.monotonic)
     with_deadline = world.settings().model_copy(update={"deadline_seconds": 1200})
-    world.desk_codes = [503] * 50
+    world.worker_api_codes = [503] * 50
     assert run(Stage.COLLECT, with_deadline, world.clock.monotonic).reason is Reason.COMPLETED
-    world.desk_codes = [503] * 100
+    world.worker_api_codes = [503] * 100
     started = clock.now
     with pytest.raises(Retryable, match="503"):
         run(Stage.COLLECT, with_deadline, world.clock.monotonic)
@@ -1186,8 +1188,8 @@ def program(world: World, stage: str, **more: str) -> subprocess.CompletedProces
     settings = world.settings()
     environment = {
         **os.environ,
-        "CONTENTGEN_DESK_URL": settings.desk_url,
-        "CONTENTGEN_DESK_CA": settings.desk_ca,
+        "CONTENTGEN_WORKER_API_URL": settings.worker_api_url,
+        "CONTENTGEN_WORKER_API_CA": settings.worker_api_ca,
         "CONTENTGEN_TOKEN_FILE": str(settings.token_file),
         "CONTENTGEN_SCRATCH": str(settings.scratch),
         "CONTENTGEN_PATIENCE_SCALE": "0.0001",
@@ -1246,7 +1248,7 @@ def test_a_verdicts_log_says_what_was_tried_and_no_signature(nowhere: Ran) -> No
 @pytest.mark.parametrize(
     ("more", "code", "text"),
     [
-        ({"CONTENTGEN_DESK_URL": "https://127.0.0.1:9"}, 1, "is the operator up"),
+        ({"CONTENTGEN_WORKER_API_URL": "https://127.0.0.1:9"}, 1, "is the operator up"),
         ({"CONTENTGEN_TOKEN_FILE": "/nowhere/token"}, 3, "/nowhere/token"),
         ({"CONTENTGEN_PATIENCE_SCALE": "much"}, 1, "CONTENTGEN_PATIENCE_SCALE"),
     ],

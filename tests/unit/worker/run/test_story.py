@@ -24,7 +24,10 @@ def line(event: str, level: str = "info", **fields: object) -> str:
         (line("step", step="X", left_out={}), "07:08:09 X: left out none"),
         (line("step", step="X", pictures=["8x8", "9x9"]), "07:08:09 X: pictures 8x8 9x9"),
         (line("terminated"), "07:08:09 terminated"),
-        (line("no outcome", "error", error="desk away", exit=1), "07:08:09 error: no outcome: desk away, exit 1"),
+        (
+            line("no outcome", "error", error="worker API away", exit=1),
+            "07:08:09 error: no outcome: worker API away, exit 1",
+        ),
         (line("crashed", "error", traceback="Traceback:\n  x"), "07:08:09 error: crashed\nTraceback:\n  x"),
         ("Killed\n", "Killed"),
         ('{"event": 1}', '{"event": 1}'),
@@ -63,17 +66,17 @@ def test_the_tail_keeps_the_last_whole_lines() -> None:
 
 
 def test_of_the_same_tries_the_last_is_kept() -> None:
-    tries = [line("again", error="desk away", pause=0.5, attempt=number) for number in (1, 2, 3)]
+    tries = [line("again", error="worker API away", pause=0.5, attempt=number) for number in (1, 2, 3)]
     other = line("again", error="store away", pause=0.5, attempt=1)
-    forged = "07:08:09 again: desk away, pause 0.5, attempt 7"
+    forged = "07:08:09 again: worker API away, pause 0.5, attempt 7"
     given = (line("order"), *tries, other, tries[0], forged, line("terminated"))
     lines = [log.parse_line(each) for each in given]
     assert [text[9:] for text in log.tail(lines).splitlines()] == [
         "order",
-        "again: desk away, pause 0.5, attempt 3",
+        "again: worker API away, pause 0.5, attempt 3",
         "again: store away, pause 0.5, attempt 1",
-        "again: desk away, pause 0.5, attempt 1",
-        "again: desk away, pause 0.5, attempt 7",
+        "again: worker API away, pause 0.5, attempt 1",
+        "again: worker API away, pause 0.5, attempt 7",
         "terminated",
     ]
 

@@ -27,28 +27,28 @@ def draw(shot: PlannedShot, width: int, height: int) -> Draw:
     """Painter of a shot of a screen. Windows stay where they are; what they show changes."""
     rng = np.random.default_rng([shot.place, 6])
     theme = _theme(rng)
-    desk = _wallpaper(rng, width, height)
-    cv2.rectangle(desk, (0, height - _BAR), (width, height), theme.bar, -1)
+    desktop = _wallpaper(rng, width, height)
+    cv2.rectangle(desktop, (0, height - _BAR), (width, height), theme.bar, -1)
     for index in range(int(rng.integers(3, 9))):
         x, y = 8 + 24 * index, height - _BAR + 3
-        cv2.rectangle(desk, (x, y), (x + 12, y + 12), tint(rng.random(), 0.7, 0.9), -1)
+        cv2.rectangle(desktop, (x, y), (x + 12, y + 12), tint(rng.random(), 0.7, 0.9), -1)
     areas = [(14, 10, int(width * 0.62), height - _BAR - 22), (int(width * 0.66), 30, width - 10, int(height * 0.62))]
     if rng.random() < 0.3:
         areas = [(6, 6, width - 6, height - _BAR - 6)]
     contents: list[Content] = []
     for x, y, right, bottom in areas:
-        cv2.rectangle(desk, (x + 3, y + 3), (right + 3, bottom + 3), (20, 20, 20), -1)
-        cv2.rectangle(desk, (x, y), (right, bottom), theme.paper, -1)
-        cv2.rectangle(desk, (x, y), (right, y + _BAR), theme.bar, -1)
-        cv2.putText(desk, _sentence(rng, 3), (x + 8, y + 13), 0, 0.38, theme.ink, 1, cv2.LINE_AA)
+        cv2.rectangle(desktop, (x + 3, y + 3), (right + 3, bottom + 3), (20, 20, 20), -1)
+        cv2.rectangle(desktop, (x, y), (right, bottom), theme.paper, -1)
+        cv2.rectangle(desktop, (x, y), (right, y + _BAR), theme.bar, -1)
+        cv2.putText(desktop, _sentence(rng, 3), (x + 8, y + 13), 0, 0.38, theme.ink, 1, cv2.LINE_AA)
         for button in range(3):
-            cv2.circle(desk, (right - 10 - 14 * button, y + 9), 4, tint(0.33 * button, 0.7, 0.9), -1)
+            cv2.circle(desktop, (right - 10 - 14 * button, y + 9), 4, tint(0.33 * button, 0.7, 0.9), -1)
         contents.append(_content(rng, theme, right - x - 2, bottom - y - _BAR - 2, pages=len(areas) > 1))
     pointer = _pointer(rng, width, height)
     menu = _menu(rng, theme, width, height, shot.event)
 
     def at(seconds: float) -> Image:
-        out = desk.copy()
+        out = desktop.copy()
         for (x, y, right, bottom), content in zip(areas, contents, strict=True):
             content(out[y + _BAR + 1 : bottom - 1, x + 1 : right - 1], seconds)
         menu(out, seconds)
