@@ -1,9 +1,11 @@
-"""MongoDB and S3 clients of a process, from its settings, with credentials from files or from the environment."""
+"""Clients of MongoDB and S3, with credentials from files or from the environment, and their blocking calls."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import boto3
 from pymongo.database import Database
@@ -11,6 +13,21 @@ from pymongo.database import Database
 from contentgen_runtime import mongo, s3
 from contentgen_runtime.ca_bundle import CombinedBundle
 from contentgen_runtime.rotation import Refreshed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Coroutine function that runs a blocking function in the event loop's thread pool, with the caller's context
+    variables. A cancelled call still ends in its thread.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return asyncio.to_thread(function, *args, **kwargs)
+
+    return call
 
 
 class StoreSettings(Protocol):

@@ -1,6 +1,5 @@
 """Tokens revoked by a sign-out. All replicas refuse them, though Kubernetes still accepts them."""
 
-import asyncio
 import base64
 import json
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.stores import in_thread
 
 _LONGEST = timedelta(days=3650)
 _UNKNOWN = timedelta(days=366)
@@ -21,15 +21,14 @@ class SignOuts:
         self._collection = collection
         self._clock = clock
 
-    async def has(self, digest: str) -> bool:
+    @in_thread
+    def has(self, digest: str) -> bool:
         """True if the token with this digest is revoked."""
-        return await asyncio.to_thread(self._collection.find_one, {"_id": {"$eq": digest}}) is not None
+        return self._collection.find_one({"_id": {"$eq": digest}}) is not None
 
-    async def add(self, digest: str, until: datetime) -> None:
+    @in_thread
+    def add(self, digest: str, until: datetime) -> None:
         """Revoke a token until it expires. Idempotent; deletes expired entries."""
-        await asyncio.to_thread(self._add, digest, until)
-
-    def _add(self, digest: str, until: datetime) -> None:
         self._collection.update_one({"_id": {"$eq": digest}}, {"$set": {"until": until}}, upsert=True)
         self._collection.delete_many({"until": {"$lt": self._clock()}})
 

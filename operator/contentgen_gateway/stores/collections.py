@@ -1,6 +1,5 @@
 """Stored collections: named lists of jobs. Each item is visible only to callers who may see its job."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from contentgen_contract.records.indexes import Keys
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_gateway.stores.queries import MOST, NOTHING, Cursor, Filter, in_namespaces
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _NEWEST: Keys = (("createdAt", -1), ("collectionId", -1))
@@ -96,29 +96,31 @@ class Collections:
         """Idempotent."""
         create_indexes(self._collection, INDEXES, unique="collection_id")
 
-    async def get(self, collection_id: str) -> Collection | None:
+    @in_thread
+    def get(self, collection_id: str) -> Collection | None:
         """The collection with this id, or None."""
-        found = await asyncio.to_thread(self._collection.find_one, _by_id(collection_id))
+        found = self._collection.find_one(_by_id(collection_id))
         return _parse(found) if found else None
 
-    async def find(self, wanted: CollectionFilter) -> list[Collection]:
+    @in_thread
+    def find(self, wanted: CollectionFilter) -> list[Collection]:
         """The collections of a page, plus one if there is a next page."""
-        return await asyncio.to_thread(self._find, wanted)
-
-    def _find(self, wanted: CollectionFilter) -> list[Collection]:
         found = self._collection.find(wanted.page()).sort(list(_NEWEST)).limit(min(wanted.limit, MOST) + 1)
         return [_parse(document) for document in found]
 
-    async def namespaces(self, user_id: str | None) -> list[str]:
+    @in_thread
+    def namespaces(self, user_id: str | None) -> list[str]:
         """Namespaces that have collections; `user_id` limits them to one owner."""
         matching = {"userId": {"$eq": user_id}} if user_id else {}
-        return sorted(await asyncio.to_thread(self._collection.distinct, "namespace", matching))
+        return sorted(self._collection.distinct("namespace", matching))
 
-    async def count(self, wanted: CollectionFilter) -> int:
+    @in_thread
+    def count(self, wanted: CollectionFilter) -> int:
         """Number of collections on all pages."""
-        return await asyncio.to_thread(self._collection.count_documents, wanted.filter())
+        return self._collection.count_documents(wanted.filter())
 
-    async def add(self, collection: Collection) -> None:
+    @in_thread
+    def add(self, collection: Collection) -> None:
         """Insert a new collection."""
         document = {
             "collectionId": collection.collection_id,
@@ -132,34 +134,39 @@ class Collections:
             "updatedAt": collection.updated_at,
             "assets": _documents(collection.assets),
         }
-        await asyncio.to_thread(self._collection.insert_one, document)
+        self._collection.insert_one(document)
 
-    async def change(self, collection_id: str, fields: Document, now: datetime) -> None:
+    @in_thread
+    def change(self, collection_id: str, fields: Document, now: datetime) -> None:
         """Set fields by their stored names; `assets` is a tuple of `CollectionItem`."""
         values = {key: _documents(value) if key == "assets" else value for key, value in fields.items()}
         change = {"$set": values | {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
+        self._collection.update_one(_by_id(collection_id), change)
 
-    async def add_assets(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
+    @in_thread
+    def add_assets(self, collection_id: str, assets: Sequence[CollectionItem], now: datetime) -> bool:
         """Add items, without duplicates. False, and none is added, if there could be more than `MOST_ASSETS` then."""
         with_room = _by_id(collection_id) | {f"assets.{MOST_ASSETS - len(assets)}": {"$exists": False}}
         change = {"$addToSet": {"assets": {"$each": _documents(assets)}}, "$set": {"updatedAt": now}}
-        done = await asyncio.to_thread(self._collection.update_one, with_room, change)
+        done = self._collection.update_one(with_room, change)
         return done.matched_count == 1
 
-    async def remove_asset(self, collection_id: str, job_id: str, now: datetime) -> None:
+    @in_thread
+    def remove_asset(self, collection_id: str, job_id: str, now: datetime) -> None:
         """Remove a job from the collection. Idempotent."""
         change = {"$pull": {"assets": {"jobId": job_id}}, "$set": {"updatedAt": now}}
-        await asyncio.to_thread(self._collection.update_one, _by_id(collection_id), change)
+        self._collection.update_one(_by_id(collection_id), change)
 
-    async def delete(self, collection_id: str) -> None:
+    @in_thread
+    def delete(self, collection_id: str) -> None:
         """Delete the collection; its jobs remain."""
-        await asyncio.to_thread(self._collection.delete_one, _by_id(collection_id))
+        self._collection.delete_one(_by_id(collection_id))
 
-    async def remove_job(self, job_id: str) -> None:
+    @in_thread
+    def remove_job(self, job_id: str) -> None:
         """Remove a deleted job from all collections."""
         change = {"$pull": {"assets": {"jobId": job_id}}}
-        await asyncio.to_thread(self._collection.update_many, {"assets.jobId": {"$eq": job_id}}, change)
+        self._collection.update_many({"assets.jobId": {"$eq": job_id}}, change)
 
 
 def _any_of(either: list[Filter]) -> Filter:

@@ -18,6 +18,7 @@ from contentgen_gateway.stores.presigning import Presigner
 from contentgen_gateway.stores.verification import OwnedKey
 from contentgen_runtime import s3
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.stores import in_thread
 
 PERSON_URL_LIFETIME = timedelta(minutes=15)
 LONGEST = timedelta(hours=24)
@@ -118,11 +119,9 @@ class BucketFiles:
         """The address of an object as stored in records, without a signature; the inverse of `key_of`."""
         return f"{self._in_records}/{key}"
 
-    async def read(self, key: OwnedKey, limit: int) -> bytes | None:
+    @in_thread
+    def read(self, key: OwnedKey, limit: int) -> bytes | None:
         """Content of an object; None if it is missing or has more than `limit` bytes."""
-        return await asyncio.to_thread(self._read, key, limit)
-
-    def _read(self, key: OwnedKey, limit: int) -> bytes | None:
         try:
             reply = self._client.get_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -132,17 +131,16 @@ class BucketFiles:
         with closing(reply["Body"]) as body:
             return body.read() if reply["ContentLength"] <= limit else None
 
-    async def size(self, key: OwnedKey) -> int | None:
+    @in_thread
+    def size(self, key: OwnedKey) -> int | None:
         """Size in bytes, or None if the object is missing."""
-        return await asyncio.to_thread(self._size, key)
-
-    def _size(self, key: OwnedKey) -> int | None:
         head = s3.head(self._client, self.bucket, key)
         return head["ContentLength"] if head is not None else None
 
-    async def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
+    @in_thread
+    def sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """Sizes in bytes by key, for all objects under these prefixes."""
-        return await asyncio.to_thread(self.sizes_now, tuple(prefixes))
+        return self.sizes_now(tuple(prefixes))
 
     def sizes_now(self, prefixes: Iterable[str]) -> dict[str, int]:
         """Synchronous `sizes`, for callers that already run in a thread."""

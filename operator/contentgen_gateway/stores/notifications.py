@@ -1,12 +1,12 @@
 """Log of notifications, and the request for another delivery. The operator writes all other fields."""
 
-import asyncio
 from datetime import datetime
 from typing import Any
 
 from pymongo.collection import Collection
 
 from contentgen_contract.records.notifications import ENDED, NotificationState
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 MOST = 200
@@ -21,22 +21,18 @@ class Notifications:
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
 
-    async def of_job(self, job_id: str) -> list[Document]:
+    @in_thread
+    def of_job(self, job_id: str) -> list[Document]:
         """Notifications of a job, latest first, without those whose event is not certain yet."""
-        return await asyncio.to_thread(self._of_job, job_id)
-
-    def _of_job(self, job_id: str) -> list[Document]:
         found = self._collection.find({"jobId": {"$eq": job_id}}, _HIDDEN).sort([("createdAt", -1)]).limit(MOST)
         return [document for document in found if document["state"] != NotificationState.PLANNED]
 
-    async def resend(self, job_id: str, identity: str, asked_by: str, now: datetime) -> Document | None:
+    @in_thread
+    def resend(self, job_id: str, identity: str, asked_by: str, now: datetime) -> Document | None:
         """Notification that is delivered again, for a day as at first; None if the job has no such notification.
 
         The id and the text stay. A URL that had answered 410 is used again.
         """
-        return await asyncio.to_thread(self._resend, job_id, identity, asked_by, now)
-
-    def _resend(self, job_id: str, identity: str, asked_by: str, now: datetime) -> Document | None:
         for _ in range(_TRIES):
             found = self._collection.find_one({"_id": identity, "jobId": {"$eq": job_id}}, _HIDDEN)
             if found is None or found["state"] == NotificationState.PLANNED:

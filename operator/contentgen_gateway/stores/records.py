@@ -3,7 +3,6 @@
 pymongo is synchronous, so each call runs in a thread.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from contentgen_gateway.stores.queries import NOT_DISCARDED, Filter, Query
 from contentgen_gateway.stores.record_types import readable
 from contentgen_gateway.stores.verification import KeyOf, other_jobs, purchase_prefixes, verified
 from contentgen_runtime.clock import utc_now
+from contentgen_runtime.stores import in_thread
 
 Record = dict[str, Any]
 _ALL_FIELDS = {"_id": False, "terms": False}
@@ -69,28 +69,25 @@ class Records:
             )
         return bought
 
-    async def ping(self) -> None:
+    @in_thread
+    def ping(self) -> None:
         """Raises PyMongoError if the database is unavailable."""
-        await asyncio.to_thread(self._collection.database.command, "ping")
+        self._collection.database.command("ping")
 
     @property
     def collection(self) -> Collection[Record]:
         """The pymongo collection, for the legacy import."""
         return self._collection
 
-    async def find(self, query: Query) -> list[Record]:
+    @in_thread
+    def find(self, query: Query) -> list[Record]:
         """The records of a page, plus one if there is a next page."""
-        return await asyncio.to_thread(self._find, query)
-
-    def _find(self, query: Query) -> list[Record]:
         found = self._collection.find(query.filter, _ALL_FIELDS).sort(list(query.sort)).limit(query.limit + 1)
         return self._verified(found)
 
-    async def first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
+    @in_thread
+    def first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
         """The records of a list's first page, and the length of the list, counted up to `most`."""
-        return await asyncio.to_thread(self._first_page, query, most)
-
-    def _first_page(self, query: Query, most: int) -> tuple[list[Record], int]:
         # One query of ids gives both the page and the total: without indexes, each query is a full scan.
         found = self._collection.find(query.filter, {"_id": False, "jobId": True}).sort(list(query.sort)).limit(most)
         ids = [record["jobId"] for record in found if isinstance(record.get("jobId"), str)]
@@ -100,86 +97,88 @@ class Records:
         known = {record["jobId"]: record for record in self._collection.find({"jobId": {"$in": page}}, _ALL_FIELDS)}
         return self._verified(known[job_id] for job_id in page if job_id in known), len(ids)
 
-    async def count(self, matching: dict[str, Any]) -> int:
+    @in_thread
+    def count(self, matching: dict[str, Any]) -> int:
         """Number of matching documents."""
-        return await asyncio.to_thread(self._collection.count_documents, matching)
+        return self._collection.count_documents(matching)
 
     async def get(self, job_id: str) -> Record | None:
         """The record of a job; None if it is missing or has a tombstone."""
         found = await self.get_with_discarded(job_id)
         return found if found is not None and not discarded(found) else None
 
-    async def get_with_discarded(self, job_id: str) -> Record | None:
+    @in_thread
+    def get_with_discarded(self, job_id: str) -> Record | None:
         """The record of a job, with or without a tombstone; None if it is missing."""
-        return await asyncio.to_thread(self._get_with_discarded, job_id)
-
-    def _get_with_discarded(self, job_id: str) -> Record | None:
         found = self._collection.find_one(_by_job_id(job_id), _ALL_FIELDS)
         return next(iter(self._verified([found])), None) if found is not None else None
 
-    async def transcripts(self, after: str, most: int) -> list[Record]:
+    @in_thread
+    def transcripts(self, after: str, most: int) -> list[Record]:
         """Transcriptions whose jobId is greater than `after`, sorted, with the fields that the search index needs."""
-        return await asyncio.to_thread(self._transcripts, after, most)
-
-    def _transcripts(self, after: str, most: int) -> list[Record]:
         wanted = {"jobId": {"$gt": after}, "type": Kind.TRANSCRIPTION.record_type} | NOT_DISCARDED
         return self._verified(self._collection.find(wanted, _TRANSCRIPT_FIELDS).sort("jobId", 1).limit(most))
 
-    async def namespaces(self, user_id: str | None) -> Sequence[str]:
+    @in_thread
+    def namespaces(self, user_id: str | None) -> Sequence[str]:
         """Namespaces that have records, sorted; `user_id` limits them to one user."""
         matching = {"userId": user_id} if user_id else {}
-        found = await asyncio.to_thread(self._collection.distinct, "namespace", matching)
+        found = self._collection.distinct("namespace", matching)
         return sorted(record for record in found if isinstance(record, str))
 
-    async def dependents(self, *job_ids: str) -> list[Record]:
+    @in_thread
+    def dependents(self, *job_ids: str) -> list[Record]:
         """Up to 100 records of jobs that used outputs of one of these jobs."""
         wanted = {"uses": {"$in": list(job_ids)}} | NOT_DISCARDED
-        return await asyncio.to_thread(lambda: self._verified(self._collection.find(wanted, _ALL_FIELDS).limit(100)))
+        return self._verified(self._collection.find(wanted, _ALL_FIELDS).limit(100))
 
-    async def visibility_fields(self, job_ids: Iterable[str]) -> dict[str, Record]:
+    @in_thread
+    def visibility_fields(self, job_ids: Iterable[str]) -> dict[str, Record]:
         """Existing jobs by id, with only the fields that decide visibility."""
         wanted = {"jobId": {"$in": sorted(set(job_ids))}} | NOT_DISCARDED
         fields = {"_id": False, "jobId": True, "type": True, "namespace": True, "metadata.isPublic": True}
         fields |= {"tenant": True, "createdAt": True}
-        return await asyncio.to_thread(
-            lambda: {record["jobId"]: record for record in self._collection.find(wanted, fields)}
-        )
+        return {record["jobId"]: record for record in self._collection.find(wanted, fields)}
 
-    async def update_metadata(self, record: Record) -> None:
+    @in_thread
+    def update_metadata(self, record: Record) -> None:
         """Store changed metadata, and the search terms that follow from it."""
         change = {"metadata": record["metadata"], "terms": search_terms(record), "updatedAt": utc_now()}
         same = _by_job_id(record["jobId"])
-        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
+        self._collection.update_one(same, {"$set": change})
 
-    async def mark_discarded(self, discard: DeletionTombstone) -> None:
+    @in_thread
+    def mark_discarded(self, discard: DeletionTombstone) -> None:
         """Write the tombstone. It hides the job, and the operator's garbage collector deletes files and record."""
         change = {"discard": discard.model_dump(mode="json")}
         same = _by_job_id(discard.uid)
-        await asyncio.to_thread(self._collection.update_one, same, {"$set": change})
+        self._collection.update_one(same, {"$set": change})
 
-    async def restore_adopted(self, record: Record) -> None:
+    @in_thread
+    def restore_adopted(self, record: Record) -> None:
         """List adopted outputs under their earlier jobs again, because they outlive the job that adopted them."""
         earlier = {"jobId": {"$in": list(record.get("adoptedFrom") or ())}, "adoptedBy": {"$eq": record["jobId"]}}
-        await asyncio.to_thread(self._collection.update_many, earlier, {"$unset": {"adoptedBy": ""}})
+        self._collection.update_many(earlier, {"$unset": {"adoptedBy": ""}})
 
-    async def unfinished_with_lora(self, place: Filter, lora: str) -> list[Record]:
+    @in_thread
+    def unfinished_with_lora(self, place: Filter, lora: str) -> list[Record]:
         """Up to 100 unfinished jobs in `place` that reference this LoraTraining; they have no version with it yet."""
         wanted = place | {
             "status": {"$in": ["queued", "processing"]},
             "config.loras.loraRef.name": {"$eq": lora},
         }
-        return await asyncio.to_thread(
-            lambda: self._verified(self._collection.find(wanted | NOT_DISCARDED, _ALL_FIELDS).limit(100))
-        )
+        return self._verified(self._collection.find(wanted | NOT_DISCARDED, _ALL_FIELDS).limit(100))
 
-    async def note_download(self, job_id: str, now: datetime) -> None:
+    @in_thread
+    def note_download(self, job_id: str, now: datetime) -> None:
         """Count a download and set its time."""
         change = {"$inc": {"downloads": 1}, "$set": {"lastAccessed": now}}
-        await asyncio.to_thread(self._collection.update_one, _by_job_id(job_id), change)
+        self._collection.update_one(_by_job_id(job_id), change)
 
-    async def tally(self, aggregation: Aggregation) -> list[Row]:
+    @in_thread
+    def tally(self, aggregation: Aggregation) -> list[Row]:
         """One row for each group of records, with its sums."""
-        return await asyncio.to_thread(_rows, self._collection, aggregation)
+        return _rows(self._collection, aggregation)
 
 
 def _jobs_bought_under_name(record: Record, bought: dict[str, set[str]]) -> set[str]:
@@ -193,19 +192,20 @@ class Purchases:
     def __init__(self, collection: Collection[Record]) -> None:
         self._collection = collection
 
-    async def find(self, query: Query) -> list[Record]:
+    @in_thread
+    def find(self, query: Query) -> list[Record]:
         """The purchases of a page, plus one if there is a next page."""
-        return await asyncio.to_thread(
-            lambda: list(self._collection.find(query.filter).sort(list(query.sort)).limit(query.limit + 1))
-        )
+        return list(self._collection.find(query.filter).sort(list(query.sort)).limit(query.limit + 1))
 
-    async def count(self, matching: dict[str, Any]) -> int:
+    @in_thread
+    def count(self, matching: dict[str, Any]) -> int:
         """Number of matching documents."""
-        return await asyncio.to_thread(self._collection.count_documents, matching)
+        return self._collection.count_documents(matching)
 
-    async def tally(self, aggregation: Aggregation) -> list[Row]:
+    @in_thread
+    def tally(self, aggregation: Aggregation) -> list[Row]:
         """One row for each group of purchases, with its sums."""
-        return await asyncio.to_thread(_rows, self._collection, aggregation)
+        return _rows(self._collection, aggregation)
 
 
 def _rows(collection: Collection[Record], aggregation: Aggregation) -> list[Row]:

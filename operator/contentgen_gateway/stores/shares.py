@@ -1,6 +1,5 @@
 """Shares: read access to single jobs for users or namespaces that have no rights in the job's namespace."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from pymongo.collection import Collection
 
 from contentgen_contract.records.indexes import Keys
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {
@@ -106,48 +106,48 @@ class Shares:
         """Idempotent."""
         create_indexes(self._collection, INDEXES)
 
-    async def of_job(self, job_id: str) -> list[Share]:
+    @in_thread
+    def of_job(self, job_id: str) -> list[Share]:
         """Shares of one job, latest first."""
-        return await asyncio.to_thread(self._find, {"jobId": {"$eq": job_id}})
+        return self._find({"jobId": {"$eq": job_id}})
 
-    async def of_jobs(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> list[Share]:
+    @in_thread
+    def of_jobs(self, job_ids: Iterable[str], grantees: Iterable[Grantee]) -> list[Share]:
         """Shares of these jobs with any of these grantees or with any namespace."""
         matching = {
             "jobId": {"$in": sorted(job_ids)},
             "$or": [{"to": {"$in": sorted(map(str, grantees))}}, _TO_NAMESPACES],
         }
-        return await asyncio.to_thread(lambda: [_parse(document) for document in self._collection.find(matching)])
+        return [_parse(document) for document in self._collection.find(matching)]
 
-    async def with_grantees(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
+    @in_thread
+    def with_grantees(self, grantees: Iterable[Grantee], owner: str | None = None) -> list[Share]:
         """The latest `MOST` shares with any of these grantees; `owner` limits them to one namespace's jobs."""
         matching: Document = {"to": {"$in": sorted(map(str, grantees))}}
-        return await asyncio.to_thread(self._find, matching | ({"namespace": owner} if owner is not None else {}))
+        return self._find(matching | ({"namespace": owner} if owner is not None else {}))
 
-    async def grants(self, owner: str | None = None) -> list[Grant]:
+    @in_thread
+    def grants(self, owner: str | None = None) -> list[Grant]:
         """Distinct grants to namespaces, sorted; `owner` limits them to one namespace's jobs."""
         matching = _TO_NAMESPACES | ({"namespace": {"$eq": owner}} if owner is not None else {})
-        return await asyncio.to_thread(self._grants, matching)
-
-    def _grants(self, matching: Document) -> list[Grant]:
         key = {"owner": "$namespace", "to": "$to", "type": "$type"}
         rows = [
             document["_id"] for document in self._collection.aggregate([{"$match": matching}, {"$group": {"_id": key}}])
         ]
         return sorted(Grant(row["owner"], Grantee.parse(row["to"]).name, row["type"]) for row in rows)
 
-    async def count(self, owner: str) -> int:
+    @in_thread
+    def count(self, owner: str) -> int:
         """Number of shares of all jobs of a namespace."""
-        return await asyncio.to_thread(self._collection.count_documents, {"namespace": {"$eq": owner}})
+        return self._collection.count_documents({"namespace": {"$eq": owner}})
 
     def _find(self, matching: Document) -> list[Share]:
         found = self._collection.find(matching).sort([("sharedAt", -1)]).limit(MOST)
         return [_parse(document) for document in found]
 
-    async def add(self, shares: Sequence[Share]) -> None:
+    @in_thread
+    def add(self, shares: Sequence[Share]) -> None:
         """Insert shares. Existing ones keep their `shared_by` and `shared_at`."""
-        await asyncio.to_thread(self._add, shares)
-
-    def _add(self, shares: Sequence[Share]) -> None:
         for share in shares:
             document = {
                 "jobId": share.job_id,
@@ -159,14 +159,16 @@ class Shares:
             }
             self._collection.update_one({"_id": f"{share.job_id}/{share.to}"}, {"$setOnInsert": document}, upsert=True)
 
-    async def revoke(self, job_id: str, grantees: Iterable[Grantee]) -> None:
+    @in_thread
+    def revoke(self, job_id: str, grantees: Iterable[Grantee]) -> None:
         """Delete the shares of a job with these grantees. Idempotent."""
         ids = [f"{job_id}/{grantee}" for grantee in grantees]
-        await asyncio.to_thread(self._collection.delete_many, {"_id": {"$in": ids}})
+        self._collection.delete_many({"_id": {"$in": ids}})
 
-    async def delete_job(self, job_id: str) -> None:
+    @in_thread
+    def delete_job(self, job_id: str) -> None:
         """Delete all shares of a job."""
-        await asyncio.to_thread(self._collection.delete_many, {"jobId": {"$eq": job_id}})
+        self._collection.delete_many({"jobId": {"$eq": job_id}})
 
 
 def _parse(found: Document) -> Share:

@@ -4,7 +4,6 @@ It works without text indexes, which the embedded server lacks. The `Indexer` bu
 bucket, so it may be dropped.
 """
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
@@ -19,6 +18,7 @@ from contentgen_contract.records.searching import Condition, Sought, terms
 from contentgen_gateway.stores.queries import Query
 from contentgen_gateway.transcripts.passages import AROUND_END, Passage
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
@@ -44,26 +44,24 @@ class TranscriptIndex:
         """Idempotent."""
         create_indexes(self._passages, INDEXES)
 
-    async def find(self, query: Query, most: int) -> list[Document]:
+    @in_thread
+    def find(self, query: Query, most: int) -> list[Document]:
         """Up to `most` passages, newest job first, each job's in order."""
-        return await asyncio.to_thread(self._find, query, most)
-
-    def _find(self, query: Query, most: int) -> list[Document]:
         return list(self._passages.find(query.filter, _FIELDS).sort(list(IN_ORDER)).limit(most))
 
-    async def mark(self, job_id: str) -> Document | None:
+    @in_thread
+    def mark(self, job_id: str) -> Document | None:
         """The source of a job's indexed passages; None if it has none."""
-        return await asyncio.to_thread(self._marks.find_one, {"_id": {"$eq": job_id}}, {"_id": False})
+        return self._marks.find_one({"_id": {"$eq": job_id}}, {"_id": False})
 
-    async def marks(self, after: str, until: str | None) -> dict[str, Document]:
+    @in_thread
+    def marks(self, after: str, until: str | None) -> dict[str, Document]:
         """Marks by job id, for ids greater than `after`, up to and including `until` (None: no upper bound)."""
-        return await asyncio.to_thread(self._marks_between, after, until)
-
-    def _marks_between(self, after: str, until: str | None) -> dict[str, Document]:
         found = self._marks.find({"_id": {"$gt": after} | ({"$lte": until} if until is not None else {})})
         return {document.pop("_id"): document for document in found}
 
-    async def replace(
+    @in_thread
+    def replace(
         self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
     ) -> None:
         """Replace the passages of a job, each with the job's fields `about`. Idempotent.
@@ -71,11 +69,6 @@ class TranscriptIndex:
         Safe for several replicas at the same time and for crashes: all passages are stored before others are deleted,
         and the mark is set last.
         """
-        await asyncio.to_thread(self._replace, job_id, about, mark, passages)
-
-    def _replace(
-        self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any], passages: Sequence[Passage]
-    ) -> None:
         version = about["version"]
         for first in range(0, len(passages), _BATCH):
             numbered = enumerate(passages[first : first + _BATCH], first)
@@ -99,19 +92,15 @@ class TranscriptIndex:
             for document in (documents[each_error["index"]] for each_error in failed):
                 self._passages.replace_one({"_id": document["_id"]}, document, upsert=True)
 
-    async def amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
+    @in_thread
+    def amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         """Update the job's fields of its passages; the transcript has not changed."""
-        await asyncio.to_thread(self._amend, job_id, about, mark)
-
-    def _amend(self, job_id: str, about: Mapping[str, Any], mark: Mapping[str, Any]) -> None:
         self._passages.update_many({"jobId": job_id}, {"$set": dict(about)})
         self._marks.replace_one({"_id": job_id}, {"_id": job_id, **mark}, upsert=True)
 
-    async def delete(self, job_id: str) -> None:
+    @in_thread
+    def delete(self, job_id: str) -> None:
         """Remove a job from the index."""
-        await asyncio.to_thread(self._delete, job_id)
-
-    def _delete(self, job_id: str) -> None:
         self._passages.delete_many({"jobId": job_id})
         self._marks.delete_one({"_id": job_id})
 

@@ -26,6 +26,7 @@ from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.notifications.values import Delivery, Notification, OutboxEntry, host_of, url_hash
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _ENDED = [state.value for state in ENDED]
@@ -49,16 +50,14 @@ class NotificationOutbox:
         """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.NOTIFICATIONS)
 
-    async def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
+    @in_thread
+    def plan(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Insert notifications of a status that is about to be written. Those that exist stay.
 
         Beyond `MOST_OF_A_NAMESPACE` they displace the namespace's oldest ones.
         """
-        await asyncio.to_thread(self._plan, notifications, now)
-
-    def _plan(self, notifications: Sequence[Notification], now: datetime) -> None:
         ids = [notification.id for notification in notifications]
-        found = {each_document["_id"]: each_document for each_document in self._collection.find({"_id": {"$in": ids}})}
+        found = {document["_id"]: document for document in self._collection.find({"_id": {"$in": ids}})}
         self._check()
         for notification in notifications:
             kept, document = found.get(notification.id), _planned(notification, now) | self._class
@@ -119,18 +118,21 @@ class NotificationOutbox:
         change = {"$set": {"state": NotificationState.PENDING.value, "nextAt": now}, "$inc": {"revision": 1}}
         self._collection.update_one({"_id": identity, "state": NotificationState.PLANNED.value}, change)
 
-    async def left(self, before: datetime, most: int) -> list[OutboxEntry]:
+    @in_thread
+    def left(self, before: datetime, most: int) -> list[OutboxEntry]:
         """Notifications that were planned before a time, and never confirmed; oldest first."""
         where = self._class | {"state": NotificationState.PLANNED.value, "nextAt": {"$lt": before}}
-        return await asyncio.to_thread(self._list, where, most)
+        return self._list(where, most)
 
-    async def drop(self, entry: OutboxEntry) -> None:
+    @in_thread
+    def drop(self, entry: OutboxEntry) -> None:
         """Delete a planned notification whose status was never written."""
         self._check()
         where = {"_id": entry.notification.id, "revision": entry.revision, "state": NotificationState.PLANNED.value}
-        await asyncio.to_thread(self._collection.delete_one, where)
+        self._collection.delete_one(where)
 
-    async def due(
+    @in_thread
+    def due(
         self,
         now: datetime,
         most_of_one: int,
@@ -140,14 +142,11 @@ class NotificationOutbox:
         """Notifications to deliver now, up to `most_of_one` of each namespace; the namespaces take turns, in the order
         of `turn_of`. `busy`: hosts without a free place, whose notifications would hide those for others.
         """
-        return await asyncio.to_thread(self._due, now, most_of_one, turn_of, sorted(busy))
-
-    def _due(self, now: datetime, most: int, turn_of: Callable[[str], int], busy: list[str]) -> list[OutboxEntry]:
         where: Document = self._class | {"state": NotificationState.PENDING.value, "nextAt": {"$lte": now}}
-        if busy:
-            where["host"] = {"$nin": busy}
+        if hosts := sorted(busy):
+            where["host"] = {"$nin": hosts}
         lines = [
-            self._list(where | {"namespace": namespace}, most)
+            self._list(where | {"namespace": namespace}, most_of_one)
             for namespace in sorted(sorted(self._collection.distinct("namespace", where)), key=turn_of)
         ]
         longest = max(map(len, lines), default=0)
@@ -156,21 +155,17 @@ class NotificationOutbox:
     def _list(self, where: Document, most: int) -> list[OutboxEntry]:
         return [_read(document) for document in self._collection.find(where).sort([("nextAt", 1)]).limit(most)]
 
-    async def next_at(self) -> datetime | None:
+    @in_thread
+    def next_at(self) -> datetime | None:
         """Time of the next delivery; None if nothing is to be delivered."""
-        return await asyncio.to_thread(self._next_at)
-
-    def _next_at(self) -> datetime | None:
         where = self._class | {"state": NotificationState.PENDING.value}
         found = self._collection.find(where).sort([("nextAt", 1)]).limit(1)
         return next((_time(document["nextAt"]) for document in found), None)
 
-    async def put(self, entry: OutboxEntry) -> OutboxEntry | None:
+    @in_thread
+    def put(self, entry: OutboxEntry) -> OutboxEntry | None:
         """Compare-and-set of an entry's progress; the stored entry, or None if it has changed since it was read."""
         self._check()
-        return await asyncio.to_thread(self._put, entry)
-
-    def _put(self, entry: OutboxEntry) -> OutboxEntry | None:
         change = {
             "state": entry.state.value,
             "tries": entry.tries,
@@ -185,34 +180,35 @@ class NotificationOutbox:
         done = self._collection.update_one(where, {"$set": change, "$inc": {"revision": 1}}).matched_count == 1
         return entry.model_copy(update={"revision": entry.revision + 1}) if done else None
 
-    async def is_gone(self, entry: OutboxEntry) -> bool:
+    @in_thread
+    def is_gone(self, entry: OutboxEntry) -> bool:
         """True if the receiver has answered 410 to a notification of the same resource."""
         where = {
             "jobId": entry.notification.ref.uid,
             "urlHash": url_hash(entry.notification.url),
             "state": NotificationState.GONE.value,
         }
-        return await asyncio.to_thread(self._collection.find_one, where, {"_id": True}) is not None
+        return self._collection.find_one(where, {"_id": True}) is not None
 
-    async def discard(self, uids: Iterable[str], now: datetime) -> None:
+    @in_thread
+    def discard(self, uids: Iterable[str], now: datetime) -> None:
         """Let the notifications of deleted jobs expire: the ended ones now, the others at their end."""
         where = {"jobId": {"$in": sorted(set(uids))}}
         # With the revision: an attempt that is in progress would write the time of before.
         change = {"$set": {"expiresAt": now}, "$inc": {"revision": 1}}
         self._check()
-        await asyncio.to_thread(self._collection.update_many, where, change)
+        self._collection.update_many(where, change)
 
-    async def expire(self, now: datetime) -> int:
+    @in_thread
+    def expire(self, now: datetime) -> int:
         """Delete ended notifications whose time in the log is over; their number."""
         self._check()
         where = {"state": {"$in": _ENDED}, "expiresAt": {"$lt": now}}
-        return (await asyncio.to_thread(self._collection.delete_many, where)).deleted_count
+        return self._collection.delete_many(where).deleted_count
 
-    async def pending(self) -> tuple[int, datetime | None]:
+    @in_thread
+    def pending(self) -> tuple[int, datetime | None]:
         """Number of notifications to deliver, and the time when the oldest of them was created."""
-        return await asyncio.to_thread(self._pending)
-
-    def _pending(self) -> tuple[int, datetime | None]:
         where = self._class | {"state": NotificationState.PENDING.value}
         oldest = self._collection.find(where, {"createdAt": True}).sort([("createdAt", 1)]).limit(1)
         return self._collection.count_documents(where), next(

@@ -3,7 +3,6 @@
 pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +20,7 @@ from contentgen_operator.audit.facts import AuditedPurchase
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import Purchase
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _MOST = 50_000  # purchases of the audited time
@@ -43,36 +43,35 @@ class AuditedLedger:
         self._ledger: Collection[Document] = database["ledger"]
         self._claims: Collection[Document] = database["request_claims"]
 
-    async def since(self, moment: datetime) -> ReadPurchases:
+    @in_thread
+    def since(self, moment: datetime) -> ReadPurchases:
         """Purchases that were planned since, the newest 50,000."""
-        return await asyncio.to_thread(self._since, moment)
-
-    def _since(self, moment: datetime) -> ReadPurchases:
         found = list(
             self._ledger.find({"createdAt": {"$gte": moment}}, _UNUSED).sort("createdAt", DESCENDING).limit(_MOST + 1)
         )
         entries = tuple(_entries(found[:_MOST]))
         return ReadPurchases(entries=entries, complete=len(entries) == len(found))
 
-    async def of_requests(self, request_ids: Iterable[str]) -> tuple[AuditedPurchase, ...]:
+    @in_thread
+    def of_requests(self, request_ids: Iterable[str]) -> tuple[AuditedPurchase, ...]:
         """Purchases of any age with these request ids."""
-        return await asyncio.to_thread(self._having, "requestId", sorted(set(request_ids)))
+        return self._having("requestId", sorted(set(request_ids)))
 
-    async def of_markers(self, markers: Iterable[str]) -> tuple[AuditedPurchase, ...]:
+    @in_thread
+    def of_markers(self, markers: Iterable[str]) -> tuple[AuditedPurchase, ...]:
         """Purchases of any age with these correlation keys."""
-        return await asyncio.to_thread(self._having, "marker", sorted(set(markers)))
+        return self._having("marker", sorted(set(markers)))
 
     def _having(self, field: str, values: list[str]) -> tuple[AuditedPurchase, ...]:
         found = (self._ledger.find({field: {"$in": part}}, _UNUSED) for part in _slices(values))
         return tuple(entry for document in found for entry in _entries(document))
 
-    async def claims(self, identities: Iterable[str]) -> frozenset[str]:
+    @in_thread
+    def claims(self, identities: Iterable[str]) -> frozenset[str]:
         """Those of `provider/request id` that a purchase has claimed."""
-        return await asyncio.to_thread(self._claimed, sorted(set(identities)))
-
-    def _claimed(self, identities: list[str]) -> frozenset[str]:
-        found = (self._claims.find({"_id": {"$in": part}}, {"_id": True}) for part in _slices(identities))
-        return frozenset(str(claim["_id"]) for document in found for claim in document)
+        slices = _slices(sorted(set(identities)))
+        found = (self._claims.find({"_id": {"$in": part}}, {"_id": True}) for part in slices)
+        return frozenset(str(claim["_id"]) for claims in found for claim in claims)
 
 
 class Audits:
@@ -91,30 +90,27 @@ class Audits:
         """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.AUDITS)
 
-    async def last(self) -> AuditReport | None:
+    @in_thread
+    def last(self) -> AuditReport | None:
         """Newest report; None if there is none, or it cannot be read."""
-        return await asyncio.to_thread(self._last)
-
-    def _last(self) -> AuditReport | None:
         newest = (
             self._collection.find(self._class | {"finishedAt": {"$gt": _EPOCH}}).sort("finishedAt", DESCENDING).limit(1)
         )
         return next((_report(document) for document in newest), None)
 
-    async def request(self) -> AuditRequest | None:
+    @in_thread
+    def request(self) -> AuditRequest | None:
         """Request of a person that no report answers; None if there is none."""
-        found = await asyncio.to_thread(self._collection.find_one, {"_id": self._request_id})
+        found = self._collection.find_one({"_id": self._request_id})
         try:
             return AuditRequest.model_validate(_aware(found)) if found is not None else None
         except ValidationError:
             return None
 
-    async def store(self, report: AuditReport) -> None:
+    @in_thread
+    def store(self, report: AuditReport) -> None:
         """Add a report, delete the request that it answers and the oldest reports. Raises Conflict."""
         self._check()
-        await asyncio.to_thread(self._store, report)
-
-    def _store(self, report: AuditReport) -> None:
         document = report.model_dump(mode="python", by_alias=True)
         self._collection.insert_one({"_id": report.report_id, **self._class, **_plain(document)})
         if report.request is not None:

@@ -1,6 +1,5 @@
 """Charges in the ledger: finished purchases without a charge, and the compare-and-set that writes one."""
 
-import asyncio
 from collections.abc import Collection as AnyOf
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from pymongo.collection import Collection
 from contentgen_contract.records.purchase_costs import ESTIMATED, EXPECTED, PAID, UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator.state.purchases import PurchaseState, Unsettled
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _OLDEST = timedelta(days=32)  # age: 30 days since its end, and its duration
@@ -46,13 +46,11 @@ class Charges:
         self._collection = collection
         self._claims: Collection[Document] = collection.database["request_claims"]
 
-    async def unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
+    @in_thread
+    def unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
         """Finished purchases of these providers whose charge is due, the newest 5,000; unreadable documents are
         skipped.
         """
-        return await asyncio.to_thread(self._unsettled, now, providers)
-
-    def _unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
         due: list[Document] = [
             {"billingDueAt": None},
             {"billingDueAt": {"$lte": now}},
@@ -69,14 +67,12 @@ class Charges:
         found = self._collection.find(where, dict.fromkeys(_FIELDS, True)).sort("createdAt", DESCENDING).limit(_MOST)
         return tuple(purchase for purchase in map(_read, found) if purchase is not None)
 
-    async def usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
+    @in_thread
+    def usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
         """Sums of the purchases that were planned in the UTC month and day of `now`, by these labels: `month_paid`,
         `day_paid` and so on, and `month_purchases`. Purchases of other classes are left out.
         """
-        return await asyncio.to_thread(self._usage, now.astimezone(UTC), labels, operator_class)
-
-    def _usage(self, now: datetime, labels: AnyOf[UsageLabel], operator_class: str) -> list[Document]:
-        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         wanted = {"createdAt": {"$gte": today.replace(day=1)}, "operatorClass": operator_class}
         is_of_today = {"$gte": ["$createdAt", today]}
         group: Document = {"_id": {label.value: _KEYS[label] for label in labels} or None}
@@ -85,11 +81,9 @@ class Charges:
             group[f"day_{name}"] = {"$sum": {"$cond": [is_of_today, micros, 0]}}
         return list(self._collection.aggregate([{"$match": wanted}, {"$group": group}]))
 
-    async def settle(self, asked: Unsettled, micros: int) -> bool:
+    @in_thread
+    def settle(self, asked: Unsettled, micros: int) -> bool:
         """Write a charge. False if the document has changed, or another purchase has claimed the request."""
-        return await asyncio.to_thread(self._settle, asked, micros)
-
-    def _settle(self, asked: Unsettled, micros: int) -> bool:
         claim = self._claims.find_one({"_id": f"{asked.provider}/{asked.request_id}"})
         if claim is not None and claim.get("purchaseId") != asked.purchase_id:
             return False
@@ -101,11 +95,12 @@ class Charges:
         }
         return self._collection.update_one(_same(asked), {"$set": change}).modified_count == 1
 
-    async def put_off(self, asked: Unsettled, due_at: datetime) -> None:
+    @in_thread
+    def put_off(self, asked: Unsettled, due_at: datetime) -> None:
         """Write the time of the next query, unless the document has changed since it was read."""
         change = {"$set": {"billingDueAt": due_at}}
         same = _same(asked) | {"billingDueAt": asked.due_at}
-        await asyncio.to_thread(self._collection.update_one, same, change)
+        self._collection.update_one(same, change)
 
 
 def _same(asked: Unsettled) -> Document:

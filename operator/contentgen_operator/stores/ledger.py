@@ -40,6 +40,7 @@ from contentgen_operator.state.purchases import (
 )
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 _log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -82,22 +83,18 @@ class Ledger:
         create_indexes(self._collection, indexes.LEDGER)
         create_indexes(self._claims, indexes.REQUEST_CLAIMS)
 
-    async def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
+    @in_thread
+    def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         """Purchase of a key; None if there is none."""
-        return await asyncio.to_thread(self._get, key)
-
-    def _get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
         found = self._collection.find_one({"_id": str(key)})
         if found and found["state"] == _INTENT and found.get("sentBy") in self._unsent:
             self._unsend(key, found["sentBy"])  # the acknowledgement of our own compare-and-set was lost
             found = self._collection.find_one({"_id": str(key)})
         return _purchase(found) if found else None
 
-    async def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
+    @in_thread
+    def intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
         """Plan a purchase. True if the ledger has it as given, except for the id of an earlier unpaid one."""
-        return await asyncio.to_thread(self._intend, key, purchase)
-
-    def _intend(self, key: PurchaseKey, purchase: Purchase) -> bool:
         fresh = purchase.model_dump(mode="python", by_alias=True) | self._class
         try:
             self._collection.insert_one({"_id": str(key), **fresh})
@@ -133,10 +130,11 @@ class Ledger:
         self._check()
         return self._collection.update_one(same, change).modified_count == 1
 
-    async def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
+    @in_thread
+    def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
         """Delete a planned purchase: there is evidence that the same was bought before under another id."""
         where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
-        await asyncio.to_thread(self._collection.delete_one, where)
+        self._collection.delete_one(where)
 
     async def send(
         self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None = None
@@ -219,55 +217,52 @@ class Ledger:
         self.on_change(changed)
         return changed
 
-    async def lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
+    @in_thread
+    def lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
         """The ids among `known` that the ledger lacks, and those among `paid` that it has as unpaid."""
-        return await asyncio.to_thread(self._lost, known, paid)
-
-    def _lost(self, known: frozenset[str], paid: frozenset[str]) -> frozenset[str]:
-        found = [_purchase(purchase) for purchase in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
+        found = [_purchase(document) for document in self._collection.find({"purchaseId": {"$in": sorted(known)}})]
         return known - {
-            document.purchase_id for document in found if not (document.unpaid and document.purchase_id in paid)
+            purchase.purchase_id for purchase in found if not (purchase.unpaid and purchase.purchase_id in paid)
         }
 
-    async def is_stored_or_discarded(self, purchase_id: str) -> bool:
+    @in_thread
+    def is_stored_or_discarded(self, purchase_id: str) -> bool:
         """True if the outputs of a purchase are stored, or were given up: no Job is needed for it any more."""
         over = [PurchaseState.COLLECTED.value, PurchaseState.DISCARDED.value]
         where = {"purchaseId": purchase_id, "state": {"$in": over}}
-        return await asyncio.to_thread(self._collection.find_one, where, {"_id": 1}) is not None
+        return self._collection.find_one(where, {"_id": 1}) is not None
 
-    async def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
+    @in_thread
+    def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """Collected purchases of the resources of this name, ordered by key."""
         where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
-        return await asyncio.to_thread(
-            lambda: [_purchase(purchase) for purchase in self._collection.find(where).sort("_id", 1)]
-        )
+        return [_purchase(purchase) for purchase in self._collection.find(where).sort("_id", 1)]
 
-    async def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+    @in_thread
+    def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """Uids of the resources of this name that sent a request to a provider."""
-        return await asyncio.to_thread(self._job_ids, _of_tenant(tenant, namespace, kind, name))
-
-    def _job_ids(self, where: Document) -> frozenset[str]:
+        where = _of_tenant(tenant, namespace, kind, name)
         found = self._collection.find(where, {"jobId": True, "formerOwners": True})
         return frozenset(
             str(job) for document in found for job in (document["jobId"], *(document.get("formerOwners") or ()))
         )
 
-    async def owners(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
+    @in_thread
+    def owners(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:
         """Uids of the resources that own the purchases of this name."""
         where = _of_tenant(tenant, namespace, kind, name)
-        return frozenset(await asyncio.to_thread(lambda: map(str, self._collection.distinct("jobId", where))))
+        return frozenset(map(str, self._collection.distinct("jobId", where)))
 
-    async def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
+    @in_thread
+    def highest_version(self, tenant: Tenant, namespace: str, kind: Kind, name: str, uid: str) -> int:
         """Highest finished version of a resource, by the purchases under its name; 0 if none."""
         where = _of_tenant(tenant, namespace, kind, name) | {"outputs.jobId": uid}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(where, {"outputs.version": True})))
+        found = self._collection.find(where, {"outputs.version": True})
         return max((int(document["outputs"].get("version") or 0) for document in found), default=0)
 
-    async def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
+    @in_thread
+    def others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         """Attempts of this run before `key`, of any owner, and the purchases of the job's other runs."""
-        return await asyncio.to_thread(self._others, key, job_id)
-
-    def _others(self, key: PurchaseKey, job_id: str) -> tuple[tuple[Purchase, ...], tuple[Purchase, ...]]:
         attempts = {str(key.model_copy(update={"attempt": attempt})) for attempt in range(1, key.attempt + 1)}
         either = [{"_id": {"$in": sorted(attempts)}}, {"jobId": job_id}]
         found = list(self._collection.find({"$or": either}).sort("_id", 1))
@@ -275,22 +270,19 @@ class Ledger:
         runs = [document for document in found if document["_id"] not in attempts and _is_paid_by(document, job_id)]
         return tuple(map(_purchase, earlier)), tuple(map(_purchase, runs))
 
-    async def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
+    @in_thread
+    def attempts(self, key: PurchaseKey) -> tuple[tuple[PurchaseKey, Purchase], ...]:
         """Attempts of this run before `key` in the ledger, of any owner, in order."""
         earlier = [key.model_copy(update={"attempt": attempt}) for attempt in range(1, key.attempt)]
-        names = {"_id": {"$in": [str(each_key) for each_key in earlier]}}
-        kept = await asyncio.to_thread(
-            lambda: {document["_id"]: _purchase(document) for document in self._collection.find(names)}
-        )
-        return tuple((each_key, kept[str(each_key)]) for each_key in earlier if str(each_key) in kept)
+        names = {"_id": {"$in": [str(earlier_key) for earlier_key in earlier]}}
+        kept = {document["_id"]: _purchase(document) for document in self._collection.find(names)}
+        return tuple((earlier_key, kept[str(earlier_key)]) for earlier_key in earlier if str(earlier_key) in kept)
 
-    async def same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
+    @in_thread
+    def same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
         """Purchases of the tenant and class that may be paid, with one of these hashes and the key's name and rerun;
         none of the key itself, which another process may have bought since it was read.
         """
-        return await asyncio.to_thread(self._same_requests, tenant, key, content)
-
-    def _same_requests(self, tenant: Tenant, key: PurchaseKey, content: Sequence[str]) -> list[SamePurchase]:
         where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class
         found = self._collection.find(where | {"content": {"$in": list(content)}})
         own = str(key).rpartition("/")[0]  # of each attempt
@@ -298,26 +290,27 @@ class Ledger:
         others = (document for document in found if str(document["_id"]).rpartition("/")[0] != own)
         return _same(document for document in others if str(document["_id"]).split("/")[4] == rerun)
 
-    async def elsewhere(self, tenant: Tenant, key: PurchaseKey, purchase_id: str) -> list[SamePurchase]:
+    @in_thread
+    def elsewhere(self, tenant: Tenant, key: PurchaseKey, purchase_id: str) -> list[SamePurchase]:
         """The purchase of this id under other keys of the tenant, class and name, if it may be paid."""
         where = _of_tenant(tenant, key.namespace, key.kind, key.name) | self._class | {"purchaseId": purchase_id}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(where)))
+        found = self._collection.find(where)
         return _same(document for document in found if document["_id"] != str(key))
 
-    async def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
+    @in_thread
+    def pointed(self, key: PurchaseKey) -> list[SamePurchase]:
         """Purchases that an equal request of this key has used."""
-        return await asyncio.to_thread(lambda: _same(self._collection.find({"alsoUnder": str(key)})))
+        return _same(self._collection.find({"alsoUnder": str(key)}))
 
-    async def point(self, key: PurchaseKey, purchase_id: str, also: PurchaseKey) -> None:
+    @in_thread
+    def point(self, key: PurchaseKey, purchase_id: str, also: PurchaseKey) -> None:
         """Note a further key of a purchase, so that it is found under that key."""
         where = {"_id": str(key), "purchaseId": purchase_id}
-        await asyncio.to_thread(self._collection.update_one, where, {"$addToSet": {"alsoUnder": str(also)}})
+        self._collection.update_one(where, {"$addToSet": {"alsoUnder": str(also)}})
 
-    async def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
+    @in_thread
+    def variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
         """Purchases, of any attempt, of the same image with any LoRAs."""
-        return await asyncio.to_thread(self._variants, key)
-
-    def _variants(self, key: PurchaseKey) -> tuple[Variant, ...]:
         plain = key.model_copy(update={"run_hash": key.run_hash.partition(".")[0]})
         place, rerun, _ = str(plain).rsplit("/", 2)
         # "." and "/" follow the hash, and precede "0". Other reruns, of which there may be many, are not read.
@@ -328,7 +321,8 @@ class Ledger:
         )
         return tuple(Variant(scope=key.scope, identity=of, purchase=lora) for of, lora in with_loras)
 
-    async def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
+    @in_thread
+    def adopt(self, key: PurchaseKey, purchase: Purchase, job_id: str, tenant: Tenant | None = None) -> bool:
         """Compare-and-set of the owner; False if the purchase or its owner has changed."""
         where: Document = {"_id": str(key), "state": purchase.state.value, "jobId": purchase.job_id}
         where |= {"orphanedAt": purchase.orphaned_at, "discardAsked": True if purchase.discard_asked else {"$ne": True}}
@@ -336,14 +330,12 @@ class Ledger:
         if tenant is not None and tenant.cluster:  # of a purchase that another cluster has made
             owned |= {"clusterUid": tenant.cluster, "namespaceUid": tenant.uid}
         change = {"$set": owned, "$addToSet": {"formerOwners": purchase.job_id}}
-        adopted = await asyncio.to_thread(self._collection.update_one, where, change)
+        adopted = self._collection.update_one(where, change)
         return adopted.modified_count == 1
 
-    async def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+    @in_thread
+    def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
         """True if the request is this purchase's: the first purchase that claims a request id owns it."""
-        return await asyncio.to_thread(self._claim, purchase, request_id, now)
-
-    def _claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
         claim_id = f"{purchase.provider}/{request_id}"
         claim = {"_id": claim_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "claimedAt": now}
         try:
@@ -362,53 +354,50 @@ class Ledger:
         orphaned = {"orphanedAt": {"$gt": _EPOCH}, "state": {"$in": _OPEN}}
         return dict.fromkeys(_OPEN, 0) | await self._counts(orphaned)
 
-    async def _counts(self, where: Document) -> dict[str, int]:
+    @in_thread
+    def _counts(self, where: Document) -> dict[str, int]:
         stages = [{"$match": where}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
-        found = await asyncio.to_thread(lambda: list(self._collection.aggregate(stages)))
+        found = self._collection.aggregate(stages)
         return {document["_id"]: document["count"] for document in found}
 
-    async def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
+    @in_thread
+    def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
         """True if another purchase has claimed the request."""
-        kept = await asyncio.to_thread(self._claims.find_one, {"_id": f"{purchase.provider}/{request_id}"})
+        kept = self._claims.find_one({"_id": f"{purchase.provider}/{request_id}"})
         return kept is not None and kept.get("purchaseId") != purchase.purchase_id
 
-    async def request_ids(self, purchase: Purchase) -> frozenset[str]:
+    @in_thread
+    def request_ids(self, purchase: Purchase) -> frozenset[str]:
         """Request ids of other purchases with the same marker."""
-        return await asyncio.to_thread(self._request_ids, purchase)
-
-    def _request_ids(self, purchase: Purchase) -> frozenset[str]:
         bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
         claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
         claimed = {str(claim["_id"]).partition("/")[2] for claim in claims}
         return frozenset(claimed | {document["requestId"] for document in bought})
 
-    async def newest_requests(self, purchase: Purchase, most: int) -> list[Purchase]:
+    @in_thread
+    def newest_requests(self, purchase: Purchase, most: int) -> list[Purchase]:
         """The newest other purchases with a request of the same account, sent with or seen by the same key."""
         same = {"provider": purchase.provider, "account": purchase.account, "keyId": purchase.key_id}
         where = same | {"requestId": {"$gt": "", "$ne": purchase.request_id}, "createdAt": {"$gt": _EPOCH}}
-        return await asyncio.to_thread(
-            lambda: [
-                _purchase(each_purchase)
-                for each_purchase in self._collection.find(where).sort("createdAt", DESCENDING).limit(most)
-            ]
-        )
+        found = self._collection.find(where).sort("createdAt", DESCENDING).limit(most)
+        return [_purchase(document) for document in found]
 
-    async def next_sent_at(self, purchase: Purchase) -> datetime | None:
+    @in_thread
+    def next_sent_at(self, purchase: Purchase) -> datetime | None:
         """Time of the owner's next request with the same marker; None if there is none, or if this one was not sent."""
         where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
-        found = await asyncio.to_thread(lambda: list(self._collection.find(where).sort("sentAt", 1).limit(1)))
+        found = list(self._collection.find(where).sort("sentAt", 1).limit(1))
         return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
 
-    async def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
+    @in_thread
+    def take_over(self, bought_under: str, job_ids: Iterable[str], job_id: str) -> None:
         """Make a resource the owner of finished purchases of its name whose owner or outputs are of these jobs.
 
         A restored ledger may be older than their adoption. Only while no other resource can have the name.
         """
-        await asyncio.to_thread(self._take_over, bought_under, list(job_ids), job_id)
-
-    def _take_over(self, bought_under: str, job_ids: list[str], job_id: str) -> None:
+        former = list(job_ids)
         states = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
-        used = [{"jobId": {"$in": job_ids}}, {"outputs.jobId": {"$in": job_ids}}]
+        used = [{"jobId": {"$in": former}}, {"outputs.jobId": {"$in": former}}]
         others = _under(bought_under) | {"state": {"$in": states}, "jobId": {"$ne": job_id}, "$or": used}
         seen = list(self._collection.find(others, {"jobId": 1, "state": 1}))
         self._check()
@@ -416,77 +405,78 @@ class Ledger:
             change = {"$set": {"jobId": job_id} | self._class, "$addToSet": {"formerOwners": document["jobId"]}}
             self._collection.update_one(document, change)
 
-    async def open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
+    @in_thread
+    def open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
         """Purchases of this installation's class that may be paid and are not collected, by key after `after`."""
-        return await asyncio.to_thread(self._open_purchases, after, most)
-
-    def _open_purchases(self, after: str, most: int) -> list[tuple[StoredKey, Purchase]]:
         unfinished = self._class | {"state": {"$in": _OPEN}, "_id": {"$gt": after}}
         return _readable(self._collection.find(unfinished).sort("_id", 1).limit(most))
 
-    async def under_way(self) -> list[Purchase]:
+    @in_thread
+    def under_way(self) -> list[Purchase]:
         """Purchases of this installation's class that are being sent or are submitted."""
         where = self._class | {"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
-        return [document for _, document in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+        return [purchase for _, purchase in _readable(self._collection.find(where))]
 
-    async def awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
+    @in_thread
+    def awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
         """Results of this installation's class whose collection began at `since` or before and is still tried, by
         namespace.
         """
-        return await asyncio.to_thread(self._awaited, since, now)
-
-    def _awaited(self, since: datetime, now: datetime) -> list[AwaitedResults]:
         marked = {"awaitedSince": {"$gt": _EPOCH, "$lte": since}, "awaitedUntil": {"$gt": now}}
         where = self._class | _WITH_RESULT | marked | {"orphanedAt": None}
         each = {"uid": "$namespaceUid", "namespace": "$namespace"}
         group = {"_id": each, "count": {"$sum": 1}, "oldest": {"$min": "$awaitedSince"}}
         return [_awaited(found) for found in self._collection.aggregate([{"$match": where}, {"$group": group}])]
 
-    async def await_no_more(self, job_id: str) -> None:
+    @in_thread
+    def await_no_more(self, job_id: str) -> None:
         """Remove the marks of a deleted resource's results, whose collection nobody tries."""
         self._check()
         where = {"jobId": job_id, "awaitedSince": {"$gt": _EPOCH}}
-        await asyncio.to_thread(self._collection.update_many, where, {"$set": _NOT_AWAITED})
+        self._collection.update_many(where, {"$set": _NOT_AWAITED})
 
-    async def sent_since(self, since: datetime) -> list[Purchase]:
+    @in_thread
+    def sent_since(self, since: datetime) -> list[Purchase]:
         """Purchases of this installation's class that were sent at `since` or later, and are under way or awaited."""
         open_ones = [{"state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}]
         awaited = [_WITH_RESULT | {"awaitedSince": {"$gt": _EPOCH}}]
         where = self._class | {"$or": [*open_ones, *awaited], "sentAt": {"$gte": since}}
-        return [document for _, document in await asyncio.to_thread(lambda: _readable(self._collection.find(where)))]
+        return [purchase for _, purchase in _readable(self._collection.find(where))]
 
-    async def stops(self) -> dict[str, datetime]:
+    @in_thread
+    def stops(self) -> dict[str, datetime]:
         """Begin of the stops of buying of this installation's class, by scope."""
-        found = await asyncio.to_thread(lambda: list(self._stops.find(self._class)))
+        found = self._stops.find(self._class)
         return {str(document["scope"]): _utc(document["since"]) for document in found}
 
-    async def begin_stop(self, scope: str, since: datetime) -> None:
+    @in_thread
+    def begin_stop(self, scope: str, since: datetime) -> None:
         """Note a stop. An earlier one of the scope is replaced."""
         self._check()
         stop = self._class | {"scope": scope, "since": since}
-        await asyncio.to_thread(self._stops.update_one, {"_id": self._stop_id(scope)}, {"$set": stop}, upsert=True)
+        self._stops.update_one({"_id": self._stop_id(scope)}, {"$set": stop}, upsert=True)
 
-    async def end_stop(self, scope: str) -> None:
+    @in_thread
+    def end_stop(self, scope: str) -> None:
         """Delete a stop."""
         self._check()
-        await asyncio.to_thread(self._stops.delete_one, {"_id": self._stop_id(scope)})
+        self._stops.delete_one({"_id": self._stop_id(scope)})
 
     def _stop_id(self, scope: str) -> str:
         return f"{self.operator_class}/{scope}"
 
-    async def undeleted(self, most: int) -> list[tuple[StoredKey, Purchase]]:
+    @in_thread
+    def undeleted(self, most: int) -> list[tuple[StoredKey, Purchase]]:
         """Discarded orphans of this installation's class whose response is not deleted yet."""
         where = self._class | {"orphanedAt": {"$gt": _EPOCH}, "state": PurchaseState.DISCARDED.value}
-        return await asyncio.to_thread(lambda: _readable(self._collection.find(where).limit(most)))
+        return _readable(self._collection.find(where).limit(most))
 
-    async def discard(self, job_id: str) -> tuple[str, ...]:
+    @in_thread
+    def discard(self, job_id: str) -> tuple[str, ...]:
         """Discard purchases of a deleted resource, so that none can be adopted; returns the ids of those without a use.
 
         Unfinished purchases are marked: their result is discarded when it arrives.
         """
-        return await asyncio.to_thread(self._discard, job_id)
-
-    def _discard(self, job_id: str) -> tuple[str, ...]:
         self._check()
         finished = [PurchaseState.SUCCEEDED.value, PurchaseState.COLLECTED.value]
         unfinished = {"jobId": job_id, "state": {"$in": [_INTENT, PurchaseState.SUBMITTED.value]}}
@@ -497,11 +487,9 @@ class Ledger:
         found = self._collection.find({"jobId": job_id, "state": {"$in": ended}}, {"purchaseId": 1})
         return tuple(sorted(str(document["purchaseId"]) for document in found))
 
-    async def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
+    @in_thread
+    def kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
         """Keys of outputs, responses and inputs that purchases of the name with another owner list."""
-        return await asyncio.to_thread(self._kept_files, bought_under, job_id)
-
-    def _kept_files(self, bought_under: str, job_id: str) -> frozenset[str]:
         if not bought_under:
             return frozenset()
         ended = [PurchaseState.DISCARDED.value, PurchaseState.CANCELLED.value, PurchaseState.FAILED.value]

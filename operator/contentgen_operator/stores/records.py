@@ -37,6 +37,7 @@ from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _REMEMBERED = 256  # records
@@ -173,33 +174,31 @@ class RecordStore:
         earlier = {"$in": document["adoptedFrom"]}
         return self._read({"$or": [mine | {"jobId": earlier | mine["jobId"]}, mine | {"adoptedFrom": earlier}]})
 
-    async def user(self, job_id: str) -> str | None:
+    @in_thread
+    def user(self, job_id: str) -> str | None:
         """User of a job's record; None if there is no record."""
-        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"userId": True})
+        found = self._collection.find_one({"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
 
-    async def started_at(self, job_id: str) -> datetime | None:
+    @in_thread
+    def started_at(self, job_id: str) -> datetime | None:
         """Start of the run in a job's record; None if there is no record."""
-        found = await asyncio.to_thread(self._collection.find_one, {"jobId": job_id}, {"startedAt": True})
+        found = self._collection.find_one({"jobId": job_id}, {"startedAt": True})
         at = found.get("startedAt") if found else None
         if not isinstance(at, datetime):
             return None
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
-    async def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
+    @in_thread
+    def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
         """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
-        return await asyncio.to_thread(self._ended, sorted(set(job_ids)), before)
-
-    def _ended(self, job_ids: list[str], before: datetime) -> frozenset[str]:
-        over = {"status": {"$in": ["completed", "failed", "cancelled"]}}
-        found = self._collection.find({"jobId": {"$in": job_ids}} | over, {"jobId": True, "completedAt": True})
+        over = {"jobId": {"$in": sorted(set(job_ids))}, "status": {"$in": ["completed", "failed", "cancelled"]}}
+        found = self._collection.find(over, {"jobId": True, "completedAt": True})
         return frozenset(str(record["jobId"]) for record in found if _is_before(record.get("completedAt"), before))
 
-    async def failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
+    @in_thread
+    def failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
         """Jobs whose last run has failed, or was cancelled, in a period; newest first."""
-        return await asyncio.to_thread(self._failed, since, before, most)
-
-    def _failed(self, since: datetime, before: datetime, most: int) -> list[FailedJob]:
         period = {"completedAt": {"$gte": since, "$lt": before}}
         where = {"status": {"$in": ["failed", "cancelled"]}, "discard": {"$exists": False}} | period
         named = self._collection.find(where, {"jobId": True, "userId": True, "type": True})
@@ -211,40 +210,34 @@ class RecordStore:
             if record.get("type") in kinds
         ]
 
-    async def end(self, job_id: str) -> None:
+    @in_thread
+    def end(self, job_id: str) -> None:
         """Mark the record of a deleted resource: unfinished becomes cancelled, finished stays.
 
         Raises Conflict if another process changes the record, or leads.
         """
-        await asyncio.to_thread(self._end, job_id)
-
-    def _end(self, job_id: str) -> None:
         found = self._read({"jobId": job_id})
         self._check()
         for record in found:
             # The revision is incremented in any case, so that a former leader's write fails.
             self._change(record, {"status": "cancelled"} if record.get("status") in ("queued", "processing") else {})
 
-    async def note_expiry(self, job_id: str, at: datetime) -> None:
+    @in_thread
+    def note_expiry(self, job_id: str, at: datetime) -> None:
         """Note in the record that the operator deletes the resource after its ttlSecondsAfterFinished: its LoRA stays
         usable. Raises Conflict if another process changes the record, or leads.
         """
-        await asyncio.to_thread(self._note_expiry, job_id, at)
-
-    def _note_expiry(self, job_id: str, at: datetime) -> None:
         found = self._read({"jobId": job_id})
         self._check()
         for record in found:
             self._change(record, {"expiredAt": at})
 
-    async def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
+    @in_thread
+    def mark_discarded(self, discard: DeletionTombstone, *, new: bool = True) -> None:
         """Mark the record for the deletion of its files; `marks` finds it until `forget`.
 
         `new`: also if the resource has no record. Raises Conflict if another process changes a record, or leads.
         """
-        await asyncio.to_thread(self._mark_discarded, discard, new)
-
-    def _mark_discarded(self, discard: DeletionTombstone, new: bool) -> None:
         # Records of jobs whose files it adopted would refer to deleted files.
         found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
         self._check()
@@ -255,11 +248,9 @@ class RecordStore:
         if new and discard.uid not in {record["jobId"] for record in found}:
             self._insert({"jobId": discard.uid} | change)
 
-    async def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
+    @in_thread
+    def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
         """Up to `most` marks that are not `known`, of each namespace in turn."""
-        return await asyncio.to_thread(self._marks, most, known)
-
-    def _marks(self, most: int, known: Callable[[DeletionMark], bool]) -> list[DeletionMark]:
         lines: dict[str, dict[DeletionMark, None]] = {}
         for document in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
             mark = DeletionMark(namespace=str(document.get("namespace") or ""), uid=str(document["discard"]["uid"]))
@@ -277,11 +268,12 @@ class RecordStore:
             return None
         return DeletionTombstone.model_validate(found["discard"])
 
-    async def forget(self, discard: DeletionTombstone) -> None:
+    @in_thread
+    def forget(self, discard: DeletionTombstone) -> None:
         """Delete the records with this tombstone."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
         self._check()
-        await asyncio.to_thread(self._collection.delete_many, mine)
+        self._collection.delete_many(mine)
 
 
 def _is_before(given: object, limit: datetime) -> bool:

@@ -19,6 +19,7 @@ from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.run_document import FrozenRun, RunDocument, document_digest
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _REMEMBERED = 1024  # runs kept in memory for the worker API
@@ -74,20 +75,16 @@ class RunDocuments:
         """Current run of a resource, as last read or written by this process; None if it is not in memory."""
         return self._runs.get(uid)
 
-    async def digests(self, uids: Iterable[str]) -> dict[str, str]:
+    @in_thread
+    def digests(self, uids: Iterable[str]) -> dict[str, str]:
         """Digests of the documents of these resources (`document_digest`), by one query."""
-        return await asyncio.to_thread(self._digests, list(uids))
-
-    def _digests(self, uids: list[str]) -> dict[str, str]:
-        found = self._collection.find({"_id": {"$in": uids}}, {"digest": True})
+        found = self._collection.find({"_id": {"$in": list(uids)}}, {"digest": True})
         return {str(document["_id"]): str(document.get("digest")) for document in found}
 
-    async def numbers(self, uids: Iterable[str]) -> dict[str, int]:
+    @in_thread
+    def numbers(self, uids: Iterable[str]) -> dict[str, int]:
         """Highest run numbers of these resources, by one query."""
-        return await asyncio.to_thread(self._numbers, sorted(set(uids)))
-
-    def _numbers(self, uids: list[str]) -> dict[str, int]:
-        found = self._collection.find({"_id": {"$in": uids}}, {"number": True})
+        found = self._collection.find({"_id": {"$in": sorted(set(uids))}}, {"number": True})
         return {str(document["_id"]): int(document.get("number") or 0) for document in found}
 
     async def forget(self, uids: Iterable[str]) -> None:

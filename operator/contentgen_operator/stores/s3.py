@@ -31,11 +31,11 @@ from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_requests import Answer
 from contentgen_operator.stores import bucket_lifecycle
 from contentgen_runtime import s3
 from contentgen_runtime.shared_reads import SharedReads
 from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted
+from contentgen_runtime.stores import in_thread
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -219,9 +219,10 @@ class Storage:
             raise
         self._require_create_only()
 
-    async def outcome(self, owner: Owner, key: str) -> Outcome | None:
+    @in_thread
+    def outcome(self, owner: Owner, key: str) -> Outcome | None:
         """Outcome that a worker stored; None if there is none. Raises InvalidOutcome or NotOwned."""
-        body = await asyncio.to_thread(self._read, require_owned(owner, key), _MAX_OUTCOME_BYTES)
+        body = self._read(require_owned(owner, key), _MAX_OUTCOME_BYTES)
         try:
             return Outcome.model_validate_json(body) if body is not None else None
         except ValidationError as error:
@@ -238,13 +239,11 @@ class Storage:
         found = await self._heads.map(namespace, self._stored, [require_owned(owner, prefix + name) for name in wanted])
         return {name: each for name, each in zip(wanted, found, strict=True) if each is not None}
 
-    async def exists(self, owner: Owner, key: str) -> bool:
+    @in_thread
+    def exists(self, owner: Owner, key: str) -> bool:
         """True if an object exists. Raises NotOwned, or boto3's errors."""
-        return await asyncio.to_thread(self._exists, require_owned(owner, key))
-
-    def _exists(self, key: str) -> bool:
         try:
-            with closing(self._client.get_object(Bucket=self.bucket, Key=key)["Body"]):
+            with closing(self._client.get_object(Bucket=self.bucket, Key=require_owned(owner, key))["Body"]):
                 return True
         except ClientError as error:
             if s3.code(error) in s3.MISSING:
@@ -337,7 +336,8 @@ class Storage:
             size += len(chunk)
         return BucketFile(size_bytes=size, sha256=digest.hexdigest())
 
-    async def delete_prefix(
+    @in_thread
+    def delete_prefix(
         self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()
     ) -> DeletedPage:
         """Delete up to `most` (1000 at most) versions and delete markers under a prefix, with two requests, and one
@@ -347,11 +347,10 @@ class Storage:
         """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
-        return await asyncio.to_thread(self._delete_page, require_owned(owner, prefix), min(most, _MOST_DELETED), keep)
-
-    def _delete_page(self, prefix: str, most: int, keep: frozenset[str]) -> DeletedPage:
         pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": most}
+            Bucket=self.bucket,
+            Prefix=require_owned(owner, prefix),
+            PaginationConfig={"PageSize": min(most, _MOST_DELETED)},
         )
         for page in pages:
             listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
@@ -367,17 +366,16 @@ class Storage:
         if errors := reply.get("Errors"):
             raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
-    async def set_temporary_rules(self, *, wanted: bool) -> bool:
+    @in_thread
+    def set_temporary_rules(self, *, wanted: bool) -> bool:
         """Add or remove the bucket's lifecycle rules for temporary files; True if they are in force."""
-        return await asyncio.to_thread(bucket_lifecycle.set_rules, self._client, self.bucket, wanted=wanted)
+        return bucket_lifecycle.set_rules(self._client, self.bucket, wanted=wanted)
 
-    async def old_versions(self, prefix: str, before: datetime, after: tuple[str, str]) -> OldVersions:
+    @in_thread
+    def old_versions(self, prefix: str, before: datetime, after: tuple[str, str]) -> OldVersions:
         """Versions and delete markers of one page under a prefix that were written before a time. `after` is the
         position that the previous page returned; empty for the first one.
         """
-        return await asyncio.to_thread(self._old_versions, prefix, before, after)
-
-    def _old_versions(self, prefix: str, before: datetime, after: tuple[str, str]) -> OldVersions:
         marker, version = after
         more: Any = ({"KeyMarker": marker} if marker else {}) | ({"VersionIdMarker": version} if version else {})
         page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=_MOST_DELETED, **more)
@@ -390,19 +388,19 @@ class Storage:
         following = (page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
         return OldVersions(versions=found, following=following if page.get("IsTruncated") else None)
 
-    async def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
+    @in_thread
+    def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
         """Create the marker of a purchase, once; returns the id in the marker, which may be an earlier one's."""
         body = {"purchaseId": purchase_id} | ({"namespaceUid": namespace_uid} if namespace_uid else {})
-        return await asyncio.to_thread(self._put_marker, keys.purchase_marker(buying_key), purchase_id, body)
-
-    def _put_marker(self, key: str, purchase_id: str, body: dict[str, str]) -> str:
+        key = keys.purchase_marker(buying_key)
         if self._create(key, json.dumps(body).encode()):
             return purchase_id
         return self._marker(key, None) or _UNREADABLE
 
-    async def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
+    @in_thread
+    def marker(self, buying_key: str, namespace_uid: str | None = None) -> str | None:
         """Purchase id in a marker; None if there is no marker, or none of this namespace."""
-        return await asyncio.to_thread(self._marker, keys.purchase_marker(buying_key), namespace_uid)
+        return self._marker(keys.purchase_marker(buying_key), namespace_uid)
 
     def _marker(self, key: str, namespace_uid: str | None) -> str | None:
         found = self._read(key, _MAX_OUTCOME_BYTES)
@@ -417,29 +415,34 @@ class Storage:
             return None
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
-    async def mark_content(self, request: str, purchase_id: str) -> None:
+    @in_thread
+    def mark_content(self, request: str, purchase_id: str) -> None:
         """Create the object by which the purchase of a request is found by its content; nothing if it exists."""
-        await asyncio.to_thread(self._create, keys.content_object(request, purchase_id), b"{}")
+        self._create(keys.content_object(request, purchase_id), b"{}")
 
-    async def purchases_of_content(self, request: str) -> frozenset[str]:
+    @in_thread
+    def purchases_of_content(self, request: str) -> frozenset[str]:
         """Ids of the purchases of equal requests; `_UNREADABLE` for a malformed one, as of a marker."""
-        found = await asyncio.to_thread(self._evidence_keys, keys.content_prefix(request), "")
+        found = self._evidence_keys(keys.content_prefix(request), "")
         return frozenset(
             named if re.fullmatch(patterns.UID, named) else _UNREADABLE
             for named in map(keys.purchase_of_content, found)
         )
 
-    async def put_evidence(self, key: str, body: bytes) -> bool:
+    @in_thread
+    def put_evidence(self, key: str, body: bytes) -> bool:
         """Create an object under keys.EVIDENCE by one attempt of about 2 s; False if it exists. Raises NotOwned."""
-        return await asyncio.to_thread(self._create, _evidence(key), body, self._hurried)
+        return self._create(_evidence(key), body, self._hurried)
 
-    async def evidence(self, key: str) -> bytes | None:
+    @in_thread
+    def evidence(self, key: str) -> bytes | None:
         """Content of an object under keys.EVIDENCE; None if it is missing. Raises NotOwned."""
-        return await asyncio.to_thread(self._read, _evidence(key), _MAX_OUTCOME_BYTES)
+        return self._read(_evidence(key), _MAX_OUTCOME_BYTES)
 
-    async def evidence_keys(self, prefix: str, after: str) -> list[str]:
+    @in_thread
+    def evidence_keys(self, prefix: str, after: str) -> list[str]:
         """Keys under a prefix in keys.EVIDENCE that follow `after`; one request for each 1000. Raises NotOwned."""
-        return await asyncio.to_thread(self._evidence_keys, _evidence(prefix), after)
+        return self._evidence_keys(_evidence(prefix), after)
 
     def _evidence_keys(self, prefix: str, after: str) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -460,16 +463,15 @@ class Storage:
             raise
         return True
 
-    async def put_answer(self, store: StoredAnswer) -> None:
+    @in_thread
+    def put_answer(self, store: StoredAnswer) -> None:
         """Store a provider's response without its presigned URLs, and close its file. An existing response is kept: an
         earlier process stored it for the same request. Raises NotOwned.
         """
-        await asyncio.to_thread(self._put_answer, require_owned(store.owner, store.key), store.answer, store.needed)
-
-    def _put_answer(self, key: str, answer: Answer, needed: frozenset[str]) -> None:
-        answer.cut_signatures(needed)
-        self._create(key, answer.file())
-        answer.close()
+        key = require_owned(store.owner, store.key)
+        store.answer.cut_signatures(store.needed)
+        self._create(key, store.answer.file())
+        store.answer.close()
 
     @contextmanager
     def _bucket_expected(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from contentgen_operator.state.observed import JobRecord, ResourceRef
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.stores import in_thread
 
 Document = dict[str, Any]
 _REMEMBERED = 4096  # documents kept in memory
@@ -58,11 +59,9 @@ class WorkerJobs:
         """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.WORKER_JOBS)
 
-    async def record(self, job: RecordedJob) -> None:
+    @in_thread
+    def record(self, job: RecordedJob) -> None:
         """Record a Job as its resource's newest. Raises Conflict if another process has done so, or leads."""
-        await asyncio.to_thread(self._record, job)
-
-    def _record(self, job: RecordedJob) -> None:
         before = self._collection.find_one({"_id": job.owner.uid})
         if before is not None:
             job = job.model_copy(update={"earlier": _with_earlier(before)})
@@ -101,9 +100,10 @@ class WorkerJobs:
         self._known.pop(resource_uid, None)
         await asyncio.to_thread(self._collection.delete_one, {"_id": resource_uid})
 
-    async def expire(self, before: datetime) -> None:
+    @in_thread
+    def expire(self, before: datetime) -> None:
         """Delete the records of Jobs created before a time: of resources deleted while no operator ran."""
-        await asyncio.to_thread(self._collection.delete_many, {"createdAt": {"$lt": before}})
+        self._collection.delete_many({"createdAt": {"$lt": before}})
 
     async def _find(self, where: Document, known: RecordedJob | None = None) -> RecordedJob | None:
         """Document as a Job, which replaces `known` in the cache."""

@@ -36,7 +36,7 @@ from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.s3 import InvalidOutcome, Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_runtime.store_errors import BucketMissing
-from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
+from contentgen_simulation.world import SPECS, UID, World, Writes, blocking, outcome_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -71,7 +71,7 @@ def test_sixteen_concurrent_intents_yield_one_payer(database: Database[dict[str,
     with ThreadPoolExecutor(16) as pool:
         for attempt in range(1, 11):
             key = KEY.model_copy(update={"attempt": attempt})
-            won = list(pool.map(lambda _, key=key: ledger._intend(key, purchase()), range(16)))
+            won = list(pool.map(lambda _, key=key: blocking(ledger.intend)(key, purchase()), range(16)))
             assert won.count(True) == 1
 
 

@@ -10,10 +10,11 @@ import asyncio
 import hashlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import mongomock
 import pytest
@@ -98,6 +99,8 @@ SPECS: dict[Kind, dict[str, Any]] = {
     Kind.TRANSCRIPTION: {"source": {"url": "https://example.com/talk.mp3"}},
 }
 SHA = "0" * 64
+P = ParamSpec("P")
+T = TypeVar("T")
 TEMPLATE = JobTemplate(
     image="worker",
     image_pull_policy="Never",
@@ -129,6 +132,12 @@ class InlineThreads(ThreadPoolExecutor):
 
 
 INLINE = InlineThreads()
+
+
+def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The function that a store's method runs in a thread (`in_thread`), for calls in this thread."""
+    bound: Any = method
+    return partial(bound.__wrapped__, bound.__self__)
 
 
 class Crash(BaseException):

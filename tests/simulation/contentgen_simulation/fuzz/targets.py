@@ -41,6 +41,7 @@ from contentgen_operator.worker_api.authentication import (
 )
 from contentgen_runtime.kube import Body
 from contentgen_simulation.fuzz import FuzzTarget
+from contentgen_simulation.world import blocking
 
 _PIECES = (
     *("..", ".", "/", "//", "\\", "%2e", "%2E%2e", "%2f", "%", "%25", "?", "#", "&", "=", ";", "@", ":", ",", "+", " "),
@@ -389,7 +390,7 @@ def _recorded() -> WorkerJobs:
     jobs = WorkerJobs(mongomock.MongoClient(tz_aware=True)["db"]["worker_jobs"])
     owner = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="tenant", name="it", uid=_RECORDED)
     made = datetime(2026, 11, 21, tzinfo=UTC)
-    jobs._record(
+    blocking(jobs.record)(
         RecordedJob(uid=_RECORDED, name="job", owner=owner, run=1, stage=Stage.PREPARE, attempt=1, created_at=made)
     )
     return jobs

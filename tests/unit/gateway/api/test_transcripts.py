@@ -185,14 +185,14 @@ async def test_foreign_transcripts_are_not_read(world: World, monkeypatch: pytes
         world.said(number, "A secret plan.", namespace=("red", "blue")[number % 2])
     await world.indexer.update_all()
     read: list[str] = []
-    find = TranscriptIndex._find
+    find = TranscriptIndex.find
 
-    def noted(index: TranscriptIndex, query: Query, most: int) -> list[dict[str, Any]]:
-        found = find(index, query, most)
+    async def noted(index: TranscriptIndex, query: Query, most: int) -> list[dict[str, Any]]:
+        found = await find(index, query, most)
         read.extend(each["namespace"] for each in found)
         return found
 
-    monkeypatch.setattr(TranscriptIndex, "_find", noted)
+    monkeypatch.setattr(TranscriptIndex, "find", noted)
     await world.search(q="secret")
     await world.search("eve", q="secret", namespace="red")
     assert read == ["red"] * 4

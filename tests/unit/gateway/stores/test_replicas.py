@@ -26,6 +26,7 @@ from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.passages import Passage
 from contentgen_simulation.gateway.cluster import WritableWorld
 from contentgen_simulation.gateway.server import resource
+from contentgen_simulation.world import blocking
 
 ANN, BOB = ("ann", "*", "*", "red"), ("bob", "*", "*", "blue")
 ORDER: dict[str, Any] = {"audioUrl": "https://example.com/podcast.mp3", "namespace": "red"}
@@ -199,7 +200,8 @@ def said(*texts: str) -> list[Passage]:
 
 
 def brought_in(index: TranscriptIndex, version: int, *texts: str) -> None:
-    index._replace("job", {"version": version}, {"key": f"run-{version}", "version": version}, said(*texts))
+    mark = {"key": f"run-{version}", "version": version}
+    blocking(index.replace)("job", {"version": version}, mark, said(*texts))
 
 
 def searched(both: Replicas) -> list[tuple[int, str]]:

@@ -33,7 +33,7 @@ from contentgen_runtime.kube import Conflict
 from contentgen_runtime.store_errors import NotDeleted
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.frozen import FormerLeader, Freezer, contents, effects
-from contentgen_simulation.world import INLINE, SPECS, UID, World, Writes
+from contentgen_simulation.world import INLINE, SPECS, UID, World, Writes, blocking
 
 IMAGES, TALKS = Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 OTHER = "1d9e9b63-7b6f-4b2d-8a4f-3f4d8d2c0b02"
@@ -429,7 +429,7 @@ async def test_late_mark_spares_a_record_kept_by_the_next_leader(monkeypatch: py
     jobs, _ = await completed(monkeypatch)
     kept = records(jobs, unchecked)
     with pytest.raises(Conflict):
-        await records(jobs, Meanwhile(lambda: kept._end(UID))).mark_discarded(DISCARD)
+        await records(jobs, Meanwhile(lambda: blocking(kept.end)(UID))).mark_discarded(DISCARD)
     assert await kept.marks(9) == []
 
 
@@ -480,7 +480,7 @@ async def test_purchase_planned_by_the_next_leader_is_not_withdrawn() -> None:
 
     def next_leader_plans() -> None:
         later = purchase("it", changed_at=NOW + timedelta(seconds=20), purchase_id="p-later")
-        assert Ledger(store)._intend(KEY, later)
+        assert blocking(Ledger(store).intend)(KEY, later)
         raise NotLeading("the Lease is another's")
 
     with pytest.raises(NotLeading):
@@ -536,8 +536,9 @@ async def test_the_job_of_the_next_leader_stays_its_resources_newest() -> None:
         await WorkerJobs(jobs, Meanwhile()).record(job("first"))
     assert jobs.find_one() is None, "it is taken back"
     await WorkerJobs(jobs).record(job("first"))
+    next_one = Meanwhile(lambda: blocking(WorkerJobs(jobs).record)(job("next")))
     with pytest.raises(Conflict, match="another Job"):
-        await WorkerJobs(jobs, Meanwhile(lambda: WorkerJobs(jobs)._record(job("next")))).record(job("late"))
+        await WorkerJobs(jobs, next_one).record(job("late"))
     assert jobs.find_one()["uid"] == "next"
 
 

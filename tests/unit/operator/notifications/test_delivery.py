@@ -478,17 +478,17 @@ async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
 async def test_a_crash_during_an_attempt_repeats_it_with_the_same_id(receiver: Receiver) -> None:
     harness = Harness(*allowed(receiver))
     await harness.add(receiver.url())
-    kept = harness.outbox._put
+    kept = harness.outbox.put
 
-    def crash(entry: Any) -> Any:
+    async def crash(entry: Any) -> Any:
         if entry.deliveries:
             raise AutoReconnect("away")
-        return kept(entry)
+        return await kept(entry)
 
-    harness.outbox._put = crash  # type: ignore[method-assign]
+    harness.outbox.put = crash  # type: ignore[method-assign]
     await harness.notifier.round()
     await harness.notifier.settled()
-    harness.outbox._put = kept  # type: ignore[method-assign]
+    harness.outbox.put = kept  # type: ignore[method-assign]
     await harness.round()
     assert len(receiver.requests) == 1  # the claim lasts for two minutes
     harness.now += timedelta(minutes=3)
@@ -520,16 +520,17 @@ async def test_a_former_leader_sends_nothing_that_it_has_claimed(receiver: Recei
     """The Lease is lost between the claim and the POST."""
     harness = Harness(*allowed(receiver))
     await harness.add(receiver.url())
-    kept = harness.outbox._put
+    kept = harness.outbox.put
 
-    def lose(entry: Any) -> Any:
+    async def lose(entry: Any) -> Any:
+        claimed = await kept(entry)
         harness.leads = False
-        return kept(entry)
+        return claimed
 
-    harness.outbox._put = lose  # type: ignore[method-assign]
+    harness.outbox.put = lose  # type: ignore[method-assign]
     await harness.round()
     assert receiver.requests == []
-    harness.leads, harness.outbox._put = True, kept  # type: ignore[method-assign]
+    harness.leads, harness.outbox.put = True, kept  # type: ignore[method-assign]
     harness.now += timedelta(minutes=3)
     await harness.round()
     assert len(receiver.requests) == 1
@@ -539,11 +540,11 @@ async def test_a_store_that_is_away_ends_nothing(receiver: Receiver, monkeypatch
     harness = Harness(*allowed(receiver))
     await harness.add(receiver.url())
 
-    def away(*_: object) -> None:
+    async def away(*_: object) -> None:
         raise AutoReconnect("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(harness.outbox, "_due", away)
+        patched.setattr(harness.outbox, "due", away)
         with pytest.raises(AutoReconnect):
             await harness.notifier.round()
     await harness.round()

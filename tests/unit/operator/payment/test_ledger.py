@@ -22,7 +22,7 @@ from contentgen_operator.state.purchases import (
 )
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_simulation.interleaved import Interleaving
-from contentgen_simulation.world import INLINE
+from contentgen_simulation.world import INLINE, blocking
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=Kind.TRANSCRIPTION, name="it", run_hash="ab", rerun=None, attempt=1)
@@ -101,7 +101,7 @@ def test_send_by_another_process_stays_sent(method: str, before: Purchase) -> No
         other, sent = Ledger(collection), list[str | None]()
 
         def meanwhile(other: Ledger = other, sent: list[str | None] = sent) -> None:
-            other._intend(KEY, purchase(job_id="j"))
+            blocking(other.intend)(KEY, purchase(job_id="j"))
             sent.append(other._send(KEY, purchase(), NOW, None))
 
         interleaving = Interleaving(at, meanwhile)
@@ -110,7 +110,7 @@ def test_send_by_another_process_stays_sent(method: str, before: Purchase) -> No
             return
         if sent == [None]:  # the method was first
             continue
-        found = other._get(KEY)
+        found = blocking(other.get)(KEY)
         assert found is not None
         assert (found.step, found.sent_by) == (PurchaseStep.SENDING, sent[0]), interleaving.done
     pytest.fail("more operations than expected")

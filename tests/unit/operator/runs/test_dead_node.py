@@ -22,6 +22,7 @@ from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import SPECS, World
@@ -306,7 +307,7 @@ async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
-    monkeypatch.setattr(Storage, "_exists", lambda *_: False)
+    monkeypatch.setattr(Storage, "exists", in_thread(lambda *_: False))
     return unreached_storage()
 
 

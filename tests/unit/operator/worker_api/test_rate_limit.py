@@ -27,6 +27,7 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
+from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import CREATED, SPECS, UID, World, Writes
@@ -101,7 +102,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
     async def nothing(*_: Any) -> Leftovers:
         return Leftovers()
 
-    monkeypatch.setattr(Storage, "_exists", lambda *_: False)
+    monkeypatch.setattr(Storage, "exists", in_thread(lambda *_: False))
     monkeypatch.setattr(Storage, "leftovers", nothing)
     world = World(monkeypatch, Writes())
     world.kube.namespaces["another"] = ("another-uid", CREATED)

@@ -34,10 +34,11 @@ from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.ca_bundle import LastBundle
+from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.api_server import ApiServer
 from contentgen_simulation.object_storage import unreached_storage
-from contentgen_simulation.world import CREATED, outcome_of
+from contentgen_simulation.world import CREATED, blocking, outcome_of
 
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.LORA_TRAINING: {"loraName": "jesse", "triggerWord": "jf", "source": {"url": "https://h/talk.mp4"}},
@@ -147,7 +148,7 @@ class WorkerCluster:
         made = datetime(2026, 11, 21, tzinfo=UTC)
         name = f"job-{owner.name}"
         job = RecordedJob(uid=uid, name=name, owner=owner, run=1, stage=stage, attempt=2, created_at=made)
-        self.recorded._record(job)
+        blocking(self.recorded.record)(job)
 
     @property
     def pod(self) -> dict[str, Any]:
@@ -203,7 +204,7 @@ class Setting:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Storage]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Storage, "_exists", lambda *_: False)  # no outcome yet
+        patch.setattr(Storage, "exists", in_thread(lambda *_: False))  # no outcome yet
         yield unreached_storage()
 
 

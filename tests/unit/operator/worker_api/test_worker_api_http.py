@@ -32,6 +32,7 @@ from contentgen_operator.worker_api.work_orders import OrderPolicy
 from contentgen_runtime.http_server import connections, servers
 from contentgen_runtime.http_server.servers import TimedProtocol, tls_server
 from contentgen_runtime.http_server.token_buckets import RateLimit
+from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -103,7 +104,7 @@ class Door:
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Storage:
-    monkeypatch.setattr(Storage, "_exists", lambda *_: False)  # no outcome yet
+    monkeypatch.setattr(Storage, "exists", in_thread(lambda *_: False))  # no outcome yet
     return unreached_storage()
 
 

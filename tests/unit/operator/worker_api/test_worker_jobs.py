@@ -10,7 +10,7 @@ from contentgen_contract.names import Kind, Phase, Stage
 from contentgen_operator.state.observed import JobRecord, ResourceRef
 from contentgen_operator.stores import worker_jobs
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World, Writes, blocking
 
 LORA = Kind.LORA_TRAINING
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -106,7 +106,7 @@ async def test_a_slow_read_does_not_bring_an_older_job_back(monkeypatch: pytest.
     def meanwhile(where: dict[str, Any]) -> Any:
         found = read(where)
         monkeypatch.setattr(store, "find_one", read)
-        jobs._record(job("b"))
+        blocking(jobs.record)(job("b"))
         return found
 
     monkeypatch.setattr(store, "find_one", meanwhile)
