@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
@@ -32,70 +33,64 @@ class StillHeld(Exception):
     """Resources still have the finalizer; the message names them."""
 
 
+@dataclass(frozen=True)
 class InstalledRelease:
-    """The operator's Deployment, and the resources that it serves."""
+    """The operator's Deployment, and the resources that it serves.
 
-    def __init__(
-        self,
-        api: client.ApiClient,
-        namespace: str,
-        deployment: str,
-        selector: str,
-        watched: Sequence[str] | None,
-        *,
-        selection: Selection = DEFAULT,
-        owner: ClassOwner | None = None,
-    ) -> None:
-        """`watched`: namespaces of its resources; None: all. `owner`: identity that claims its
-        class; None: no claim.
-        """
-        self._api = api
-        self._namespace, self._deployment, self._selector, self._watched = namespace, deployment, selector, watched
-        self._selection = selection
-        self._owner = owner
+    `watched`: namespaces of its resources; None: all. `owner`: identity that claims its class; None: no claim.
+    """
+
+    api: client.ApiClient
+    namespace: str
+    deployment: str
+    selector: str
+    watched: Sequence[str] | None
+    _: KW_ONLY
+    selection: Selection = DEFAULT
+    owner: ClassOwner | None = None
 
     def held(self) -> list[Body]:
         """Resources with our finalizer that this release serves."""
         if self._claimed_by_another():
             return []
         found = [item for kind in Kind for item in self._resources(kind) if _finalizers(item)]
-        return [item for item in found if self._selection.serves(item)]
+        return [item for item in found if self.selection.serves(item)]
 
     def _operator_class(self) -> Body | None:
-        path = api_path(OPERATOR_CLASSES, name=self._selection.operator_class)
-        found: Body | None = _unless(404, lambda: call(self._api, "GET", path))
+        path = api_path(OPERATOR_CLASSES, name=self.selection.operator_class)
+        found: Body | None = _unless(404, lambda: call(self.api, "GET", path))
         return found
 
     def _claimed_by_another(self) -> bool:
-        found = self._operator_class() if self._owner is not None else None
-        return found is not None and owner_of(found) != self._owner
+        found = self._operator_class() if self.owner is not None else None
+        return found is not None and owner_of(found) != self.owner
 
     def release_class(self) -> None:
         """Delete the OperatorClass if this release owns it."""
-        found = self._operator_class() if self._owner is not None else None
+        found = self._operator_class() if self.owner is not None else None
         if found is None:
             return
-        name = self._selection.operator_class
-        if owner_of(found) != self._owner:
+        name = self.selection.operator_class
+        if owner_of(found) != self.owner:
             _log.info("the operator class %s is served by %s, and is not deleted", name, owner_of(found))
             return
         # If another installation has claimed it in between, the uid differs.
         options = {"preconditions": {"uid": found["metadata"]["uid"]}}
         path = api_path(OPERATOR_CLASSES, name=name)
-        _unless((404, 409), lambda: call(self._api, "DELETE", path, options))
+        _unless((404, 409), lambda: call(self.api, "DELETE", path, options))
         _log.info("the operator class %s is deleted", name)
 
     def stop_operator(self) -> None:
         """Scale the Deployment to zero; a missing one counts as stopped."""
         scale = {"spec": {"replicas": 0}}
-        path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment, subresource="scale")
-        _unless(404, lambda: call(self._api, "PATCH", path, scale, MERGE_PATCH))
+        path = api_path(DEPLOYMENTS, namespace=self.namespace, name=self.deployment, subresource="scale")
+        _unless(404, lambda: call(self.api, "PATCH", path, scale, MERGE_PATCH))
 
     def remove_operator(self) -> None:
         """Delete the Deployment and its pods; a missing one counts as stopped."""
-        path = api_path(DEPLOYMENTS, namespace=self._namespace, name=self._deployment)
+        path = api_path(DEPLOYMENTS, namespace=self.namespace, name=self.deployment)
         body = {"propagationPolicy": "Background"}
-        _unless(404, lambda: call(self._api, "DELETE", path, body))
+        _unless(404, lambda: call(self.api, "DELETE", path, body))
 
     def labelled(self, selector: LabelSelector) -> frozenset[str]:
         """Names of the namespaces with these labels."""
@@ -108,13 +103,13 @@ class InstalledRelease:
 
     def _labelled(self, selector: LabelSelector, more: dict[str, str]) -> Body:
         return call(
-            self._api, "GET", api_path(NAMESPACES, query={"labelSelector": str(selector), "limit": _PAGE, **more})
+            self.api, "GET", api_path(NAMESPACES, query={"labelSelector": str(selector), "limit": _PAGE, **more})
         )
 
     def operator_pods(self) -> list[str]:
         """Names of the pods that run or terminate."""
-        path = api_path(PODS, namespace=self._namespace, query={"labelSelector": self._selector})
-        return [pod["metadata"]["name"] for pod in call(self._api, "GET", path)["items"]]
+        path = api_path(PODS, namespace=self.namespace, query={"labelSelector": self.selector})
+        return [pod["metadata"]["name"] for pod in call(self.api, "GET", path)["items"]]
 
     def release(self, resource: Body) -> None:
         """Remove our finalizer, and nothing else."""
@@ -123,16 +118,16 @@ class InstalledRelease:
         meta, kind = resource["metadata"], Kind(resource["kind"])
         path = api_path(resource_of(kind), namespace=meta["namespace"], name=meta["name"])
         # Deleted or changed in between: the next round reads it again.
-        if _unless((404, 409, 422), lambda: call(self._api, "PATCH", path, patch, JSON_PATCH)) is not None:
+        if _unless((404, 409, 422), lambda: call(self.api, "PATCH", path, patch, JSON_PATCH)) is not None:
             _log.info("released %s %s/%s%s", kind.value, meta["namespace"], meta["name"], _left_behind(resource))
 
     def remove_test_pod(self) -> None:
         """Delete the pod of `helm test`, which Helm keeps for its log."""
-        path = api_path(PODS, namespace=self._namespace, name=f"{self._deployment}-test")
-        _unless(404, lambda: call(self._api, "DELETE", path))
+        path = api_path(PODS, namespace=self.namespace, name=f"{self.deployment}-test")
+        _unless(404, lambda: call(self.api, "DELETE", path))
 
     def _resources(self, kind: Kind) -> Iterator[Body]:
-        for namespace in (None,) if self._watched is None else self._watched:
+        for namespace in (None,) if self.watched is None else self.watched:
             page = self._page(kind, namespace, {})
             yield from page.get("items", ())
             while following := (page.get("metadata") or {}).get("continue"):
@@ -141,7 +136,7 @@ class InstalledRelease:
 
     def _page(self, kind: Kind, namespace: str | None, more: dict[str, str]) -> Body:
         path = api_path(resource_of(kind), namespace=namespace, query={"limit": _PAGE, **more})
-        page: Body = _unless(404, lambda: call(self._api, "GET", path)) or {}
+        page: Body = _unless(404, lambda: call(self.api, "GET", path)) or {}
         # Items of a list have no kind.
         return page | {"items": [item | {"kind": kind.value} for item in page.get("items", ())]}
 

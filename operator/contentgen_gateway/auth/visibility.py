@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -36,32 +36,30 @@ def _considered(shares: list[Share], direct: set[Grantee]) -> list[Share]:
     ]
 
 
+@dataclass(frozen=True)
 class Visibility:
     """Records that a caller may see."""
 
-    def __init__(
-        self, records: Records, access: Authorizer, creations: RecentCreations, shares: Shares, tenants: Tenants
-    ) -> None:
-        self._tenants = tenants
-        self._records = records
-        self._access = access
-        self._creations = creations
-        self._shares = shares
+    records: Records
+    access: Authorizer
+    creations: RecentCreations
+    shares: Shares
+    tenants: Tenants
 
     async def job(self, caller: Caller, job_id: str, verb: Verb = Verb.GET) -> Record:
         """Record of a job for which the caller has the verb; made from a resource without one. Raises NotFound."""
-        record = await self._records.get_with_discarded(job_id)
+        record = await self.records.get_with_discarded(job_id)
         if record is None:
-            now = await self._creations.find(job_id)
+            now = await self.creations.find(job_id)
             record = document(now) | {LIVE: True} if now is not None else None
         elif discarded(record):
             record = None
         # Kubernetes is asked also about a missing job, so that response times do not reveal which jobs exist.
         kind = KINDS.get(str((record or {}).get("type")), Kind.LORA_TRAINING)
         namespace = await self.authority(record or {})
-        allowed = await self._access.may(caller, verb, kind, namespace)
+        allowed = await self.access.may(caller, verb, kind, namespace)
         if not allowed and verb is Verb.GET:
-            shares = await self._shares.of_job(job_id)
+            shares = await self.shares.of_job(job_id)
             allowed = bool(await self._shared_of(caller, {job_id: record or {}}, shares))
         if record is None or not allowed:
             raise NotFound("job", job_id)
@@ -71,11 +69,11 @@ class Visibility:
         """Namespace in which a caller needs the right to this record."""
         if record.get(LIVE):  # from an existing resource
             return str(record["namespace"])
-        return await self._tenants.authority(record)
+        return await self.tenants.authority(record)
 
     async def jobs(self, caller: Caller, job_ids: Iterable[str]) -> dict[str, Record]:
         """Records of those jobs that the caller may see. Other requests have a turn after each `_AT_A_TIME` jobs."""
-        found = await self._records.visibility_fields(job_ids)
+        found = await self.records.visibility_fields(job_ids)
         ids = list(found)
         seen = set[str]()
         for start in range(0, len(ids), _AT_A_TIME):
@@ -93,12 +91,12 @@ class Visibility:
             if (kind := KINDS.get(str(record.get("type")))) is not None:
                 places[job_id] = (await self.authority(record), kind)
                 wanted.setdefault(places[job_id][0], set()).add(kind)
-        allowed = await self._access.which_of(
+        allowed = await self.access.which_of(
             caller, Verb.GET, {each_namespace: frozenset(wanted[each_namespace]) for each_namespace in wanted}
         )
         mine = {place for place, (namespace, kind) in places.items() if kind in allowed.get(namespace, ())}
         others = {place: records[place] for place in places if place not in mine}
-        shares = await self._shares.of_jobs(others, _direct_grantees(caller)) if others else ()
+        shares = await self.shares.of_jobs(others, _direct_grantees(caller)) if others else ()
         return mine | await self._shared_of(caller, others, shares)
 
     async def _shared_of(self, caller: Caller, records: Mapping[str, Record], shares: Iterable[Share]) -> set[str]:
@@ -112,13 +110,13 @@ class Visibility:
         kinds: dict[str, set[Kind]] = {}
         for share in left:
             kinds.setdefault(share.to.name, set()).add(KINDS[share.type])
-        there = await self._access.which_of(caller, Verb.GET, {kind: frozenset(kinds[kind]) for kind in sorted(kinds)})
+        there = await self.access.which_of(caller, Verb.GET, {kind: frozenset(kinds[kind]) for kind in sorted(kinds)})
         return seen | {share.job_id for share in left if KINDS[share.type] in there.get(share.to.name, ())}
 
     async def _valid(self, shares: Iterable[Share]) -> list[Share]:
         """Valid shares: those of or with a namespace end when it is created again."""
         given = list(shares)
-        tenants = await self._tenants.of_all(name for share in given for name in share.places)
+        tenants = await self.tenants.of_all(name for share in given for name in share.places)
         return [share for share in given if all(tenants[name].existed_at(share.shared_at) for name in share.places)]
 
     async def scope(self, caller: Caller, namespace: str | None, user_id: str | None, *, public: bool = False) -> Scope:
@@ -131,7 +129,7 @@ class Visibility:
             return found
         shared, incomplete = await self._shared(caller, namespace)
         mine = tuple(share.job_id for share in shared)
-        tenants = found.tenants if namespace is None else await self._tenants.of_all([namespace])
+        tenants = found.tenants if namespace is None else await self.tenants.of_all([namespace])
         return replace(
             found, jobs=mine, public=public, only=namespace, incomplete=incomplete, tenants={**found.tenants, **tenants}
         )
@@ -142,15 +140,15 @@ class Visibility:
         Shares with a namespace are for its service accounts, and for callers who may see such jobs there. Some may be
         missing if there are too many namespaces to check, or more than `MOST` shares.
         """
-        grants = await self._shares.grants(owner)
+        grants = await self.shares.grants(owner)
         # In a thread: there may be 60 grants for each namespace of the installation.
         types, incomplete = await asyncio.to_thread(
             lambda: bounded(grant for grant in grants if grant.to != caller.home)
         )
         kinds = {name: frozenset(map(KINDS.__getitem__, of)) for name, of in types.items()}
-        there = await self._access.which_of(caller, Verb.LIST, kinds)
+        there = await self.access.which_of(caller, Verb.LIST, kinds)
         direct = _direct_grantees(caller)
-        found = await self._shares.with_grantees(
+        found = await self.shares.with_grantees(
             direct | {Grantee("namespace", namespace) for namespace in there}, owner
         )
         seen = [share for share in found if share.to in direct or KINDS[share.type] in there.get(share.to.name, ())]
@@ -159,16 +157,16 @@ class Visibility:
     async def _scope_by_rights(self, caller: Caller, namespace: str | None, user_id: str | None) -> Scope:
         """Scope in the given namespace, else in those of a user's records, else a service account's own, else all."""
         found = await self._namespaces(caller, namespace, user_id)
-        return Scope(found, tenants=await self._tenants.of_all(found))
+        return Scope(found, tenants=await self.tenants.of_all(found))
 
     async def _namespaces(
         self, caller: Caller, namespace: str | None, user_id: str | None
     ) -> Mapping[str, frozenset[Kind]]:
         if namespace is not None:
-            return await self._access.which(caller, Verb.LIST, [namespace])
-        everywhere = await self._access.which(caller, Verb.LIST, [EVERYWHERE])
+            return await self.access.which(caller, Verb.LIST, [namespace])
+        everywhere = await self.access.which(caller, Verb.LIST, [EVERYWHERE])
         if everywhere.get(EVERYWHERE) == frozenset(Kind):
             return everywhere
         if user_id is None and caller.home is not None:
-            return await self._access.which(caller, Verb.LIST, [caller.home])
-        return await self._access.which(caller, Verb.LIST, await self._records.namespaces(user_id))
+            return await self.access.which(caller, Verb.LIST, [caller.home])
+        return await self.access.which(caller, Verb.LIST, await self.records.namespaces(user_id))

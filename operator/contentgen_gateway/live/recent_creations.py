@@ -6,6 +6,7 @@ minute. Without this, a client could get 202 from one replica and 404 from the n
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -29,30 +30,28 @@ _WRITE_SECONDS = 2.0  # the resource exists already, so the client waits no long
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class RecentCreations:
     """The MongoDB collection `recent-creations`: kind, namespace and name of resources by uid, for `RETENTION`.
 
     pymongo is synchronous, so each call runs in a thread.
     """
 
-    def __init__(
-        self, collection: Collection[Document], live: LiveJobs, resources: JobResources, clock: Clock = utc_now
-    ) -> None:
-        self._clock = clock
-        self._collection = collection
-        self._live = live
-        self._resources = resources
+    collection: Collection[Document]
+    live: LiveJobs
+    resources: JobResources
+    clock: Clock = utc_now
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        create_indexes(self._collection, INDEXES)
+        create_indexes(self.collection, INDEXES)
 
     async def announce(self, kind: Kind, body: Body) -> JobSnapshot:
         """Publish a resource that this replica has created; other replicas can find it when this returns.
 
         If MongoDB is unavailable, other replicas find it as soon as their watches report it.
         """
-        snapshot = self._live.add(kind, body)
+        snapshot = self.live.add(kind, body)
         try:
             await asyncio.wait_for(asyncio.to_thread(self._add, snapshot), _WRITE_SECONDS)
         except (PyMongoError, TimeoutError) as error:
@@ -60,28 +59,28 @@ class RecentCreations:
         return snapshot
 
     def _add(self, snapshot: JobSnapshot) -> None:
-        at = self._clock()
+        at = self.clock()
         place = {"kind": snapshot.kind.value, "namespace": snapshot.meta.namespace, "name": snapshot.meta.name}
-        self._collection.update_one(
+        self.collection.update_one(
             {"_id": {"$eq": snapshot.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
         )
-        self._collection.delete_many({"until": {"$lt": at}})
+        self.collection.delete_many({"until": {"$lt": at}})
 
     async def find(self, job_id: str) -> JobSnapshot | None:
         """The snapshot of an unfinished job, from memory or through its entry; None if there is neither.
 
         Raises PyMongoError, or one of API_ERRORS.
         """
-        if (snapshot := self._live.get(job_id)) is not None:
+        if (snapshot := self.live.get(job_id)) is not None:
             return snapshot
-        place = await asyncio.to_thread(self._collection.find_one, {"_id": {"$eq": job_id}})
+        place = await asyncio.to_thread(self.collection.find_one, {"_id": {"$eq": job_id}})
         if place is None:
             return None
         kind = Kind(place["kind"])
         try:
-            body = await self._resources.get(kind, place["namespace"], place["name"])
+            body = await self.resources.get(kind, place["namespace"], place["name"])
         except Unreadable:  # another installation's namespace; the caller is not authorized yet, so no details
             return None
-        if body is None or body["metadata"]["uid"] != job_id or not self._resources.serves(body):
+        if body is None or body["metadata"]["uid"] != job_id or not self.resources.serves(body):
             return None
-        return self._live.add(kind, body)
+        return self.live.add(kind, body)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ _log = logging.getLogger(__name__)
 _KINDS = {kind.record_type: kind for kind in Kind}
 
 
+@dataclass(frozen=True)
 class ChargeDisplay:
     """Wakes the owner of a purchase if its run is over: a running one reads the ledger anyway.
 
@@ -23,12 +25,9 @@ class ChargeDisplay:
     forever.
     """
 
-    def __init__(
-        self, kube: Kube, wake: Callable[[ResourceRef], Awaitable[None]], selection: Selection = DEFAULT
-    ) -> None:
-        self._kube = kube
-        self._selection = selection
-        self._wake = wake
+    kube: Kube
+    wake: Callable[[ResourceRef], Awaitable[None]]
+    selection: Selection = DEFAULT
 
     async def show(self, purchase: Unsettled) -> None:
         """Wake the owner. Raises none of API_ERRORS."""
@@ -36,14 +35,14 @@ class ChargeDisplay:
         if ref is None:
             return
         try:
-            body = await self._kube.get_resource(ref.kind, ref.namespace, ref.name)
+            body = await self.kube.get_resource(ref.kind, ref.namespace, ref.name)
         except API_ERRORS as error:
             _log.info("the charge of a purchase is not displayed: %s", explain(error), extra=ref.about)
             return
-        if body is None or body["metadata"]["uid"] != ref.uid or not self._selection.serves(body):
+        if body is None or body["metadata"]["uid"] != ref.uid or not self.selection.serves(body):
             return
         if is_settled(body):
-            await self._wake(ref)
+            await self.wake(ref)
 
 
 def owner_of(purchase: Unsettled) -> ResourceRef | None:

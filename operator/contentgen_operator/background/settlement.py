@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 
 from contentgen_operator.clock import utc_now
@@ -52,35 +53,32 @@ def batches(found: Iterable[Unsettled], now: datetime) -> list[list[Unsettled]]:
     return [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
 
 
+@dataclass(frozen=True)
 class ChargeSettlement:
-    """Rounds of queries. A refused key is not used for a day, or until the key changes."""
+    """Rounds of queries. A refused key is not used for a day, or until the key changes.
 
-    def __init__(
-        self,
-        charges: Charges,
-        billing: Mapping[BilledAccount, Billing],
-        *,
-        show: Callable[[Unsettled], Awaitable[None]] | None = None,
-        clock: Callable[[], datetime] = utc_now,
-        check: Check = unchecked,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._check = check
-        self._charges = charges
-        self._show = show
-        self._billing = billing
-        self._clock = clock
-        self._refused: dict[BilledAccount, tuple[str, datetime]] = {}  # the key's digest, time of the refusal
+    `check` raises Conflict if this process does not lead.
+    """
+
+    charges: Charges
+    billing: Mapping[BilledAccount, Billing]
+    _: KW_ONLY
+    show: Callable[[Unsettled], Awaitable[None]] | None = None
+    clock: Callable[[], datetime] = utc_now
+    check: Check = unchecked
+    _refused: dict[BilledAccount, tuple[str, datetime]] = field(  # the key's digest, time of the refusal
+        default_factory=dict, init=False
+    )
 
     async def round(self) -> None:
         """One round. Raises NotLeading or PyMongoError."""
-        now = self._clock()
+        now = self.clock()
         # Charges of an account are known to its own key only.
-        keys = {account: key for account, billing in self._billing.items() if (key := billing.key()) is not None}
+        keys = {account: key for account, billing in self.billing.items() if (key := billing.key()) is not None}
         usable = {account: key for account, key in keys.items() if not self._is_refused(account, key, now)}
         if not usable:
             return
-        found = await self._charges.unsettled(now, {account.provider for account in usable})
+        found = await self.charges.unsettled(now, {account.provider for account in usable})
         for account, key in usable.items():
             await self._settle(account, key, [each for each in found if each.billed == account], now)
 
@@ -88,7 +86,7 @@ class ChargeSettlement:
         """Read the charges of one account."""
         for batch in batches(found, now):
             try:
-                charges = await self._billing[account].charges(batch)
+                charges = await self.billing[account].charges(batch)
             except AccessRefused:
                 self._note_refusal(account, key, now)
                 return
@@ -100,17 +98,17 @@ class ChargeSettlement:
                 await self._note(each, charges.get(each.request_id), now)
 
     async def _note(self, asked: Unsettled, micros: int | None, now: datetime) -> None:
-        self._check()
-        if micros is None or not await self._charges.settle(asked, micros):
-            await self._charges.put_off(asked, next_time(asked, now))
-        elif self._show is not None:
-            await self._show(asked)
+        self.check()
+        if micros is None or not await self.charges.settle(asked, micros):
+            await self.charges.put_off(asked, next_time(asked, now))
+        elif self.show is not None:
+            await self.show(asked)
 
     async def _put_off(self, batch: Sequence[Unsettled], due_at: datetime) -> None:
         # A batch that a provider never answers must not block the others.
         for each in batch:
-            self._check()
-            await self._charges.put_off(each, due_at)
+            self.check()
+            await self.charges.put_off(each, due_at)
 
     def _is_refused(self, account: BilledAccount, key: str, now: datetime) -> bool:
         digest, since = self._refused.get(account, ("", now))

@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,27 +95,27 @@ class WindowTotals(Value):
         return self.held * 100 >= window.limit * window.warn_percent
 
 
+@dataclass(frozen=True)
 class BudgetStore:
-    """Claims and totals. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError."""
+    """Claims and totals. pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
 
-    def __init__(
-        self, collection: Collection[Document], ledger: Collection[Document], check: Check = unchecked
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._collection = collection
-        self._ledger = ledger
-        self._check = check
+    `check` raises Conflict if this process does not lead.
+    """
+
+    collection: Collection[Document]
+    ledger: Collection[Document]
+    check: Check = unchecked
 
     def create_indexes(self) -> None:
         """Create the indexes. Idempotent."""
-        create_indexes(self._collection, indexes.BUDGETS)
+        create_indexes(self.collection, indexes.BUDGETS)
 
     async def usage(self, ids: Sequence[str], purchase: str) -> dict[str, WindowUsage]:
         """Usage of windows by id, with the claims of a purchase; windows without any claim are missing."""
         return await asyncio.to_thread(self._usage, list(ids), claim_key(purchase))
 
     def _usage(self, ids: list[str], key: str) -> dict[str, WindowUsage]:
-        found = self._collection.find({"_id": {"$in": ids}}, {"held": True, f"open.{key}": True})
+        found = self.collection.find({"_id": {"$in": ids}}, {"held": True, f"open.{key}": True})
         return {str(document["_id"]): _usage_of(document, key) for document in found}
 
     async def claim(self, claims: BudgetClaims, now: datetime) -> WindowRef | None:
@@ -129,13 +130,13 @@ class BudgetStore:
         token = secrets.token_hex(8)
         try:
             for each in claims.each:
-                self._check()
+                self.check()
                 if (fresh := self._claim(claims, each, token, now)) is None:
                     self._undo(made)
                     return each.ref
                 if fresh:
                     made.append(BudgetRelease(purchase=claims.purchase, window=each.ref.id, token=token))
-            self._check()  # a new claim has nothing to compare with
+            self.check()  # a new claim has nothing to compare with
         except Conflict:
             self._undo(made)
             raise
@@ -151,7 +152,7 @@ class BudgetStore:
         entry = {"purchase": claims.purchase, "micros": claim.micros, "token": token, "at": now, "paid": claims.paid}
         fields = dict.fromkeys((f"open.{key}", "summed", "held", "overrun", "revision"), True)
         for _ in range(_TRIES):
-            found = self._collection.find_one({"_id": ref.id}, fields)
+            found = self.collection.find_one({"_id": ref.id}, fields)
             if found is None or not found.get("summed"):
                 self._insert(ref)
                 self._settle(ref.id, now, thorough=True)
@@ -173,14 +174,14 @@ class BudgetStore:
                 change["$inc"] |= {"overrun": excess, "excess": excess}
             elif room > 0 or not before:  # a renewal of the same amount is always granted
                 where["held"] = {"$lte": ref.limit - room}
-            if self._collection.update_one(where, change).modified_count == 1:
+            if self.collection.update_one(where, change).modified_count == 1:
                 return not before
             if not claims.paid and self._is_full(ref, room):
                 return None
         raise Conflict(f"the window {ref.id} changes all the time")
 
     def _is_full(self, ref: WindowRef, room: int) -> bool:
-        found = self._collection.find_one({"_id": ref.id}, {"held": True}) or {}
+        found = self.collection.find_one({"_id": ref.id}, {"held": True}) or {}
         return int(found.get("held") or 0) + room > ref.limit
 
     def _insert(self, ref: WindowRef) -> None:
@@ -188,35 +189,35 @@ class BudgetStore:
         zero: Document = dict.fromkeys(("held", "settled", "overrun", "excess", "revision"), 0)
         zero |= {"open": {}, "keys": [], "summed": False}
         with contextlib.suppress(DuplicateKeyError):
-            self._collection.insert_one({"_id": ref.id, **fresh, **zero, "resetsAt": ref.resets_at})
+            self.collection.insert_one({"_id": ref.id, **fresh, **zero, "resetsAt": ref.resets_at})
 
     async def release(self, releases: Sequence[BudgetRelease]) -> None:
         """Release claims that nobody has renewed since their token was read."""
-        self._check()
+        self.check()
         await asyncio.to_thread(self._undo, releases)
 
     def _release(self, release: BudgetRelease) -> bool:
         key = claim_key(release.purchase)
         at = f"open.{key}"
-        found = self._collection.find_one({"_id": release.window, f"{at}.token": release.token}, {at: True})
+        found = self.collection.find_one({"_id": release.window, f"{at}.token": release.token}, {at: True})
         if found is None:
             return False
         micros = int(found["open"][key]["micros"])
         where = {"_id": release.window, f"{at}.token": release.token, f"{at}.micros": micros}
         change = {"$unset": {at: ""}, "$pull": {"keys": key}, "$inc": {"held": -micros, "revision": 1}}
-        return self._collection.update_one(where, change).modified_count == 1
+        return self.collection.update_one(where, change).modified_count == 1
 
     async def open_windows(self) -> list[str]:
         """Ids of windows with open claims."""
         return await asyncio.to_thread(
-            lambda: [str(document["_id"]) for document in self._collection.find({"keys": {"$gt": ""}}, {"_id": True})]
+            lambda: [str(document["_id"]) for document in self.collection.find({"keys": {"$gt": ""}}, {"_id": True})]
         )
 
     async def recent_windows(self, since: datetime) -> list[str]:
         """Ids of windows that reset after `since`, or never."""
         where = {"$or": [{"resetsAt": None}, {"resetsAt": {"$gte": since}}]}
         return await asyncio.to_thread(
-            lambda: [str(document["_id"]) for document in self._collection.find(where, {"_id": True})]
+            lambda: [str(document["_id"]) for document in self.collection.find(where, {"_id": True})]
         )
 
     async def settle(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
@@ -229,8 +230,8 @@ class BudgetStore:
     def _settle(self, window: str, now: datetime, *, thorough: bool) -> bool:
         changed, due = False, thorough
         for _ in range(_TRIES):
-            self._check()
-            found = self._collection.find_one({"_id": window})
+            self.check()
+            found = self.collection.find_one({"_id": window})
             if found is None:
                 return changed
             kept = self._purchases(found["open"])
@@ -254,7 +255,7 @@ class BudgetStore:
 
     def _release_all(self, window: str, claims: Iterable[Document]) -> bool:
         """True if one was released."""
-        self._check()
+        self.check()
         named = (BudgetRelease(purchase=claim["purchase"], window=window, token=claim["token"]) for claim in claims)
         return sum(map(self._release, named)) > 0
 
@@ -262,7 +263,7 @@ class BudgetStore:
         """State of purchases with claims, by their key in the ledger."""
         names = sorted(claim["purchase"] for claim in claims.values())
         fields = {"state": True, "step": True, "budgets": True}
-        return {str(purchase["_id"]): purchase for purchase in self._ledger.find({"_id": {"$in": names}}, fields)}
+        return {str(purchase["_id"]): purchase for purchase in self.ledger.find({"_id": {"$in": names}}, fields)}
 
     def _write_totals(self, window: str, found: Document, ended: Document) -> Document | None:
         """Compare-and-set of the totals, without the claims that have ended; the document, None if it was changed.
@@ -292,8 +293,8 @@ class BudgetStore:
             change["$pullAll"] = {"keys": sorted(ended)}
         elif found.get("summed") and (held, overrun, more_excess) == (0, 0, 0):
             return found
-        self._check()
-        after: Document | None = self._collection.find_one_and_update(
+        self.check()
+        after: Document | None = self.collection.find_one_and_update(
             where, change, return_document=ReturnDocument.AFTER
         )
         return after
@@ -307,7 +308,7 @@ class BudgetStore:
         """Charges of purchases of a window that may be paid, and the part of them above the bounds."""
         match = {"budgets": window, "_id": {"$nin": without}} | _MAY_BE_PAID
         group = {"_id": None, "cost": {"$sum": _COST}, "overrun": {"$sum": _OVERRUN}}
-        found = list(self._ledger.aggregate([{"$match": match}, {"$group": group}]))
+        found = list(self.ledger.aggregate([{"$match": match}, {"$group": group}]))
         return (int(found[0]["cost"]), int(found[0]["overrun"])) if found else (0, 0)
 
     async def totals(self, ids: Sequence[str]) -> dict[str, WindowTotals]:
@@ -315,7 +316,7 @@ class BudgetStore:
         return await asyncio.to_thread(self._totals, list(ids))
 
     def _totals(self, ids: list[str]) -> dict[str, WindowTotals]:
-        found = self._collection.find({"_id": {"$in": ids}})
+        found = self.collection.find({"_id": {"$in": ids}})
         fields = WindowTotals.model_fields
         stored = {document["_id"]: WindowTotals(**{name: document[name] for name in fields}) for document in found}
         return {identifier: stored.get(identifier, WindowTotals()) for identifier in ids}

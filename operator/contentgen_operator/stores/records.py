@@ -6,6 +6,7 @@ The resource is authoritative while it exists; the record outlives it.
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -66,28 +67,22 @@ class FailedJob(Value):
     kind: Kind
 
 
+@dataclass(frozen=True)
 class RecordStore:
     """Collection `jobs`. Each change is a compare-and-set with what was read before `check`, which raises Conflict if
     this process does not lead.
     """
 
-    def __init__(
-        self,
-        collection: Collection[Document],
-        storage: Storage,
-        check: Check = unchecked,
-        now: Clock = utc_now,
-    ) -> None:
-        self._collection = collection
-        self._now = now
-        self._check = check
-        self._storage = storage
-        # By job, as this process wrote it last: a write that is compared with it needs no read.
-        self._written: BoundedDict[str, Document] = BoundedDict(_REMEMBERED)
+    collection: Collection[Document]
+    storage: Storage
+    check: Check = unchecked
+    now: Clock = utc_now
+    # By job, as this process wrote it last: a write that is compared with it needs no read.
+    _written: BoundedDict[str, Document] = field(default_factory=lambda: BoundedDict(_REMEMBERED), init=False)
 
     def create_indexes(self) -> None:
         """Create the indexes, each for a query of the gateway. Idempotent."""
-        create_indexes(self._collection, indexes.JOBS, unique="job_id")
+        create_indexes(self.collection, indexes.JOBS, unique="job_id")
 
     async def write(self, resource: Resource, status: ResourceStatus) -> None:
         """Write the status to the record. Raises Conflict if another process changes the record, or leads."""
@@ -97,7 +92,7 @@ class RecordStore:
             document["tenant"] = resource.scope or None
             if len(scopes := resource.tenant.bought_scopes) > 1:
                 document["scopes"] = sorted(scopes)
-            version, job = _newest_version(resource, status, self._storage.plain_url), resource.ref.uid
+            version, job = _newest_version(resource, status, self.storage.plain_url), resource.ref.uid
             known = self._written.pop(job, None)  # after a Conflict it is read again
             written = await asyncio.to_thread(self._write, document, version, known)
             if written is not None:
@@ -108,7 +103,7 @@ class RecordStore:
         more = ("versions", *version_totals(())) if version is not None else ()
         kept = [known] if known and version is None else self._read({"jobId": document["jobId"]}, *document, *more)
         earlier = self._superseded(document)
-        self._check()
+        self.check()
         versions = list(kept[0].get("versions") or ()) if kept else []
         # A version is written once: it records how it was made, and the spec may have changed since.
         if version is not None and version["version"] not in {each_version.get("version") for each_version in versions}:
@@ -118,7 +113,7 @@ class RecordStore:
             gone = ("expiredAt", *(() if "scopes" in document else ("scopes",)))
             self._change(kept[0], document | counts, gone)
         else:
-            self._insert({"versions": []} | document | counts | {"updatedAt": self._now()})
+            self._insert({"versions": []} | document | counts | {"updatedAt": self.now()})
         for record in earlier:
             self._change(record, {"adoptedBy": document["jobId"]})
         if not kept:
@@ -128,12 +123,12 @@ class RecordStore:
 
     def _read(self, where: Document, *more: str) -> list[Document]:
         """Records with the fields that a change is compared with, and `more`."""
-        return list(self._collection.find(where, dict.fromkeys((*_COMPARED, "jobId", *more), True)))
+        return list(self.collection.find(where, dict.fromkeys((*_COMPARED, "jobId", *more), True)))
 
     def _change(self, read: Document, change: Document, unset: tuple[str, ...] = ()) -> None:
         """Compare-and-set; `updatedAt` follows if another value changes. Raises Conflict."""
         if any(read.get(name) != value for name, value in change.items() if name not in _DERIVED):
-            change = change | {"updatedAt": self._now()}
+            change = change | {"updatedAt": self.now()}
         same: Document = {name: read.get(name) for name in _COMPARED if "." not in name}
         same |= {"_id": read["_id"], "discard.uid": (read.get("discard") or {}).get("uid")}
         update: Document = {"$inc": {"revision": 1}}
@@ -141,7 +136,7 @@ class RecordStore:
             update["$set"] = change
         if unset:
             update["$unset"] = dict.fromkeys(unset, "")
-        if self._collection.update_one(same, update).matched_count != 1:
+        if self.collection.update_one(same, update).matched_count != 1:
             raise Conflict(f"the record of {read['jobId']} was changed")
 
     def _insert(self, document: Document) -> None:
@@ -150,15 +145,15 @@ class RecordStore:
         """
         new = {"$setOnInsert": document | {"revision": 1}}
         try:
-            made = self._collection.update_one({"jobId": document["jobId"]}, new, upsert=True).upserted_id
+            made = self.collection.update_one({"jobId": document["jobId"]}, new, upsert=True).upserted_id
         except DuplicateKeyError:
             made = None
         if made is None:
             raise Conflict(f"the record of {document['jobId']} was created")
         try:
-            self._check()
+            self.check()
         except Conflict:
-            self._collection.delete_one({"_id": made, "revision": 1})
+            self.collection.delete_one({"_id": made, "revision": 1})
             raise
 
     def _superseded(self, document: Document) -> list[Document]:
@@ -177,13 +172,13 @@ class RecordStore:
     @in_thread
     def user(self, job_id: str) -> str | None:
         """User of a job's record; None if there is no record."""
-        found = self._collection.find_one({"jobId": job_id}, {"userId": True})
+        found = self.collection.find_one({"jobId": job_id}, {"userId": True})
         return str(found["userId"]) if found and found.get("userId") else None
 
     @in_thread
     def started_at(self, job_id: str) -> datetime | None:
         """Start of the run in a job's record; None if there is no record."""
-        found = self._collection.find_one({"jobId": job_id}, {"startedAt": True})
+        found = self.collection.find_one({"jobId": job_id}, {"startedAt": True})
         at = found.get("startedAt") if found else None
         if not isinstance(at, datetime):
             return None
@@ -193,7 +188,7 @@ class RecordStore:
     def ended(self, job_ids: Iterable[str], before: datetime) -> frozenset[str]:
         """Those of these jobs whose last run has ended before a time, or whose resource was deleted before its end."""
         over = {"jobId": {"$in": sorted(set(job_ids))}, "status": {"$in": ["completed", "failed", "cancelled"]}}
-        found = self._collection.find(over, {"jobId": True, "completedAt": True})
+        found = self.collection.find(over, {"jobId": True, "completedAt": True})
         return frozenset(str(record["jobId"]) for record in found if _is_before(record.get("completedAt"), before))
 
     @in_thread
@@ -201,7 +196,7 @@ class RecordStore:
         """Jobs whose last run has failed, or was cancelled, in a period; newest first."""
         period = {"completedAt": {"$gte": since, "$lt": before}}
         where = {"status": {"$in": ["failed", "cancelled"]}, "discard": {"$exists": False}} | period
-        named = self._collection.find(where, {"jobId": True, "userId": True, "type": True})
+        named = self.collection.find(where, {"jobId": True, "userId": True, "type": True})
         found = named.sort("completedAt", -1).limit(most)
         kinds = {kind.record_type: kind for kind in Kind}
         return [
@@ -217,7 +212,7 @@ class RecordStore:
         Raises Conflict if another process changes the record, or leads.
         """
         found = self._read({"jobId": job_id})
-        self._check()
+        self.check()
         for record in found:
             # The revision is incremented in any case, so that a former leader's write fails.
             self._change(record, {"status": "cancelled"} if record.get("status") in ("queued", "processing") else {})
@@ -228,7 +223,7 @@ class RecordStore:
         usable. Raises Conflict if another process changes the record, or leads.
         """
         found = self._read({"jobId": job_id})
-        self._check()
+        self.check()
         for record in found:
             self._change(record, {"expiredAt": at})
 
@@ -240,7 +235,7 @@ class RecordStore:
         """
         # Records of jobs whose files it adopted would refer to deleted files.
         found = self._read({"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}})
-        self._check()
+        self.check()
         change = {"status": "cancelled", "discard": discard.model_dump(mode="json")}
         for record in sorted(found, key=lambda each: each["jobId"] != discard.uid):
             if (record.get("discard") or {}).get("uid") != discard.uid or record.get("status") != "cancelled":
@@ -252,7 +247,7 @@ class RecordStore:
     def marks(self, most: int, known: Callable[[DeletionMark], bool] = lambda _: False) -> list[DeletionMark]:
         """Up to `most` marks that are not `known`, of each namespace in turn."""
         lines: dict[str, dict[DeletionMark, None]] = {}
-        for document in self._collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
+        for document in self.collection.find(_DISCARDED, {"_id": False, "namespace": True, "discard.uid": True}):
             mark = DeletionMark(namespace=str(document.get("namespace") or ""), uid=str(document["discard"]["uid"]))
             line = lines.setdefault(mark.namespace, {})
             if len(line) < most and not known(mark):
@@ -262,8 +257,8 @@ class RecordStore:
 
     async def discard_of(self, mark: DeletionMark) -> DeletionTombstone | None:
         """Deletion tombstone of a mark; None if it is done. Raises ValidationError if it is malformed."""
-        found = await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
-        found = found or await asyncio.to_thread(self._collection.find_one, {"discard.uid": mark.uid})
+        found = await asyncio.to_thread(self.collection.find_one, {"discard.uid": mark.uid, "jobId": mark.uid})
+        found = found or await asyncio.to_thread(self.collection.find_one, {"discard.uid": mark.uid})
         if found is None:
             return None
         return DeletionTombstone.model_validate(found["discard"])
@@ -272,8 +267,8 @@ class RecordStore:
     def forget(self, discard: DeletionTombstone) -> None:
         """Delete the records with this tombstone."""
         mine = {"jobId": {"$in": sorted({discard.uid, *discard.job_ids})}, "discard.uid": discard.uid}
-        self._check()
-        self._collection.delete_many(mine)
+        self.check()
+        self.collection.delete_many(mine)
 
 
 def _is_before(given: object, limit: datetime) -> bool:

@@ -7,6 +7,7 @@ affects neither: a restart would not help.
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -19,66 +20,58 @@ from contentgen_runtime.namespaces import Namespaces
 _WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 
 
+@dataclass
 class OperatorHealth:
-    """Problems as text; an empty list is healthy."""
+    """Problems as text; an empty list is healthy.
 
-    def __init__(
-        self,
-        watches: WatchLiveness,
-        queue: WorkQueue[Any],
-        *,
-        watch_seconds: float,
-        stuck_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        leads: Callable[[], bool] = lambda: True,
-        claim: Callable[[], str] = lambda: "",
-        namespaces: Namespaces | None = None,
-    ) -> None:
-        """`claim`: why this process does not work although it leads; empty if there is no such cause.
+    `claim`: why this process does not work although it leads; empty if there is no such cause.
+    `namespaces`: those of a list have watches of their own.
+    """
 
-        `namespaces`: those of a list have watches of their own (None: all are watched at once).
-        """
-        selected = namespaces or Namespaces()
-        self._expected = _WATCHES * len(selected.scopes) + (selected.selector is not None)
-        self.leads = leads
-        self._claim = claim
-        self._watches = watches
-        self._queue = queue
-        self._watch_seconds = watch_seconds
-        self._stuck_seconds = stuck_seconds
-        self._clock = clock
-        self._started = clock()
-        self.stores_ready = False
+    watches: WatchLiveness
+    queue: WorkQueue[Any]
+    _: KW_ONLY
+    watch_seconds: float
+    stuck_seconds: float
+    clock: Callable[[], float] = time.monotonic
+    leads: Callable[[], bool] = lambda: True
+    claim: Callable[[], str] = lambda: ""
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    stores_ready: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._expected = _WATCHES * len(self.namespaces.scopes) + (self.namespaces.selector is not None)
+        self._started = self.clock()
 
     @property
     def _watching(self) -> bool:
-        return len(self._watches.ages()) + len(self._watches.refused) >= self._expected
+        return len(self.watches.ages()) + len(self.watches.refused) >= self._expected
 
     def dead(self) -> list[str]:
         """Why the process must be restarted."""
         reasons = [
             f"the watch of {name} was opened {age:.0f} s ago"
-            for name, age in self._watches.ages().items()
-            if age > self._watch_seconds
+            for name, age in self.watches.ages().items()
+            if age > self.watch_seconds
         ]
-        since = self._clock() - self._started
-        if not self._watching and since > self._watch_seconds:
+        since = self.clock() - self._started
+        if not self._watching and since > self.watch_seconds:
             reasons.append(f"the watches are not open {since:.0f} s after the start")
-        waited, idle = self._queue.oldest_due_seconds, self._queue.idle_seconds
+        waited, idle = self.queue.oldest_due_seconds, self.queue.idle_seconds
         # Nothing is processed before the stores are available, nor on a standby; a restart would not change that.
-        if self.stores_ready and self.leads() and min(waited, idle) > self._stuck_seconds:
+        if self.stores_ready and self.leads() and min(waited, idle) > self.stuck_seconds:
             reasons.append(f"work is due since {waited:.0f} s and none was finished for {idle:.0f} s")
         return reasons
 
     def unready(self) -> list[str]:
         """Reasons why the process is not ready; empty if it is."""
         waits = ["the stores"] * (not self.stores_ready) + ["the watches"] * (not self._watching)
-        refused = self._watches.refused
+        refused = self.watches.refused
         if len(refused) >= self._expected:
             waits += ["the right to watch any of its namespaces (403)"]
         else:
             waits += [f"the right to watch {name} (403)" for name in sorted(refused) if "/" not in name]
-        claim = self._claim()
+        claim = self.claim()
         return [*waits, claim] if claim else waits
 
 

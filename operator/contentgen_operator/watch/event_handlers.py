@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 from contentgen_contract.names import Kind
@@ -56,36 +57,26 @@ class FinishedListener(Protocol):
         """Remove a resource that was deleted, is not served, or whose run goes on."""
 
 
+@dataclass(frozen=True)
 class EventHandlers:
-    """Handlers of watch events, independent of kopf."""
+    """Handlers of watch events, independent of kopf.
 
-    def __init__(
-        self,
-        cache: Cache,
-        wake: Wake,
-        reports: Reports,
-        names: LoraNames | None = None,
-        *,
-        selection: Selection = DEFAULT,
-        finished: Sequence[FinishedListener] = (),
-        left_jobs: LeftJobs | None = None,
-        on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None,
-        on_deleted: Wake | None = None,
-    ) -> None:
-        """`on_deselected` gets each resource of our class in a namespace that is not selected; `on_deleted` gets each
-        deleted resource (None: `wake`).
-        """
-        self._on_deleted = on_deleted or wake
-        self._selection = selection
-        self._on_deselected = on_deselected
-        self._finished = finished
-        self._left_jobs = left_jobs
-        self._names = names or LoraNames()
-        self._cache = cache
-        self._wake = wake
-        self._reports = reports
-        self._dependents = Dependents()
-        self._known: dict[str, ResourceRef] = {}  # by uid, of all classes
+    `on_deselected` gets each resource of our class in a namespace that is not selected; `on_deleted` gets each deleted
+    resource (None: `wake`).
+    """
+
+    cache: Cache
+    wake: Wake
+    reports: Reports
+    names: LoraNames = field(default_factory=LoraNames)
+    _: KW_ONLY
+    selection: Selection = DEFAULT
+    finished: Sequence[FinishedListener] = ()
+    left_jobs: LeftJobs | None = None
+    on_deselected: Callable[[ResourceRef, Body], None] = lambda *_: None
+    on_deleted: Wake | None = None
+    _dependents: Dependents = field(default_factory=Dependents, init=False)
+    _known: dict[str, ResourceRef] = field(default_factory=dict, init=False)  # by uid, of all classes
 
     def resources(self, kind: Kind, namespace: str) -> tuple[ResourceRef, ...]:
         """Resources of a kind that exist as far as known, of one namespace or (empty) of all."""
@@ -100,13 +91,13 @@ class EventHandlers:
             self._known.pop(ref.uid, None)
         else:
             self._known[ref.uid] = ref
-        status, served = body.get("status") or {}, self._selection.serves(body)
+        status, served = body.get("status") or {}, self.selection.serves(body)
         if deleted or not served:
             self._not_served(ref, body, deleted=deleted)
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
         over = deleted or is_settled(body)
-        for listener in self._finished:
+        for listener in self.finished:
             if over and served and not deleted:
                 listener.note(ref, body)
             else:
@@ -114,45 +105,45 @@ class EventHandlers:
         if kind is Kind.LORA_TRAINING:
             await self._lora(ref, body, over=over, deleted=deleted)
         if over or not served:
-            self._cache.forget(ref)
+            self.cache.forget(ref)
             self._dependents.forget(ref)
             if deleted:  # it may have been served before its class changed: its record ends
-                await self._on_deleted(ref)
+                await (self.on_deleted or self.wake)(ref)
             return
         if kind is Kind.IMAGE_GENERATION:
             self._dependents.note(ref, body.get("spec") or {})
-        if self._cache.note(ref, body):
-            await self._wake(ref)
+        if self.cache.note(ref, body):
+            await self.wake(ref)
 
     async def _lora(self, ref: ResourceRef, body: Body, *, over: bool, deleted: bool) -> None:
         """Wake the ImageGenerations that wait for a LoraTraining, which another installation may serve."""
-        for waiting in self._names.forget(ref.uid) if deleted else self._names.note(body):
-            await self._wake(waiting)
+        for waiting in self.names.forget(ref.uid) if deleted else self.names.note(body):
+            await self.wake(waiting)
         if over or not (body.get("status") or {}).get("phase"):  # created, so that it is no longer missing
             for user in self._dependents.of(ref):
-                await self._wake(user)
+                await self.wake(user)
 
     def _not_served(self, ref: ResourceRef, body: Body, *, deleted: bool) -> None:
         metrics.gauges.forget_resource(ref.uid)
-        if not deleted and self._selection.has_left(body):
-            self._on_deselected(ref, body)
+        if not deleted and self.selection.has_left(body):
+            self.on_deselected(ref, body)
 
     async def job(self, body: Body, *, deleted: bool) -> None:
         """Handle a Job that a resource may own. Changes of its pods wake nothing; its end does."""
         ref, job = owner_of(body), JobView.parse(body)
         ended = deleted or job.finished
         if ended:
-            self._reports.forget(job.uid)
-        if self._left_jobs is not None:
-            mine = (body["metadata"].get("labels") or {}).get(CLASS_LABEL) == self._selection.operator_class
-            self._left_jobs.note(job.uid, ref if mine and not ended else None)
-        if ref is None or ref not in self._cache:
+            self.reports.forget(job.uid)
+        if self.left_jobs is not None:
+            mine = (body["metadata"].get("labels") or {}).get(CLASS_LABEL) == self.selection.operator_class
+            self.left_jobs.note(job.uid, ref if mine and not ended else None)
+        if ref is None or ref not in self.cache:
             return
         if deleted:
-            self._cache.drop_job(ref, job.name)
-            await self._wake(ref)
-        elif self._cache.note_job(ref, job):
-            await self._wake(ref)
+            self.cache.drop_job(ref, job.name)
+            await self.wake(ref)
+        elif self.cache.note_job(ref, job):
+            await self.wake(ref)
 
 
 def owner_of(job: Body) -> ResourceRef | None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -83,36 +84,26 @@ _REFUSALS: dict[type[Refusal], Callable[[str], HTTPException]] = {
 }
 
 
+@dataclass(kw_only=True)
 class WorkerApi:
-    """Implementation of the endpoints."""
+    """Implementation of the endpoints. `check` raises Conflict if this process does not lead."""
 
-    def __init__(
-        self,
-        *,
-        authenticator: WorkerAuthenticator,
-        storage: Storage,
-        ledger: Ledger,
-        reports: Reports,
-        policy: OrderPolicy,
-        wake: Callable[[ResourceRef, float], Awaitable[None]],
-        verifier: StatusVerifier,
-        clock: Callable[[], float] = time.monotonic,
-        check: Check = unchecked,
-    ) -> None:
-        """`check` raises Conflict if this process does not lead."""
-        self._check = check
-        self._authenticator = authenticator
-        self._storage = storage
-        self._ledger = ledger
-        self._reports = reports
-        self._policy = policy
-        self._wake = wake
-        self._verifier = verifier
-        self._admission = Admission(clock, (Unauthenticated, NotAWorker))
-        self.requests = TokenBuckets(REQUESTS, clock)
-        self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, clock)
-        self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, clock)
-        self._file_rates = _Rates(JOB_FILES, NAMESPACE_FILES, clock)
+    authenticator: WorkerAuthenticator
+    storage: Storage
+    ledger: Ledger
+    reports: Reports
+    policy: OrderPolicy
+    wake: Callable[[ResourceRef, float], Awaitable[None]]
+    verifier: StatusVerifier
+    clock: Callable[[], float] = time.monotonic
+    check: Check = unchecked
+
+    def __post_init__(self) -> None:
+        self._admission = Admission(self.clock, (Unauthenticated, NotAWorker))
+        self.requests = TokenBuckets(REQUESTS, self.clock)
+        self._request_rates = _Rates(JOB_REQUESTS, NAMESPACE_REQUESTS, self.clock)
+        self._order_rates = _Rates(JOB_ORDERS, NAMESPACE_ORDERS, self.clock)
+        self._file_rates = _Rates(JOB_FILES, NAMESPACE_FILES, self.clock)
         self._signing = FairPool(1, 1, "sign")  # one thread: signing is CPU-bound
         self._uploading: Counter[str] = Counter()  # requests in progress, by the uid of the Job
 
@@ -122,11 +113,11 @@ class WorkerApi:
         Raises HTTPException, or TooManyRequests for too many requests or tokens of a Job, requests of a namespace, or
         invalid tokens from an address.
         """
-        self._check()
+        self.check()
         try:
-            known = await self._admission.admit(token, address, self._authenticator.assignment, _job_uid)
+            known = await self._admission.admit(token, address, self.authenticator.assignment, _job_uid)
             self._request_rates.take(known)
-            return await self._verifier.assignment(known)
+            return await self.verifier.assignment(known)
         except RunOver as error:
             _log.warning("a worker was refused %s: %s", asked, error)
             raise HTTPException(403, str(error)) from error
@@ -138,12 +129,12 @@ class WorkerApi:
         """Work order of an assignment. Raises HTTPException, or TooManyRequests."""
         self._order_rates.take(assignment)
         await self._refuse_ended(assignment)
-        purchase = await self._ledger.get(purchase_key(assignment.resource, assignment.run))
+        purchase = await self.ledger.get(purchase_key(assignment.resource, assignment.run))
         try:
             order = await self._signing.run(
-                _namespace(assignment), work_order, assignment, purchase, self._storage, self._policy, utc_now()
+                _namespace(assignment), work_order, assignment, purchase, self.storage, self.policy, utc_now()
             )
-            self._check()
+            self.check()
         except NotPurchased as error:
             _log.warning("a worker was refused a provider's response: %s", error, extra=assignment.resource.ref.about)
             raise HTTPException(403, str(error)) from error
@@ -154,8 +145,8 @@ class WorkerApi:
 
     async def progress(self, assignment: Assignment, progress: Progress) -> None:
         """Store the newest progress and wake the resource; the queue merges wake-ups within a second."""
-        self._reports.note_progress(assignment.job.uid or "", progress)
-        await self._wake(assignment.resource.ref, _PROGRESS_SECONDS)
+        self.reports.note_progress(assignment.job.uid or "", progress)
+        await self.wake(assignment.resource.ref, _PROGRESS_SECONDS)
 
     async def uploads(self, assignment: Assignment, request: UploadRequest) -> UploadGrants:
         """Presigned PUTs of new objects under the Job's own prefix; an existing different file is removed first.
@@ -163,7 +154,7 @@ class WorkerApi:
         Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
         attempt's end, 409 if it has requested more than its files can need; TooManyRequests.
         """
-        limits = file_limits(assignment.spec, assignment.job.stage, self._policy.limits)
+        limits = file_limits(assignment.spec, assignment.job.stage, self.policy.limits)
         try:
             for claim in request.files:
                 _check_claim(assignment, claim, limits)
@@ -192,13 +183,13 @@ class WorkerApi:
     async def _granted(
         self, assignment: Assignment, request: UploadRequest, limits: Sequence[FileLimit]
     ) -> UploadGrants:
-        async with self._reports.exclusive(assignment.job.uid or ""):
+        async with self.reports.exclusive(assignment.job.uid or ""):
             await self._refuse_ended(assignment)
             self._count(assignment, request.files, limits)
             kept = await self._without_leftovers(assignment, request.files)
-            good_for = upload_lifetime(assignment, self._policy, utc_now())
+            good_for = upload_lifetime(assignment, self.policy, utc_now())
             grants = await self._signed(assignment, request.files, good_for)
-            self._check()
+            self.check()
         return UploadGrants(grants=tuple(grant.model_copy(update={"stored": grant.name in kept}) for grant in grants))
 
     async def _signed(
@@ -207,7 +198,7 @@ class WorkerApi:
         owner, prefix = assignment.owner, assignment.prefix
 
         def sign(batch: Sequence[FileClaim]) -> list[UploadGrant]:
-            return [self._storage.grant(owner, prefix, claim, good_for) for claim in batch]
+            return [self.storage.grant(owner, prefix, claim, good_for) for claim in batch]
 
         batches = [claims[start : start + _SIGNED_AT_ONCE] for start in range(0, len(claims), _SIGNED_AT_ONCE)]
         return list(chain.from_iterable(await self._signing.map(_namespace(assignment), sign, batches)))
@@ -217,7 +208,7 @@ class WorkerApi:
         most_files = _ASKED_AGAIN * sum(limit.count for limit in limits)
         most_bytes = _ASKED_AGAIN * sum(limit.count * limit.size_bytes for limit in limits)
         size = sum(claim.size_bytes for claim in claims)
-        files, total = self._reports.note_claimed(assignment.job.uid or "", len(claims), size)
+        files, total = self.reports.note_claimed(assignment.job.uid or "", len(claims), size)
         if files > most_files or total > most_bytes:
             what = (
                 f"{files} files of {total} bytes in total; expected at most {most_files} files and {most_bytes} bytes"
@@ -228,13 +219,13 @@ class WorkerApi:
         """Names that are stored as claimed. Different files of the claimed names, left by an
         earlier PUT, are removed.
         """
-        found = await self._storage.leftovers(assignment.owner, assignment.prefix, claims, _namespace(assignment))
+        found = await self.storage.leftovers(assignment.owner, assignment.prefix, claims, _namespace(assignment))
         if found.stale:
-            removed = self._reports.note_removed(assignment.job.uid or "", len(found.stale))
+            removed = self.reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
                 raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
-            self._check()  # after the listing: files that workers of the next leader store have other versions
-            await self._storage.remove(assignment.owner, found.stale)
+            self.check()  # after the listing: files that workers of the next leader store have other versions
+            await self.storage.remove(assignment.owner, found.stale)
         return found.kept
 
     async def _refuse_ended(self, assignment: Assignment) -> None:
@@ -242,14 +233,14 @@ class WorkerApi:
 
         The outcome in the bucket also shows it to an operator that has started since.
         """
-        stored = self._storage.exists
-        if self._reports.ended(assignment.job.uid or "") or await stored(assignment.owner, assignment.outcome_key):
+        stored = self.storage.exists
+        if self.reports.ended(assignment.job.uid or "") or await stored(assignment.owner, assignment.outcome_key):
             raise HTTPException(403, "the attempt has ended; no URLs are signed for it")
 
     async def outcome(self, assignment: Assignment) -> None:
         """Note that the outcome is stored and wake the resource; a repeated report is not urgent."""
-        news = self._reports.note_finished(assignment.job.uid or "")
-        await self._wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
+        news = self.reports.note_finished(assignment.job.uid or "")
+        await self.wake(assignment.resource.ref, 0 if news else _PROGRESS_SECONDS)
 
 
 class _Rates:

@@ -255,7 +255,7 @@ def beside(first: WritableWorld, monkeypatch: pytest.MonkeyPatch, *unreadable: s
         return await first.api.call(method, path, body)
 
     monkeypatch.setattr(api, "call", call)
-    monkeypatch.setattr(other.dependencies.creations._resources, "_kube", api)
+    monkeypatch.setattr(other.dependencies.creations.resources, "_kube", api)
     return other
 
 

@@ -175,7 +175,7 @@ class Woken:
         )
 
     def lists(self, api: Lists) -> ResourceLists:
-        return ResourceLists(cast("Kube", api), self.handlers._selection.namespaces, WatchLiveness(), self.handlers)
+        return ResourceLists(cast("Kube", api), self.handlers.selection.namespaces, WatchLiveness(), self.handlers)
 
     async def _wake(self, ref: ResourceRef) -> None:
         self.names.append(ref.name)

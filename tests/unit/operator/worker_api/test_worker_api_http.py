@@ -335,7 +335,7 @@ async def test_a_store_that_is_away_is_said_in_one_line(
     async def away(_key: Any) -> None:
         raise ServerSelectionTimeoutError("mongo:27017: connection refused")
 
-    monkeypatch.setattr(worker_api._ledger, "get", away)
+    monkeypatch.setattr(worker_api.ledger, "get", away)
     async with listening(create_app(worker_api)) as place, place.client() as client:
         reply = await client.get("/v1/order")
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
@@ -356,7 +356,7 @@ async def test_an_api_server_that_is_away_is_no_reason_to_refuse(
     world = World(monkeypatch, Writes())
     worker_api = worker_api_of(world, Reports(), storage, world.process.wake)
     kube: Any = Away()
-    worker_api._authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
+    worker_api.authenticator = WorkerAuthenticator(kube, Cache(), WorkerJobs(world.database["worker_jobs"]))
     async with listening(create_app(worker_api)) as place, place.client() as client:
         assert (await client.get("/v1/order")).status_code == 503
 
