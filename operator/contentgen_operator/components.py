@@ -5,8 +5,7 @@ Nothing is sent and no task is started here, except the thread of the leader ele
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -47,13 +46,8 @@ from contentgen_operator.notifications.notifier import Notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
-from contentgen_operator.providers.audited import AccountReader
-from contentgen_operator.providers.base import Provider
-from contentgen_operator.providers.billing import Billing
-from contentgen_operator.providers.keyfile import KeyFile, ProviderKeys
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
-from contentgen_operator.providers.pricing import PriceSource
-from contentgen_operator.providers.table import SHIPPED, Access, ProviderTable
+from contentgen_operator.providers.table import SHIPPED, InstalledProviders, ProviderTable
 from contentgen_operator.queues.buying import Buying
 from contentgen_operator.queues.fair_turns import PlaceLimits
 from contentgen_operator.queues.open_places import takes_place
@@ -64,7 +58,7 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
-from contentgen_operator.state.purchases import BilledAccount, Purchase
+from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
@@ -166,7 +160,7 @@ class Foundation:
     selection: Selection
     stores: OperatorStores
     shared: Shared
-    providers: ProviderTable
+    providers: InstalledProviders
     features: tuple[BoundFeature, ...]
 
     @property
@@ -206,9 +200,7 @@ class BackgroundWork:
     buying: BuyingMetrics
 
 
-def build_foundation(
-    settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores, providers: ProviderTable = SHIPPED
-) -> Foundation:
+def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
     check = role.leadership.check
@@ -220,7 +212,7 @@ def build_foundation(
         selection=selection,
         stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
-        providers=providers,
+        providers=installed_providers(settings),
         features=tuple(feature.bind(kube, connected.database, settings.operator_class, check) for feature in FEATURES),
     )
 
@@ -323,7 +315,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         observer=observer,
         actor=actor,
-        policy=_policy(base.settings, base.providers.rows),
+        policy=_policy(base.settings, base.providers.table.rows),
         selection=base.selection,
         buying=buying,
         payment_queue=payment_queue,
@@ -376,7 +368,7 @@ def _observer(base: Foundation, providers: ProviderAccounts) -> Observer:
         reports=shared.reports,
         verifier=stores.verifier,
         names=shared.lora_names,
-        prices=_prices(base),
+        prices=base.providers.prices(),
         limits=settings.limits,
         features=base.features,
         template=partial(_template, settings, base.tls),
@@ -395,37 +387,19 @@ def _garbage_collector(stores: OperatorStores, check: Check) -> GarbageCollector
     )
 
 
-def build_providers(settings: Settings, table: ProviderTable = SHIPPED) -> ProviderAccounts:
-    """Clients of all provider accounts."""
+def installed_providers(settings: Settings, table: ProviderTable = SHIPPED) -> InstalledProviders:
+    """The providers with the keys and base URLs of the settings."""
+    folders = {account: settings.provider_accounts_folder / account for account in settings.provider_accounts}
+    return InstalledProviders.of(table, settings.providers, folders, trusted_cas(settings.ca_file))
+
+
+def build_providers(settings: Settings, installed: InstalledProviders) -> ProviderAccounts:
+    """Clients of all provider accounts, which metrics measure."""
+    rows = installed.table.rows
     metrics.gauges.shows_tenants = settings.metrics_tenants
-    metrics.gauges.providers = table.rows.names
-    metrics.add_accounts(settings.provider_accounts, table.rows)
-    clients: dict[str | None, dict[str, Provider]] = defaultdict(dict)
-    for name, account, access in _accesses(settings, table):
-        clients[account][name] = InstrumentedProvider(name, table.clients[name].paid(access), account)
-    named = {account: client for account, client in clients.items() if account is not None}
-    return ProviderAccounts(clients[None], named, table.rows)
-
-
-def _accesses(settings: Settings, table: ProviderTable) -> Iterator[tuple[str, str | None, Access]]:
-    """Name, account (None: the default one) and access of each account at each provider."""
-    tls = trusted_cas(settings.ca_file)
-    for name in table.rows.names:
-        given = settings.providers[name]
-        urls = {**table.clients[name].urls, **given.urls}
-        files = given.key_file, given.billing_key_file, given.audit_key_file
-        yield name, None, Access(ProviderKeys(*map(KeyFile, files)), urls, tls)
-        for account in settings.provider_accounts:
-            keys = ProviderKeys.in_folder(settings.provider_accounts_folder / account, name)
-            yield name, account, Access(keys, urls, tls)
-
-
-def _prices(base: Foundation) -> dict[str, PriceSource]:
-    accesses: dict[str, dict[str | None, Access]] = defaultdict(dict)
-    for name, account, access in _accesses(base.settings, base.providers):
-        accesses[name][account] = access
-    clients = base.providers.clients
-    return {name: make(accesses[name]) for name in accesses if (make := clients[name].prices) is not None}
+    metrics.gauges.providers = rows.names
+    metrics.add_accounts(settings.provider_accounts, rows)
+    return installed.paid(InstrumentedProvider)
 
 
 def _policy(settings: Settings, providers: Providers) -> Policy:
@@ -495,7 +469,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
 
 
 def _usage(base: Foundation) -> UsageMetrics:
-    settings, providers = base.settings, base.providers.rows
+    settings, providers = base.settings, base.providers.table.rows
     plan = UsagePlan.of(settings.usage, settings.operator_class, providers, tenants=settings.metrics_tenants)
     return UsageMetrics(base.stores.charges, plan)
 
@@ -555,31 +529,19 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def build_billing(settings: Settings, table: ProviderTable = SHIPPED) -> dict[BilledAccount, Billing]:
-    """Readers of the charges of all accounts whose provider bills by request."""
-    return {
-        BilledAccount(name, account): make(access)
-        for name, account, access in _accesses(settings, table)
-        if (make := table.clients[name].billing) is not None
-    }
-
-
 def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
-    billing = build_billing(base.settings, base.providers)
-    return ChargeSettlement(base.stores.charges, billing, show=_charge_display(base, core).show, check=base.check)
+    show = _charge_display(base, core).show
+    return ChargeSettlement(base.stores.charges, base.providers.billing(), show=show, check=base.check)
 
 
 def _audit(base: Foundation) -> AccountAudit:
-    settings, table = base.settings, base.providers
-    accounts: dict[str | None, dict[str, AccountReader]] = defaultdict(dict)
-    for name, account, access in _accesses(settings, table):
-        accounts[account][name] = table.clients[name].reader(access)
+    settings = base.settings
     return AccountAudit(
         base.stores.audits,
         base.stores.audited_ledger,
-        accounts,
+        base.providers.readers(),
         AuditPlan(
-            limits=settings.audit.limits(settings.operator_class, table.rows),
+            limits=settings.audit.limits(settings.operator_class, base.providers.table.rows),
             table=site_prices(settings.prices, settings.speech_models),
             models=frozenset(map(full_name, settings.models_allowed)),
             daily=settings.audit.daily,

@@ -5,14 +5,12 @@ The settings of a component are a model beside it, and a field here: CONTENTGEN_
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contentgen_contract.base import Value
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS, SPEECH_MODEL
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
@@ -27,6 +25,7 @@ from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
 from contentgen_operator.leader.thread import LeaseSettings
 from contentgen_operator.notifications.granted_headers import NotificationSettings
+from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queues.fair_turns import ConcurrencyLimits
 from contentgen_operator.queues.preparation_queue import PreparationLimits
@@ -42,33 +41,7 @@ def _no_default(name: str) -> str:
     return name
 
 
-_KEYS, _KEY_NAMES = "/etc/contentgen/providers", ("key", "billing_key", "audit_key")
 ProviderAccount = Annotated[str, StringConstraints(pattern=ACCOUNT), AfterValidator(_no_default)]
-
-
-class ProviderSettings(Value):
-    """Settings of one provider, from environment variables with its name."""
-
-    key_file: str = Field(description="CONTENTGEN_{NAME}_KEY_FILE: key for paid requests.")
-    billing_key_file: str = Field(description="CONTENTGEN_{NAME}_BILLING_KEY_FILE: for billing events, used instead.")
-    audit_key_file: str = Field(description="CONTENTGEN_{NAME}_AUDIT_KEY_FILE: for the audit, used instead of both.")
-    urls: dict[str, str] = Field(
-        default_factory=dict, description="CONTENTGEN_{NAME}_URL, …_QUEUE_URL, …_API_URL: base URLs by `url` and so on."
-    )
-    max_concurrent: int = Field(
-        0, ge=0, description="CONTENTGEN_MAX_CONCURRENT_{NAME}: requests under way of each account; 0: no limit."
-    )
-
-    @classmethod
-    def of(cls, name: str, environment: Mapping[str, str]) -> "ProviderSettings":
-        """Settings of a provider; an empty variable is ignored. Raises pydantic.ValidationError."""
-        prefix = f"CONTENTGEN_{name.upper()}_"
-        own = {text.removeprefix(prefix): value for text, value in environment.items() if text.startswith(prefix)}
-        files = {f"{key}_file": f"{_KEYS}/{name}-{key.replace('_', '-')}" for key in _KEY_NAMES}
-        given: dict[str, Any] = {file: own.get(file.upper()) or default for file, default in files.items()}
-        given["urls"] = {text.lower(): value for text, value in own.items() if text.endswith("URL") and value}
-        given["max_concurrent"] = environment.get(f"CONTENTGEN_MAX_CONCURRENT_{name.upper()}") or 0
-        return cls.model_validate(given)
 
 
 class Settings(BaseSettings):

@@ -1,17 +1,21 @@
 """Clients of the providers by name: with the rows of the contract, all that the operator knows of a provider."""
 
 import ssl
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from contentgen_contract.resources.providers import PROVIDERS, Providers
+from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.assemblyai import AssemblyAI
 from contentgen_operator.providers.audited import AccountReader, AssemblyAIAccount, FalAccount
 from contentgen_operator.providers.base import Provider
 from contentgen_operator.providers.billing import Billing, FalBilling
 from contentgen_operator.providers.fal import Fal
-from contentgen_operator.providers.keyfile import ProviderKeys
+from contentgen_operator.providers.keyfile import ProviderKeys, ProviderSettings
 from contentgen_operator.providers.pricing import FalPrices, PriceSource
+from contentgen_operator.state.purchases import BilledAccount
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,62 @@ class ProviderTable:
 
     rows: Providers
     clients: Mapping[str, ProviderClients]
+
+
+@dataclass(frozen=True)
+class InstalledProviders:
+    """The providers with this installation's access to each account."""
+
+    table: ProviderTable
+    accesses: Mapping[BilledAccount, Access]
+
+    @classmethod
+    def of(
+        cls,
+        table: ProviderTable,
+        settings: Mapping[str, ProviderSettings],
+        folders: Mapping[str, Path],
+        tls: ssl.SSLContext | None,
+    ) -> "InstalledProviders":
+        """`folders`: key files by the names of the accounts other than the default one."""
+        accesses = dict[BilledAccount, Access]()
+        for name in table.rows.names:
+            urls = {**table.clients[name].urls, **settings[name].urls}
+            accesses[BilledAccount(name)] = Access(settings[name].keys, urls, tls)
+            for account, folder in folders.items():
+                accesses[BilledAccount(name, account)] = Access(ProviderKeys.in_folder(folder, name), urls, tls)
+        return cls(table, accesses)
+
+    def paid(self, wrapped: Callable[[str, Provider, str | None], Provider]) -> ProviderAccounts:
+        """Clients of all accounts; `wrapped` makes each from a provider's name, its client and the account's name."""
+        clients: dict[str | None, dict[str, Provider]] = defaultdict(dict)
+        for (name, account), access in self.accesses.items():
+            clients[account][name] = wrapped(name, self.table.clients[name].paid(access), account)
+        named = {account: of for account, of in clients.items() if account is not None}
+        return ProviderAccounts(clients[None], named, self.table.rows)
+
+    def prices(self) -> dict[str, PriceSource]:
+        """Readers of the prices of the providers that publish some."""
+        accesses: dict[str, dict[str | None, Access]] = defaultdict(dict)
+        for (name, account), access in self.accesses.items():
+            accesses[name][account] = access
+        clients = self.table.clients
+        return {name: make(of) for name, of in accesses.items() if (make := clients[name].prices) is not None}
+
+    def billing(self) -> dict[BilledAccount, Billing]:
+        """Readers of the charges of all accounts whose provider bills by request."""
+        return {
+            account: make(access)
+            for account, access in self.accesses.items()
+            if (make := self.table.clients[account.provider].billing) is not None
+        }
+
+    def readers(self) -> dict[str | None, dict[str, AccountReader]]:
+        """Readers for the audit, by account and provider."""
+        readers: dict[str | None, dict[str, AccountReader]] = defaultdict(dict)
+        for (name, account), access in self.accesses.items():
+            readers[account][name] = self.table.clients[name].reader(access)
+        return readers
 
 
 def _fal_prices(accounts: Mapping[str | None, Access]) -> FalPrices:

@@ -14,10 +14,11 @@ import pytest
 
 from contentgen_contract.resources.prices import SPEECH_MODELS
 from contentgen_operator.background.settlement import ChargeSettlement
-from contentgen_operator.components import build_billing, build_providers
+from contentgen_operator.components import build_providers, installed_providers
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused, Provider
-from contentgen_operator.settings import ProviderSettings, Settings
+from contentgen_operator.providers.keyfile import ProviderSettings
+from contentgen_operator.settings import Settings
 from contentgen_operator.state.provider_requests import (
     Call,
     RequestState,
@@ -115,7 +116,7 @@ def settings(server: SandboxServer, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def accounts(settings: Settings) -> AsyncIterator[ProviderAccounts]:
-    made = build_providers(settings)
+    made = build_providers(settings, installed_providers(settings))
     yield made
     clients: list[Any] = [made.provider("fal", name) for name in (None, *TEAMS)]
     for client in clients:
@@ -193,7 +194,7 @@ async def test_charges_are_read_with_the_key_of_each_account(
         )  # fmt: skip
         collection.insert_one({"_id": str(name), **stored.model_dump(mode="python", by_alias=True)})
     (settings.provider_accounts_folder / "team-b" / "fal-billing-key").write_text("team-b:plain")  # no permission
-    billing = build_billing(settings)
+    billing = installed_providers(settings).billing()
     await ChargeSettlement(Charges(collection), billing).round()
     billed = {document["_id"]: document["billedMicros"] is not None for document in collection.find()}
     assert billed == {"None": True, "team-a": True, "team-b": False}

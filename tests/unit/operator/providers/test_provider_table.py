@@ -23,10 +23,11 @@ from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.providers.audited import AccountData
 from contentgen_operator.providers.base import Busy
+from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.table import SHIPPED, Access, ProviderClients, ProviderTable
 from contentgen_operator.queues.circuit_breaker import FAILURES
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.settings import ProviderSettings, Settings
+from contentgen_operator.settings import Settings
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
@@ -143,7 +144,7 @@ class Installation(World):
                 verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
             ),
             shared=Shared(Cache(clock=self._seconds), Reports(), LoraNames(), WatchLiveness()),
-            providers=self.table,
+            providers=components.installed_providers(self.settings, self.table),
             features=(),
         )
         self.caches.append(self.base.shared.cache)
@@ -211,7 +212,7 @@ async def test_circuit_of_a_third_provider_opens(monkeypatch: pytest.MonkeyPatch
 async def test_charges_of_a_third_provider_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch)
     await world.talk("it")
-    charges, billing = Charges(world.database["ledger"]), components.build_billing(world.settings, world.table)
+    charges, billing = Charges(world.database["ledger"]), world.base.providers.billing()
     assert {each.provider for each in billing} == {"fal", "acme"}
     await ChargeSettlement(charges, billing, clock=lambda: world.now + timedelta(hours=1)).round()
     (bought,) = world.database["ledger"].find()
