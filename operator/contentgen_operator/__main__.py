@@ -6,7 +6,6 @@ import logging
 import signal
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from contentgen_operator import components
@@ -18,7 +17,7 @@ from contentgen_operator.providers.network import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import Indexed, prepare_stores
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
-from contentgen_operator.telemetry.instrumented import counted_worker_api, exposition
+from contentgen_operator.telemetry.instrumented import Exposition, counted_worker_api
 from contentgen_operator.watch.kopf_handlers import build_registry, watch
 from contentgen_operator.watch.lists import ResourceLists
 from contentgen_operator.worker_api.server import create_app
@@ -53,7 +52,7 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
     async with Kube() as kube:
-        tls = components.worker_api_tls(settings, kube)
+        tls = WorkerApiTls.of(settings.worker_api, kube, settings.namespace)
         refresh_in = await first_certificate(tls, stop)
         if refresh_in is not None:
             await _serve(settings, kube, tls, refresh_in, stop)
@@ -93,9 +92,7 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
     app = counted_worker_api(create_app(components.build_worker_api(base, core)))
     host = settings.listen_address
     worker_server = tls_server(app, settings.worker_api.port, tls.context, host)
-    health_server = plain_server(
-        health_app(health, partial(exposition, base.stores.ledger)), settings.health_port, host
-    )
+    health_server = plain_server(health_app(health, Exposition(base.stores.ledger)), settings.health_port, host)
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
     handlers = components.build_event_handlers(base, background, leader_tasks)
     lists = ResourceLists(kube, base.selection.namespaces, base.shared.watches, handlers)

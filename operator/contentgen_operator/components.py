@@ -3,7 +3,6 @@
 Nothing is sent and no task is started here, except the thread of the leader election; `__main__` runs the components.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +12,13 @@ from functools import partial
 from contentgen_contract.names import QUEUE_LABEL
 from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
-from contentgen_contract.resources.prices import site_prices
-from contentgen_contract.resources.providers import Providers
-from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
-from contentgen_operator.background.orphans import Orphans, Retention
+from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
@@ -37,13 +33,13 @@ from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.endpoint import EndpointWriter
 from contentgen_operator.leader.leadership import Check, Leadership
 from contentgen_operator.leader.loop import LeaderLoop
+from contentgen_operator.leader.role import LeaderRole
 from contentgen_operator.leader.tasks import LeaderTasks, Loop
-from contentgen_operator.leader.thread import ElectionThread, identity, kube_lease
+from contentgen_operator.leader.thread import ElectionThread
 from contentgen_operator.notifications.granted_headers import GrantedHeaders
 from contentgen_operator.notifications.guarded_post import GuardedPost
 from contentgen_operator.notifications.key_secret import KeySecret
 from contentgen_operator.notifications.notifier import Notifier
-from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
@@ -55,19 +51,13 @@ from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.queues.preparation_queue import PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
-from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.stores.audits import AuditedLedger, Audits
-from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.garbage_collector import GarbageCollector
-from contentgen_operator.stores.records import RecordStore
-from contentgen_operator.stores.run_documents import RunDocuments
+from contentgen_operator.stores.operator_stores import OperatorStores
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
-from contentgen_operator.stores.worker_jobs import WorkerJobs
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
@@ -79,7 +69,7 @@ from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
-from contentgen_operator.worker_api.tls import KeptSecret, MountedFolder, WorkerApiTls
+from contentgen_operator.worker_api.tls import WorkerApiTls
 from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
 from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.kube import API_ERRORS, explain
@@ -89,54 +79,6 @@ from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
 FEATURES = (budgets.FEATURE,)
-
-
-@dataclass(frozen=True)
-class LeaderRole:
-    """Permission of this process to work: the leader election and the claim of the operator class."""
-
-    leadership: Leadership
-    election: ElectionThread | None  # None: the process leads without an election
-    claim: ClassClaim | None  # None: the process serves the class without a claim
-
-    @property
-    def works(self) -> bool:
-        """True if this process leads and its installation owns the operator class."""
-        return self.leadership.is_leader and (self.claim is None or self.claim.held)
-
-    @property
-    def problem(self) -> str:
-        """Why the operator class is not claimed; empty if it is."""
-        return self.claim.problem if self.claim is not None else ""
-
-    async def acquired(self) -> None:
-        """Wait until this process leads and its installation owns the operator class."""
-        if self.election is not None:
-            watching = asyncio.create_task(self.claim.watched()) if self.claim is not None else None
-            try:
-                await self.election.elected()
-            finally:
-                if watching is not None:
-                    watching.cancel()
-        if self.claim is not None:
-            await self.claim.acquired()
-
-
-@dataclass(frozen=True)
-class OperatorStores:
-    """The bucket and the collections of MongoDB."""
-
-    storage: Storage
-    ledger: InstrumentedLedger
-    records: RecordStore
-    jobs: WorkerJobs
-    runs: RunDocuments
-    notifications: NotificationOutbox
-    charges: Charges
-    audits: Audits
-    audited_ledger: AuditedLedger
-    tenancy: Tenancy
-    verifier: StatusVerifier
 
 
 @dataclass(frozen=True)
@@ -223,18 +165,11 @@ def _selection(settings: Settings) -> Selection:
 
 
 def _leader_role(settings: Settings, kube: Kube) -> LeaderRole:
-    leadership, election = _leader_election(settings)
+    leadership = Leadership() if settings.leader_election else Leadership.always()
+    election = None
+    if settings.leader_election:
+        election = ElectionThread.started(settings.namespace, settings.lease, leadership)
     return LeaderRole(leadership, election, _claim(settings, kube, leadership))
-
-
-def _leader_election(settings: Settings) -> tuple[Leadership, ElectionThread | None]:
-    if not settings.leader_election:
-        return Leadership.always(), None
-    leadership = Leadership()
-    connect = kube_lease(settings.namespace, settings.lease.name)
-    election = ElectionThread(connect, leadership, identity(), settings.lease.timing)
-    election.start()
-    return leadership, election
 
 
 def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> ClassClaim | None:
@@ -256,23 +191,9 @@ async def _announce_claim_problem(settings: Settings, kube: Kube, problem: str) 
 
 
 def _stores(settings: Settings, kube: Kube, connected: Stores, check: Check) -> OperatorStores:
-    storage, database = _storage(settings, connected), connected.database
+    database = connected.database
     ledger = InstrumentedLedger(database["ledger"], check, settings.operator_class)
-    records, runs = RecordStore(database["jobs"], storage, check), RunDocuments(database["runs"], check)
-    tenancy = Tenancy(kube, database)
-    return OperatorStores(
-        storage=storage,
-        ledger=ledger,
-        records=records,
-        jobs=WorkerJobs(database["worker_jobs"], check),
-        runs=runs,
-        notifications=NotificationOutbox(database["notifications"], check, settings.operator_class),
-        charges=Charges(database["ledger"]),
-        audits=Audits(database, check, settings.operator_class),
-        audited_ledger=AuditedLedger(database),
-        tenancy=tenancy,
-        verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
-    )
+    return OperatorStores.of(database, _storage(settings, connected), ledger, Tenancy(kube, database), check)
 
 
 def _storage(settings: Settings, connected: Stores) -> Storage:
@@ -315,7 +236,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         observer=observer,
         actor=actor,
-        policy=_policy(base.settings, base.providers.table.rows),
+        policy=base.settings.policy(base.providers.table.rows),
         selection=base.selection,
         buying=buying,
         payment_queue=payment_queue,
@@ -402,27 +323,6 @@ def build_providers(settings: Settings, installed: InstalledProviders) -> Provid
     return installed.paid(InstrumentedProvider)
 
 
-def _policy(settings: Settings, providers: Providers) -> Policy:
-    return Policy(
-        providers=providers,
-        poll_seconds=settings.poll_seconds,
-        adoption_seconds=settings.adoption_seconds,
-        stage_attempts=settings.stage_attempts,
-        provider_seconds=settings.provider_deadline_seconds,
-        bucket=settings.s3_bucket,
-        unreachable_for=frozenset(settings.s3_unreachable_for),
-        sources=settings.sources,
-        allowed_hosts=settings.allowed_hosts,
-        recording_seconds=settings.limits.duration_seconds,
-        prices=site_prices(settings.prices, settings.speech_models),
-        own_prices=frozenset(settings.prices),
-        models_allowed=settings.models_allowed,
-        buying_paused=settings.buying_paused,
-        speech_models=settings.speech_models,
-        approval_required=settings.approval is Approval.MANUAL,
-    )
-
-
 def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
     return JobTemplate(
         **dict(settings.worker),
@@ -442,7 +342,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         storage=stores.storage,
         ledger=stores.ledger,
         providers=core.providers,
-        retention=_retention(base.settings),
+        retention=base.settings.retention,
         tenancy=stores.tenancy,
         selection=base.selection,
         check=base.check,
@@ -520,15 +420,6 @@ def leader_loops(
     return loops
 
 
-def _retention(settings: Settings) -> Retention:
-    return Retention(
-        kept=timedelta(days=settings.orphan_retention_days),
-        provider_seconds=settings.provider_deadline_seconds,
-        prices=site_prices(settings.prices, settings.speech_models),
-        own_prices=frozenset(settings.prices),
-    )
-
-
 def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
     show = _charge_display(base, core).show
     return ChargeSettlement(base.stores.charges, base.providers.billing(), show=show, check=base.check)
@@ -542,7 +433,7 @@ def _audit(base: Foundation) -> AccountAudit:
         base.providers.readers(),
         AuditPlan(
             limits=settings.audit.limits(settings.operator_class, base.providers.table.rows),
-            table=site_prices(settings.prices, settings.speech_models),
+            table=settings.price_table,
             models=frozenset(map(full_name, settings.models_allowed)),
             daily=settings.audit.daily,
         ),
@@ -587,14 +478,6 @@ def _order_policy(settings: Settings) -> OrderPolicy:
 def _worker_proxy(settings: Settings) -> EgressProxy | None:
     proxy = settings.worker.proxy
     return proxy and proxy.model_copy(update={"exceptions": (*proxy.exceptions, *IN_THE_CLUSTER)})
-
-
-def worker_api_tls(settings: Settings, kube: Kube) -> WorkerApiTls:
-    """Certificate of the worker API: of a mounted folder, or of the operator's own CA."""
-    worker_api = settings.worker_api
-    if worker_api.tls_folder is not None:
-        return WorkerApiTls(MountedFolder(worker_api.tls_folder, worker_api.url))
-    return WorkerApiTls(KeptSecret(kube, settings.namespace, worker_api.secret, worker_api.url, worker_api.term))
 
 
 def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:

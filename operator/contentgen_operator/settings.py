@@ -5,6 +5,7 @@ The settings of a component are a model beside it, and a field here: CONTENTGEN_
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,12 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contentgen_contract.patterns import ACCOUNT, OPERATOR_CLASS, SPEECH_MODEL
 from contentgen_contract.resources.namespaces import LabelSelector, Namespace
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
-from contentgen_contract.resources.prices import SPEECH_MODELS, Price
-from contentgen_contract.resources.providers import PROVIDERS, ProviderName
+from contentgen_contract.resources.prices import SPEECH_MODELS, Price, site_prices
+from contentgen_contract.resources.providers import PROVIDERS, ProviderName, Providers
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.audit.facts import AuditSettings
+from contentgen_operator.background.orphans import Retention
 from contentgen_operator.background.usage import UsageSettings
 from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
@@ -29,6 +31,7 @@ from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queues.fair_turns import ConcurrencyLimits
 from contentgen_operator.queues.preparation_queue import PreparationLimits
+from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.policies.provider_accounts import is_account_name
 from contentgen_operator.worker_api.tls import WorkerApiSettings
@@ -175,4 +178,40 @@ class Settings(BaseSettings):
             pod=self.pod.name,
             pod_uid=self.pod.uid,
             address=self.pod.ip,
+        )
+
+    @property
+    def price_table(self) -> dict[str, Price]:
+        """Prices by model: the built-in ones, and the administrator's instead of them."""
+        return site_prices(self.prices, self.speech_models)
+
+    @property
+    def retention(self) -> Retention:
+        """Settings of the orphans."""
+        return Retention(
+            kept=timedelta(days=self.orphan_retention_days),
+            provider_seconds=self.provider_deadline_seconds,
+            prices=self.price_table,
+            own_prices=frozenset(self.prices),
+        )
+
+    def policy(self, providers: Providers) -> Policy:
+        """Settings that decisions depend on."""
+        return Policy(
+            providers=providers,
+            poll_seconds=self.poll_seconds,
+            adoption_seconds=self.adoption_seconds,
+            stage_attempts=self.stage_attempts,
+            provider_seconds=self.provider_deadline_seconds,
+            bucket=self.s3_bucket,
+            unreachable_for=frozenset(self.s3_unreachable_for),
+            sources=self.sources,
+            allowed_hosts=self.allowed_hosts,
+            recording_seconds=self.limits.duration_seconds,
+            prices=self.price_table,
+            own_prices=frozenset(self.prices),
+            models_allowed=self.models_allowed,
+            buying_paused=self.buying_paused,
+            speech_models=self.speech_models,
+            approval_required=self.approval is Approval.MANUAL,
         )

@@ -79,6 +79,13 @@ class ElectionThread:
         # Daemon thread: a request that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._main, name="leader-election", daemon=True)
 
+    @classmethod
+    def started(cls, namespace: str, lease: LeaseSettings, leadership: Leadership) -> "ElectionThread":
+        """Election of this process, in its thread."""
+        election = cls(kube_lease(namespace, lease.name), leadership, identity(), lease.timing)
+        election.start()
+        return election
+
     def start(self) -> None:
         """Start the election."""
         self._thread.start()

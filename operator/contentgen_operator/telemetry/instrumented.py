@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pymongo.errors import PyMongoError
@@ -80,8 +81,6 @@ class InstrumentedProvider:
 class InstrumentedLedger(Ledger):
     """Ledger whose amounts are counted, once each, because only one compare-and-set succeeds."""
 
-    _states_at = float("-inf")
-
     async def move(self, move: LedgerTransition) -> Purchase | None:
         """See Ledger."""
         moved = await super().move(move)
@@ -100,19 +99,24 @@ class InstrumentedLedger(Ledger):
                 metrics.unbilled_requests.labels(*labels).inc()
         return moved
 
-    async def count_states(self) -> None:
-        """Update the gauges of the ledger, at most twice a minute."""
-        if time.monotonic() - self._states_at >= _STATES_SECONDS:
-            self._states_at = time.monotonic()
-            metrics.gauges.ledger_states = await self.states()
-            metrics.gauges.orphans = await self.orphans()
 
+@dataclass
+class Exposition:
+    """Body of a scrape and its media type. The gauges of the ledger are updated at most twice a minute; an unavailable
+    database affects them only.
+    """
 
-async def exposition(ledger: InstrumentedLedger) -> tuple[bytes, str]:
-    """Body of a scrape and its media type. An unavailable database affects the gauges of the ledger only."""
-    with contextlib.suppress(PyMongoError):
-        await ledger.count_states()
-    return metrics.exposition(), CONTENT_TYPE
+    ledger: Ledger
+    _states_at: float = field(default=float("-inf"), init=False)
+
+    async def __call__(self) -> tuple[bytes, str]:
+        """Values of all metrics."""
+        with contextlib.suppress(PyMongoError):
+            if time.monotonic() - self._states_at >= _STATES_SECONDS:
+                self._states_at = time.monotonic()
+                metrics.gauges.ledger_states = await self.ledger.states()
+                metrics.gauges.orphans = await self.ledger.orphans()
+        return metrics.exposition(), CONTENT_TYPE
 
 
 def counted_worker_api(app: ASGIApp) -> ASGIApp:

@@ -152,6 +152,13 @@ class WorkerApiTls:
         self._source = source
         self._served: ServingCertificate | None = None
 
+    @classmethod
+    def of(cls, settings: WorkerApiSettings, kube: Kube, namespace: str) -> "WorkerApiTls":
+        """Certificate of the mounted folder, or of the operator's own CA."""
+        if settings.tls_folder is not None:
+            return cls(MountedFolder(settings.tls_folder, settings.url))
+        return cls(KeptSecret(kube, namespace, settings.secret, settings.url, settings.term))
+
     @property
     def ca(self) -> str:
         """PEM of the CA that newly started workers must trust."""

@@ -10,9 +10,9 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.operator_class import ClassOwner
-from contentgen_operator.components import LeaderRole
 from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
 from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.leader.role import LeaderRole
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.leader.thread import ElectionThread
 from contentgen_operator.queues.work_queue import WorkQueue

@@ -132,7 +132,7 @@ async def test_cost_is_counted_once_and_states_come_from_the_ledger() -> None:
     labels = {"provider": "assemblyai", "account": "default", "model": model}
     assert value("contentgen_estimated_dollars_total", **labels) == 1.5
     assert value("contentgen_spent_dollars_total", **labels) == 1.25
-    await instrumented.exposition(ledger)
+    await instrumented.Exposition(ledger)()
     assert value("contentgen_unpriced_requests_total", **labels) == 0
     assert value("contentgen_ledger_purchases", state="succeeded") == 1
     assert value("contentgen_ledger_purchases", state="intent") == 0
@@ -149,7 +149,7 @@ async def test_purchases_without_a_resource_are_counted_by_their_state() -> None
             {"_id": "5", "state": "succeeded"},
         ]
     )
-    await instrumented.exposition(InstrumentedLedger(kept))
+    await instrumented.Exposition(InstrumentedLedger(kept))()
     assert value("contentgen_orphans", state="submitted") == 1
     assert value("contentgen_orphans", state="succeeded") == 1
     assert value("contentgen_orphans", state="intent") == 0

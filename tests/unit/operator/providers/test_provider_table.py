@@ -17,10 +17,10 @@ from contentgen_operator import components, metrics
 from contentgen_operator.audit.facts import ProviderRequest
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
-from contentgen_operator.components import Foundation, LeaderRole, OperatorStores, Shared
+from contentgen_operator.components import Foundation, Shared
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Leadership
-from contentgen_operator.notifications.outbox import NotificationOutbox
+from contentgen_operator.leader.role import LeaderRole
 from contentgen_operator.providers.audited import AccountData
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.providers.keyfile import ProviderSettings
@@ -29,12 +29,8 @@ from contentgen_operator.queues.circuit_breaker import FAILURES
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.purchases import Unsettled
-from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
-from contentgen_operator.stores.records import RecordStore
-from contentgen_operator.stores.run_documents import RunDocuments
-from contentgen_operator.stores.status_verification import StatusVerifier
-from contentgen_operator.stores.worker_jobs import WorkerJobs
+from contentgen_operator.stores.operator_stores import OperatorStores
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
@@ -122,27 +118,15 @@ class Installation(World):
         storage: Any = self.storage
         tls: Any = SimpleNamespace(ca="", expires_at=self.now)
         role = LeaderRole(Leadership.always(), None, None)
-        ledger, records = InstrumentedLedger(self.database["ledger"]), RecordStore(self.database["jobs"], storage)
-        runs, tenancy = RunDocuments(self.database["runs"]), Tenancy(kube, self.database, lambda: self.now)
+        ledger = InstrumentedLedger(self.database["ledger"])
+        tenancy = Tenancy(kube, self.database, lambda: self.now)
         self.base = Foundation(
             settings=self.settings,
             kube=kube,
             tls=tls,
             role=role,
             selection=self.selection,
-            stores=OperatorStores(
-                storage=storage,
-                ledger=ledger,
-                records=records,
-                jobs=WorkerJobs(self.database["worker_jobs"]),
-                runs=runs,
-                notifications=NotificationOutbox(self.database["notifications"]),
-                charges=Charges(self.database["ledger"]),
-                audits=Audits(self.database, role.leadership.check),
-                audited_ledger=AuditedLedger(self.database),
-                tenancy=tenancy,
-                verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
-            ),
+            stores=OperatorStores.of(self.database, storage, ledger, tenancy, role.leadership.check),
             shared=Shared(Cache(clock=self._seconds), Reports(), LoraNames(), WatchLiveness()),
             providers=components.installed_providers(self.settings, self.table),
             features=(),
