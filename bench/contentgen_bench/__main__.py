@@ -16,7 +16,6 @@ from contentgen_bench.latency import e2e, one_job
 from contentgen_bench.latency.soak import Soak, install
 from contentgen_bench.latency.soak import rows as soak_rows
 from contentgen_bench.media import comparison, golden, scaling, videos
-from contentgen_bench.media.duplicates import table as duplicate_table
 from contentgen_bench.media.unseen import evaluation, mistakes
 from contentgen_e2e.world import open_world
 
@@ -136,18 +135,6 @@ def renew_golden() -> None:
     with e2e.temporary() as folder:
         for difference in golden.renew(sys.executable, Path(folder) / "out"):
             print(difference)
-
-
-@app.command("duplicates")
-def near_duplicates(
-    *,
-    real: Annotated[Path | None, typer.Option(help="Folder for the packages with real pictures; see --fetch.")] = None,
-    fetch: Annotated[bool, typer.Option(help="Download these packages into the folder first.")] = False,
-    embedding: Annotated[Path | None, typer.Option(help="ONNX image classifier whose features are compared.")] = None,
-) -> None:
-    """Compare measures of similarity on the labelled pairs of pictures."""
-    for line in duplicate_table.lines(real, embedding, fetch_first=fetch):
-        print(line)
 
 
 @app.command("unseen")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, ImageDraw, ImageFont
 
 from contentgen_bench.media import videos
-from contentgen_bench.media.duplicates.measures import thumbnail
 from contentgen_bench.media.duplicates.pairs import Half, LabelledPair, generated, people, scenery
+from contentgen_bench.media.duplicates.people import Picture
 from contentgen_bench.media.scenes.scenery import CameraLook
 from contentgen_contract.resources.spec import Duplicates, LoraTrainingSpec
 from contentgen_contract.worker.orders import Limits
@@ -25,7 +26,7 @@ from contentgen_worker.media.decode.bounds import MediaLimits, pod_memory
 from contentgen_worker.media.decode.decode import WHOLE, frames
 from contentgen_worker.media.decode.planes import Shape
 from contentgen_worker.media.decode.probe import open_media
-from contentgen_worker.media.select.similarity import ComparablePicture, difference
+from contentgen_worker.media.select.similarity import ComparablePicture, Thumbnail, difference
 from contentgen_worker.media.shots.adaptive import distance
 from contentgen_worker.media.shots.best import detail
 from contentgen_worker.media.shots.boundaries import Boundary, BoundaryKind
@@ -228,7 +229,7 @@ def _duplicates() -> Image.Image:
     for number, pair in enumerate(chosen):
         row, column = divmod(number, _EXAMPLES)
         left, top = _MARGIN + column * width, 16 + row * (height + 34)
-        figure = _difference(pair)
+        figure = pair_difference(pair)
         rejected = figure <= Duplicates().threshold
         colour = _WRONG if rejected != pair.same else _LEFT_OUT if rejected else _KEPT
         for at, picture in enumerate((pair.first, pair.second)):
@@ -242,9 +243,15 @@ def _duplicates() -> Image.Image:
     return sheet
 
 
-def _difference(pair: LabelledPair) -> int:
-    first, second = (ComparablePicture(thumbnail(each)) for each in (pair.first, pair.second))
+def pair_difference(pair: LabelledPair) -> int:
+    """The engine's difference of the two pictures, at most its default threshold for duplicates."""
+    first, second = (ComparablePicture(_thumbnail(picture)) for picture in (pair.first, pair.second))
     return difference(first, second, Duplicates().threshold)
+
+
+def _thumbnail(picture: Picture) -> Thumbnail:
+    y, u, v = cv2.split(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV))
+    return Thumbnail.from_planes(np.asarray(y, np.uint8), np.asarray(u, np.uint8), np.asarray(v, np.uint8))
 
 
 def _misjudged() -> list[LabelledPair]:
@@ -255,7 +262,7 @@ def _misjudged() -> list[LabelledPair]:
     kept: dict[str, LabelledPair] = {}
     rejected: dict[str, LabelledPair] = {}
     for pair in generated():
-        if pair.half is Half.HELD_OUT and (_difference(pair) <= Duplicates().threshold) != pair.same:
+        if pair.half is Half.HELD_OUT and (pair_difference(pair) <= Duplicates().threshold) != pair.same:
             (kept if pair.same else rejected).setdefault(pair.kind, pair)
     return [*list(kept.values())[:_EXAMPLES], *list(rejected.values())[:_EXAMPLES]]
 

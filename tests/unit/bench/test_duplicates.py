@@ -1,4 +1,4 @@
-"""Labelled pairs of pictures, the measures on them, and the quality figures of a dataset."""
+"""Labelled pairs of pictures, the engine's verdicts on them, and the quality figures of a dataset."""
 
 from collections import Counter
 from dataclasses import replace
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from contentgen_bench.media import dataset_quality, posed
-from contentgen_bench.media.duplicates import measures, pairs
+from contentgen_bench.media.duplicates import pairs
 from contentgen_bench.media.duplicates.changes import Camera, Change, changed, framed
 from contentgen_bench.media.duplicates.pairs import Half, LabelledPair
 from contentgen_bench.media.duplicates.people import Person, Pose
+from contentgen_bench.media.pictures import pair_difference
 from contentgen_bench.media.scenes.scenery import (
     CameraLook,
     CameraPath,
@@ -32,6 +33,7 @@ from contentgen_worker.media.select import quality
 from contentgen_worker.media.select.choose import PictureCandidate, Rules, choose
 from contentgen_worker.media.select.similarity import Thumbnail
 
+POSES = {"head turned", "head tilted", "moved", "leaning in", "leaning aside", "hand raised", "both hands"}
 TALK = Setup(CameraLook.ROOM, Motion.STILL, Light.STEADY, Cast.TALKER, 5, 1)
 
 
@@ -55,7 +57,7 @@ def test_each_scene_has_pairs_of_both_labels_in_one_half() -> None:
         "closer",
         "another person",
         "reverse shot",
-        *(measures.POSES - {"frames of a clip, different", "expression"}),
+        *POSES,
     } <= {pair.kind for pair in found if not pair.same}
 
 
@@ -72,27 +74,13 @@ def test_a_change_and_a_camera_change_the_picture() -> None:
 
 
 def test_the_engine_tells_poses_apart_and_finds_duplicates() -> None:
-    chosen = {"engine": (measures._engine, 8.0), "before": (measures._hash_and_colours, 8.0)}
-    engine, before = measures.compare(people(4), chosen)
-    assert engine.held_out.precision > 0.9
-    assert engine.held_out.recall > 0.9
-    assert engine.held_out.poses > before.held_out.poses + 0.2
-
-
-def test_a_threshold_is_chosen_on_its_half_only() -> None:
-    def pair(same: bool, half: Half, figure: int) -> LabelledPair:
-        return LabelledPair("", "", same, half, np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), figure, np.uint8))
-
-    given = [
-        pair(True, Half.TUNE, 3),
-        pair(False, Half.TUNE, 5),
-        pair(True, Half.HELD_OUT, 4),
-        pair(False, Half.HELD_OUT, 2),
-    ]
-    (found,) = measures.compare(given, {"value": (lambda _, other: float(other[0, 0, 0]), None)})
-    assert found.threshold == 3
-    assert (found.tune.precision, found.tune.recall, found.tune.f1) == (1, 1, pytest.approx(1))
-    assert (found.held_out.precision, found.held_out.recall) == (0, 0)
+    found = [pair for pair in people(4) if pair.half is Half.HELD_OUT]
+    rejected = [pair_difference(pair) <= Rules().duplicate for pair in found]
+    right = sum(is_rejected and pair.same for pair, is_rejected in zip(found, rejected, strict=True))
+    assert right > 0.9 * sum(rejected), "precision"
+    assert right > 0.9 * sum(pair.same for pair in found), "recall"
+    poses = [is_rejected for pair, is_rejected in zip(found, rejected, strict=True) if pair.kind in POSES]
+    assert sum(poses) < 0.2 * len(poses), "a pose that is rejected"
 
 
 def view(shot: int = 0, *, setup: Setup = TALK, seconds: float = 1.0, x: float = 0.0, zoom: float = 1.0) -> View:

@@ -3,7 +3,7 @@
 Same: one scene and framing, with a zoom of up to 8 %, a shift of up to 5 % of the width, other light, blur, noise or
 compression, a blink or a moving mouth, and combinations. Different: another scene, a zoom of at least 1.35, a shift of
 at least 20 % of the width, another pose, another person, other words. Pairs between these limits have no label and are
-not generated. Thresholds are chosen on `tune`; the figures in docs/media.md are those of `held-out`.
+not generated. The threshold was chosen on `tune`; the figures in docs/media.md are those of `held-out`.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,6 @@ class LabelledPair:
     half: Half
     first: Picture
     second: Picture
-    real: bool = False
 
 
 def generated() -> Iterator[LabelledPair]:
