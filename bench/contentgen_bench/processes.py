@@ -1,13 +1,16 @@
-"""CPU and memory of processes, from /proc."""
+"""Processes of a benchmark: started, waited for, and measured by CPU and memory from /proc."""
 
 import os
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 from contentgen_bench.cpu_quota import CpuQuota
 
@@ -68,6 +71,43 @@ class MeasuredProcess:
             return  # the process has exited
         for child in children:
             yield from child.tree()
+
+
+@contextmanager
+def running(
+    command: list[str], environment: dict[str, str] | None, log: Path, *, end: signal.Signals = signal.SIGTERM
+) -> Iterator[MeasuredProcess]:
+    """Run a program within the context, and end it by this signal; an earlier exit is a RuntimeError."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield MeasuredProcess(process.pid)
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command[-2:])} ended with {process.returncode}; see {log}")
+    finally:
+        process.send_signal(end)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Return once the condition holds. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.1)
+
+
+def is_success(client: httpx.Client, path: str) -> bool:
+    """Whether a GET succeeds; False while nothing listens."""
+    try:
+        return client.get(path).is_success
+    except httpx.TransportError:
+        return False
 
 
 class ProcessFailed(Exception):

@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pymongo import MongoClient
 from contentgen_bench import report
 from contentgen_bench.gateway import clients as load
 from contentgen_bench.gateway import job_records
-from contentgen_bench.processes import MeasuredProcess
+from contentgen_bench.processes import MeasuredProcess, is_success, until
 from contentgen_bench.report import Row
 from contentgen_contract.records import indexes
 from contentgen_sandbox.stores import LARGE_JVM
@@ -133,17 +132,8 @@ def _gateway(uri: str) -> Iterator[tuple[str, MeasuredProcess]]:
     command = [sys.executable, "-m", "contentgen_bench.gateway.server", uri, str(port)]
     with subprocess.Popen(command, env=os.environ | _KEYS | {"PYTHONPATH": paths}) as child:
         try:
-            _wait(url)
+            with httpx.Client(base_url=url, trust_env=False) as client:
+                until("the gateway answers", lambda: is_success(client, "/health"))
             yield url, MeasuredProcess(child.pid)
         finally:
             child.kill()
-
-
-def _wait(url: str) -> None:
-    for _ in range(300):
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise TimeoutError("the gateway did not start")

@@ -1,21 +1,20 @@
 """Environment of the measured operator: stores, providers and processes on this machine."""
 
 import json
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import yaml
 
 from contentgen_bench.latency.control_plane import ControlPlane
-from contentgen_bench.processes import MeasuredProcess
+from contentgen_bench.processes import MeasuredProcess, is_success, running, until
 from contentgen_bench.report import ROOT
+from contentgen_contract.names import GROUP, VERSION, Kind
 from contentgen_sandbox.stores import minimal_environment
 from contentgen_sandbox.testing import BUILT, free_port
 
@@ -63,7 +62,8 @@ def stores(folder: Path) -> Iterator[BenchStores]:
     (folder / "sandbox").mkdir()
     with running([sys.executable, "-m", "contentgen_sandbox", "all"], environment, folder / "sandbox.log") as process:
         at = BenchStores(folder=folder, http=http, s3=s3, mongo=mongo, process=process)
-        _until_answers(f"{at.url}/healthz", 60)
+        with httpx.Client(base_url=at.url, trust_env=False) as client:
+            until("the sandbox answers", lambda: is_success(client, "/healthz"), 60)
         yield at
 
 
@@ -114,24 +114,6 @@ def simulated_node(plane: ControlPlane, folder: Path) -> Iterator[MeasuredProces
         yield process
 
 
-@contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[MeasuredProcess]:
-    """Run a program within the context; an earlier exit is an error."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield MeasuredProcess(process.pid)
-        if process.poll() is not None:
-            raise RuntimeError(f"{' '.join(command[-2:])} ended with {process.returncode}; see {log}")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def prepare(client: httpx.Client) -> None:
     """Create the CRDs of this tree, the namespaces, and the Secret that the chart creates empty."""
     for path in sorted((ROOT / "crds").glob("*.yaml")):
@@ -140,33 +122,12 @@ def prepare(client: httpx.Client) -> None:
     for name in (SYSTEM_NAMESPACE, NAMESPACE):
         _post(client, "/api/v1/namespaces", {"metadata": {"name": name}})
     _post(client, f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets", {"metadata": {"name": _SECRET}, "data": {}})
-    for plural in ("loratrainings", "imagegenerations", "transcriptions"):
-        _until_answers_with(client, f"/apis/contentgen.dev/v1alpha1/{plural}")
-    _until_answers_with(client, f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default")
+    served = [f"/apis/{GROUP}/{VERSION}/{kind.plural}" for kind in Kind]
+    for url in (*served, f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"):
+        until(f"{url} is served", partial(is_success, client, url))
 
 
 def _post(client: httpx.Client, path: str, body: object) -> None:
     answer = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
     if answer.is_error:
         raise RuntimeError(f"POST {path}: {answer.status_code} {answer.text[:500]}")
-
-
-def _until_answers_with(client: httpx.Client, path: str) -> None:
-    deadline = time.monotonic() + 30
-    while client.get(path).is_error:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{path} is not served")
-        time.sleep(0.1)
-
-
-def _until_answers(url: str, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if httpx.get(url, trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} does not answer after {seconds:.0f} s")
-        time.sleep(0.1)

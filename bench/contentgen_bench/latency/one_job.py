@@ -23,6 +23,7 @@ import httpx
 from contentgen_bench.latency.api import Api, from_kubeconfig
 from contentgen_bench.latency.environment import NAMESPACE
 from contentgen_bench.latency.resources import BenchResources, Body, Watcher
+from contentgen_bench.processes import is_success, until
 from contentgen_bench.report import Row, load
 from contentgen_cluster import release
 from contentgen_cluster.node.node import AT
@@ -181,10 +182,8 @@ def namespace(api: Api) -> Iterator[None]:
         meta = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
         client.post("/api/v1/namespaces", json={"metadata": meta}).raise_for_status()
         try:
-            deadline = time.monotonic() + 30
             account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
-            while client.get(account).is_error and time.monotonic() < deadline:
-                time.sleep(0.1)
+            until("the namespace has a service account", lambda: is_success(client, account))
             yield
         finally:
             client.delete(f"/api/v1/namespaces/{NAMESPACE}")

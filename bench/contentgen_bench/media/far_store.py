@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 import boto3
 
-from contentgen_bench.latency.environment import running
+from contentgen_bench.processes import running, until
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import Download, Outcome, UploadGrants, UploadRequest, WorkOrder
@@ -65,7 +64,7 @@ def far_store(folder: Path) -> Iterator[FarStore]:
         # A separate process keeps the proxy's CPU time and its use of the GIL out of the benchmark.
         proxy = [sys.executable, "-m", "contentgen_bench.media.far_way", str(port), near]
         with running(proxy, minimal_environment(), folder / "far_way.log"):
-            _until_listens(port)
+            until("the proxy listens", lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
             _storage(server.endpoint).ensure_bucket()
             far = f"http://127.0.0.1:{port}"
             yield FarStore(server.endpoint, far, _BUCKET, _storage(far))
@@ -73,14 +72,6 @@ def far_store(folder: Path) -> Iterator[FarStore]:
 
 def _storage(endpoint: str) -> Storage:
     return Storage(bucket=_BUCKET, region="us-east-1", endpoint=endpoint, public_endpoint=None)
-
-
-def _until_listens(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the proxy does not listen at {port}")
-        time.sleep(0.05)
 
 
 class OneWorkerApi:
