@@ -72,7 +72,7 @@ async def arrived(each: Scenario, patch: pytest.MonkeyPatch, words: Callable[[An
 
 
 async def observable(place: ScenarioPlace) -> Body:
-    """Statuses without repetitions, payments, events and patches of a scenario that has arrived, and of steps after it."""
+    """Statuses without repetitions, payments, events and patches of a scenario, then of a few steps after it."""
     for _ in range(_STEPS):
         await place.world.step(place.kind)
     statuses = [status.model_dump(mode="json") for status in place.world.kube.statuses]
