@@ -488,7 +488,7 @@ def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:
         watch_seconds=base.settings.watch_dead_seconds,
         stuck_seconds=base.settings.queue_stuck_seconds,
         leads=lambda: base.role.works,
-        claim=lambda: base.role.problem,
+        problem=lambda: base.role.problem,
         namespaces=base.selection.namespaces,
     )
 

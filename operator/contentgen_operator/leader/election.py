@@ -162,7 +162,7 @@ def stale(candidate: Candidate) -> Candidate:
     return replace(candidate, current=False)
 
 
-def claim(move: Acquire | Renew, candidate: Candidate, wall: datetime) -> Record:
+def lease_record(move: Acquire | Renew, candidate: Candidate, wall: datetime) -> Record:
     """Record to write. `renewed` always differs from the previous one, by which followers detect a renewal."""
     before = move.lease.record if move.lease is not None else Record()
     renewed = _micro_time(wall)

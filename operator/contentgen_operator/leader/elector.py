@@ -176,7 +176,7 @@ class Elector:
         self._holder = holder
 
     async def _write(self, move: Acquire | Renew) -> None:
-        record = election.claim(move, self._candidate, self._around.wall())
+        record = election.lease_record(move, self._candidate, self._around.wall())
         started = self._around.clock()
         lease = await self._store.write(move.lease, record)
         first = self._candidate.term is None

@@ -39,7 +39,7 @@ from contentgen_runtime.kube import API_ERRORS, Conflict, explain
 _log = logging.getLogger(__name__)
 _AT_ONCE, _AT_ONCE_OF_A_NAMESPACE, _AT_ONCE_OF_A_HOST = 16, 4, 2
 _LISTED = 50  # due notifications of one namespace in one round
-_CLAIMED = timedelta(minutes=2)  # longer than an attempt: then the one that a crash interrupted is repeated
+_RESERVED = timedelta(minutes=2)  # longer than an attempt: then the one that a crash interrupted is repeated
 _LEFT = timedelta(minutes=1)  # a planned notification whose status was not written within this time
 _ROUND_SECONDS, _PAUSE_SECONDS = 5.0, 30.0
 _SWEEP = timedelta(minutes=1)
@@ -160,25 +160,25 @@ class Notifier:
         task.add_done_callback(done)
 
     async def _deliver(self, entry: OutboxEntry, keys: tuple[SigningKey, ...]) -> None:
-        """One attempt, of the process whose compare-and-set claims it. Raises PyMongoError or Conflict."""
+        """One attempt, of the process whose compare-and-set reserves it. Raises PyMongoError or Conflict."""
         now = self.clock()
         if await self.outbox.is_gone(entry):
             await self.outbox.put(ended(entry, NotificationState.GONE, now))
             return
-        claimed = await self.outbox.put(
+        reserved = await self.outbox.put(
             entry.model_copy(
                 update={
                     "tries": entry.tries + 1,
                     "round_started_at": entry.round_started_at or now,
-                    "next_at": now + _CLAIMED,
+                    "next_at": now + _RESERVED,
                 }
             )
         )
-        if claimed is None:
+        if reserved is None:
             return
-        attempt = await self._attempt(claimed.notification, keys, now)
+        attempt = await self._attempt(reserved.notification, keys, now)
         metrics.notification_attempts.labels(attempt.delivery.result.value).inc()
-        after = after_attempt(claimed, attempt, self.jitter())
+        after = after_attempt(reserved, attempt, self.jitter())
         if after.state is NotificationState.FAILED:
             metrics.notifications_failed.inc()
             _log.warning(

@@ -160,7 +160,7 @@ class Fal:
                 case "IN_PROGRESS":
                     return RequestView(state=RequestState.RUNNING, message="running at fal")
                 case "COMPLETED":
-                    return await self._result(model, handle, _claimed_error(status))
+                    return await self._result(model, handle, _reported_error(status))
                 case other:
                     raise ValueError(f"its status is {other}")
         except _READ_ERRORS as error:
@@ -272,7 +272,7 @@ def _position(status: dict[str, Any]) -> str:
     return f", position {position}" if known else ""
 
 
-def _claimed_error(status: dict[str, Any]) -> str:
+def _reported_error(status: dict[str, Any]) -> str:
     """Text of the `error` of a status; empty: none. Only the result tells whether the request has failed."""
     error = status.get("error")
     return foreign_text(said(error)) if isinstance(error, str | dict | list) else ""

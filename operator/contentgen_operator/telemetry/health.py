@@ -24,7 +24,7 @@ _WATCHES = len(Kind) + 1  # our kinds and Jobs, in each scope
 class OperatorHealth:
     """Problems as text; an empty list is healthy.
 
-    `claim`: why this process does not work although it leads; empty if there is no such cause.
+    `problem`: why this process does not work although it leads; empty if there is no such cause.
     `namespaces`: those of a list have watches of their own.
     """
 
@@ -35,7 +35,7 @@ class OperatorHealth:
     stuck_seconds: float
     clock: Callable[[], float] = time.monotonic
     leads: Callable[[], bool] = lambda: True
-    claim: Callable[[], str] = lambda: ""
+    problem: Callable[[], str] = lambda: ""
     namespaces: Namespaces = field(default_factory=Namespaces)
     stores_ready: bool = field(default=False, init=False)
 
@@ -71,8 +71,8 @@ class OperatorHealth:
             waits += ["the right to watch any of its namespaces (403)"]
         else:
             waits += [f"the right to watch {name} (403)" for name in sorted(refused) if "/" not in name]
-        claim = self.claim()
-        return [*waits, claim] if claim else waits
+        problem = self.problem()
+        return [*waits, problem] if problem else waits
 
 
 def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:

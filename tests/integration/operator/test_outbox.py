@@ -1,4 +1,4 @@
-"""Outbox of notifications in a real MongoDB: inserted once, claimed once, fair between namespaces, resent, expired."""
+"""Outbox of notifications in a real MongoDB: inserted once, reserved once, fair between namespaces, resent, expired."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ async def released(database: Database[dict[str, Any]], *made: Notification) -> N
     return outbox
 
 
-async def test_sixteen_processes_insert_one_and_one_claims_it(database: Database[dict[str, Any]]) -> None:
+async def test_sixteen_processes_insert_one_and_one_reserves_it(database: Database[dict[str, Any]]) -> None:
     outbox = NotificationOutbox(database["notifications"])
     await asyncio.gather(*(outbox.plan([notification(1)], NOW) for _ in range(16)))
     await asyncio.gather(*(outbox.confirm(["msg_ns_1"], NOW) for _ in range(16)))
@@ -58,8 +58,8 @@ async def test_an_attempt_is_read_as_it_was_written(database: Database[dict[str,
     delivery = Delivery(
         at=NOW, result=DeliveryResult.FAILED, status=500, seconds=0.25, detail="the receiver answered 500"
     )
-    claimed = entry.model_copy(update={"tries": 1, "round_started_at": NOW})
-    stored = await outbox.put(after_attempt(claimed, DeliveryAttempt(delivery=delivery), 0))
+    reserved = entry.model_copy(update={"tries": 1, "round_started_at": NOW})
+    stored = await outbox.put(after_attempt(reserved, DeliveryAttempt(delivery=delivery), 0))
     assert stored is not None
     (again,) = await outbox.due(NOW + timedelta(seconds=5), 5)
     assert again == stored

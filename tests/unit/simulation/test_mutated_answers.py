@@ -79,12 +79,12 @@ async def test_an_odd_error_of_a_status_buys_nothing_again(monkeypatch: pytest.M
     assert await run(mutant) == []
     succeeded = fal._succeeded
 
-    async def claimed(reply: Any, error: str) -> Any:
+    async def reported(reply: Any, error: str) -> Any:
         view = await succeeded(reply, "")
         return fal._failed(reply, error) if error else view
 
-    monkeypatch.setattr(fal, "_claimed_error", _any_error)
-    monkeypatch.setattr(fal, "_succeeded", claimed)
+    monkeypatch.setattr(fal, "_reported_error", _any_error)
+    monkeypatch.setattr(fal, "_succeeded", reported)
     assert await run(mutant) != []
 
 

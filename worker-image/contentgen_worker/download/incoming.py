@@ -154,9 +154,9 @@ class InProgressDownload(Incoming):
         self._hash_lock = threading.Lock()
         self._read_all, self._readahead_from = threading.Event(), self._clock() + _NO_READAHEAD_SECONDS
         self._free = bytearray(b"\1" * self.sparse_file.chunk_count)
-        first = self._claim(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
+        first = self._reserve(range(-(-first_response.byte_range.end // CHUNK_BYTES)))
         # The index of an MP4 may be at its end: the second connection begins there.
-        last = self._claim(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
+        last = self._reserve(range(max(self.sparse_file.chunk_count - 1, first.stop), self.sparse_file.chunk_count))
         count = 1 + min(MAX_CONNECTIONS - 1, -(-sum(self._free) // CHUNKS_PER_RANGE) + len(last))
         self._connections = [first_response.connection, *(connect() for _ in range(count - 1))]
         self._active = count
@@ -171,7 +171,7 @@ class InProgressDownload(Incoming):
         self._read_all.set()
         return super().finish(on_progress)
 
-    def _claim(self, chunks: range) -> range:
+    def _reserve(self, chunks: range) -> range:
         self._free[chunks.start : chunks.stop] = bytes(len(chunks))
         return chunks
 
@@ -192,13 +192,13 @@ class InProgressDownload(Incoming):
 
     def _next_chunks(self) -> range | None:
         while True:
-            with self._lock:  # one connection claims what a reader waits for
-                if self._may_claim():
+            with self._lock:  # one connection reserves what a reader waits for
+                if self._may_reserve():
                     chunks = next_range(self._free, self.sparse_file.reader_chunks(), CHUNKS_PER_RANGE)
-                    return chunks and self._claim(chunks)
+                    return chunks and self._reserve(chunks)
             self._read_all.wait(_IDLE_SECONDS)
 
-    def _may_claim(self) -> bool:
+    def _may_reserve(self) -> bool:
         """Whether to fetch another range: read-ahead would delay the index and the starts of the segments, so it begins
         later."""
         ahead = self._read_all.is_set() or self._clock() >= self._readahead_from

@@ -60,7 +60,7 @@ def _identity(size: int, headers: Mapping[str, str]) -> FileIdentity:
 
 
 def next_range(free: bytearray, readers: Iterable[int], max_chunks: int) -> range | None:
-    """Chunks to fetch next: at most `max_chunks` in a row, all free (1; 0: claimed); None if none is free.
+    """Chunks to fetch next: at most `max_chunks` in a row, all free (1; 0: reserved); None if none is free.
 
     First the chunks that a reader reaches next; in file order without readers.
     """

@@ -269,7 +269,7 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
 
 def test_the_readiness_names_the_owner() -> None:
     problem, queue = "", WorkQueue[str](ignore)
-    health = OperatorHealth(WatchLiveness(), queue, watch_seconds=9, stuck_seconds=9, claim=lambda: problem)
+    health = OperatorHealth(WatchLiveness(), queue, watch_seconds=9, stuck_seconds=9, problem=lambda: problem)
     assert health.unready() == ["the stores", "the watches"]
     problem = "the class is another's"
     assert health.unready() == ["the stores", "the watches", "the class is another's"]

@@ -81,7 +81,7 @@ def test_released_lease_is_taken_at_once() -> None:
     seen = election.after_read(ME, free, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(free)
-    record = election.claim(move, seen, WALL)
+    record = election.lease_record(move, seen, WALL)
     assert (record.holder, record.seconds, record.transitions) == ("me", 15, 4)
     held = election.after_write(seen, replace(free, record=record), 0.0, 0.5)
     assert held.term == LeaderTerm(0.5, 10.0)
@@ -93,7 +93,7 @@ def test_the_term_of_a_first_record_begins_after_the_duration(lease: Lease | Non
     seen = election.after_read(ME, lease, 0.0)
     move = next_move(seen, 0.0)
     assert move == Acquire(lease)
-    record = election.claim(move, seen, WALL)
+    record = election.lease_record(move, seen, WALL)
     assert record.transitions == 0
     held = election.after_write(seen, Lease("u", "2", record), 0.0, 0.5)
     assert held.term == LeaderTerm(15.5, 10.0)
@@ -105,15 +105,15 @@ def test_leader_renews_without_reading_from_the_requests_start() -> None:
     held = election.after_write(ME, MINE, 100.0, 103.0)
     move = next_move(held, 105.0)
     assert move == Renew(MINE)
-    record = election.claim(move, held, WALL)
+    record = election.lease_record(move, held, WALL)
     assert (record.acquired, record.transitions) == ("t0", 3)
     assert held.term == LeaderTerm(103.0, 110.0)
 
 
 def test_renewals_differ_when_the_clock_stands_still() -> None:
     held = election.after_write(ME, MINE, 0.0, 0.0)
-    first = election.claim(Renew(MINE), held, WALL)
-    assert election.claim(Renew(replace(MINE, record=first)), held, WALL).renewed != first.renewed
+    first = election.lease_record(Renew(MINE), held, WALL)
+    assert election.lease_record(Renew(replace(MINE, record=first)), held, WALL).renewed != first.renewed
 
 
 def test_leader_without_a_timely_renewal_has_lost() -> None:
@@ -284,7 +284,7 @@ class ApiServer:
 
 
 @dataclass
-class Claim:
+class Leading:
     """Period in which a process could send, in true time."""
 
     who: str
@@ -298,19 +298,19 @@ class Watched(Leadership):
     def __init__(self, process: "Process") -> None:
         super().__init__(process.clock)
         self.process = process
-        self.claims: list[Claim] = []
+        self.terms: list[Leading] = []
 
     def grant(self, term: LeaderTerm) -> None:
         super().grant(term)
         now = asyncio.get_running_loop().time()
         begins, ends = max(self.process.true(term.begins), now), self.process.true(term.ends)
         if begins < ends and not self.over:
-            self.claims.append(Claim(self.process.name, begins, ends))
+            self.terms.append(Leading(self.process.name, begins, ends))
 
     def revoke(self, why: str) -> None:
         if not self.over:
             now = asyncio.get_running_loop().time()
-            self.claims = [replace(claim, ends=min(claim.ends, now)) for claim in self.claims if claim.begins < now]
+            self.terms = [replace(term, ends=min(term.ends, now)) for term in self.terms if term.begins < now]
         super().revoke(why)
 
 
@@ -393,12 +393,10 @@ class Process:
         await self._runs.wait()
 
 
-def overlaps(processes: list[Process]) -> list[tuple[Claim, Claim]]:
-    """Pairs of claims of different processes at the same time."""
-    claims = sorted(
-        (claim for process in processes for claim in process.leadership.claims), key=lambda each: each.begins
-    )
-    pairs = [(one, two) for i, one in enumerate(claims) for two in claims[i + 1 :] if one.who != two.who]
+def overlaps(processes: list[Process]) -> list[tuple[Leading, Leading]]:
+    """Pairs of terms of different processes at the same time."""
+    terms = sorted((term for process in processes for term in process.leadership.terms), key=lambda each: each.begins)
+    pairs = [(one, two) for i, one in enumerate(terms) for two in terms[i + 1 :] if one.who != two.who]
     return [(one, two) for one, two in pairs if two.begins < one.ends]
 
 
@@ -556,7 +554,7 @@ def test_the_deadline_counts_from_the_start_of_a_slow_renewal() -> None:
         await leader_of(processes, 20)
         api.shortest_delay = api.longest_delay = 2.0  # each way
         await asyncio.sleep(20)
-        ends = process.leadership.claims[-1].ends
+        ends = process.leadership.terms[-1].ends
         starts = [stored - 2.0 for stored, _ in api.writes]
         assert any(ends == pytest.approx(start + TIMING.renew) for start in starts)
         await ended(processes)

@@ -490,7 +490,7 @@ async def test_a_crash_during_an_attempt_repeats_it_with_the_same_id(receiver: R
     await harness.notifier.settled()
     harness.outbox.put = kept  # type: ignore[method-assign]
     await harness.round()
-    assert len(receiver.requests) == 1  # the claim lasts for two minutes
+    assert len(receiver.requests) == 1  # the reservation lasts for two minutes
     harness.now += timedelta(minutes=3)
     await harness.round()
     assert [headers["webhook-id"] for _, headers, _ in receiver.requests] == ["msg_0", "msg_0"]
@@ -516,8 +516,8 @@ async def test_a_former_leader_sends_nothing(receiver: Receiver) -> None:
     assert receiver.requests == []
 
 
-async def test_a_former_leader_sends_nothing_that_it_has_claimed(receiver: Receiver) -> None:
-    """The Lease is lost between the claim and the POST."""
+async def test_a_former_leader_sends_nothing_that_it_has_reserved(receiver: Receiver) -> None:
+    """The Lease is lost between the reservation and the POST."""
     harness = Harness(*allowed(receiver))
     await harness.add(receiver.url())
     kept = harness.outbox.put

@@ -27,8 +27,8 @@ class IoFault:
     """One strike at the `nth` point (from 0): of the whole plan (`any`), of the subject's POSTs (`POST`), after the
     ledger's first insert for a subject (`paying`), the first verdict on it (`deciding`) or its first status with a
     reason (`reason:<reason>`) until its purchase has a request id, after the time of a finished resource is over
-    (`expiring`), of the notifier from its first claim on (`delivering`), of the audits (`auditing`), or of the ledger
-    for a subject (`ledger`).
+    (`expiring`), of the notifier from its first reservation on (`delivering`), of the audits (`auditing`), or of the
+    ledger for a subject (`ledger`).
     """
 
     who: int
@@ -87,8 +87,8 @@ class FaultInjector:
         if fault.anchor == "auditing":
             return acting.task == "audit"
         if fault.anchor == "delivering":
-            is_claim = name.startswith("mongo.notifications.update_one")
-            return acting.task == "notifier" and (fault.seen >= 0 or is_claim)
+            is_reservation = name.startswith("mongo.notifications.update_one")
+            return acting.task == "notifier" and (fault.seen >= 0 or is_reservation)
         if acting.ref is None or self.world.subject_of(acting.ref) != fault.who:
             return False
         if fault.anchor in _NAMES:
