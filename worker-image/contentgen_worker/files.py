@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contentgen_contract.worker.orders import FileClaim, StoredFile
+from contentgen_contract.worker.orders import FileOffer, StoredFile
 
 _CHUNK = 1 << 20
 JPEG, PNG, JSON, TEXT = "image/jpeg", "image/png", "application/json", "text/plain"
@@ -34,14 +34,14 @@ class Output:
         return cls(name, content_type, path.stat().st_size, digest, path)
 
     @property
-    def claim(self) -> FileClaim:
+    def offer(self) -> FileOffer:
         """Name, size, sha256 and type, for which the worker API signs a PUT."""
-        return FileClaim(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256, content_type=self.content_type)
+        return FileOffer(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256, content_type=self.content_type)
 
     @property
     def stored(self) -> StoredFile:
         """Entry of the outcome's file list."""
-        return StoredFile.model_validate(self.claim.model_dump())
+        return StoredFile.model_validate(self.offer.model_dump())
 
     def body(self) -> bytes | Iterator[bytes]:
         """Request body of one PUT; files on disk are streamed."""

@@ -13,7 +13,7 @@ from time import monotonic
 
 import httpx
 
-from contentgen_contract.worker.orders import FileClaim, Outcome, StoredFile, UploadGrant
+from contentgen_contract.worker.orders import FileOffer, Outcome, StoredFile, UploadGrant
 from contentgen_worker.errors import Retryable, redacted
 from contentgen_worker.files import JSON, Output
 from contentgen_worker.log import event
@@ -26,7 +26,7 @@ _PARALLEL = 16
 _ROUNDS = 4  # rounds of fresh grants without any file stored
 _MARGIN_SECONDS = 30.0  # before a grant's expiry by our clock: the request must arrive in time
 _TIMEOUT = httpx.Timeout(60, connect=10)
-RequestGrants = Callable[[Sequence[FileClaim]], tuple[UploadGrant, ...]]
+RequestGrants = Callable[[Sequence[FileOffer]], tuple[UploadGrant, ...]]
 
 
 class _PutResult(Enum):
@@ -125,7 +125,7 @@ class Uploader:
     def _upload_round(self, batch: list[Output], pool: ThreadPoolExecutor) -> list[tuple[Output, _PutResult]]:
         """One round of grants and PUTs. Returns the files not stored, with the reason."""
         requested_at = self._clock()
-        grants = self._request_grants([output.claim for output in batch])
+        grants = self._request_grants([output.offer for output in batch])
         due = [(output, grant) for output, grant in zip(batch, grants, strict=True) if not grant.stored]
         if len(due) < len(batch):
             event("stored already", files=len(batch) - len(due))

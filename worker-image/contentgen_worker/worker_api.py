@@ -14,7 +14,7 @@ import httpx
 from pydantic import ValidationError
 
 from contentgen_contract.base import Value
-from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.worker.orders import FileOffer, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_worker.errors import Retryable, WorkerApiRefused
 from contentgen_worker.log import event
 from contentgen_worker.retry import DEADLINE_SHARE, REFUSAL_SECONDS, WORKER_API, RetryPolicy
@@ -75,11 +75,11 @@ class WorkerApiClient:
         """The pod's work order. Raises Retryable."""
         return _parse(WorkOrder, self._request_with_retries("GET", "/v1/order"))
 
-    def request_grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
+    def request_grants(self, offers: Sequence[FileOffer]) -> tuple[UploadGrant, ...]:
         """Presigned PUTs for at most 256 files, in their order. Raises Retryable."""
-        response = self._request_with_retries("POST", "/v1/uploads", UploadRequest(files=tuple(claims)))
+        response = self._request_with_retries("POST", "/v1/uploads", UploadRequest(files=tuple(offers)))
         grants = _parse(UploadGrants, response).grants
-        if [grant.name for grant in grants] != [claim.name for claim in claims]:
+        if [grant.name for grant in grants] != [offer.name for offer in offers]:
             raise Retryable(
                 "the worker API granted other files than requested; operator and worker may differ in version"
             )

@@ -23,7 +23,7 @@ from contentgen_bench.latency.api import Api, from_kubeconfig
 from contentgen_bench.latency.outputs import FACTS, OUTPUTS, SimulatedFile
 from contentgen_contract.names import STAGE_LABEL, TOKEN_AUDIENCE, UID_LABEL, Kind, Reason, Stage, Step
 from contentgen_contract.worker.orders import (
-    FileClaim,
+    FileOffer,
     Outcome,
     Progress,
     StoredFile,
@@ -130,8 +130,8 @@ class SimulatedNode:
         step = Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING
         await worker_api.ask("POST", "/v1/progress", Progress(step=step, fraction=0))
         files = OUTPUTS[order.kind, stage]
-        claims = UploadRequest(files=tuple(_claim(file) for file in files))
-        grants = UploadGrants.model_validate_json(await worker_api.ask("POST", "/v1/uploads", claims)).grants
+        offers = UploadRequest(files=tuple(_offer(file) for file in files))
+        grants = UploadGrants.model_validate_json(await worker_api.ask("POST", "/v1/uploads", offers)).grants
         await asyncio.gather(
             *(self._put(grant.url, file.content, grant.headers) for grant, file in zip(grants, files, strict=True))
         )
@@ -204,13 +204,13 @@ def _outcome(order: WorkOrder, kind: Kind, stage: Stage, files: tuple[SimulatedF
         stage=stage,
         attempt=order.attempt,
         reason=Reason.COMPLETED,
-        files=tuple(StoredFile(**_claim(file).model_dump()) for file in files),
+        files=tuple(StoredFile(**_offer(file).model_dump()) for file in files),
         facts=FACTS[kind, stage],
     )
 
 
-def _claim(file: SimulatedFile) -> FileClaim:
-    return FileClaim(
+def _offer(file: SimulatedFile) -> FileOffer:
+    return FileOffer(
         name=file.name,
         size_bytes=len(file.content),
         sha256=hashlib.sha256(file.content).hexdigest(),

@@ -118,8 +118,8 @@ class OneWorkerApi:
         if path == "/v1/order":
             return self._order.model_dump_json(by_alias=True).encode()
         if path == "/v1/uploads":
-            claims = UploadRequest.model_validate_json(body).files
-            grants = tuple(self._store.storage.grant(self._owner, self._prefix, claim, _LIFETIME) for claim in claims)
+            offers = UploadRequest.model_validate_json(body).files
+            grants = tuple(self._store.storage.grant(self._owner, self._prefix, offer, _LIFETIME) for offer in offers)
             return UploadGrants(grants=grants).model_dump_json(by_alias=True).encode()
         return json.dumps({}).encode()
 

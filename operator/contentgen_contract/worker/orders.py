@@ -124,7 +124,7 @@ class Progress(Value):
     remaining_seconds: int | None = Field(None, ge=0, le=7 * 86400)
 
 
-class FileClaim(Value):
+class FileOffer(Value):
     """A file to upload; the signature covers its length and checksum.
 
     `content_type` must equal `keys.content_type(name)`.
@@ -139,7 +139,7 @@ class FileClaim(Value):
 class UploadRequest(Value):
     """POST /v1/uploads: a request for upload grants."""
 
-    files: tuple[FileClaim, ...] = Field(min_length=1, max_length=256)
+    files: tuple[FileOffer, ...] = Field(min_length=1, max_length=256)
 
 
 class UploadGrant(Value):
@@ -151,7 +151,7 @@ class UploadGrant(Value):
     name: str
     url: str
     headers: dict[str, str]
-    stored: bool = False  # with the claimed size, checksum and content type
+    stored: bool = False  # with the offered size, checksum and content type
     expires_seconds: int = Field(ge=0, description="Lifetime of the URL in seconds, from the request.")
 
 

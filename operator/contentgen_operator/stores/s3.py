@@ -27,7 +27,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import NotOwned, Owner, require_owned
 from contentgen_contract.resources.sources import Address, same_bucket
-from contentgen_contract.worker.orders import FileClaim, Outcome, UploadGrant
+from contentgen_contract.worker.orders import FileOffer, Outcome, UploadGrant
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
@@ -176,29 +176,29 @@ class Storage:
         params = {"Bucket": self.bucket, "Key": require_owned(owner, key)}
         return self._sign(self._public, "get_object", params, self._provider_lifetime)
 
-    def grant(self, owner: Owner, prefix: str, claim: FileClaim, lifetime: timedelta) -> UploadGrant:
+    def grant(self, owner: Owner, prefix: str, offer: FileOffer, lifetime: timedelta) -> UploadGrant:
         """URL and headers for one PUT of exactly these bytes under a new key.
 
         Raises NotOwned, and ValueError for a name without a content type. Length, type, checksum and `If-None-Match: *`
         are signed; the name determines the type.
         """
-        checksum, content_type = _checksum(claim), keys.content_type(claim.name)
+        checksum, content_type = _checksum(offer), keys.content_type(offer.name)
         params = {
             "Bucket": self.bucket,
-            "Key": require_owned(owner, prefix + claim.name),
+            "Key": require_owned(owner, prefix + offer.name),
             "ContentType": content_type,
-            "ContentLength": claim.size_bytes,
+            "ContentLength": offer.size_bytes,
             "ChecksumSHA256": checksum,
             "IfNoneMatch": "*",
         }
         headers = {
             "Content-Type": content_type,
-            "Content-Length": str(claim.size_bytes),
+            "Content-Length": str(offer.size_bytes),
             "x-amz-checksum-sha256": checksum,
             "If-None-Match": "*",
         }
         url = self._sign(self._client, "put_object", params, lifetime)
-        return UploadGrant(name=claim.name, url=url, headers=headers, expires_seconds=int(lifetime.total_seconds()))
+        return UploadGrant(name=offer.name, url=url, headers=headers, expires_seconds=int(lifetime.total_seconds()))
 
     def plain_url(self, key: str) -> str:
         """Unsigned address of an object, as in the records of the legacy API."""
@@ -250,28 +250,22 @@ class Storage:
                 return False
             raise
 
-    async def leftovers(self, owner: Owner, prefix: str, claims: Sequence[FileClaim], namespace: str = "") -> Leftovers:
-        """Existing objects under the claimed keys: files with the same bytes and type, and versions of all others.
+    async def leftovers(self, owner: Owner, prefix: str, offers: Sequence[FileOffer], namespace: str = "") -> Leftovers:
+        """Existing objects under the offered keys: files with the same bytes and type, and versions of all others.
 
         One listing finds them, so a first attempt costs one request. If listing fails, nothing is found and the upload
         still works: a PUT creates only, so it cannot overwrite. Namespaces share the threads. Raises NotOwned.
         """
-        for claim in claims:
-            require_owned(owner, prefix + claim.name)
+        for offer in offers:
+            require_owned(owner, prefix + offer.name)
         try:
-            found = await self._heads.run(
-                namespace, self._versions, {prefix + each_claim.name for each_claim in claims}
-            )
-            likely = [
-                each_claim
-                for each_claim in claims
-                if found.sizes.get(prefix + each_claim.name) == each_claim.size_bytes
-            ]
+            found = await self._heads.run(namespace, self._versions, {prefix + offered.name for offered in offers})
+            likely = [offered for offered in offers if found.sizes.get(prefix + offered.name) == offered.size_bytes]
             same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
             _log.warning("files of an earlier attempt cannot be listed: %s", type(error).__name__)
             return Leftovers()
-        kept = frozenset(claim.name for claim, is_same in zip(likely, same, strict=True) if is_same)
+        kept = frozenset(offer.name for offer, is_same in zip(likely, same, strict=True) if is_same)
         return Leftovers(
             kept=kept, stale=tuple(version for version in found.all if version[0].removeprefix(prefix) not in kept)
         )
@@ -309,15 +303,15 @@ class Storage:
         for start in range(0, len(versions), _MOST_DELETED):
             await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
 
-    def _keeps(self, prefix: str, claim: FileClaim) -> bool:
-        """True if the stored file equals the claim. False without a checksum: sending it again is cheaper than reading
+    def _keeps(self, prefix: str, offer: FileOffer) -> bool:
+        """True if the stored file equals the offer. False without a checksum: sending it again is cheaper than reading
         it.
         """
-        head = s3.head(self._client, self.bucket, prefix + claim.name)
+        head = s3.head(self._client, self.bucket, prefix + offer.name)
         if head is None:
             return False
         found = (head["ContentLength"], head.get("ChecksumSHA256"), head.get("ContentType"))
-        return found == (claim.size_bytes, _checksum(claim), keys.content_type(claim.name))
+        return found == (offer.size_bytes, _checksum(offer), keys.content_type(offer.name))
 
     def _stored(self, key: str) -> BucketFile | None:
         head = s3.head(self._client, self.bucket, key)
@@ -514,6 +508,6 @@ def _evidence(key: str) -> str:
     return key
 
 
-def _checksum(claim: FileClaim) -> str:
-    """SHA-256 of a claim in the format of S3 (base64)."""
-    return base64.b64encode(bytes.fromhex(claim.sha256)).decode()
+def _checksum(offer: FileOffer) -> str:
+    """SHA-256 of a offer in the format of S3 (base64)."""
+    return base64.b64encode(bytes.fromhex(offer.sha256)).decode()

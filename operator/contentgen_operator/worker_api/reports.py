@@ -16,8 +16,8 @@ class _Report(Value):
     progress: Progress | None = None
     finished: bool = False
     removed: int = 0  # objects removed for the attempt
-    claimed_files: int = 0  # requested uploads, including repeated ones
-    claimed_bytes: int = 0
+    offered_files: int = 0  # requested uploads, including repeated ones
+    offered_bytes: int = 0
 
 
 class Reports:
@@ -59,11 +59,11 @@ class Reports:
         self._note(job_uid, removed=total)
         return total
 
-    def note_claimed(self, job_uid: str, files: int, size: int) -> tuple[int, int]:
+    def note_offered(self, job_uid: str, files: int, size: int) -> tuple[int, int]:
         """Count requested uploads of an attempt; returns the totals of files and of bytes."""
         known = self._known.get(job_uid, _Report())
-        sums = known.claimed_files + files, known.claimed_bytes + size
-        self._note(job_uid, claimed_files=sums[0], claimed_bytes=sums[1])
+        sums = known.offered_files + files, known.offered_bytes + size
+        self._note(job_uid, offered_files=sums[0], offered_bytes=sums[1])
         return sums
 
     def exclusive(self, job_uid: str) -> asyncio.Lock:

@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from contentgen_contract.records import keys
-from contentgen_contract.worker.orders import FileClaim, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
+from contentgen_contract.worker.orders import FileOffer, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.queues.fair_pool import FairPool
@@ -156,8 +156,8 @@ class WorkerApi:
         """
         limits = file_limits(assignment.spec, assignment.job.stage, self.policy.limits)
         try:
-            for claim in request.files:
-                _check_claim(assignment, claim, limits)
+            for offer in request.files:
+                _check_offer(assignment, offer, limits)
             self._file_rates.take(assignment, len(request.files))
             with self._turn(_job_uid(assignment)):
                 return await self._granted(assignment, request, limits)
@@ -193,33 +193,33 @@ class WorkerApi:
         return UploadGrants(grants=tuple(grant.model_copy(update={"stored": grant.name in kept}) for grant in grants))
 
     async def _signed(
-        self, assignment: Assignment, claims: Sequence[FileClaim], good_for: timedelta
+        self, assignment: Assignment, offers: Sequence[FileOffer], good_for: timedelta
     ) -> list[UploadGrant]:
         owner, prefix = assignment.owner, assignment.prefix
 
-        def sign(batch: Sequence[FileClaim]) -> list[UploadGrant]:
-            return [self.storage.grant(owner, prefix, claim, good_for) for claim in batch]
+        def sign(batch: Sequence[FileOffer]) -> list[UploadGrant]:
+            return [self.storage.grant(owner, prefix, offer, good_for) for offer in batch]
 
-        batches = [claims[start : start + _SIGNED_AT_ONCE] for start in range(0, len(claims), _SIGNED_AT_ONCE)]
+        batches = [offers[start : start + _SIGNED_AT_ONCE] for start in range(0, len(offers), _SIGNED_AT_ONCE)]
         return list(chain.from_iterable(await self._signing.map(_namespace(assignment), sign, batches)))
 
-    def _count(self, assignment: Assignment, claims: Sequence[FileClaim], limits: Sequence[FileLimit]) -> None:
+    def _count(self, assignment: Assignment, offers: Sequence[FileOffer], limits: Sequence[FileLimit]) -> None:
         """Count files and bytes. Raises HTTPException 409 beyond what all files of the stage can need."""
         most_files = _ASKED_AGAIN * sum(limit.count for limit in limits)
         most_bytes = _ASKED_AGAIN * sum(limit.count * limit.size_bytes for limit in limits)
-        size = sum(claim.size_bytes for claim in claims)
-        files, total = self.reports.note_claimed(assignment.job.uid or "", len(claims), size)
+        size = sum(offer.size_bytes for offer in offers)
+        files, total = self.reports.note_offered(assignment.job.uid or "", len(offers), size)
         if files > most_files or total > most_bytes:
             what = (
                 f"{files} files of {total} bytes in total; expected at most {most_files} files and {most_bytes} bytes"
             )
             raise HTTPException(409, f"the attempt has requested uploads of {what}")
 
-    async def _without_leftovers(self, assignment: Assignment, claims: Sequence[FileClaim]) -> frozenset[str]:
-        """Names that are stored as claimed. Different files of the claimed names, left by an
+    async def _without_leftovers(self, assignment: Assignment, offers: Sequence[FileOffer]) -> frozenset[str]:
+        """Names that are stored as offered. Different files of the offered names, left by an
         earlier PUT, are removed.
         """
-        found = await self.storage.leftovers(assignment.owner, assignment.prefix, claims, _namespace(assignment))
+        found = await self.storage.leftovers(assignment.owner, assignment.prefix, offers, _namespace(assignment))
         if found.stale:
             removed = self.reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
@@ -268,21 +268,21 @@ def _namespace(assignment: Assignment) -> str:
     return assignment.resource.ref.namespace
 
 
-def _check_claim(assignment: Assignment, claim: FileClaim, limits: Sequence[FileLimit]) -> None:
+def _check_offer(assignment: Assignment, offer: FileOffer, limits: Sequence[FileLimit]) -> None:
     kind, stage = assignment.resource.ref.kind, assignment.job.stage
-    if not keys.is_output(kind, stage, claim.name):
-        raise HTTPException(422, f"the {stage} stage of a {kind} may not write {claim.name!r}")
+    if not keys.is_output(kind, stage, offer.name):
+        raise HTTPException(422, f"the {stage} stage of a {kind} may not write {offer.name!r}")
     try:
-        expected = keys.content_type(claim.name)
+        expected = keys.content_type(offer.name)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-    if claim.content_type != expected:
-        raise HTTPException(422, f"{claim.name} has the content type {claim.content_type}; expected {expected}")
-    limit = limit_of(claim.name, limits)
+    if offer.content_type != expected:
+        raise HTTPException(422, f"{offer.name} has the content type {offer.content_type}; expected {expected}")
+    limit = limit_of(offer.name, limits)
     if limit is None:
-        raise HTTPException(422, f"{claim.name}: the number is beyond what the spec asks for")
-    if claim.size_bytes > limit.size_bytes:
-        raise HTTPException(422, f"{claim.name} has {claim.size_bytes} bytes; expected at most {limit.size_bytes}")
+        raise HTTPException(422, f"{offer.name}: the number is beyond what the spec asks for")
+    if offer.size_bytes > limit.size_bytes:
+        raise HTTPException(422, f"{offer.name} has {offer.size_bytes} bytes; expected at most {limit.size_bytes}")
 
 
 def _too_large(_scope: Scope, detail: str) -> Response:

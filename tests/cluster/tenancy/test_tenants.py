@@ -135,14 +135,14 @@ def test_pods_with_forged_owners_are_no_workers(attacker: Mallory, victim: Victi
         [],
     ]
     answers = []
-    claim = {"files": [{"name": "image_1.png", "sizeBytes": 7, "sha256": SHA, "contentType": "text/html"}]}
+    offer = {"files": [{"name": "image_1.png", "sizeBytes": 7, "sha256": SHA, "contentType": "text/html"}]}
     for number, forged in enumerate(owners):
         name = f"forged-{number}"
         labels = {UID_LABEL: pictures, KIND_LABEL: "ImageGeneration", STAGE_LABEL: "collect"}
         token = attacker.token_of_pod(name, forged, labels=labels)
         answers += [
             attacker.ask(token, "GET", "/v1/order"),
-            attacker.ask(token, "POST", "/v1/uploads", claim),
+            attacker.ask(token, "POST", "/v1/uploads", offer),
             attacker.ask(token, "POST", "/v1/progress", {"step": "Storing", "fraction": 0.5, "deletionTimestamp": "x"}),
             attacker.ask(token, "POST", "/v1/outcome"),
         ]
@@ -165,18 +165,18 @@ def test_a_worker_reaches_its_own_attempt_alone(
     names = ["image_1.png", "model.safetensors", "../x/audio.flac", "/audio.flac", "audio.flac/..", "audio.flac\x00"]
     names += [foreign, "audio.flac?versionId=1", "", "AUDIO.flac"]
 
-    def claim(name: str, size: Any = 7, sha256: str = SHA) -> Body:
+    def offer(name: str, size: Any = 7, sha256: str = SHA) -> Body:
         return {"files": [{"name": name, "sizeBytes": size, "sha256": sha256, "contentType": "audio/flac"}]}
 
-    bodies: list[Any] = [claim(name) for name in names]
-    bodies += [claim("audio.flac", size) for size in (0, -1, 2**62, "many")]
-    bodies += [claim("audio.flac", 7, sha) for sha in ("", "zz" * 32)]
+    bodies: list[Any] = [offer(name) for name in names]
+    bodies += [offer("audio.flac", size) for size in (0, -1, 2**62, "many")]
+    bodies += [offer("audio.flac", 7, sha) for sha in ("", "zz" * 32)]
     answers = [attacker.ask(token, "POST", "/v1/uploads", body) for body in bodies]
     progress: list[Any] = [{"step": "Hacking", "fraction": 0}, {"step": "Storing", "fraction": 2}, [], {"fraction": -1}]
     answers += [attacker.ask(token, "POST", "/v1/progress", each) for each in progress]
     refused(answers, victim, 20, 422)
 
-    granted = attacker.ask(token, "POST", "/v1/uploads", claim("audio.flac"))
+    granted = attacker.ask(token, "POST", "/v1/uploads", offer("audio.flac"))
     assert granted.status == 200, granted
     grant = json.loads(granted.text)["grants"][0]
     url, headers = grant["url"], grant["headers"]

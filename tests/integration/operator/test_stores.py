@@ -22,7 +22,7 @@ from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
-from contentgen_contract.worker.orders import FileClaim, StoredFile
+from contentgen_contract.worker.orders import FileOffer, StoredFile
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.providers.answers import AnswerFile
@@ -134,7 +134,7 @@ async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], sto
 
 
 CONTENT = b"some bytes of a picture"
-CLAIM = FileClaim(
+OFFER = FileOffer(
     name="image_1.png", size_bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest(), content_type="image/png"
 )
 
@@ -154,13 +154,13 @@ def signed_ago(seconds: int) -> Iterator[None]:
 
 def put(storage: Storage, prefix: str, content: bytes, signed_before: int = 0, **other: str) -> int:
     with signed_ago(signed_before):
-        grant = storage.grant(OWNER, prefix, CLAIM, timedelta(minutes=5))
+        grant = storage.grant(OWNER, prefix, OFFER, timedelta(minutes=5))
     headers = grant.headers | {"Content-Length": str(len(content))} | other
     return httpx.put(grant.url, content=content, headers=headers).status_code
 
 
 async def stored(storage: Storage, prefix: str) -> dict[str, BucketFile]:
-    return await storage.stored(OWNER, prefix, [CLAIM.name])
+    return await storage.stored(OWNER, prefix, [OFFER.name])
 
 
 def checksum(content: bytes) -> str:
@@ -169,7 +169,7 @@ def checksum(content: bytes) -> str:
 
 async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
     assert put(storage, "right/", CONTENT, signed_before=4 * 60) == 200
-    assert await stored(storage, "right/") == {"image_1.png": BucketFile(size_bytes=len(CONTENT), sha256=CLAIM.sha256)}
+    assert await stored(storage, "right/") == {"image_1.png": BucketFile(size_bytes=len(CONTENT), sha256=OFFER.sha256)}
     forged = CONTENT[::-1]
     refusals = {
         "other bytes": put(storage, "wrong/", forged),
@@ -182,7 +182,7 @@ async def test_a_grant_is_for_exactly_these_bytes(storage: Storage) -> None:
         "too late": put(storage, "wrong/", CONTENT, signed_before=6 * 60),
     }
     assert all(400 <= status < 500 for status in refusals.values()), refusals
-    grant = storage.grant(OWNER, "wrong/", CLAIM, timedelta(minutes=5))
+    grant = storage.grant(OWNER, "wrong/", OFFER, timedelta(minutes=5))
     elsewhere = httpx.put(grant.url.replace("wrong/", "other/"), content=CONTENT, headers=grant.headers)
     assert 400 <= elsewhere.status_code < 500
     assert await stored(storage, "wrong/") == {}
@@ -225,7 +225,7 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
     names = [f"images/{n:04}.jpg" for n in range(1, 301)]
 
     def store(name: str) -> int:
-        grant = storage.grant(OWNER, "dataset/", CLAIM.model_copy(update={"name": name}), timedelta(minutes=5))
+        grant = storage.grant(OWNER, "dataset/", OFFER.model_copy(update={"name": name}), timedelta(minutes=5))
         return client.put(grant.url, content=CONTENT, headers=grant.headers).status_code
 
     with httpx.Client() as client, ThreadPoolExecutor(8) as pool:
@@ -233,7 +233,7 @@ async def test_a_whole_dataset_is_looked_at_in_one_request_a_file(
     calls = Calls(storage)
     found = await storage.stored(OWNER, "dataset/", names)
     assert set(found) == set(names)
-    assert {each.sha256 for each in found.values()} == {CLAIM.sha256}
+    assert {each.sha256 for each in found.values()} == {OFFER.sha256}
     assert (calls.made, 1 < calls.most_at_once <= 16) == ({"HeadObject": 300}, True)
 
 
@@ -307,7 +307,7 @@ def test_urls_live_as_long_as_their_class() -> None:
         storage.provider_get(OWNER, "k"): ("public:2", 30 * 3600),
         storage.worker_get(OWNER, "k", timedelta(hours=4)): ("s3:1", 4 * 3600),
         storage.worker_put(OWNER, "k", timedelta(hours=4)): ("s3:1", 4 * 3600),
-        storage.grant(OWNER, "p/", CLAIM, timedelta(hours=4)).url: ("s3:1", 4 * 3600),
+        storage.grant(OWNER, "p/", OFFER, timedelta(hours=4)).url: ("s3:1", 4 * 3600),
     }
     for url, (host, seconds) in expected.items():
         parts = urlsplit(url)
@@ -391,12 +391,12 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
     kind = Kind.TRANSCRIPTION
     world.kube.apply(kind, SPECS[kind])
     await world.step(kind)
-    claim = CLAIM.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
+    offer = OFFER.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
     prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
     await storage.delete_prefix(OWNER, prefix)  # of the previous parameter: a grant only creates objects
-    grant = storage.grant(OWNER, prefix, claim, timedelta(minutes=5))
+    grant = storage.grant(OWNER, prefix, offer, timedelta(minutes=5))
     assert httpx.put(grant.url, content=CONTENT, headers=grant.headers).status_code == 200
-    left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**claim.model_dump()),)})
+    left = outcome_of(kind, Stage.PREPARE, UID).model_copy(update={"files": (StoredFile(**offer.model_dump()),)})
     url = storage.worker_put(OWNER, keys.outcome(UID, 1, Stage.PREPARE, 1), timedelta(minutes=5))
     sent = httpx.put(url, content=left.model_dump_json(by_alias=True), headers={"Content-Type": "application/json"})
     assert sent.status_code == 200

@@ -14,7 +14,7 @@ import contentgen_operator
 from contentgen_contract.names import Kind
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import NotOwned, Owner, owns, require_owned
-from contentgen_contract.worker.orders import FileClaim
+from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores import s3 as module
@@ -24,7 +24,7 @@ UID = "0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a01"
 OTHER = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
 MINE = ownership.job_owner(Kind.TRANSCRIPTION, UID, ("ann",))
 HOUR = timedelta(hours=1)
-CLAIM = FileClaim(name="transcript.txt", size_bytes=7, sha256="00" * 32, content_type="text/plain")
+OFFER = FileOffer(name="transcript.txt", size_bytes=7, sha256="00" * 32, content_type="text/plain")
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "worker_get": lambda storage, folder: storage.worker_get(MINE, f"{folder}transcript.txt", HOUR),
     "worker_put": lambda storage, folder: storage.worker_put(MINE, f"{folder}transcript.txt", HOUR),
     "provider_get": lambda storage, folder: storage.provider_get(MINE, f"{folder}transcript.txt"),
-    "grant": lambda storage, folder: storage.grant(MINE, folder, CLAIM, HOUR),
+    "grant": lambda storage, folder: storage.grant(MINE, folder, OFFER, HOUR),
     "outcome": lambda storage, folder: storage.outcome(MINE, f"{folder}outcome.json"),
     "stored": lambda storage, folder: storage.stored(MINE, folder, ["transcript.txt"]),
     "exists": lambda storage, folder: storage.exists(MINE, f"{folder}outcome.json"),
-    "leftovers": lambda storage, folder: storage.leftovers(MINE, folder, [CLAIM]),
+    "leftovers": lambda storage, folder: storage.leftovers(MINE, folder, [OFFER]),
     "remove": lambda storage, folder: storage.remove(MINE, [(f"{folder}a.json", "1")]),
     "remove_temporary": lambda storage, folder: storage.remove_temporary([(f"{folder}a.json", "1")]),
     "delete_prefix": lambda storage, folder: storage.delete_prefix(MINE, folder),

@@ -14,7 +14,7 @@ from moto import mock_aws
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
-from contentgen_contract.worker.orders import FileClaim
+from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
@@ -25,7 +25,7 @@ from contentgen_simulation.object_storage import client, empty_bucket, storage_o
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
 OWNER = Owner(folders=frozenset({"p/", "q/", "a/", "runs/"}))
-CLAIM = FileClaim(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
+OFFER = FileOffer(name="a.png", size_bytes=7, sha256="00" * 32, content_type="image/png")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,7 +78,7 @@ def test_unversioned_bucket_gets_versions_unless_suspended(storage: Storage) -> 
 
 
 def test_a_grant_signs_length_type_and_checksum(storage: Storage) -> None:
-    grant = storage.grant(OWNER, "p/", CLAIM, MINUTE)
+    grant = storage.grant(OWNER, "p/", OFFER, MINUTE)
     assert {"content-length", "content-type", "x-amz-checksum-sha256", "host"} <= signed(grant.url)
     assert grant.headers["Content-Length"] == "7"
     query = parse_qs(urlsplit(grant.url).query)
@@ -127,54 +127,54 @@ async def test_stored_objects_are_verified(storage: Storage) -> None:
     }
 
 
-def put_as_a_worker_does(claim: FileClaim, content: bytes) -> None:
+def put_as_a_worker_does(offer: FileOffer, content: bytes) -> None:
     client().put_object(
-        Bucket="assets", Key=f"p/{claim.name}", Body=content, ContentType=claim.content_type, ChecksumAlgorithm="SHA256"
+        Bucket="assets", Key=f"p/{offer.name}", Body=content, ContentType=offer.content_type, ChecksumAlgorithm="SHA256"
     )
 
 
-def claim_of(name: str, content: bytes, content_type: str = "image/png") -> FileClaim:
+def offer_of(name: str, content: bytes, content_type: str = "image/png") -> FileOffer:
     sha256 = hashlib.sha256(content).hexdigest()
-    return FileClaim(name=name, size_bytes=len(content), sha256=sha256, content_type=content_type)
+    return FileOffer(name=name, size_bytes=len(content), sha256=sha256, content_type=content_type)
 
 
 async def test_only_the_very_same_file_is_kept(storage: Storage) -> None:
-    same, shorter, other, typed = (claim_of(f"{name}.png", b"content") for name in "abcd")
+    same, shorter, other, typed = (offer_of(f"{name}.png", b"content") for name in "abcd")
     put_as_a_worker_does(same, b"content")
     put_as_a_worker_does(shorter, b"conten")
     put_as_a_worker_does(other, b"CONTENT")
     put_as_a_worker_does(typed.model_copy(update={"content_type": "image/jpeg"}), b"content")
     put("p/unchecked.png", b"content")
-    claims = [same, shorter, other, typed, claim_of("unchecked.png", b"content"), claim_of("none.png", b"content")]
-    found = await storage.leftovers(OWNER, "p/", claims)
+    offers = [same, shorter, other, typed, offer_of("unchecked.png", b"content"), offer_of("none.png", b"content")]
+    found = await storage.leftovers(OWNER, "p/", offers)
     assert found.kept == {"a.png"}
     assert {key for key, _ in found.stale} == {"p/b.png", "p/c.png", "p/d.png", "p/unchecked.png"}
-    assert await storage.leftovers(OWNER, "q/", claims) == Leftovers()
+    assert await storage.leftovers(OWNER, "q/", offers) == Leftovers()
 
 
 async def test_a_first_attempt_asks_once_for_what_is_kept(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     storage._client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     put("p/other.png", b"another job's")
-    claims = [claim_of(f"{number}.png", b"content") for number in range(200)]
-    assert await storage.leftovers(OWNER, "p/", claims) == Leftovers()
+    offers = [offer_of(f"{number}.png", b"content") for number in range(200)]
+    assert await storage.leftovers(OWNER, "p/", offers) == Leftovers()
     assert asked == ["ListObjectVersions"]
 
 
 async def test_a_store_that_is_away_keeps_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_as_a_worker_does(CLAIM, b"1234567")
+    put_as_a_worker_does(OFFER, b"1234567")
     none = storage_of("none")
-    assert await none.leftovers(OWNER, "p/", [CLAIM]) == Leftovers()
+    assert await none.leftovers(OWNER, "p/", [OFFER]) == Leftovers()
 
 
 async def test_removing_takes_the_named_versions_only(storage: Storage) -> None:
     for content in (b"one", b"two"):
         put("p/a.png", content)
-    (first,) = (key for key in (await storage.leftovers(OWNER, "p/", [CLAIM])).stale[-1:])
+    (first,) = (key for key in (await storage.leftovers(OWNER, "p/", [OFFER])).stale[-1:])
     put("p/a.png", b"put since")
     await storage.remove(OWNER, [first])
     assert client().get_object(Bucket="assets", Key="p/a.png")["Body"].read() == b"put since"
-    assert len((await storage.leftovers(OWNER, "p/", [CLAIM])).stale) == 2
+    assert len((await storage.leftovers(OWNER, "p/", [OFFER])).stale) == 2
     await storage.remove(OWNER, [])
 
 

@@ -359,10 +359,10 @@ class CutOff:
     async def says(self, token: str) -> set[int]:
         """Responses of the worker API to all requests of a worker."""
         headers = {"Authorization": f"Bearer {token}"}
-        claim = {"name": "audio.flac", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "audio/flac"}
+        offer = {"name": "audio.flac", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "audio/flac"}
         answers = [
             await self.client.get("/v1/order", headers=headers),
-            await self.client.post("/v1/uploads", json={"files": [claim]}, headers=headers),
+            await self.client.post("/v1/uploads", json={"files": [offer]}, headers=headers),
             await self.client.post("/v1/progress", json={"step": "PreparingAudio", "fraction": 0.5}, headers=headers),
             await self.client.post("/v1/outcome", headers=headers),
         ]

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from contentgen_contract.records.ownership import Owner
-from contentgen_contract.worker.orders import FileClaim
+from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage, _Versions
@@ -58,13 +58,13 @@ async def looks(storage: Storage, namespace: str, count: int = 1) -> dict[str, B
     return await storage.stored(OWNER, f"{namespace}/", [f"{n:04}.jpg" for n in range(count)], namespace)
 
 
-async def claims(storage: Storage, namespace: str, _count: int = 1) -> Any:
-    claim = FileClaim(name="0000.jpg", size_bytes=7, sha256="ab" * 32, content_type="image/jpeg")
-    return await storage.leftovers(OWNER, f"{namespace}/", [claim], namespace)
+async def offers(storage: Storage, namespace: str, _count: int = 1) -> Any:
+    offer = FileOffer(name="0000.jpg", size_bytes=7, sha256="ab" * 32, content_type="image/jpeg")
+    return await storage.leftovers(OWNER, f"{namespace}/", [offer], namespace)
 
 
-@pytest.mark.parametrize("crowd", [looks, claims], ids=["outcomes", "uploads"])
-@pytest.mark.parametrize("other", [looks, claims], ids=["outcome", "upload"])
+@pytest.mark.parametrize("crowd", [looks, offers], ids=["outcomes", "uploads"])
+@pytest.mark.parametrize("other", [looks, offers], ids=["outcome", "upload"])
 async def test_requests_of_one_namespace_leave_threads_to_others(held: Held, crowd: Any, other: Any) -> None:
     storage = bucket()
     asking = [asyncio.create_task(crowd(storage, "crowd", 1000)) for _ in range(20)]

@@ -251,13 +251,13 @@ async def test_signatures_for_one_job_are_limited(setting: Setting, monkeypatch:
         assert (await client.post("/v1/uploads", json={"files": 256 * [file]}, headers=headers)).status_code == 200
 
 
-def claims(count: int) -> dict[str, Any]:
+def offers(count: int) -> dict[str, Any]:
     file = {"name": "images/0001.jpg", "sizeBytes": 7, "sha256": "ab" * 32, "contentType": "image/jpeg"}
     return {"files": count * [file]}
 
 
 async def upload(client: httpx.AsyncClient, token: str, count: int = 256) -> httpx.Response:
-    return await client.post("/v1/uploads", json=claims(count), headers={"Authorization": f"Bearer {token}"})
+    return await client.post("/v1/uploads", json=offers(count), headers={"Authorization": f"Bearer {token}"})
 
 
 def limited(setting: Setting, monkeypatch: pytest.MonkeyPatch, what: str, job: RateLimit, **namespace: float) -> None:
@@ -378,7 +378,7 @@ async def test_files_of_an_earlier_attempt_use_the_namespaces_share(
 
 
 async def test_few_upload_requests_of_a_job_wait_at_a_time(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upload requests of a job are processed one after another, and each waiting one keeps its claims in memory."""
+    """Upload requests of a job are processed one after another, and each waiting one keeps its offers in memory."""
     goes_on = asyncio.Event()
 
     async def slowly(*_: Any) -> Leftovers:

@@ -80,13 +80,13 @@ class Setting:
         self.app = create_app(worker_api)
         self.client: Any = None
 
-    async def ask(self, *claims: dict[str, Any]) -> httpx.Response:
-        answer = await self.client.post("/v1/uploads", json={"files": list(claims)})
+    async def ask(self, *offers: dict[str, Any]) -> httpx.Response:
+        answer = await self.client.post("/v1/uploads", json={"files": list(offers)})
         assert isinstance(answer, httpx.Response)
         return answer
 
     async def grant(self, content: bytes = SOUND) -> dict[str, Any]:
-        answer = await self.ask(claim(content))
+        answer = await self.ask(offer(content))
         assert answer.status_code == 200, answer.text
         (grant,) = answer.json()["grants"]
         return dict(grant)
@@ -110,7 +110,7 @@ class Setting:
         return bytes(self.s3.get_object(Bucket="assets", Key=PREFIX + name)["Body"].read())
 
 
-def claim(content: bytes = SOUND, name: str = "audio.flac", **changes: Any) -> dict[str, Any]:
+def offer(content: bytes = SOUND, name: str = "audio.flac", **changes: Any) -> dict[str, Any]:
     sha256 = hashlib.sha256(content).hexdigest()
     return {"name": name, "sizeBytes": len(content), "sha256": sha256, "contentType": "audio/flac"} | changes
 
@@ -173,7 +173,7 @@ async def test_the_outcome_url_lives_until_the_attempts_deadline(setting: Settin
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json", "audio/x-flac"])
 async def test_the_file_name_decides_the_content_type(setting: Setting, content_type: str) -> None:
-    answer = await setting.ask(claim(contentType=content_type))
+    answer = await setting.ask(offer(contentType=content_type))
     assert answer.status_code == 422
     assert "audio/flac" in answer.text
     assert "Signature" not in answer.text
@@ -181,7 +181,7 @@ async def test_the_file_name_decides_the_content_type(setting: Setting, content_
 
 async def test_a_name_of_unknown_type_is_refused(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "is_output", lambda *_: True)
-    answer = await setting.ask(claim(name="audio.html", contentType="text/html"))
+    answer = await setting.ask(offer(name="audio.html", contentType="text/html"))
     assert answer.status_code == 422
 
 
@@ -207,9 +207,9 @@ SOUND_BYTES = int(12 * 3600 * 16_000 * 2 * 1.05) + (1 << 20)
 async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert (await setting.ask(claim(sizeBytes=SOUND_BYTES))).status_code == 200
+    assert (await setting.ask(offer(sizeBytes=SOUND_BYTES))).status_code == 200
     caplog.clear()
-    answer = await setting.ask(claim(sizeBytes=SOUND_BYTES + 1))
+    answer = await setting.ask(offer(sizeBytes=SOUND_BYTES + 1))
     assert answer.status_code == 422
     expected = f"audio.flac has {SOUND_BYTES + 1} bytes; expected at most {SOUND_BYTES}"
     assert expected in answer.text
@@ -224,7 +224,7 @@ async def test_a_file_is_not_larger_than_the_pipeline_makes_it(
 async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Different bytes under the same name, repeatedly: each time a PUT is signed."""
     monkeypatch.setattr(server, "_ASKED_AGAIN", 3)
-    answers = [await setting.ask(claim(b"%d" % number)) for number in range(5)]
+    answers = [await setting.ask(offer(b"%d" % number)) for number in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 409, 409]
     assert f"4 files of 4 bytes in total; expected at most 3 files and {3 * SOUND_BYTES} bytes" in answers[3].text
 
@@ -232,7 +232,7 @@ async def test_an_attempt_asks_for_a_bounded_total(setting: Setting, monkeypatch
 async def test_an_attempt_asks_for_a_bounded_number_of_bytes(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_ASKED_AGAIN", 3)
     monkeypatch.setattr(server, "limit_of", lambda *_: FileLimit(name="audio.flac", size_bytes=2**40))
-    answers = [await setting.ask(claim(sizeBytes=2 * SOUND_BYTES)) for _ in range(2)]
+    answers = [await setting.ask(offer(sizeBytes=2 * SOUND_BYTES)) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 409]
 
 
@@ -248,7 +248,7 @@ async def test_the_same_file_is_not_sent_again(setting: Setting) -> None:
 async def test_file_of_the_same_name_is_replaced_with_all_versions(setting: Setting) -> None:
     for content in (b"one", b"two", b"SOUND"):
         setting.put(content)
-    setting.put(name="audio.flac2")  # not claimed: its key only begins with the claimed one
+    setting.put(name="audio.flac2")  # not offered: its key only begins with the offered one
     setting.s3.put_object(Bucket="assets", Key=PREFIX + "v2/audio.flac", Body=b"of another version")
     grant = await setting.grant()
     assert not grant["stored"]
@@ -266,11 +266,11 @@ async def test_a_delete_marker_is_removed(setting: Setting) -> None:
 async def test_an_attempt_makes_the_operator_remove_a_bounded_number(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Store a file, claim a different one, store that, and so on: each round costs a deletion."""
+    """Store a file, offer a different one, store that, and so on: each round costs a deletion."""
     monkeypatch.setattr(server, "_MOST_REMOVED", 3)
     codes = []
     for number in range(5):
-        codes.append((await setting.ask(claim(b"%d" % number))).status_code)
+        codes.append((await setting.ask(offer(b"%d" % number))).status_code)
         setting.put(b"%d" % number)
     assert codes == [200, 200, 200, 200, 409]
     assert setting.content() == b"4"
@@ -280,7 +280,7 @@ async def test_an_attempt_makes_the_operator_remove_a_bounded_number(
 
 
 async def ended_codes(setting: Setting) -> tuple[int, int]:
-    uploads, order = await setting.ask(claim()), await setting.client.get("/v1/order")
+    uploads, order = await setting.ask(offer()), await setting.client.get("/v1/order")
     assert "Signature" not in uploads.text + order.text
     return uploads.status_code, order.status_code
 
@@ -340,7 +340,7 @@ async def test_files_are_not_verified_while_they_are_replaced(
 
     monkeypatch.setattr(setting.storage, "remove", slowly)
     monkeypatch.setattr(setting.world.storage, "outcome", outcome)
-    asking = asyncio.create_task(setting.ask(claim(b"other")))
+    asking = asyncio.create_task(setting.ask(offer(b"other")))
     await removing.wait()
     setting.reports.note_finished(setting.job_uid)
     reconciling = asyncio.create_task(setting.world.process._read_and_reconcile(REF))
@@ -356,7 +356,7 @@ async def test_a_request_that_waited_for_verification_is_refused(
 ) -> None:
     setting.put(b"verified")
     async with setting.reports.exclusive(setting.job_uid):
-        asking = asyncio.create_task(setting.ask(claim(b"other")))
+        asking = asyncio.create_task(setting.ask(offer(b"other")))
         for _ in range(50):
             await asyncio.sleep(0)
         setting.leave_outcome()

@@ -18,7 +18,7 @@ from contentgen_contract.names import KIND_LABEL, STAGE_LABEL, UID_LABEL, Kind, 
 from contentgen_contract.records import keys
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
-from contentgen_contract.worker.orders import AudioFacts, EgressProxy, FileClaim, Outcome, Progress, WorkOrder
+from contentgen_contract.worker.orders import AudioFacts, EgressProxy, FileOffer, Outcome, Progress, WorkOrder
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState
@@ -247,7 +247,7 @@ async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
         yield made
 
 
-def claim(name: str, **changes: Any) -> dict[str, Any]:
+def offer(name: str, **changes: Any) -> dict[str, Any]:
     content_type = keys.CONTENT_TYPES.get(name.rpartition(".")[2], "image/jpeg")
     return {"name": name, "sizeBytes": 7, "sha256": SHA, "contentType": content_type} | changes
 
@@ -357,7 +357,7 @@ async def test_response_of_another_owners_purchase_is_not_signed(setting: Settin
 
 async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
-    reply = await setting.post(token, "/v1/uploads", {"files": [claim("images/0001.jpg"), claim("dataset.zip")]})
+    reply = await setting.post(token, "/v1/uploads", {"files": [offer("images/0001.jpg"), offer("dataset.zip")]})
     assert reply.status_code == 200
     grants = reply.json()["grants"]
     assert [urlsplit(g["url"]).path for g in grants] == [
@@ -372,13 +372,13 @@ async def test_uploads_are_granted_under_the_own_prefix(setting: Setting) -> Non
 async def test_stored_files_are_listed(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    async def leftovers(_: Storage, _owner: object, prefix: str, claims: Sequence[FileClaim], *_args: str) -> Leftovers:
-        asked.append((prefix, [each_claim.name for each_claim in claims]))
+    async def leftovers(_: Storage, _owner: object, prefix: str, offers: Sequence[FileOffer], *_args: str) -> Leftovers:
+        asked.append((prefix, [offered.name for offered in offers]))
         return Leftovers(kept=frozenset({"dataset.zip"}))
 
     monkeypatch.setattr(Storage, "leftovers", leftovers)
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
-    reply = await setting.post(token, "/v1/uploads", {"files": [claim("images/0001.jpg"), claim("dataset.zip")]})
+    reply = await setting.post(token, "/v1/uploads", {"files": [offer("images/0001.jpg"), offer("dataset.zip")]})
     assert [grant["stored"] for grant in reply.json()["grants"]] == [False, True]
     assert asked == [("datasets/ns/uid-ns-it/", ["images/0001.jpg", "dataset.zip"])]
 
@@ -390,7 +390,7 @@ async def test_stored_files_are_listed(setting: Setting, monkeypatch: pytest.Mon
 )  # fmt: skip
 async def test_other_names_are_refused(setting: Setting, name: str) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
-    reply = await setting.post(token, "/v1/uploads", {"files": [claim("dataset.json"), claim(name)]})
+    reply = await setting.post(token, "/v1/uploads", {"files": [offer("dataset.json"), offer(name)]})
     assert reply.status_code == 422
     assert "Signature" not in reply.text
 
@@ -399,11 +399,11 @@ async def test_other_names_are_refused(setting: Setting, name: str) -> None:
     "wrong",
     [{"sizeBytes": 0}, {"sizeBytes": 2**40}, {"sha256": "AB" * 32}, {"sha256": ""}, {"contentType": "a/b\r\nx: y"}],
 )
-async def test_other_claims_are_refused(setting: Setting, wrong: dict[str, Any]) -> None:
+async def test_other_offers_are_refused(setting: Setting, wrong: dict[str, Any]) -> None:
     token = setting.cluster.worker(Kind.LORA_TRAINING, "it", Stage.PREPARE)
-    assert (await setting.post(token, "/v1/uploads", {"files": [claim("dataset.zip", **wrong)]})).status_code == 422
+    assert (await setting.post(token, "/v1/uploads", {"files": [offer("dataset.zip", **wrong)]})).status_code == 422
     assert (await setting.post(token, "/v1/uploads", {"files": []})).status_code == 422
-    assert (await setting.post(token, "/v1/uploads", {"files": [claim("dataset.zip")] * 257})).status_code == 422
+    assert (await setting.post(token, "/v1/uploads", {"files": [offer("dataset.zip")] * 257})).status_code == 422
 
 
 async def test_reports_wake_the_resource(setting: Setting) -> None:
@@ -613,14 +613,14 @@ async def test_a_worker_whose_job_has_ended_is_nobody(setting: Setting, end: str
     job["status"] = {"conditions": [{"type": end, "status": "True"}]}
     setting.cache.note_job(owner, JobView.parse(job))  # delivered by the watch
     assert (await setting.get(token)).status_code == 403
-    assert (await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac")]})).status_code == 403
+    assert (await setting.post(token, "/v1/uploads", {"files": [offer("audio.flac")]})).status_code == 403
     fresh = cluster.worker(Kind.TRANSCRIPTION, "other", Stage.PREPARE)
     cluster.jobs["ns", "job-other"]["status"] = job["status"]
     assert (await setting.get(fresh)).status_code == 403
 
 
 async def test_workers_get_no_order_of_another_job(setting: Setting) -> None:
-    """All pairs of two workers: each URL is under the worker's own uid, and a Job that claims another worker's resource
+    """All pairs of two workers: each URL is under the worker's own uid, and a Job that names another worker's resource
     is refused. The share of successful requests is the control.
     """
     cluster = setting.cluster
@@ -638,7 +638,7 @@ async def test_workers_get_no_order_of_another_job(setting: Setting) -> None:
     good = 0
     for (kind, stage, namespace), token in tokens.items():
         uid = f"uid-{namespace}-{kind.value.lower()}-{stage}"
-        body = {"files": [claim(names[stage][kind])]}
+        body = {"files": [offer(names[stage][kind])]}
         replies = [await setting.get(token), await setting.post(token, "/v1/uploads", body)]
         good += sum(reply.status_code == 200 for reply in replies)
         for reply in replies:
@@ -699,7 +699,7 @@ async def test_a_worker_is_told_the_user_that_was_admitted(setting: Setting) -> 
     run["spec"] = run["spec"] | {"userId": "victim"}
     order = WorkOrder.model_validate((await setting.get(token)).json())
     assert order.user_id == "ns"
-    grants = await setting.post(token, "/v1/uploads", {"files": [claim("audio.flac", contentType="audio/flac")]})
+    grants = await setting.post(token, "/v1/uploads", {"files": [offer("audio.flac", contentType="audio/flac")]})
     assert "victim" not in grants.text
 
 

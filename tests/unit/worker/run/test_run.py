@@ -209,16 +209,16 @@ class World:
     def _grants(self, request: UploadRequest) -> bytes:
         grants = [
             {
-                "name": claim.name,
-                "url": self.url(claim.name, signed=True),
+                "name": offer.name,
+                "url": self.url(offer.name, signed=True),
                 "headers": {
-                    "content-type": claim.content_type,
-                    "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(claim.sha256)).decode(),
-                    "content-length": str(claim.size_bytes),
+                    "content-type": offer.content_type,
+                    "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(offer.sha256)).decode(),
+                    "content-length": str(offer.size_bytes),
                 },
                 "expiresSeconds": 600,
             }
-            for claim in request.files
+            for offer in request.files
         ]
         return json.dumps({"grants": grants}).encode()
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from contentgen_contract.worker.orders import FileClaim, UploadGrant
+from contentgen_contract.worker.orders import FileOffer, UploadGrant
 from contentgen_worker.errors import Retryable
 from contentgen_worker.files import JPEG, Output
 from contentgen_worker.retry import STORE
@@ -36,7 +36,7 @@ class Store:
     behave: Callable[["Store", Handler, str], bool] = lambda *_: False
     asked: int = 0
     expires_seconds: int = 600
-    removes: bool = True  # whether the worker API removes another file of a claimed name
+    removes: bool = True  # whether the worker API removes another file of a offered name
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, handler: Handler) -> None:
@@ -55,11 +55,11 @@ class Store:
     def keep(self, handler: Handler, name: str) -> None:
         length = int(handler.headers["Content-Length"])
         body = handler.rfile.read(length)
-        claimed = handler.headers["x-amz-checksum-sha256"]
+        offered = handler.headers["x-amz-checksum-sha256"]
         if name in self.objects and handler.headers["If-None-Match"] == "*":
             self.reply(handler, 412)
             return
-        right = base64.b64encode(hashlib.sha256(body).digest()).decode() == claimed
+        right = base64.b64encode(hashlib.sha256(body).digest()).decode() == offered
         if right and len(body) == length:
             self.objects[name] = body
         self.reply(handler, 200 if right else 400)
@@ -69,20 +69,20 @@ class Store:
         handler.send_header("Content-Length", "0")
         handler.end_headers()
 
-    def grants(self, claims: Sequence[FileClaim]) -> tuple[UploadGrant, ...]:
+    def grants(self, offers: Sequence[FileOffer]) -> tuple[UploadGrant, ...]:
         """Grants as the worker API issues them, for the current objects."""
         self.asked += 1
-        return tuple(self._grant(claim) for claim in claims)
+        return tuple(self._grant(offer) for offer in offers)
 
-    def _grant(self, claim: FileClaim) -> UploadGrant:
-        checksum = base64.b64encode(bytes.fromhex(claim.sha256)).decode()
-        headers = {"Content-Type": claim.content_type, "x-amz-checksum-sha256": checksum, "If-None-Match": "*"}
-        url = f"http://{self.host}/{claim.name}?X-Amz-Signature=1"
-        kept = hashlib.sha256(self.objects.get(claim.name, b"")).hexdigest() == claim.sha256
+    def _grant(self, offer: FileOffer) -> UploadGrant:
+        checksum = base64.b64encode(bytes.fromhex(offer.sha256)).decode()
+        headers = {"Content-Type": offer.content_type, "x-amz-checksum-sha256": checksum, "If-None-Match": "*"}
+        url = f"http://{self.host}/{offer.name}?X-Amz-Signature=1"
+        kept = hashlib.sha256(self.objects.get(offer.name, b"")).hexdigest() == offer.sha256
         if not kept and self.removes:
-            self.objects.pop(claim.name, None)
+            self.objects.pop(offer.name, None)
         life = self.expires_seconds
-        return UploadGrant(name=claim.name, url=url, headers=headers, stored=kept, expires_seconds=life)
+        return UploadGrant(name=offer.name, url=url, headers=headers, stored=kept, expires_seconds=life)
 
 
 @pytest.fixture
