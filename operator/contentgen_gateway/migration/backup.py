@@ -56,13 +56,13 @@ def missing_only(stored: Document | None, given: Document) -> Document | None:
 def newest_runs(stored: Document | None, given: Document) -> Document | None:
     """The run document with the higher numbers, since they only grow.
 
-    A stored one with a `claim` blocks payments, because its resource has a run that the database lacked; a backup that
-    has this run replaces it.
+    A stored one with `unrecorded` blocks payments, because its resource has a run that the database lacked; a
+    backup that has this run replaces it.
     """
     if stored is None:
         return given
-    claim = stored.get("claim")
-    newer = given["number"] >= claim["number"] if claim else _numbers(given) > _numbers(stored)
+    unrecorded = stored.get("unrecorded")
+    newer = given["number"] >= unrecorded["number"] if unrecorded else _numbers(given) > _numbers(stored)
     if not newer:
         return None
     highest = {name: max(stored[name], given[name]) for name in ("number", "version")}

@@ -13,10 +13,11 @@ _WAIT_SECONDS = 60.0  # until the run document is read again
 def wait_for_stores(case: DecisionInput) -> Plan | None:
     """The plan of a run that waits because the stores disagree; None: it may pay."""
     document = case.resource.document
-    if document is None or document.claim is None or case.resource.payments_allowed:
+    if document is None or document.unrecorded is None or case.resource.payments_allowed:
         return None
+    named = _named_text(document.unrecorded)
     message = remedies.join_message(
-        f"the status names {_named_text(document.claim)}, which MongoDB lacks: it was restored from an older backup, "
+        f"the status names {named}, which MongoDB lacks: it was restored from an older backup, "
         "an installation with another MongoDB began the run, or somebody else wrote the status, so nothing is paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
         f"was paid since, {remedies.resubmit_advice(document.token or '')}",
@@ -30,10 +31,10 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
     return new_plan(case, run_state, again=_WAIT_SECONDS)
 
 
-def _named_text(claim: UnrecordedRun) -> str:
-    if claim.purchases_only:
-        return f"purchase {', '.join(claim.purchases)}"
-    named = [f"run {claim.number}", f"paid attempt {claim.paid_attempt}", f"version {claim.version}"]
-    named += [f"purchase {claim.purchase_id}"] if claim.purchase_id else []
-    named += [f"request {claim.request_id}"] if claim.request_id else []
+def _named_text(unrecorded: UnrecordedRun) -> str:
+    if unrecorded.purchases_only:
+        return f"purchase {', '.join(unrecorded.purchases)}"
+    named = [f"run {unrecorded.number}", f"paid attempt {unrecorded.paid_attempt}", f"version {unrecorded.version}"]
+    named += [f"purchase {unrecorded.purchase_id}"] if unrecorded.purchase_id else []
+    named += [f"request {unrecorded.request_id}"] if unrecorded.request_id else []
     return ", ".join(named)

@@ -75,17 +75,17 @@ class RunDocument(Value):
     version: int = 0  # highest version number in use
     run: FrozenRun | None = None  # the run in progress, or the last one
     versions: tuple[VersionStatus, ...] = Field((), max_length=MAX_VERSIONS)
-    claim: UnrecordedRun | None = None  # blocks payments until a person allows them
+    unrecorded: UnrecordedRun | None = None  # blocks payments until a person allows them
     given_up: tuple[str, ...] = ()  # ids of lost purchases in spite of which a person has allowed payments
     expired_at: Instant | None = None  # when the operator deleted the resource after its ttlSecondsAfterFinished
     predecessor: FrozenRun | None = Field(None, exclude=True)  # of the expired resource of this name; not stored
 
     @property
     def token(self) -> str | None:
-        """Token by which a person allows payments despite the claim; unique to the claim. None: no claim."""
-        if self.claim is None:
+        """Token by which a person allows payments despite an unrecorded run; unique to it. None: there is none."""
+        if self.unrecorded is None:
             return None
-        return hashlib.sha256(f"{self.uid}/{self.claim.model_dump_json()}".encode()).hexdigest()[:8]
+        return hashlib.sha256(f"{self.uid}/{self.unrecorded.model_dump_json()}".encode()).hexdigest()[:8]
 
     def begun(self, run: RunStatus | None) -> "RunDocument":
         """The document with this run as the current one and its numbers in use."""
@@ -99,15 +99,15 @@ class RunDocument(Value):
         return self.model_copy(update={"run": None})
 
     @property
-    def claims_an_end(self) -> bool:
+    def has_unrecorded_end(self) -> bool:
         """True if the current run is one that MongoDB lacked and that its status called ended."""
-        claim, run = self.claim, self.run
-        return claim is not None and claim.over and run is not None and run.number == claim.number
+        unrecorded, run = self.unrecorded, self.run
+        return unrecorded is not None and unrecorded.over and run is not None and run.number == unrecorded.number
 
-    def claimed(self, run: RunStatus, *, over: bool) -> "RunDocument":
+    def with_unrecorded_run(self, run: RunStatus, *, over: bool) -> "RunDocument":
         """The document with the numbers of a run that MongoDB lacks in use, and payments blocked."""
-        run, last = with_bounded_numbers(run), self.claim or UnrecordedRun(number=0, version=0)
-        claim = UnrecordedRun(
+        run, last = with_bounded_numbers(run), self.unrecorded or UnrecordedRun(number=0, version=0)
+        unrecorded = UnrecordedRun(
             number=max(run.number, last.number),
             version=max(run.version, last.version),
             paid_attempt=max(run.paid_attempt, last.paid_attempt),
@@ -116,25 +116,25 @@ class RunDocument(Value):
             over=over,
         )
         number, version = max(self.number, run.number), max(self.version, run.version)
-        return self.model_copy(update={"claim": claim, "number": number, "version": version})
+        return self.model_copy(update={"unrecorded": unrecorded, "number": number, "version": version})
 
-    def claimed_purchases(self, lost: Iterable[str]) -> "RunDocument":
-        """The document with payments blocked while the ledger lacks purchases: by a claim of their own, or with that of
-        a run.
+    def with_unrecorded_purchases(self, lost: Iterable[str]) -> "RunDocument":
+        """The document with payments blocked while the ledger lacks purchases: by a value of their own, or with an
+        unrecorded run.
         """
-        purchases, claim = tuple(sorted(lost)), self.claim
-        if claim is not None and not claim.purchases_only:
-            return self.model_copy(update={"claim": claim.model_copy(update={"purchases": purchases})})
+        purchases, unrecorded = tuple(sorted(lost)), self.unrecorded
+        if unrecorded is not None and not unrecorded.purchases_only:
+            return self.model_copy(update={"unrecorded": unrecorded.model_copy(update={"purchases": purchases})})
         own = UnrecordedRun(number=self.number, version=self.version, purchases=purchases, purchases_only=True)
-        return self.model_copy(update={"claim": own if purchases else None})
+        return self.model_copy(update={"unrecorded": own if purchases else None})
 
 
 def next_document(document: RunDocument, status: ResourceStatus, *, allowed: bool) -> RunDocument:
     """The document of which a planned status is the projection. `allowed`: a person has allowed payments."""
     changes: dict[str, object] = {"versions": status.versions, "expired_at": None}  # it was not deleted after all
-    if allowed and document.claim is not None:
-        lost = {*document.given_up, *document.claim.purchases}
-        changes |= {"claim": None, "given_up": tuple(sorted(lost))}
+    if allowed and document.unrecorded is not None:
+        lost = {*document.given_up, *document.unrecorded.purchases}
+        changes |= {"unrecorded": None, "given_up": tuple(sorted(lost))}
     return document.begun(status.run).model_copy(update=changes)
 
 
@@ -190,7 +190,8 @@ def named_purchases(
     versions = {purchase.purchase_id for purchase in finished if purchase.operator_class == operator_class}
     last = {run.purchase_id} if run is not None else set()
     paid = versions | (last if run is not None and run.request_id else set())
-    paid |= {*(document.claim.purchases if document.claim is not None else ())}  # the status may name them no more
+    unrecorded = document.unrecorded.purchases if document.unrecorded is not None else ()
+    paid |= {*unrecorded}  # the status may name them no more
     given_up = {None, *document.given_up}
     return NamedPurchases(
         known=frozenset(purchase_id for purchase_id in (paid | last) - given_up if purchase_id),

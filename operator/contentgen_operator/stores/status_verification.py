@@ -122,7 +122,7 @@ class StatusVerifier:
     async def _with_later_runs(self, resource: Resource, document: RunDocument) -> RunDocument:
         """Document updated with later runs of the status."""
         run, kept = resource.status.run, document.run
-        if document.claims_an_end and not ended(resource):
+        if document.has_unrecorded_end and not ended(resource):
             return document.without_run()
         if run is None:
             return document
@@ -164,7 +164,7 @@ class StatusVerifier:
             _log.info("%s was moved to this operator class", resource.ref.name, extra=resource.ref.about)
             return document.begun(await self._run(resource, run))
         _warn(resource, f"run {run.number} is not in MongoDB, so nothing is paid; is MongoDB of a backup? If not,")
-        document = document.claimed(run, over=over)
+        document = document.with_unrecorded_run(run, over=over)
         return document.begun(await self._run(resource, run)) if over else document.without_run()
 
     async def _of_later_attempt(
@@ -179,7 +179,7 @@ class StatusVerifier:
         if last is not None and (last.abandoned or last.state is PurchaseState.FAILED):
             return document
         _warn(resource, f"paid attempt {run.paid_attempt} is not in MongoDB, so nothing is paid")
-        return document.claimed(run, over=False)
+        return document.with_unrecorded_run(run, over=False)
 
     async def _with_lost_purchases(self, resource: Resource, document: RunDocument) -> RunDocument:
         """Document with payments blocked while the ledger lacks a purchase that the status or the document names, or
@@ -190,12 +190,13 @@ class StatusVerifier:
             return document
         named = named_purchases(document, resource.status, class_of({"spec": resource.spec}), over=over)
         lost = await self.ledger.lost(named.known, named.paid) if named.known else ()
-        claimed = document.claimed_purchases(lost)
-        if claimed == document:
+        blocked = document.with_unrecorded_purchases(lost)
+        if blocked == document:
             return document
-        if claimed.claim is not None:
-            _warn(resource, f"purchase {', '.join(claimed.claim.purchases)} is not in the ledger, so nothing is paid")
-        return await self._stored(claimed)
+        if blocked.unrecorded is not None:
+            named_ids = ", ".join(blocked.unrecorded.purchases)
+            _warn(resource, f"purchase {named_ids} is not in the ledger, so nothing is paid")
+        return await self._stored(blocked)
 
     async def _stored(self, document: RunDocument) -> RunDocument:
         stored = await self.runs.put(document)

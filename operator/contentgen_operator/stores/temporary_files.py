@@ -98,7 +98,7 @@ class TemporaryFiles:
         version, and so a prefix, of its own.
         """
         document = await self.runs.get(job.uid)
-        run = document.run if document is not None and document.claim is None else None
+        run = document.run if document is not None and document.unrecorded is None else None
         if (
             run is None
             or (job.uid, run.number) in self._cleared

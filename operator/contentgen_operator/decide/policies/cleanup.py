@@ -57,7 +57,7 @@ def obstacle(case: DecisionInput) -> str:
     resource, observed, uid = case.resource, case.observed, case.resource.ref.uid
     if resource.tenant.block_reason:
         return resource.tenant.block_reason
-    if resource.document is None or resource.document.claim is not None:
+    if resource.document is None or resource.document.unrecorded is not None:
         return "MongoDB does not confirm its run"
     own = [each for each in (observed.purchase, *observed.earlier, *observed.other_runs) if each and each.job_id == uid]
     if any(history_searches.is_open(each, case.now) for each in own):

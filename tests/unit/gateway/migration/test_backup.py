@@ -99,8 +99,8 @@ def runs(number: int, revision: int, **fields: Any) -> dict[str, Any]:
         (runs(1, 4), runs(1, 2), None),
         (runs(1, 9), runs(2, 3), runs(2, 10)),
         # The database lost the second run and began a third one without a payment.
-        (runs(3, 6, claim={"number": 2}), runs(2, 8), runs(2, 9) | {"number": 3, "version": 3}),
-        (runs(3, 6, claim={"number": 2}), runs(1, 8), None),
+        (runs(3, 6, unrecorded={"number": 2}), runs(2, 8), runs(2, 9) | {"number": 3, "version": 3}),
+        (runs(3, 6, unrecorded={"number": 2}), runs(1, 8), None),
     ],
 )
 def test_run_documents_only_go_forward(stored: Any, given: Any, expected: Any) -> None:

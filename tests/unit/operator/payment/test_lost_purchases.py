@@ -84,7 +84,7 @@ async def test_a_person_may_pay_although_a_purchase_is_lost(monkeypatch: pytest.
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 3
     (document,) = world.database["runs"].find()
-    assert document["claim"] is None
+    assert document["unrecorded"] is None
     revision = document["revision"]
     for _ in range(4):
         await world.step(IMAGES)

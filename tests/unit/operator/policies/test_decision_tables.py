@@ -251,7 +251,7 @@ PURCHASES: dict[str, Purchase | None] = {
 }
 OPEN = ("reply lost", "in progress")
 DOCUMENT = RunDocument(uid=UID, namespace="ns", kind=KIND, name="it")
-CLAIMED = DOCUMENT.model_copy(update={"claim": UnrecordedRun(number=1, version=1)})
+UNRECORDED = DOCUMENT.model_copy(update={"unrecorded": UnrecordedRun(number=1, version=1)})
 
 
 class CleanupRow(NamedTuple):
@@ -294,7 +294,7 @@ def test_the_table_of_expiry() -> None:
     assert len(seen) == 4
 
 
-@pytest.mark.parametrize("document", [None, CLAIMED])
+@pytest.mark.parametrize("document", [None, UNRECORDED])
 def test_resource_with_an_unconfirmed_run_does_not_expire(document: RunDocument | None) -> None:
     row = CleanupRow("collected", "none", "none", completed=True)
     assert cleanup.obstacle(cleanup_case(row)) == ""
