@@ -377,9 +377,9 @@ class Actor:
     async def _move(self, move: LedgerTransition, now: datetime) -> None:
         """Raises Conflict if the purchase was changed since it was observed."""
         request_id = move.changes.get("request_id")
-        claim = move.claimed_for
+        target = move.bound_to
         self.leadership.check()
-        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, now):
+        if target is not None and request_id and not await self.ledger.bind_request(target, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
         if move.changes.get("step") == PurchaseStep.ABANDONED:
             await self._close(move.key)
@@ -405,7 +405,7 @@ class Actor:
     async def _restore(self, restored: RestoredPurchase, now: datetime) -> None:
         """Raises Conflict if the request is another purchase's, or the ledger has the purchase again."""
         key, purchase = restored.key, restored.purchase
-        if not await self.ledger.claim(purchase, purchase.request_id or "", now):
+        if not await self.ledger.bind_request(purchase, purchase.request_id or "", now):
             raise Conflict(f"request {purchase.request_id} is another purchase's")
         self.leadership.check()  # as above
         if not await self.ledger.intend(key, purchase):
@@ -579,7 +579,7 @@ class Actor:
         now = utc_now()
         changes = {"request_id": request_id, "key_id": key_id, "submitted_at": now, "changed_at": now, "step": None}
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
-        return move.model_copy(update={"claimed_for": payment.purchase})
+        return move.model_copy(update={"bound_to": payment.purchase})
 
     def _note_answer(self, purchase: Purchase, error: ProviderError | None) -> None:
         """Note the answer of an endpoint to a paid request for its circuit breaker; None: accepted."""
@@ -593,8 +593,8 @@ class Actor:
 
     @stamina.retry(on=PyMongoError, attempts=8, timeout=60)
     async def _write_result(self, move: LedgerTransition) -> None:
-        request_id, claim = move.changes.get("request_id"), move.claimed_for
-        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, utc_now()):
+        request_id, target = move.changes.get("request_id"), move.bound_to
+        if target is not None and request_id and not await self.ledger.bind_request(target, request_id, utc_now()):
             _log.error("request %s is another purchase's; %s has none", request_id, move.key)
             return
         if await self.ledger.move(move) is not None:

@@ -693,9 +693,9 @@ class Observer:
             call=kinds.sent_call(spec, key, purchase),
             sent_after=history_searches.sent_at(purchase) - _CLOCK_ERROR,
             sent_before=before + _CLOCK_ERROR,
-            claimed=await self.ledger.request_ids(purchase),
+            taken=await self.ledger.request_ids(purchase),
         )
-        if given in search.claimed:
+        if given in search.taken:
             return Verified(same=False, text="it belongs to another purchase")
         try:
             return await self._provider_of(purchase).verify(search, given)
@@ -730,14 +730,14 @@ async def find_lost(
     ledger: Ledger, provider: Provider, purchase: Purchase, call: Call, before: datetime | None = None
 ) -> Found:
     """Result of one search for the request of a lost reply, sent before the next attempt's (`before`). A request that
-    another purchase has claimed is not found. Raises Unavailable.
+    is bound to another purchase is not found. Raises Unavailable.
     """
     sent = history_searches.sent_at(purchase)
     search = Search(
         call=call,
         sent_after=sent,  # the nearest one is taken
         sent_before=min(sent + _AFTER_SENT, before or sent + _AFTER_SENT),
-        claimed=await ledger.request_ids(purchase),
+        taken=await ledger.request_ids(purchase),
     )
     found = await provider.find(search)
     if found.request_id is not None and await ledger.is_anothers(purchase, found.request_id):

@@ -121,8 +121,8 @@ async def bought_once(
         return (await provider.find(search)).request_id
 
     assert await until(found, HISTORY_SECONDS, place.pause) == request_id
-    claimed = search.model_copy(update={"claimed": frozenset({request_id})})
-    assert (await provider.find(claimed)).request_id is None, "it was sent more than once"
+    search = search.model_copy(update={"taken": frozenset({request_id})})
+    assert (await provider.find(search)).request_id is None, "it was sent more than once"
     return view
 
 

@@ -61,7 +61,7 @@ same request). `formerOwners`, `budgets`, `content` and `alsoUnder` are arrays.
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}
 """`keys` is an array: the claims that are open."""
 
-REQUEST_CLAIMS: dict[str, Keys] = {"marker": (("marker", 1),)}
+REQUEST_BINDINGS: dict[str, Keys] = {"marker": (("marker", 1),)}
 
 AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
 """Reports, newest first. The document of a requested audit has no `finishedAt`."""

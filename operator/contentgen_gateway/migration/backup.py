@@ -97,7 +97,7 @@ class BackedUpCollection:
 
 BACKED_UP = (
     BackedUpCollection("ledger", _purchase),
-    BackedUpCollection("request_claims", missing_only),
+    BackedUpCollection("request_bindings", missing_only),
     BackedUpCollection("runs", newest_runs),
     BackedUpCollection("clusters", _cluster),
     BackedUpCollection("namespaces", missing_only),

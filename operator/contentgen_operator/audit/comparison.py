@@ -137,7 +137,7 @@ class _View:
 
     def _is_unknown(self, request: ProviderRequest) -> bool:
         in_time = request.sent_at is None or (self.facts.since <= request.sent_at <= self.facts.now - self.limits.grace)
-        return in_time and request.identity not in self.by_request and request.identity not in self.facts.claims
+        return in_time and request.identity not in self.by_request and request.identity not in self.facts.bound_requests
 
     @cached_property
     def unlisted(self) -> tuple[AuditedPurchase, ...]:

@@ -98,7 +98,7 @@ class AuditFacts(Value):
     requests: tuple[ProviderRequest, ...] = ()
     bills: tuple[ProviderBill, ...] = ()
     purchases: tuple[AuditedPurchase, ...] = ()
-    claims: frozenset[str] = frozenset()  # `provider/request id` of claimed requests
+    bound_requests: frozenset[str] = frozenset()  # `provider/request id` of those that belong to a purchase
     looked_up: Mapping[str, ProviderRequest | None] = Field(
         default_factory=dict
     )  # reads of single requests; None: the provider has none

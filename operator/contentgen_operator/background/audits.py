@@ -220,14 +220,14 @@ class AccountAudit:
         named |= {(bill.provider, bill.request_id) for bill in facts.bills}
         known = {entry.purchase.request_id for entry in read.entries}
         older = await self._ledger.of_requests({request_id for _, request_id in named} - known)
-        claims = await self._ledger.claims(f"{provider}/{request_id}" for provider, request_id in named)
+        bound = await self._ledger.bound_requests(f"{provider}/{request_id}" for provider, request_id in named)
         coverage = (*facts.coverage, *self._missing_accounts(read.entries))
         if not read.complete:
             problem = "the ledger has more purchases than one audit reads, or malformed ones"
             lists = [each.model_copy(update={"complete": False, "problem": problem}) for each in coverage]
             coverage = tuple(lists)
         purchases = _merged(read.entries, older)
-        return facts.model_copy(update={"purchases": purchases, "claims": claims, "coverage": coverage})
+        return facts.model_copy(update={"purchases": purchases, "bound_requests": bound, "coverage": coverage})
 
     def _missing_accounts(self, entries: Iterable[AuditedPurchase]) -> Iterable[Coverage]:
         """Coverage of accounts that purchases of this installation name and that it has no keys for."""

@@ -161,7 +161,7 @@ def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: dateti
     """Transition for the located request of a lost reply."""
     changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
     move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
-    return move.model_copy(update={"claimed_for": purchase})
+    return move.model_copy(update={"bound_to": purchase})
 
 
 def after_poll(
@@ -505,9 +505,9 @@ class Orphans:
 
     async def _moved(self, move: LedgerTransition, now: datetime) -> bool:
         """True if the compare-and-set succeeded; else another process was faster."""
-        request_id, claim = move.changes.get("request_id"), move.claimed_for
+        request_id, target = move.changes.get("request_id"), move.bound_to
         self.check()
-        if claim is not None and request_id and not await self.ledger.claim(claim, request_id, now):
+        if target is not None and request_id and not await self.ledger.bind_request(target, request_id, now):
             _log.warning("request %s is another purchase's, not that of orphan %s", request_id, move.key)
             return False
         if await self.ledger.move(move) is not None:

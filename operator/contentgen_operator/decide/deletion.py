@@ -90,7 +90,7 @@ def _search_lost_request(
             owner=purchase.job_id,
             expected={"step": purchase.step},
             changes=changes | {"changed_at": now, "step": None},
-            claimed_for=purchase,
+            bound_to=purchase,
         )
         return {"moves": (move,), "hold": True, "again_seconds": 0.0}
     problem = observed.provider_problem

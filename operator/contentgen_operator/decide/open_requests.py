@@ -120,7 +120,7 @@ def _transition_and_answer(
 def _found_transition(case: DecisionInput, each: OpenRequest, request_id: str) -> LedgerTransition:
     changes = {"request_id": request_id, "submitted_at": history_searches.sent_at(each.purchase)}
     move = _transition(case, each, PurchaseState.SUBMITTED, **changes)
-    return move.model_copy(update={"claimed_for": each.purchase})
+    return move.model_copy(update={"bound_to": each.purchase})
 
 
 def _transition(case: DecisionInput, each: OpenRequest, target: PurchaseState, **changes: object) -> LedgerTransition:

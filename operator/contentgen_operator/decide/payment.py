@@ -280,7 +280,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
         owner=kept.job_id,
         expected={"step": kept.step},
         changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras} | purchase_fields(case),
-        claimed_for=kept,
+        bound_to=kept,
     )
     return plan.model_copy(update={"moves": (move,)})
 
@@ -319,7 +319,7 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
         changes = {"request_id": case.observed.found_request, "submitted_at": sent}
         run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the request was found again")
         move = purchase_transition(case, purchase, PurchaseState.SUBMITTED, **changes)
-        moves = (move.model_copy(update={"claimed_for": purchase}),)
+        moves = (move.model_copy(update={"bound_to": purchase}),)
         return new_plan(case, run_state, moves=moves, again=SOON)
     # The annotation stays on the resource, so its token names one purchase: it must not pay for a later run too.
     if case.resource.resubmit == case.key.token:

@@ -181,7 +181,7 @@ class AssemblyAI:
 
 
 def _find(http: httpx.Client, search: Search) -> Found:
-    """The unclaimed transcript of this audio and these options that was created nearest to `sent_after`."""
+    """Transcript of this audio and these options, not `taken`, that was created nearest to `sent_after`."""
     made, complete = _created_in_time(http, search)
     nearest_first = sorted(made, key=lambda each: abs(made[each] - search.sent_after))
     for request_id in nearest_first[:_MAX_READS]:
@@ -204,7 +204,7 @@ def _verify(http: httpx.Client, search: Search, request_id: str) -> Verified:
 
 
 def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, datetime], bool]:
-    """Unclaimed transcripts of this audio with their creation times; True if the list was complete."""
+    """Transcripts of this audio, not `taken`, with their creation times; True if the list was complete."""
     start, made, complete = search.sent_after - MARGIN, dict[str, datetime](), True
     before: str | None = None
     for _ in range(_MAX_PAGES):
@@ -214,7 +214,7 @@ def _created_in_time(http: httpx.Client, search: Search) -> tuple[dict[str, date
             named, sound = item.get("id"), item.get("audio_url")
             if at is not None and not start <= at <= search.sent_before:
                 continue
-            if isinstance(named, str) and named in search.claimed:
+            if isinstance(named, str) and named in search.taken:
                 continue
             if at is None or not isinstance(sound, str) or sound == _DELETED or not isinstance(named, str):
                 complete = False

@@ -60,7 +60,7 @@ class _Span:
                 self.complete = False
                 continue
             request_id, sent_at = item.get("request_id"), parse_time(item.get("sent_at"))
-            if not is_request_id(request_id) or request_id in self.search.claimed:
+            if not is_request_id(request_id) or request_id in self.search.taken:
                 self.complete = self.complete and isinstance(request_id, str)
                 continue
             if sent_at is None:
@@ -83,7 +83,7 @@ class FalHistory:
         self._headers = headers
 
     async def find(self, search: Search) -> Found:
-        """The unclaimed request with this input that was sent nearest to `sent_after`. Raises Unavailable."""
+        """The request with this input, not `taken`, that was sent nearest to `sent_after`. Raises Unavailable."""
         complete = True
         for time in _times(search, utc_now()):
             span = _Span(search, time)

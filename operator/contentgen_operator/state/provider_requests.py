@@ -85,7 +85,7 @@ class Search(Value):
     call: Call
     sent_after: datetime
     sent_before: datetime
-    claimed: frozenset[str] = frozenset()  # request ids of other purchases
+    taken: frozenset[str] = frozenset()  # request ids of other purchases
 
 
 class Found(Value):

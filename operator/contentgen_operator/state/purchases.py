@@ -283,4 +283,4 @@ class LedgerTransition(Effect):
     owner: str | None = None
     expected: dict[str, Any] = Field(default_factory=dict)
     changes: dict[str, Any] = Field(default_factory=dict)
-    claimed_for: Purchase | None = None  # purchase for which the request id in `changes` is claimed first
+    bound_to: Purchase | None = None  # purchase to which the request id in `changes` is bound first

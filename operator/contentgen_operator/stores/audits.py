@@ -1,4 +1,4 @@
-"""The audit's part of MongoDB: it reads the ledger and the claims, and writes nothing but the collection `audits`.
+"""The audit's part of MongoDB: it reads the ledger and its bindings, and writes the collection `audits` alone.
 
 pymongo is synchronous, so each call runs in a thread. Raises PyMongoError.
 """
@@ -37,11 +37,11 @@ class ReadPurchases(Value):
 
 
 class AuditedLedger:
-    """The collections `ledger` and `request_claims`, read only."""
+    """The collections `ledger` and `request_bindings`, read only."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._ledger: Collection[Document] = database["ledger"]
-        self._claims: Collection[Document] = database["request_claims"]
+        self._bindings: Collection[Document] = database["request_bindings"]
 
     @in_thread
     def since(self, moment: datetime) -> ReadPurchases:
@@ -67,11 +67,11 @@ class AuditedLedger:
         return tuple(entry for document in found for entry in _entries(document))
 
     @in_thread
-    def claims(self, identities: Iterable[str]) -> frozenset[str]:
-        """Those of `provider/request id` that a purchase has claimed."""
+    def bound_requests(self, identities: Iterable[str]) -> frozenset[str]:
+        """Those of `provider/request id` that are bound to a purchase."""
         slices = _slices(sorted(set(identities)))
-        found = (self._claims.find({"_id": {"$in": part}}, {"_id": True}) for part in slices)
-        return frozenset(str(claim["_id"]) for claims in found for claim in claims)
+        found = (self._bindings.find({"_id": {"$in": part}}, {"_id": True}) for part in slices)
+        return frozenset(str(binding["_id"]) for bindings in found for binding in bindings)
 
 
 class Audits:

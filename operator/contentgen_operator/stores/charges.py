@@ -44,7 +44,7 @@ class Charges:
 
     def __init__(self, collection: Collection[Document]) -> None:
         self._collection = collection
-        self._claims: Collection[Document] = collection.database["request_claims"]
+        self._bindings: Collection[Document] = collection.database["request_bindings"]
 
     @in_thread
     def unsettled(self, now: datetime, providers: AnyOf[str]) -> tuple[Unsettled, ...]:
@@ -83,9 +83,9 @@ class Charges:
 
     @in_thread
     def settle(self, asked: Unsettled, micros: int) -> bool:
-        """Write a charge. False if the document has changed, or another purchase has claimed the request."""
-        claim = self._claims.find_one({"_id": f"{asked.provider}/{asked.request_id}"})
-        if claim is not None and claim.get("purchaseId") != asked.purchase_id:
+        """Write a charge. False if the document has changed, or the request is bound to another purchase."""
+        binding = self._bindings.find_one({"_id": f"{asked.provider}/{asked.request_id}"})
+        if binding is not None and binding.get("purchaseId") != asked.purchase_id:
             return False
         change = {
             "billedMicros": micros,

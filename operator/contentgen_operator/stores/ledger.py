@@ -62,7 +62,7 @@ _PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "uni
 
 
 class Ledger:
-    """Collections `ledger`, `request_claims` and `buying_stops`. Each call runs in a thread: pymongo is synchronous."""
+    """Collections `ledger`, `request_bindings` and `buying_stops`. Calls run in threads: pymongo is synchronous."""
 
     def __init__(
         self, collection: Collection[Document], check: Check = unchecked, operator_class: str = DEFAULT_CLASS
@@ -72,7 +72,7 @@ class Ledger:
         self._class: Document = {"operatorClass": operator_class}
         self._collection = collection
         self._check = check
-        self._claims: Collection[Document] = collection.database["request_claims"]
+        self._bindings: Collection[Document] = collection.database["request_bindings"]
         self._stops: Collection[Document] = collection.database["buying_stops"]
         self._unsent: set[str] = set()  # attempts whose compare-and-set was not acknowledged: no POST follows
         self._rates: dict[str, tuple[float, float | None]] = {}
@@ -81,7 +81,7 @@ class Ledger:
     def create_indexes(self) -> None:
         """Create the indexes. Idempotent."""
         create_indexes(self._collection, indexes.LEDGER)
-        create_indexes(self._claims, indexes.REQUEST_CLAIMS)
+        create_indexes(self._bindings, indexes.REQUEST_BINDINGS)
 
     @in_thread
     def get(self, key: PurchaseKey | StoredKey) -> Purchase | None:
@@ -334,14 +334,14 @@ class Ledger:
         return adopted.modified_count == 1
 
     @in_thread
-    def claim(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
-        """True if the request is this purchase's: the first purchase that claims a request id owns it."""
-        claim_id = f"{purchase.provider}/{request_id}"
-        claim = {"_id": claim_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "claimedAt": now}
+    def bind_request(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
+        """True if the request is this purchase's: a request id is bound to one purchase, the first."""
+        binding_id = f"{purchase.provider}/{request_id}"
+        binding = {"_id": binding_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "boundAt": now}
         try:
-            self._claims.insert_one(claim)
+            self._bindings.insert_one(binding)
         except DuplicateKeyError:
-            kept = self._claims.find_one({"_id": claim_id})
+            kept = self._bindings.find_one({"_id": binding_id})
             return kept is not None and kept.get("purchaseId") == purchase.purchase_id
         return True
 
@@ -362,17 +362,18 @@ class Ledger:
 
     @in_thread
     def is_anothers(self, purchase: Purchase, request_id: str) -> bool:
-        """True if another purchase has claimed the request."""
-        kept = self._claims.find_one({"_id": f"{purchase.provider}/{request_id}"})
+        """True if the request is bound to another purchase."""
+        kept = self._bindings.find_one({"_id": f"{purchase.provider}/{request_id}"})
         return kept is not None and kept.get("purchaseId") != purchase.purchase_id
 
     @in_thread
     def request_ids(self, purchase: Purchase) -> frozenset[str]:
         """Request ids of other purchases with the same marker."""
         bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
-        claims = self._claims.find({"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}, {"_id": 1})
-        claimed = {str(claim["_id"]).partition("/")[2] for claim in claims}
-        return frozenset(claimed | {document["requestId"] for document in bought})
+        where = {"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}
+        bindings = self._bindings.find(where, {"_id": 1})
+        others = {str(binding["_id"]).partition("/")[2] for binding in bindings}
+        return frozenset(others | {document["requestId"] for document in bought})
 
     @in_thread
     def newest_requests(self, purchase: Purchase, most: int) -> list[Purchase]:

@@ -171,7 +171,7 @@ async def nothing() -> None:
     """No-op hook before the request."""
 
 
-def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
+def search_for(call: Call, sent_after: datetime, *taken: str) -> Search:
     """Search for a call, with the stored input instead of its signed URL."""
     stored = {
         name: StoredObject(key=call.correlation_key)
@@ -182,7 +182,7 @@ def search_for(call: Call, sent_after: datetime, *claimed: str) -> Search:
         call=call.model_copy(update={"arguments": call.arguments | stored}),
         sent_after=sent_after,
         sent_before=datetime.now(UTC),
-        claimed=frozenset(claimed),
+        taken=frozenset(taken),
     )
 
 

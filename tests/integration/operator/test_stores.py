@@ -116,8 +116,8 @@ async def test_sixteen_concurrent_adoptions_yield_one_owner(database: Database[d
     assert seen is not None
     adopted = await asyncio.gather(*(ledger.adopt(KEY, seen, f"job-{n}") for n in range(16)))
     assert adopted.count(True) == 1
-    claims = await asyncio.gather(*(ledger.claim(purchase(purchase_id=f"p{n}"), "r1", NOW) for n in range(16)))
-    assert claims.count(True) == 1
+    bound = await asyncio.gather(*(ledger.bind_request(purchase(purchase_id=f"p{n}"), "r1", NOW) for n in range(16)))
+    assert bound.count(True) == 1
 
 
 async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], storage: Storage) -> None:

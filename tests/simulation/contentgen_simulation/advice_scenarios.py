@@ -1066,7 +1066,7 @@ async def _(place: ScenarioPlace) -> None:
 @scenario(Reason.STORES_DISAGREE, "an older MongoDB", IMAGES, {RESTORE: FREE, RESUBMIT: TWICE}, paid=1)
 async def _(place: ScenarioPlace) -> None:
     database = place.world.database
-    names = ("ledger", "runs", "jobs", "worker_jobs", "request_claims")
+    names = ("ledger", "runs", "jobs", "worker_jobs", "request_bindings")
     await place.completed()
     older = {name: list(database[name].find()) for name in names}
     place.apply(place.spec | {"prompt": "a dog"})

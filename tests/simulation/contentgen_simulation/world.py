@@ -502,7 +502,7 @@ class FakeProvider:
         late = len(self.posts) in self.lose_replies and self._looks < 3
         listed = self.posts[:-1] if late else self.posts
         matching = [i for i, call in enumerate(listed) if self._matches(i, call, search)]
-        free = [i for i in matching if f"{self._prefix}{i + 1}" not in search.claimed]
+        free = [i for i in matching if f"{self._prefix}{i + 1}" not in search.taken]
         nearest = min(free, key=lambda i: abs(self.sent_at[i] - search.sent_after), default=None)
         return Found(request_id=None if nearest is None else f"{self._prefix}{nearest + 1}", complete=True)
 
@@ -545,8 +545,8 @@ class TracedLedger(Ledger):
         sent: str | None = await self._writes("sending", lambda: Ledger.send(self, key, purchase, now, planned_at))
         return sent
 
-    async def claim(self, purchase: Any, request_id: str, now: Any) -> bool:
-        return bool(await self._writes("claim", lambda: Ledger.claim(self, purchase, request_id, now)))
+    async def bind_request(self, purchase: Any, request_id: str, now: Any) -> bool:
+        return bool(await self._writes("bind request", lambda: Ledger.bind_request(self, purchase, request_id, now)))
 
     async def adopt(self, key: Any, purchase: Any, job_id: str, tenant: Tenant | None = None) -> bool:
         return bool(await self._writes("adopt", lambda: Ledger.adopt(self, key, purchase, job_id, tenant)))

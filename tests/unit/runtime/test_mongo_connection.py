@@ -14,7 +14,7 @@ from contentgen_runtime.mongo import connect
 def test_the_uri_weakens_no_guarantee(options: str) -> None:
     database = connect(f"mongodb://localhost:1/{options}", "contentgen")
     try:
-        for part in (database, database["ledger"], database["ledger"].database["request_claims"]):
+        for part in (database, database["ledger"], database["ledger"].database["request_bindings"]):
             assert part.read_preference == ReadPreference.PRIMARY
             assert part.read_concern == ReadConcern("majority")
             assert part.write_concern.document == {"w": "majority", "j": True}

@@ -256,13 +256,13 @@ def rotating(tmp_path: Path) -> Rotating:
 
 def test_a_new_uri_is_used_by_collections_that_were_made_before(rotating: Rotating) -> None:
     ledger = rotating.database["ledger"]
-    claims = ledger.database["request_claims"]
+    bindings = ledger.database["request_bindings"]
     ledger.insert_one({"_id": 1})
     rotating.server.passwords.add("b")
     rotating.write("mongodb://b")
     rotating.server.passwords.discard("a")
     assert ledger.find_one({}) == {"_id": 1}
-    assert claims.find_one({}) is None
+    assert bindings.find_one({}) is None
     assert rotating.database.command("ping") == {"ok": 1}
 
 

@@ -153,7 +153,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
         },
         [],
     ),
-    "a claimed request": ({"requests": (listed(), listed(R2)), "claims": frozenset({f"fal/{R2}"})}, []),
+    "a bound request": ({"requests": (listed(), listed(R2)), "bound_requests": frozenset({f"fal/{R2}"})}, []),
     "a request of the same id at another provider": (
         {"requests": (listed(), transcript(R1, "https://x.test/a.flac"))},
         [(K.UNKNOWN_REQUEST, R1)],
@@ -348,7 +348,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
         [],
     ),
     "the newest bill counts": (
-        {"bills": (bill(), bill(R2, at=NOW - 6 * DAY, unit_micros=20_000)), "claims": frozenset({f"fal/{R2}"})},
+        {"bills": (bill(), bill(R2, at=NOW - 6 * DAY, unit_micros=20_000)), "bound_requests": frozenset({f"fal/{R2}"})},
         [],
     ),
     "bills of a trainer change": (
@@ -358,13 +358,13 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
                 bill(model=TRAINER, unit_micros=2.0),
                 bill(R2, model=TRAINER, unit_micros=1.0, at=NOW - 6 * DAY),
             ),
-            "claims": frozenset({f"fal/{R2}"}),
+            "bound_requests": frozenset({f"fal/{R2}"}),
         },
         [(K.PRICE_CHANGED, "")],
     ),
     "a model that nobody here uses": (
         {"bills": (bill(), bill(R2, model="fal-ai/veo3.1", unit_micros=1), bill(R2, model="fal-ai/veo3.1")),
-         "claims": frozenset({f"fal/{R2}"})},
+         "bound_requests": frozenset({f"fal/{R2}"})},
         [],
     ),
 }  # fmt: skip

@@ -219,12 +219,12 @@ async def test_an_audit_writes_reports_only_and_sends_reads_only(account: Sandbo
     account.add(R2, NOW - 4 * DAY)
     stand.buy("lost", state=PurchaseState.INTENT, step="sending", request_id=None)
     stand.buy("cat")
-    stand.database["request_claims"].insert_one({"_id": "fal/x", "purchaseId": "p-cat"})
-    before = {name: copy.deepcopy(list(stand.database[name].find())) for name in ("ledger", "request_claims")}
+    stand.database["request_bindings"].insert_one({"_id": "fal/x", "purchaseId": "p-cat"})
+    before = {name: copy.deepcopy(list(stand.database[name].find())) for name in ("ledger", "request_bindings")}
     await stand.round()
     assert stand.reports() == 1
     assert {name: list(stand.database[name].find()) for name in before} == before
-    assert set(stand.database.list_collection_names()) == {"ledger", "request_claims", "audits"}
+    assert set(stand.database.list_collection_names()) == {"ledger", "request_bindings", "audits"}
     assert {request.method for request in account.sent} == {"GET"}
     assert {request.url.path for request in account.sent} == {
         "/fal-api/v1/models/requests/by-endpoint", "/fal-api/v1/models/billing-events", "/fal-api/v1/models/pricing",

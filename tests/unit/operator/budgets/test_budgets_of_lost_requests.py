@@ -74,7 +74,7 @@ async def lost(world: BudgetWorld, since: str) -> None:
     while of(world, "a") != [("submitted", None)]:
         await world.step(IMAGES, "a")
     await steps(world, "a", 1)  # the status names the request
-    world.database["request_claims"].delete_many({})
+    world.database["request_bindings"].delete_many({})
     world.database["ledger"].delete_many({})
     if before:
         world.database["ledger"].insert_many(before)
@@ -330,7 +330,7 @@ async def test_a_crash_between_the_claims_of_a_lost_request(
 
 
 @pytest.mark.parametrize("since", ["missing", "planned", "refused"])
-@pytest.mark.parametrize("point", ["claim of budgets", "claim", "move to submitted", "intend"])
+@pytest.mark.parametrize("point", ["claim of budgets", "bind request", "move to submitted", "intend"])
 @pytest.mark.parametrize("minutes", [0, 5, 20])
 async def test_a_leader_frozen_while_it_adopts(
     monkeypatch: pytest.MonkeyPatch, minutes: int, point: str, since: str

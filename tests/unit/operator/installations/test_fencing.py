@@ -282,8 +282,8 @@ async def frozen_at(
 
 def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
     """Harmless effects."""
-    if operation.startswith("mongo.request_claims"):  # after a POST: stores its request id
-        return what.startswith(("request_claims", "ledger"))
+    if operation.startswith("mongo.request_bindings"):  # after a POST: stores its request id
+        return what.startswith(("request_bindings", "ledger"))
     if what.startswith(("namespaces ", "clusters ")):  # uid of a namespace or cluster: created only
         return before is None
     # A provider checks no precondition. The cancellation was decided before, and a second one changes nothing.

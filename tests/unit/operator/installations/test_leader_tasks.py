@@ -129,7 +129,7 @@ async def test_expired_lease_allows_only_the_note_of_a_post(
     world.provider.sending = lost
     for _ in range(10):
         await world.step(IMAGES)
-    assert world.writes.done == ["POST", "claim", "move to submitted"]
+    assert world.writes.done == ["POST", "bind request", "move to submitted"]
     (kept,) = world.database["ledger"].find()
     assert (kept["state"], kept["requestId"]) == ("submitted", "request-1")
     world.leadership = Leadership.always()
@@ -176,7 +176,7 @@ async def test_lost_lease_allows_only_compared_writes(after: int, monkeypatch: p
             break
         await world.step(IMAGES)
     compared = {"marker", "content", "evidence", "run document", "finalizers", "status", "event"}  # or created only
-    noted = {"POST": {"claim"}, "job": {"job record"}}
+    noted = {"POST": {"bind request"}, "job": {"job record"}}
     last, *others = world.writes.done[after - 1 :] or ["none"]
     assert {text for text in others if not text.startswith("move to ")} <= compared | noted.get(last, set())
     world.leadership = Leadership.always()

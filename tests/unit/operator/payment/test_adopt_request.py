@@ -1,4 +1,4 @@
-"""Adopt annotation, which names the request of a lost reply: it is verified and claimed, and nothing is paid."""
+"""Adopt annotation, which names the request of a lost reply: it is verified and bound, and nothing is paid."""
 
 from datetime import timedelta
 from typing import Any
@@ -39,7 +39,7 @@ async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch:
     name(world, kind, "request-1")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
-    assert [claim["_id"].partition("/")[2] for claim in world.database["request_claims"].find()] == ["request-1"]
+    assert [binding["_id"].partition("/")[2] for binding in world.database["request_bindings"].find()] == ["request-1"]
     await world.settle(kind)
 
 
@@ -110,7 +110,7 @@ async def test_mismatch_is_reported_and_nothing_is_adopted(
     world.kube.apply(IMAGES, other, uid="other-uid", name="other")
     for _ in range(3):
         await world.step(IMAGES, "other")
-    world.database["request_claims"].delete_many({})
+    world.database["request_bindings"].delete_many({})
     asked = list[str]()
     verify = world.provider.verify
 
@@ -135,7 +135,7 @@ async def test_mismatch_is_reported_and_nothing_is_adopted(
 
 async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await unknown(monkeypatch, IMAGES)
-    world.database["request_claims"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    world.database["request_bindings"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
     name(world, IMAGES, "request-1")
     for _ in range(3):
         await world.step(IMAGES)

@@ -153,9 +153,9 @@ async def test_a_purchase_has_one_owner(ledger: Ledger) -> None:
     assert not await ledger.adopt(KEY, now, "l"), "the first compare-and-set wins"
 
 
-async def test_a_request_id_is_claimed_once(ledger: Ledger) -> None:
+async def test_a_request_id_is_bound_once(ledger: Ledger) -> None:
     one, other = purchase(purchase_id="p"), purchase(purchase_id="q")
-    assert [await ledger.claim(each, "r1", NOW) for each in (one, other, one)] == [True, False, True]
+    assert [await ledger.bind_request(each, "r1", NOW) for each in (one, other, one)] == [True, False, True]
     assert (await ledger.request_ids(other), await ledger.request_ids(one)) == ({"r1"}, frozenset())
     assert await ledger.is_anothers(other, "r1")
     assert not await ledger.is_anothers(one, "r1")
@@ -287,7 +287,7 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
 
 
 async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
-    """Also without claims."""
+    """Also without bindings."""
     for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
         await ledger.intend(key, purchase(marker=marker, request_id=request))

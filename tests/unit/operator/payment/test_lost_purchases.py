@@ -11,7 +11,7 @@ from contentgen_simulation.world import SPECS, World, Writes, resubmit_token
 pytestmark = pytest.mark.usefixtures("no_waiting")
 IMAGES = Kind.IMAGE_GENERATION
 EDITED = SPECS[IMAGES] | {"prompt": "a dog"}
-STORES = ("ledger", "runs", "jobs", "request_claims")
+STORES = ("ledger", "runs", "jobs", "request_bindings")
 
 
 def saved(world: World) -> Any:
@@ -65,7 +65,7 @@ async def test_a_restored_ledger_that_lacks_a_version_pays_nothing(state: str, m
         status = world.status(IMAGES)
         assert (len(world.provider.posts), status.reason) == (posts, Reason.STORES_DISAGREE)
         assert f"purchase {version.purchase_id}" in (status.message or "")
-    for name in ("ledger", "request_claims"):
+    for name in ("ledger", "request_bindings"):
         world.database[name].delete_many({})
         world.database[name].insert_many(now[0][name])
     await world.finish(IMAGES)
@@ -88,4 +88,4 @@ async def test_a_person_may_pay_although_a_purchase_is_lost(monkeypatch: pytest.
     revision = document["revision"]
     for _ in range(4):
         await world.step(IMAGES)
-    assert world.database["runs"].find_one({})["revision"] == revision, "the loss is not claimed again"
+    assert world.database["runs"].find_one({})["revision"] == revision, "the loss is not recorded again"

@@ -328,7 +328,7 @@ async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, monkeypatc
     await rounds(world, 10)
     kept = the_purchase(world)
     assert (kept["state"], kept["requestId"], kept["sentInput"]) == ("succeeded", "request-1", None)
-    assert world.database["request_claims"].find_one({"_id": f"{kept['provider']}/request-1"}) is not None
+    assert world.database["request_bindings"].find_one({"_id": f"{kept['provider']}/request-1"}) is not None
     world.kube.apply(kind, SPECS[kind], uid=LATER_UID)
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
@@ -454,7 +454,7 @@ async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(monkeypatch
     while len(world.provider.posts) < 2:
         await world.step(IMAGES)
     await rounds(world, 6)
-    assert list(world.database["request_claims"].find()) == []
+    assert list(world.database["request_bindings"].find()) == []
     status = await world.finish(IMAGES)
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 2)
 

@@ -193,14 +193,14 @@ async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: py
     """If a provider returns the same id for two requests, the first purchase keeps it."""
     world = World(monkeypatch, Writes())
     actor, purchase = world.process.actor, bought(step=SENDING)
-    await actor.ledger.claim(bought(purchase_id="another"), "r1", NOW)
+    await actor.ledger.bind_request(bought(purchase_id="another"), "r1", NOW)
     await actor.ledger.intend(KEY, purchase)
     move = LedgerTransition(
         key=KEY,
         source=PurchaseState.INTENT,
         target=PurchaseState.SUBMITTED,
         changes={"request_id": "r1"},
-        claimed_for=purchase,
+        bound_to=purchase,
     )
     await actor._write_result(move)
     kept = await actor.ledger.get(KEY)
@@ -222,7 +222,7 @@ class Finds:
 @pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
 async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
     """The search does not exclude requests with another correlation key."""
-    await ledger.claim(bought(purchase_id=owner, marker="b"), "r1", NOW)
+    await ledger.bind_request(bought(purchase_id=owner, marker="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")
     assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(

@@ -344,7 +344,7 @@ def rewind(world: World, before: Any, *stores: str) -> None:
     ledger, resources, objects = before
     if "ledger" in stores:
         world.database["ledger"].delete_many({})
-        world.database["request_claims"].delete_many({})
+        world.database["request_bindings"].delete_many({})
         if ledger:
             world.database["ledger"].insert_many(ledger)
     if "etcd" in stores:
@@ -555,7 +555,7 @@ async def test_a_request_id_is_logged_before_it_is_written(
 
     while not purchases(world):
         await world.step(IMAGES)
-    for name in ("move", "claim"):
+    for name in ("move", "bind_request"):
         monkeypatch.setattr(ledger, name, away)
     await world.step(IMAGES)
     assert len(world.provider.posts) == 1
@@ -602,8 +602,8 @@ async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch
             await world.step(IMAGES, name)
     ids = [purchase.get("requestId") for purchase in purchases(world)]
     assert sorted(ids, key=str) == [None, "request-1"]
-    claims = list(world.database["request_claims"].find())
-    assert [claim["_id"] for claim in claims] == ["fal/request-1"]
+    bindings = list(world.database["request_bindings"].find())
+    assert [binding["_id"] for binding in bindings] == ["fal/request-1"]
 
 
 async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -618,9 +618,9 @@ async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatc
     assert sorted(purchase["requestId"] for purchase in purchases(world)) == ["request-1", "request-2"]
 
 
-async def test_a_claim_of_another_purchase_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_of_another_purchase_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
-    world.database["request_claims"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    world.database["request_bindings"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(20):
         await world.step(IMAGES)
@@ -637,7 +637,7 @@ async def test_deletion_after_a_restore_of_both_stores_is_remembered(
     world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
-    for word in ("ledger", "runs", "request_claims"):
+    for word in ("ledger", "runs", "request_bindings"):
         world.database[word].delete_many({})
     for key in [each_key for each_key in world.storage.objects if each_key.startswith("purchases/")]:
         del world.storage.objects[key]
@@ -659,7 +659,7 @@ async def test_lost_ledger_and_forged_status_pay_nothing_again(reason: str, monk
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.status(IMAGES).reason != reason:
         await world.step(IMAGES)
-    for name in ("ledger", "request_claims", "runs"):
+    for name in ("ledger", "request_bindings", "runs"):
         world.database[name].delete_many({})
     world.storage.objects.clear()
     for name in ("purchaseId", "sentAt"):

@@ -312,10 +312,10 @@ async def test_a_purchase_that_has_changed_meanwhile_stays(changes: dict[str, An
 
 async def test_request_of_two_purchases_is_charged_once() -> None:
     store = Store(document())
-    store.database["request_claims"].insert_one({"_id": f"fal/{R1}", "purchaseId": "another"})
+    store.database["request_bindings"].insert_one({"_id": f"fal/{R1}", "purchaseId": "another"})
     (asked,) = await store.bills.unsettled(NOW, ["fal"])
     assert not await store.bills.settle(asked, 45_000)
-    store.database["request_claims"].update_one({}, {"$set": {"purchaseId": asked.purchase_id}})
+    store.database["request_bindings"].update_one({}, {"$set": {"purchaseId": asked.purchase_id}})
     assert await store.bills.settle(asked, 45_000)
 
 

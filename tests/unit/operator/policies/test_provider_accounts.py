@@ -325,7 +325,7 @@ async def test_a_restored_ledger_does_not_change_the_account(world: World) -> No
     team = await sent_with_team(world)
     await until(world, Phase.PROCESSING)
     world.database["ledger"].delete_many({})
-    world.database["request_claims"].delete_many({})
+    world.database["request_bindings"].delete_many({})
     world.add_account("team-b")
     label(world, "team-b")
     await until(world, Phase.SUBMISSION_UNKNOWN)

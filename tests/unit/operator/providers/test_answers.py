@@ -353,7 +353,7 @@ async def test_a_deeply_nested_reply_is_one_that_cannot_be_read(
             await submission
     for provider, call in ((fal, at_fal), (assemblyai, at_assemblyai)):
         with pytest.raises(Unavailable):
-            await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW, claimed=frozenset()))
+            await provider.find(Search(call=call, sent_after=NOW, sent_before=NOW, taken=frozenset()))
     with contextlib.suppress(Unavailable):  # a result is opaque, so a nested one may be stored
         await assemblyai.poll("", "t1")
     with contextlib.suppress(Unavailable):

@@ -632,8 +632,8 @@ async def test_a_list_whose_next_page_is_not_told_is_read_in_part(
     server.replies["/v2/transcript"] = (200, transcripts([made("mine")]) | {"page_details": details})
     server.replies["/v2/transcript/mine"] = (200, {"audio_url": "https://s3/a.flac"})
     assert (await assemblyai.find(LOST_TRANSCRIPT)).request_id == "mine"
-    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"mine"})})
-    assert await assemblyai.find(claimed) == Found(request_id=None, complete=False)
+    search = LOST_TRANSCRIPT.model_copy(update={"taken": frozenset({"mine"})})
+    assert await assemblyai.find(search) == Found(request_id=None, complete=False)
 
 
 @pytest.mark.parametrize("reply", [{"id": "t1"}, {"id": "t1", "status": 7, "audio_url": None}], ids=str)
@@ -767,9 +767,9 @@ async def test_two_lost_requests_with_the_same_input_take_one_each(fal: Fal, ser
     assert (await fal.find(later)).request_id == "second"
     assert (await fal.find(LOST_TRAINING)).request_id == "first"
     for taken, left in (("first", "second"), ("second", "first")):
-        claimed = LOST_TRAINING.model_copy(update={"claimed": frozenset({taken})})
-        assert (await fal.find(claimed)).request_id == left
-    assert (await fal.find(claimed.model_copy(update={"claimed": frozenset({"first", "second"})}))) == Found(
+        search = LOST_TRAINING.model_copy(update={"taken": frozenset({taken})})
+        assert (await fal.find(search)).request_id == left
+    assert (await fal.find(search.model_copy(update={"taken": frozenset({"first", "second"})}))) == Found(
         request_id=None, complete=True
     )
 
@@ -852,10 +852,10 @@ async def test_assemblyai_finds_by_the_sound_the_time_and_the_options(assemblyai
     ]
     server.replies["/v2/transcript"] = (200, transcripts(items))
     assert await assemblyai.find(LOST_TRANSCRIPT) == Found(request_id="old", complete=True)
-    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"old"})})
-    assert (await assemblyai.find(claimed)).request_id == "new"
-    claimed = LOST_TRANSCRIPT.model_copy(update={"claimed": frozenset({"old", "new", "far"})})
-    assert await assemblyai.find(claimed) == Found(request_id=None, complete=True)
+    search = LOST_TRANSCRIPT.model_copy(update={"taken": frozenset({"old"})})
+    assert (await assemblyai.find(search)).request_id == "new"
+    search = LOST_TRANSCRIPT.model_copy(update={"taken": frozenset({"old", "new", "far"})})
+    assert await assemblyai.find(search) == Found(request_id=None, complete=True)
 
 
 async def test_assemblyai_pages_through_its_list(assemblyai: AssemblyAI, server: Server) -> None:

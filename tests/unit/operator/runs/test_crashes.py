@@ -147,7 +147,7 @@ async def test_a_database_that_drops_any_reply_costs_nothing(monkeypatch: pytest
     kind = Kind.TRANSCRIPTION
     reference, expected = await story(monkeypatch, kind, Writes())
     for index, name in enumerate(reference.writes.done):
-        if not name.startswith(("intend", "sending", "claim", "move", "record", "run document")):
+        if not name.startswith(("intend", "sending", "bind request", "move", "record", "run document")):
             continue
         for point in (2 * index, 2 * index + 1):
             lost = Writes((point,), lambda: AutoReconnect("connection reset"))

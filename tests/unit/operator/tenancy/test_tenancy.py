@@ -349,7 +349,7 @@ async def test_database_without_bindings_pays_nothing_again(world: World, steps:
     for _ in range(steps):
         await world.step(IMAGE)
     posts = len(world.provider.posts)
-    for name in ("ledger", "clusters", "namespaces", "request_claims"):
+    for name in ("ledger", "clusters", "namespaces", "request_bindings"):
         world.database[name].delete_many({})
     world.restart()
     status = await world.finish(IMAGE, Phase.SUBMISSION_UNKNOWN)

@@ -62,7 +62,7 @@ _ANSWERS = {Phase.SUBMISSION_UNKNOWN: (RESUBMIT_ANNOTATION, ADOPT_ANNOTATION), P
 
 def _is_harmless(what: str, met: Any, before: Any) -> bool:
     """Whether a former leader changed only what no other process did, or created an identical object."""
-    created = before is None and what.startswith(("request_claims ", "namespaces ", "clusters ", "object purchases/"))
+    created = before is None and what.startswith(("request_bindings ", "namespaces ", "clusters ", "object purchases/"))
     return met == before or created
 
 
