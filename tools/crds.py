@@ -245,7 +245,7 @@ _MOVE_RULE = Rule(
 )
 _OWNER_RULE = Rule(
     holds="self.owner == oldSelf.owner",
-    message="spec.owner must not change: delete the OperatorClass, and the installation that runs claims it",
+    message="spec.owner must not change: delete the OperatorClass, and the installation that runs takes it",
 )
 _CLASS_NAME_RULE = Rule(
     holds="self.metadata.name.size() <= 63", message="metadata.name must have at most 63 characters"

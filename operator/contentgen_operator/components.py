@@ -29,7 +29,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import Selection
-from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
+from contentgen_operator.leader.class_holder import ClassHolder, KubeClass
 from contentgen_operator.leader.endpoint import EndpointWriter
 from contentgen_operator.leader.leadership import Check, Leadership
 from contentgen_operator.leader.loop import LeaderLoop
@@ -169,21 +169,21 @@ def _leader_role(settings: Settings, kube: Kube) -> LeaderRole:
     election = None
     if settings.leader_election:
         election = ElectionThread.started(settings.namespace, settings.lease, leadership)
-    return LeaderRole(leadership, election, _claim(settings, kube, leadership))
+    return LeaderRole(leadership, election, _class_holder(settings, kube, leadership))
 
 
-def _claim(settings: Settings, kube: Kube, leadership: Leadership) -> ClassClaim | None:
+def _class_holder(settings: Settings, kube: Kube, leadership: Leadership) -> ClassHolder | None:
     if not settings.service_account:
         return None
     owner = ClassOwner(namespace=settings.namespace, service_account=settings.service_account, release=settings.release)
-    announce = partial(_announce_claim_problem, settings, kube)
-    return ClassClaim(KubeClass(kube, settings.operator_class), settings.operator_class, owner, leadership, announce)
+    announce = partial(_announce_class_problem, settings, kube)
+    return ClassHolder(KubeClass(kube, settings.operator_class), settings.operator_class, owner, leadership, announce)
 
 
-async def _announce_claim_problem(settings: Settings, kube: Kube, problem: str) -> None:
+async def _announce_class_problem(settings: Settings, kube: Kube, problem: str) -> None:
     if not settings.pod.uid:
         return
-    event = Event(type="Warning", reason="OperatorClassNotClaimed", message=problem)
+    event = Event(type="Warning", reason="OperatorClassNotOwned", message=problem)
     try:
         await kube.post_pod_event(settings.namespace, settings.pod.name, settings.pod.uid, event, utc_now())
     except API_ERRORS as error:  # the log and the readiness name the problem too
@@ -413,8 +413,8 @@ def leader_loops(
         background.notifier.run,
         *(second.run for second in every_seconds),
     ]
-    if base.role.claim is not None:
-        loops.append(base.role.claim.kept)
+    if base.role.class_holder is not None:
+        loops.append(base.role.class_holder.kept)
     if base.settings.endpoint is not None:
         loops.append(EndpointWriter(base.kube, base.settings.endpoint, base.role.leadership, serves).run)
     return loops

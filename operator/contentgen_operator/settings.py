@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     operator_class: str = Field(DEFAULT_CLASS, pattern=OPERATOR_CLASS, description="Class of the resources to work on.")
     service_account: str = Field(
         "",
-        description="Owner of the class. Empty: no class is claimed, for a process started by hand.",
+        description="Owner of the class. Empty: no class is owned, for a process started by hand.",
     )
     release: str = "contentgen"
     leader_election: bool = Field(

@@ -37,7 +37,7 @@ class StillHeld(Exception):
 class InstalledRelease:
     """The operator's Deployment, and the resources that it serves.
 
-    `watched`: namespaces of its resources; None: all. `owner`: identity that claims its class; None: no claim.
+    `watched`: namespaces of its resources; None: all. `owner`: identity that owns its class; None: no owner.
     """
 
     api: client.ApiClient
@@ -74,7 +74,7 @@ class InstalledRelease:
         if owner_of(found) != self.owner:
             _log.info("the operator class %s is served by %s, and is not deleted", name, owner_of(found))
             return
-        # If another installation has claimed it in between, the uid differs.
+        # If another installation owns it by then, the uid differs.
         options = {"preconditions": {"uid": found["metadata"]["uid"]}}
         path = api_path(OPERATOR_CLASSES, name=name)
         _unless((404, 409), lambda: call(self.api, "DELETE", path, options))

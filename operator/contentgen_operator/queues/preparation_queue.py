@@ -35,7 +35,7 @@ class PreparationLimits(Value):
 
 
 def preparation_claimant(ref: ResourceRef, claimant: Claimant) -> Claimant:
-    """A run's claim of a place for its preparation."""
+    """A run's request for a place for its preparation."""
     return Claimant(
         uid=ref.uid,
         namespace=ref.namespace,

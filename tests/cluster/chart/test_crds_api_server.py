@@ -448,4 +448,4 @@ def test_the_owner_of_a_class_does_not_change(objects: client.CustomObjectsApi, 
 
 
 OWNER = {"Impersonate-User": "system:serviceaccount:crd-tests:crd-tests", "Impersonate-Group": "system:masters"}
-"""Impersonation headers of the account that admission policies permit to claim a class for this owner."""
+"""Impersonation headers of the account that admission policies permit to take a class for this owner."""

@@ -54,7 +54,7 @@ def status_attempts(place: AttemptPlace) -> Iterator[Asked]:
 
 
 def class_attempts(place: AttemptPlace) -> Iterator[Asked]:
-    """Operators in classes that they do not serve or own, and claims of such classes."""
+    """Operators in classes that they do not serve or own, and creations of such classes."""
     forged, kind = {"status": {"phase": "Completed"}}, Kind.IMAGE_GENERATION
     for who, name in ((place.operator, NOBODYS), (place.operator, RIVAL), (place.rival, NOBODYS)):
         path = f"{ours(kind, place.namespace, name)}/status"
@@ -74,7 +74,7 @@ def class_attempts(place: AttemptPlace) -> Iterator[Asked]:
         (place.admin, NOBODYS, operators),
     ):
         body = operator_class(name, *owner)
-        made = Attempt(f"{name} for {owner} by {who.name}", "POST", everywhere, body, "may not claim it for")
+        made = Attempt(f"{name} for {owner} by {who.name}", "POST", everywhere, body, "may not take it for")
         yield "classes", who, made
 
 
@@ -172,7 +172,7 @@ VOLUMES: dict[str, Body] = {
     "a Secret": {"secret": {"secretName": "provider-keys"}},
     "a ConfigMap": {"configMap": {"name": "kube-root-ca.crt"}},
     "a claim": {"persistentVolumeClaim": {"claimName": "data"}},
-    "a claim of its own": {
+    "a volume of its own": {
         "ephemeral": {
             "volumeClaimTemplate": {
                 "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}

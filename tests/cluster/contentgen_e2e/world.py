@@ -178,7 +178,7 @@ class ClusterWorld:
 def installed(root: Path, suite: str, *values: str) -> Iterator[ClusterWorld]:
     """Release with these chart values and a new namespace; the values of the main release are reset afterwards."""
     release.install(root, *KEYS, *values)
-    # A first leader waits for the Lease of nobody to expire, then claims the class; before that nothing is reconciled.
+    # A first leader waits for the Lease of nobody to expire, then takes the class; before that nothing is reconciled.
     release.kubectl(root, "wait", "--for=create", f"operatorclass/{release.CLASS}", "--timeout=60s")
     with open_world(root, release.work_namespace(suite)) as opened:
         yield opened

@@ -205,7 +205,7 @@ def jobs_of(world: ClusterWorld, uid: str) -> list[str]:
 
 def test_the_same_class_is_refused_at_the_install(world: ClusterWorld) -> None:
     make_namespace(RIVAL.namespace)
-    until(lambda: DEFAULT_CLASS in classes(), "the claim of the main release")
+    until(lambda: DEFAULT_CLASS in classes(), "the class of the main release")
     again = Installation(RIVAL.namespace, DEFAULT_CLASS, STORES)
     with pytest.raises(release.CommandFailed, match="is served by the release contentgen in the namespace contentgen"):
         again.install(seconds=30)
@@ -213,7 +213,7 @@ def test_the_same_class_is_refused_at_the_install(world: ClusterWorld) -> None:
     release.kubectl(ROOT, "delete", "operatorclass", DEFAULT_CLASS)
     with pytest.raises(release.CommandFailed, match=r"contentgen-class-default|is served by the release"):
         again.install(seconds=30)
-    until(lambda: DEFAULT_CLASS in classes(), "the claim again")
+    until(lambda: DEFAULT_CLASS in classes(), "the class again")
     world.apply(KIND, "undisturbed", spec("undisturbed"))
     completed(world, "undisturbed")
     assert paid(world, "undisturbed") == [1]
@@ -229,11 +229,11 @@ def test_second_installation_takes_the_class_after_the_uninstall(world: ClusterW
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": rendered})
     try:
         RIVAL.kubectl("apply", "--filename", "-", stdin=listed)
-        claimed = f"the operator class {NEAR} is served by"
-        until(lambda: claimed in RIVAL.log(), "the refusal in the log")
+        served = f"the operator class {NEAR} is served by"
+        until(lambda: served in RIVAL.log(), "the refusal in the log")
         assert near.namespace in RIVAL.log()
         messages = ("get", "events", "--output", "jsonpath={.items[*].message}")
-        until(lambda: claimed in RIVAL.kubectl(*messages), "the refusal in an event")
+        until(lambda: served in RIVAL.kubectl(*messages), "the refusal in an event")
         until(lambda: not RIVAL.is_ready(), "the refusal in the readiness")
         world.apply(KIND, "beside", spec("beside", NEAR))
         completed(world, "beside")

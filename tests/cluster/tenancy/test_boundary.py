@@ -220,14 +220,14 @@ def test_the_operators_own_work_is_admitted(place: AttemptPlace) -> None:
 
 
 def test_another_installation_works_in_its_own_class(place: AttemptPlace) -> None:
-    """An account with the verb serve on a class may write the class's claim, statuses and Jobs."""
+    """An account with the verb serve on a class may write the OperatorClass, statuses and Jobs."""
     kind = Kind.IMAGE_GENERATION
     held = ours(kind, place.namespace, RIVAL)
     ref = ResourceRef(kind=kind, namespace=place.namespace, name=RIVAL, uid="a-uid")
     made = job_manifest(ref, 1, Stage.PREPARE, 1, place.template.model_copy(update={"operator_class": RIVAL}))
-    claim = operator_class(RIVAL, place.namespace, "rival")
+    body = operator_class(RIVAL, place.namespace, "rival")
     for attempt in (
-        Attempt("claim", "POST", "/apis/contentgen.dev/v1alpha1/operatorclasses", claim),
+        Attempt("operator class", "POST", "/apis/contentgen.dev/v1alpha1/operatorclasses", body),
         patch("status", f"{held}/status", {"status": {"phase": "Processing"}}),
         Attempt("Job", "POST", jobs(place.namespace), made),
     ):

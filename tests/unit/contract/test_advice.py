@@ -396,7 +396,7 @@ async def test_refused_edit_of_a_paid_resource_has_no_result_to_fetch(
 
 
 async def test_a_cancelled_run_whose_reply_was_lost_has_no_result_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regression: `collect` claimed that nothing was paid, and `retry` asked for no confirmation."""
+    """Regression: `collect` said that nothing was paid, and `retry` asked for no confirmation."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.CANCELLED, "its reply was lost")]
     place = place_of(each, monkeypatch)
     await each.arrive(place)

@@ -1,4 +1,4 @@
-"""Steps of a job: none is claimed that did not run, and none is at work while the job waits."""
+"""Steps of a job: none is shown as done that did not run, and none is at work while the job waits."""
 
 from typing import Any
 

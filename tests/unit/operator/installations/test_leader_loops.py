@@ -47,7 +47,7 @@ class Work:
 class Components:
     """Any component is the same work."""
 
-    claim = endpoint = None
+    class_holder = endpoint = None
 
     def __init__(self, work: Any) -> None:
         self.work = work

@@ -165,7 +165,7 @@ MINE = ClassOwner(namespace="contentgen", service_account="contentgen", release=
 THEIRS = ClassOwner(namespace="other", service_account="contentgen", release="contentgen")
 
 
-def claimed(owner: ClassOwner) -> Body:
+def class_of(owner: ClassOwner) -> Body:
     return {"metadata": {"uid": f"of-{owner.namespace}"}, "spec": {"owner": owner.model_dump(mode="json")}}
 
 
@@ -318,10 +318,10 @@ def test_other_class_is_narrowed_by_the_release_that_owns_it(
     server, api = cluster
     leaves = server.add("transcriptions", "other", FINALIZER, namespace="research")
     leaves["spec"] = {"operatorClass": "team-a"}
-    server.classes = {"team-a": claimed(THEIRS)}
+    server.classes = {"team-a": class_of(THEIRS)}
     narrow(api, "marketing", served="team-a")
     assert (server.deployed, leaves["metadata"]["finalizers"]) == (True, [FINALIZER])
-    server.classes = {"team-a": claimed(MINE)}
+    server.classes = {"team-a": class_of(MINE)}
     narrow(api, "marketing", served="team-a")
     assert (server.deployed, leaves["metadata"]["finalizers"]) == (False, [])
 
@@ -364,7 +364,7 @@ def test_resources_of_other_classes_keep_their_finalizers(cluster: tuple[Cluster
     server, api = cluster
     plain = server.add("transcriptions", "plain", FINALIZER)
     named = server.add("transcriptions", "named", FINALIZER, spec={"operatorClass": "team-a"})
-    server.classes = {"default": claimed(THEIRS), "team-a": claimed(MINE)}
+    server.classes = {"default": class_of(THEIRS), "team-a": class_of(MINE)}
     clock = run(api, served="team-a")
     assert (plain["metadata"]["finalizers"], named["metadata"]["finalizers"]) == ([FINALIZER], [])
     assert (server.freed, list(server.classes)) == ([("team-a", "of-contentgen")], ["default"])
@@ -375,7 +375,7 @@ def test_a_release_that_waits_for_its_class_releases_nothing(cluster: tuple[Clus
     """Such as a second one of the class, created by Argo CD: the first one works on these resources."""
     server, api = cluster
     theirs = server.add("transcriptions", "it", FINALIZER, deletionTimestamp="2026-11-21T00:00:00Z")
-    server.classes = {"default": claimed(THEIRS)}
+    server.classes = {"default": class_of(THEIRS)}
     clock = run(api)
     assert (theirs["metadata"]["finalizers"], server.freed, server.replicas) == ([FINALIZER], [], 0)
     assert clock.now <= 3
@@ -392,7 +392,7 @@ def test_a_class_that_cannot_be_read_is_another_installations(cluster: tuple[Clu
 def test_a_class_is_freed_after_the_resources(cluster: tuple[Cluster, client.ApiClient]) -> None:
     """Otherwise a waiting installation could begin while the old operator still runs."""
     server, api = cluster
-    server.classes = {"default": claimed(MINE)}
+    server.classes = {"default": class_of(MINE)}
     server.add("transcriptions", "it", FINALIZER)
     server.locked = True
     with pytest.raises(StillHeld):

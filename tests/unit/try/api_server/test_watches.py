@@ -20,7 +20,7 @@ from contentgen_contract.names import API_VERSION, GROUP, VERSION, Kind
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_gateway.live.watching import ListComplete, ObjectChanged, ObjectDeleted, follow
 from contentgen_operator.kube.api import Kube
-from contentgen_operator.leader.class_claim import KubeClass
+from contentgen_operator.leader.class_holder import KubeClass
 from contentgen_operator.leader.election import Record
 from contentgen_operator.leader.elector import KubeLease
 from contentgen_operator.state.observed import ResourceRef
@@ -212,12 +212,12 @@ async def test_the_operators_lease_and_class(client: httpx.Client) -> None:
         await lease.write(first, replace(record, transitions=1))
         with pytest.raises(Conflict):
             await lease.write(first, replace(record, transitions=2))
-        claimed = KubeClass(kube, "default")
-        assert await claimed.read() is None
-        made = await claimed.create(owner)
-        assert await claimed.read() == made
+        classes = KubeClass(kube, "default")
+        assert await classes.read() is None
+        made = await classes.create(owner)
+        assert await classes.read() == made
         with pytest.raises(Conflict):
-            await claimed.create(owner)
+            await classes.create(owner)
         assert (await kube.get(LEASES, "contentgen", "contentgen", asked_by="a test")) is not None
 
 

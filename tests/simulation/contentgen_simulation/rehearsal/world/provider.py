@@ -181,7 +181,7 @@ class _Sent(NamedTuple):
 
 
 class _Huge(bytes):
-    """Content that claims a size above any limit without using memory."""
+    """Content that states a size above any limit without using memory."""
 
     def __len__(self) -> int:
         return 1 << 31

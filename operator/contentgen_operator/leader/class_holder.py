@@ -1,8 +1,8 @@
-"""Claim of an operator class: an OperatorClass object of that name, whose owner the API server keeps immutable.
+"""Ownership of an operator class: an OperatorClass object of that name, whose owner the API server keeps immutable.
 
 The leader creates the object, or finds its own installation as the owner, before it starts work. If another
 installation owns it, the process does nothing, reports the problem and checks again. While it works it continues to
-check: it creates a deleted object again, and ends if another installation has claimed it.
+check: it creates a deleted object again, and ends if another installation owns it by then.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class KubeClass:
 
     async def read(self) -> Body | None:
         """See ClassStore."""
-        return await self._kube.get(OPERATOR_CLASSES, None, self._name, asked_by="the claim of the operator class")
+        return await self._kube.get(OPERATOR_CLASSES, None, self._name, asked_by="the owner of the operator class")
 
     async def create(self, owner: ClassOwner) -> Body:
         """See ClassStore."""
@@ -75,8 +75,8 @@ class KubeClass:
 
 
 @dataclass
-class ClassClaim:
-    """Claim of one class for one installation. `announce` gets each new problem, as a message for users."""
+class ClassHolder:
+    """Ownership of one class by one installation. `announce` gets each new problem, as a message for users."""
 
     store: ClassStore
     name: str
@@ -98,7 +98,7 @@ class ClassClaim:
         return "" if self._owned else self._problem
 
     async def watched(self) -> None:
-        """Check without a claim until cancelled, on a standby: a class of another installation makes it unready."""
+        """Only read until cancelled, on a standby: a class of another installation makes it unready."""
         while True:
             await self._check_owner(self.store.read)
             await self.sleep(_WAITING_SECONDS)
@@ -144,7 +144,7 @@ class ClassClaim:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 body = await ask()
         except Conflict as error:
-            return ClassOwnership.UNCERTAIN, f"the operator class {self.name} is not claimed yet: {error}"
+            return ClassOwnership.UNCERTAIN, f"the operator class {self.name} has no owner yet: {error}"
         except API_ERRORS as error:
             return ClassOwnership.UNCERTAIN, self._failure(error)
         if body is None:
@@ -158,7 +158,7 @@ class ClassClaim:
         cause = explain(error)
         if getattr(error, "status", None) == 404:
             cause = "the CRD operatorclasses.contentgen.dev is not installed (crds.install, or crds/ in the repository)"
-        return f"the operator class {self.name} cannot be claimed: {cause}"
+        return f"the operator class {self.name} cannot be owned: {cause}"
 
     def _of_another(self, owner: ClassOwner | None) -> str:
         return (

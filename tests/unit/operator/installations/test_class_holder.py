@@ -1,4 +1,4 @@
-"""Claim of an operator class: one installation works on it, and the effects of a deletion of the object."""
+"""Ownership of an operator class: one installation works on it, and the effects of a deletion of the object."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.operator_class import ClassOwner
-from contentgen_operator.leader.class_claim import ClassClaim, KubeClass
+from contentgen_operator.leader.class_holder import ClassHolder, KubeClass
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.role import LeaderRole
 from contentgen_operator.leader.tasks import LeaderTasks
@@ -54,7 +54,7 @@ class Classes:
 
 
 class Process:
-    """Claim whose pauses run the steps of `meanwhile` in turn; after the last one the test ends."""
+    """Holder whose pauses run the steps of `meanwhile` in turn; after the last one the test ends."""
 
     def __init__(self, classes: Classes, me: ClassOwner = FIRST, *meanwhile: Callable[[], None]) -> None:
         self.said: list[str] = []
@@ -62,14 +62,14 @@ class Process:
         self.pauses = list(meanwhile)
         self.slept: list[float] = []
         self.leadership = Leadership.always()
-        self.claim = ClassClaim(classes, "team-a", me, self.leadership, self._announce, sleep=self._sleep)
+        self.holder = ClassHolder(classes, "team-a", me, self.leadership, self._announce, sleep=self._sleep)
 
     async def _announce(self, problem: str) -> None:
         self.said.append(problem)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.problems.append(self.claim.problem)
+        self.problems.append(self.holder.problem)
         if not self.pauses:
             raise asyncio.CancelledError
         self.pauses.pop(0)()
@@ -88,12 +88,12 @@ async def ignore(_: str) -> None:
     """Do nothing."""
 
 
-async def test_first_installation_claims_the_class_and_keeps_it() -> None:
+async def test_first_installation_takes_the_class_and_keeps_it() -> None:
     classes = Classes()
     for _ in range(2):
         process = Process(classes)
-        await process.claim.acquired()
-        assert (process.claim.held, process.claim.problem, process.slept, classes.created) == (True, "", [], 1)
+        await process.holder.acquired()
+        assert (process.holder.held, process.holder.problem, process.slept, classes.created) == (True, "", [], 1)
     assert classes.spec == {"owner": {"namespace": "one", "serviceAccount": "contentgen", "release": "contentgen"}}
 
 
@@ -112,13 +112,13 @@ async def test_second_installation_waits_and_logs_it_once(other: ClassOwner) -> 
         classes.spec = None
 
     process = Process(classes, other, pause, pause, released)
-    await process.claim.acquired()
+    await process.holder.acquired()
     assert process.slept == [10.0] * 3
     (problem,) = process.said
     assert "the operator class team-a is served by the release contentgen in the namespace one" in problem
     assert "kubectl delete operatorclass team-a" in problem
     assert process.problems == [problem] * 3
-    assert (process.claim.problem, classes.spec["owner"]) == ("", other.model_dump(mode="json"))
+    assert (process.holder.problem, classes.spec["owner"]) == ("", other.model_dump(mode="json"))
 
 
 async def test_of_two_at_the_same_moment_one_has_it() -> None:
@@ -130,25 +130,25 @@ async def test_of_two_at_the_same_moment_one_has_it() -> None:
 
     classes = Slow()
     one, two = Process(classes, FIRST, pause), Process(classes, SECOND, pause)
-    results = await asyncio.gather(one.claim.acquired(), two.claim.acquired(), return_exceptions=True)
-    assert [each.claim.held for each in (one, two)].count(True) == 1
+    results = await asyncio.gather(one.holder.acquired(), two.holder.acquired(), return_exceptions=True)
+    assert [each.holder.held for each in (one, two)].count(True) == 1
     assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 1
     assert classes.created == 1
 
 
-async def test_a_standby_says_whose_the_class_is_and_claims_nothing() -> None:
+async def test_a_standby_says_whose_the_class_is_and_takes_nothing() -> None:
     classes = Classes()
 
-    def claimed() -> None:
+    def owned() -> None:
         classes.spec = {"owner": SECOND.model_dump(mode="json")}
 
     def free() -> None:
         classes.spec = None
 
-    process = Process(classes, FIRST, claimed, free)
-    await until_cancelled(process.claim.watched())
+    process = Process(classes, FIRST, owned, free)
+    await until_cancelled(process.holder.watched())
     assert ["namespace two" in problem for problem in process.problems] == [False, True, False]
-    assert (classes.created, process.claim.held, process.slept) == (0, False, [10.0] * 3)
+    assert (classes.created, process.holder.held, process.slept) == (0, False, [10.0] * 3)
 
 
 @pytest.mark.parametrize("spec", [{}, {"owner": None}, {"owner": {"namespace": "one"}}, "text", {"owner": {"x": 1}}])
@@ -156,7 +156,7 @@ async def test_an_owner_that_cannot_be_read_is_another(spec: Any) -> None:
     classes = Classes()
     classes.spec = spec
     process = Process(classes)
-    await until_cancelled(process.claim.acquired())
+    await until_cancelled(process.holder.acquired())
     assert "an owner that cannot be read" in process.said[0]
 
 
@@ -164,11 +164,11 @@ async def test_without_the_api_server_or_the_crd_nothing_is_begun() -> None:
     classes = Classes()
     classes.reads, classes.creations = [AWAY, TimeoutError()], [NO_CRD]
     process = Process(classes, FIRST, pause, pause, pause)
-    await process.claim.acquired()
+    await process.holder.acquired()
     assert [text.partition(": ")[2][:40] for text in process.said] == [
         "refused", "TimeoutError", "the CRD operatorclasses.contentgen.dev i"
     ]  # fmt: skip
-    assert (process.claim.held, classes.created) == (True, 1)
+    assert (process.holder.held, classes.created) == (True, 1)
 
 
 async def test_owner_recreates_a_deleted_class_and_continues() -> None:
@@ -178,8 +178,8 @@ async def test_owner_recreates_a_deleted_class_and_continues() -> None:
         classes.spec = None
 
     process = Process(classes, FIRST, deleted, pause)
-    await process.claim.acquired()
-    await until_cancelled(process.claim.kept())
+    await process.holder.acquired()
+    await until_cancelled(process.holder.kept())
     assert (classes.created, process.leadership.over, process.slept) == (1, "", [5.0] * 3)
 
 
@@ -192,8 +192,8 @@ async def test_while_it_is_uncertain_the_lease_decides(error: Exception) -> None
         classes.spec, classes.creations = None, [error] * 2
 
     process = Process(classes, FIRST, gone, pause, pause)
-    await process.claim.acquired()
-    await until_cancelled(process.claim.kept())
+    await process.holder.acquired()
+    await until_cancelled(process.holder.kept())
     assert (process.leadership.over, len(process.said), process.problems) == ("", 1, [""] * 4)
     assert classes.created == 1
 
@@ -205,17 +205,17 @@ async def test_the_one_that_works_ends_once_another_owns_the_class() -> None:
         classes.spec = {"owner": SECOND.model_dump(mode="json")}
 
     process = Process(classes, FIRST, pause, another)
-    await process.claim.acquired()
-    await process.claim.kept()
+    await process.holder.acquired()
+    await process.holder.kept()
     assert not process.leadership.is_leader
     assert "is served by the release contentgen in the namespace two" in process.leadership.over
-    assert (process.claim.held, process.claim.problem) == (False, process.leadership.over)
+    assert (process.holder.held, process.holder.problem) == (False, process.leadership.over)
 
 
-async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
-    """No reconcile before the claim, and the process ends with it."""
+async def test_work_begins_with_the_class_and_ends_with_it() -> None:
+    """No reconcile before the class is owned, and the process ends with it."""
     ref = ResourceRef(kind=IMAGES, namespace="ns", name="one", uid="u1")
-    worked, lost, claimed, began = list[ResourceRef](), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    worked, lost, owned, began = list[ResourceRef](), asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Held:
         held = False
@@ -230,13 +230,13 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
 
         async def acquired(self) -> None:
             standby.append(self.watching)
-            await claimed.wait()
+            await owned.wait()
             self.held = True
 
     class Elected:
         async def elected(self) -> None:
             await asyncio.sleep(0)
-            standby.append(claim.watching)
+            standby.append(holder.watching)
 
     async def work(found: ResourceRef) -> None:
         worked.append(found)
@@ -251,16 +251,16 @@ async def test_work_begins_with_the_claim_and_ends_with_it() -> None:
         async def serve(self) -> None:
             await asyncio.Event().wait()
 
-    claim, standby = Held(), list[bool]()
-    role = LeaderRole(Leadership(), cast("ElectionThread", Elected()), cast("ClassClaim", claim))
+    holder, standby = Held(), list[bool]()
+    role = LeaderRole(Leadership(), cast("ElectionThread", Elected()), cast("ClassHolder", holder))
     tasks = LeaderTasks(role.acquired, WorkQueue(work), lambda: [ref])
     running = asyncio.create_task(tasks.run(Server(), [kept]))
     for _ in range(5):
         await asyncio.sleep(0)
     await tasks.wake(ref)
     assert (worked, tasks.tasks) == ([], [])
-    assert (standby, claim.watching) == ([True, True], False), "it ends at its next turn"
-    claimed.set()
+    assert (standby, holder.watching) == ([True, True], False), "it ends at its next turn"
+    owned.set()
     await began.wait()
     lost.set()
     await running
