@@ -23,8 +23,8 @@ from contentgen_operator.leader.election import (
     Timing,
     Wait,
 )
-from contentgen_operator.leader.leadership import Clock, Leadership, boot_clock
-from contentgen_runtime.clock import utc_now
+from contentgen_operator.leader.leadership import Leadership, boot_clock
+from contentgen_runtime.clock import MonotonicClock, utc_now
 from contentgen_runtime.kube import Conflict, KubeApi, explain, or_conflict
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def _lease(body: dict[str, Any]) -> Lease:
 class ElectionEnvironment:
     """Clocks, sleep and random numbers, which tests replace."""
 
-    clock: Clock = boot_clock
+    clock: MonotonicClock = boot_clock
     wall: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = field(default=random.random)

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 from contentgen_operator.leader.election import LeaderTerm
+from contentgen_runtime.clock import MonotonicClock
 from contentgen_runtime.kube import Conflict
 
-Clock = Callable[[], float]
 Check = Callable[[], None]  # raises Conflict where this process does not lead
 # Counts also while this process or the machine is suspended.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -28,7 +28,7 @@ def unchecked() -> None:
 class Leadership:
     """Term of this process. There is one at most: the process ends after it."""
 
-    def __init__(self, clock: Clock = boot_clock) -> None:
+    def __init__(self, clock: MonotonicClock = boot_clock) -> None:
         self._clock = clock
         self._term: LeaderTerm | None = None  # replaced whole, so that threads need no lock
         self._over = ""

@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contentgen_runtime.caches import BoundedDict
+from contentgen_runtime.clock import MonotonicClock
 from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 
-Clock = Callable[[], float]
 T = TypeVar("T")
 
 
@@ -67,7 +67,7 @@ class Admission:
 
     def __init__(
         self,
-        clock: Clock = time.monotonic,
+        clock: MonotonicClock = time.monotonic,
         refusals: tuple[type[Exception], ...] = (),
         remembered: int = _REMEMBERED,
     ) -> None:

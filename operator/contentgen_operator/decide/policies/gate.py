@@ -18,10 +18,10 @@ from contentgen_operator.plans.planning import replace_run
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 
-Policy = Callable[[DecisionInput], Plan | None]
+GateCheck = Callable[[DecisionInput], Plan | None]
 """The plan of a run that the policy holds or ends; None: the run may go on."""
 
-GATE: tuple[Policy, ...] = (
+GATE: tuple[GateCheck, ...] = (
     awaited_loras.hold,
     wait_for_stores,
     buying.hold_paused,

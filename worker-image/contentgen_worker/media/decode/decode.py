@@ -78,7 +78,7 @@ class Segment:
 WHOLE = Segment(0)
 
 
-class Clock:
+class Stamps:
     """Converts timestamps to seconds. `length`: stated duration in seconds, 0 if unknown."""
 
     def __init__(self, stream: VideoStream, length: float) -> None:
@@ -178,12 +178,12 @@ def frames(
     stream.thread_count, stream.thread_type = threads, "AUTO"
     stream.codec_context.options = FAST_DECODE_OPTIONS
     stream.codec_context.skip_frame = skip.value
-    clock = Clock(stream, (container.duration or 0) / av.time_base)
+    stamps = Stamps(stream, (container.duration or 0) / av.time_base)
     images = _trim_to_segment(_decode(container, stream, segment), segment)
     for number, (image, aspect, damaged) in enumerate(_in_batches(images), 1):
         bounds.check_frames(number)
         bounds.check_pixels(image.width, image.height)
-        seconds = clock.seconds(image.pts)
+        seconds = stamps.seconds(image.pts)
         bounds.check_duration(seconds)
         yield DecodedFrame(seconds, image.key_frame, image.pict_type in _REFERENCES, image, aspect, damaged)
 

@@ -24,7 +24,15 @@ from av import VideoFrame
 from av.container import InputContainer
 
 from contentgen_worker.media.decode.bounds import MediaLimits
-from contentgen_worker.media.decode.decode import Clock, DecodedFrame, Segment, Skip, frames, pixel_aspect, video_stream
+from contentgen_worker.media.decode.decode import (
+    DecodedFrame,
+    Segment,
+    Skip,
+    Stamps,
+    frames,
+    pixel_aspect,
+    video_stream,
+)
 from contentgen_worker.media.decode.planes import Aperture, Plane, Planes, Shape
 from contentgen_worker.media.shots.best import EDGE, FrameCandidate, detail
 from contentgen_worker.media.shots.boundaries import LAG, MAX_SKIPPED
@@ -244,7 +252,7 @@ class Adaptive:
     ) -> None:
         self._container, self._segment, self._bounds, self._aperture = container, segment, bounds, aperture
         self._stream = stream = video_stream(container)
-        self._clock = Clock(stream, (container.duration or 0) / 1e6)
+        self._stamps = Stamps(stream, (container.duration or 0) / 1e6)
         self._thumbnail_decoder, self._picture_decoder = (
             Decoder.for_thumbnails(stream, bounds),
             Decoder.for_pictures(stream, bounds),
@@ -351,7 +359,7 @@ class Adaptive:
         if thumbnail is not None and remaining.is_decided(thumbnail):  # else the rest can't be decoded
             for at, interpolated in remaining.interpolated_thumbnails(thumbnail):
                 self._previous = at, interpolated
-                yield SampledSecond(self._clock.seconds(at), interpolated)
+                yield SampledSecond(self._stamps.seconds(at), interpolated)
 
     def _decode_gap(self, group: PacketGroup, at: int, thumbnail: Plane) -> Iterator[SampledSecond]:
         """Samples of the frames since the previous sample, if there are many and a cut may be among them."""
@@ -391,7 +399,7 @@ class Adaptive:
         return self._shape.shrink(image)
 
     def _checked_seconds(self, image: VideoFrame) -> float:
-        seconds = self._clock.seconds(image.pts)
+        seconds = self._stamps.seconds(image.pts)
         self._bounds.check_duration(seconds)
         return seconds
 
