@@ -1,8 +1,7 @@
 """Generated test videos with known cuts and transitions, cached by a hash of their parameters.
 
-The sets `tune` and `report` differ in seeds and content. Detection may be tuned on `tune`, `hard` and `held`; the
-benchmark uses `report`. `hard` and `held` consist of what detectors mistake for boundaries, or miss; they differ in
-their seeds. The ground truth is stored beside the video as JSON.
+The sets `tune` and `report` differ in seeds and content. Detection may be tuned on `tune`; the benchmark uses `report`.
+The ground truth is stored beside the video as JSON.
 """
 
 import fcntl
@@ -10,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
@@ -22,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
-from contentgen_bench.media.scenes.hard_scenes import HardEvent, HardSetup, HardTake
 from contentgen_bench.media.scenes.scenery import CameraLook, Canvas, Cast, Light, Motion, Plane, Setup, Take, mixed
 from contentgen_contract.base import Value
 
@@ -68,13 +66,6 @@ class Content:
     dialogue: float  # probability that a scene is a sequence of shot and reverse shot
     jumps: float  # probability that a scene is a sequence of jump cuts
     toon_rate: float
-
-
-@dataclass(frozen=True)
-class HardContent(Content):
-    """Content of which most shots have events that are no boundaries."""
-
-    events_of_shots: dict[HardEvent, float] = field(default_factory=dict)
 
 
 TUNE = Content(
@@ -144,15 +135,11 @@ class VideoRecipe:
     keyframes: Keyframes = Keyframes.ADAPTIVE
     variable: bool = False
     preset: str = "veryfast"
-    interlaced: bool = False
 
     @property
     def key(self) -> str:
         """Cache key: hash of all parameters and of the edition, 12 hexadecimal digits."""
-        parameters = asdict(self)
-        if not self.interlaced:
-            del parameters["interlaced"]  # it was added later, and most videos keep their key
-        text = json.dumps([_EDITION, parameters], sort_keys=True)
+        text = json.dumps([_EDITION, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -249,57 +236,7 @@ def recipes() -> dict[str, VideoRecipe]:
         for size in ("small", "main"):
             recipe = replace(found[f"{name}-{size}"], content=varied, seconds=120, fps=30, variable=True)
             found[f"{name}-{size}-vfr"] = recipe
-    return found | {f"{name}-{kind}": recipe for name in _HARD_SEEDS for kind, recipe in _hard(name).items()}
-
-
-_HARD_SEEDS = {"hard": 500, "held": 900}
-_CAMERA = {HardEvent.WHIPS: 4.0, HardEvent.SHAKES: 3.0, HardEvent.PUNCHES: 3.0}
-_LIGHT = {HardEvent.EXPLOSIONS: 4.0, HardEvent.STROBES: 2.0, HardEvent.GUNFIRE: 2.0}
-_OBJECTS = {HardEvent.CROSSINGS: 4.0, HardEvent.WATER: 1.0, HardEvent.SCROLLS: 1.0}
-
-
-def _hard(name: str) -> dict[str, VideoRecipe]:
-    """Recipes for tuning on what is no boundary, by kind."""
-    content = HardContent(
-        **{each_field.name: getattr(TUNE, each_field.name) for each_field in fields(TUNE)}
-        | {"seed": _HARD_SEEDS[name]},
-        events_of_shots=_CAMERA,
-    )
-    content = replace(content, shot_seconds=(4.5, 0.6), gradual=0.25, events=0.05, dialogue=0.03, jumps=0.03)
-    base = VideoRecipe(content, 640, 360, 24, 90, 700_000)
-
-    def recipe(number: int, events: dict[HardEvent, float], fps: int, **changes: Any) -> VideoRecipe:
-        own = replace(content, seed=content.seed + number, fps=fps, events_of_shots=events)
-        return replace(base, content=own, fps=fps, **changes)
-
-    everything = _CAMERA | _LIGHT | _OBJECTS
-
-    def hidden(number: int, events: dict[HardEvent, float], **changes: Any) -> VideoRecipe:
-        """Recipe of short shots in which boundaries are hard to see."""
-        short = replace(content, seed=content.seed + number, fps=25, shot_seconds=(2.2, 0.4), dialogue=0.0, jumps=0.0)
-        own = replace(short, dissolve_frames=(9, 38), fade_frames=(9, 25), events_of_shots=events, **changes)
-        return replace(base, content=own, fps=25, seconds=75, bits=900_000)
-
-    moving = {Motion.PAN: 3.0, Motion.ZOOM: 1.0, Motion.HAND_HELD: 3.0}
-    talk = replace(content, seed=content.seed + 20, fps=25, shot_seconds=(1.3, 0.4), dialogue=0.4, jumps=0.4)
-    return {
-        "camera": recipe(1, _CAMERA, 24),
-        "camera-60": recipe(2, _CAMERA, 60, seconds=60, bits=1_500_000),
-        "camera-fixed": recipe(3, _CAMERA, 30, keyframes=Keyframes.FIXED),
-        "light": recipe(4, _LIGHT, 25),
-        "light-60": recipe(5, _LIGHT, 60, seconds=60, bits=1_500_000),
-        "objects": recipe(6, _OBJECTS, 24),
-        "objects-30": recipe(7, _OBJECTS, 30),
-        "low": recipe(8, everything, 25, bits=180_000),
-        "interlaced": recipe(9, everything, 25, interlaced=True, seconds=60),
-        "vfr": recipe(10, everything, 30, variable=True),
-        "tremor": hidden(11, {HardEvent.TREMOR: 1.0}),
-        "texture": hidden(12, {HardEvent.RIPPLES: 1.0, HardEvent.THRONG: 1.0}, gradual=0.55),
-        "moving": hidden(13, {HardEvent.NONE: 1.0}, gradual=0.7, motions=moving, speed=(0.1, 0.5)),
-        "slides": hidden(14, {HardEvent.SLIDES: 1.0}, gradual=0.3),
-        "strobed": hidden(15, {HardEvent.STROBES: 1.0}, gradual=0.2),
-        "talk": VideoRecipe(talk, 640, 360, 25, 90, 700_000),
-    }
+    return found
 
 
 def folder() -> Path:
@@ -438,7 +375,7 @@ def _scene(rng: np.random.Generator, recipe: VideoRecipe, *, first: bool) -> lis
             for side, s in ((0, 1.0), (1, 1.2), (-1, 1.05), (1, 1.35))[: int(rng.integers(2, 5))]
         ]
     else:
-        setups = [_hardened(rng, content, _setup(rng, content))]
+        setups = [_setup(rng, content)]
     parts = [_FilmPart(Join.CUT, 0, _frames(rng, recipe), setup) for setup in setups]
     return [replace(parts[0], join=join.join, join_frames=join.join_frames, tone=join.tone), *parts[1:]]
 
@@ -490,18 +427,6 @@ def _setup(
         detail=float(rng.uniform(*content.detail)),
         rate=content.toon_rate if toon else 0.0,
     )
-
-
-def _hardened(rng: np.random.Generator, content: Content, setup: Setup) -> Setup:
-    if not isinstance(content, HardContent):
-        return setup
-    own = {each_field.name: getattr(setup, each_field.name) for each_field in fields(setup)}
-    event = pick(rng, content.events_of_shots)
-    if event in {*_CAMERA, HardEvent.SCROLLS, HardEvent.TREMOR, HardEvent.SLIDES}:
-        own |= {"cast": Cast.NOBODY, "light": Light.STEADY}  # actors do not move with the camera
-    if event in {HardEvent.SCROLLS, HardEvent.SLIDES}:
-        own |= {"motion": Motion.STILL, "grain": 0}
-    return HardSetup(**own, event=event)
 
 
 def _cast_for(rng: np.random.Generator, look: CameraLook) -> Cast:
@@ -570,7 +495,7 @@ def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[
     here, there, out = Canvas(*size), Canvas(*size), Canvas(*size)
     old, old_from, first = None, 0.0, 0
     for part in parts:
-        take, begins = _take(part.setup, *size), float(seconds[first])
+        take, begins = Take(part.setup, *size), float(seconds[first])
         for frame in range(first, first + part.join_frames):
             share = (frame - first + 1) / (part.join_frames + 1)
             now = float(seconds[frame])
@@ -586,10 +511,6 @@ def _pictures(recipe: VideoRecipe, parts: list[_FilmPart], seconds: npt.NDArray[
                 yield here
         for frame in range(first + part.join_frames, first + part.join_frames + part.frames):
             take.paint(float(seconds[frame]) - begins, here)
-            if recipe.interlaced:
-                take.paint(float(seconds[frame]) - begins + 0.5 / recipe.fps, there)
-                for one, other in zip(here.planes, there.planes, strict=True):
-                    one[1::2] = other[1::2]
             yield here
         first += part.join_frames + part.frames
         old, old_from = take, begins
@@ -602,10 +523,6 @@ def setups(recipe: VideoRecipe) -> list[tuple[Setup, int]]:
         found.append((part.setup, first))
         first += part.join_frames + part.frames
     return found
-
-
-def _take(setup: Setup, width: int, height: int) -> Take:
-    return HardTake(setup, width, height) if isinstance(setup, HardSetup) else Take(setup, width, height)
 
 
 def make(recipe: VideoRecipe, path: Path) -> Truth:

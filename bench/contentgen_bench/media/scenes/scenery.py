@@ -195,8 +195,8 @@ class Take:
         """Render the frame at a time in seconds since the start of the shot."""
         setup = self._setup
         shown = drawn(setup, seconds)
-        x, y, zoom, angle = view = self._camera(shown)
-        before = self._camera(shown - 1 / 50)  # shutter time: half a frame at 25 frames per second
+        x, y, zoom, angle = view = self._path.at(shown)
+        before = self._path.at(shown - 1 / 50)  # shutter time: half a frame at 25 frames per second
         if self._still and self._still[0] == view:
             out.whole[:] = self._still[1]
         else:
@@ -209,9 +209,6 @@ class Take:
         if self._grain:
             brighter, darker = self._grain[int(self._rng.integers(len(self._grain)))]
             cv2.subtract(cv2.add(out.y, brighter, out.y), darker, out.y)
-
-    def _camera(self, seconds: float) -> tuple[float, float, float, float]:
-        return self._path.at(seconds)
 
     def _warp(self, x: float, y: float, zoom: float, angle: float, out: Canvas) -> None:
         width, height = self._size
