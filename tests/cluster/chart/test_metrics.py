@@ -1,12 +1,12 @@
 """Metrics on the real cluster after a job, a restart and a deletion, without names of users or resources."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from contentgen_cluster import release
+from contentgen_e2e.gateway import eventually
 from contentgen_e2e.settings import ASSEMBLYAI_CANARY, FAL_CANARY, ROOT
 from contentgen_e2e.world import ClusterWorld
 
@@ -43,15 +43,6 @@ def total(text: str, name: str, **labels: str) -> float:
     """Sum of a metric's series with these labels."""
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
 
 
 def counted_right() -> bool:

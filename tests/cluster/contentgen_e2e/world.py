@@ -30,7 +30,16 @@ Body = dict[str, Any]
 
 
 class TookTooLong(Exception):
-    """A resource did not reach a state in time; the message is its status."""
+    """A state was not reached in time; the message is the resource's status, or the condition."""
+
+
+def until(reached: Callable[[], object], what: str = "the condition", seconds: float = 120, pause: float = 0.5) -> None:
+    """Poll until it holds. Raises TookTooLong."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > deadline:
+            raise TookTooLong(f"{what}: not within {seconds:.0f} s")
+        time.sleep(pause)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,15 @@
 """`kubectl contentgen` on a real cluster, run by kubectl as a plugin."""
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from contentgen_cluster import release
-from contentgen_e2e.world import ClusterWorld
+from contentgen_e2e.world import ClusterWorld, until
 
 Spec = dict[str, Any]
 PICTURE: Spec = {"model": "flux-dev", "prompt": "a kubectl plugin", "image": {"size": {"width": 512, "height": 384}}}
-
-
-def _wait_until(reached: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +96,7 @@ def test_a_pod_that_may_not_be_made(world: ClusterWorld, film: str) -> None:
     world.kubectl("apply", "--filename", "-", stdin=json.dumps(quota))
     world.apply("Transcription", "plugin-quota", {"source": {"url": film}})
     world.wait("Transcription", "plugin-quota", lambda s: (s.get("run") or {}).get("job") is not None)
-    _wait_until(lambda: "exceeded quota: no-pods" in world.plugin("why", "plugin-quota"), 30)
+    until(lambda: "exceeded quota: no-pods" in world.plugin("why", "plugin-quota"), seconds=30)
     assert "Remove the cause of the pod's wait" in world.plugin("why", "plugin-quota")
     world.kubectl("delete", "transcription", "plugin-quota")
     world.kubectl("delete", "resourcequota", "no-pods")
@@ -117,7 +108,7 @@ def test_an_unschedulable_one(world: ClusterWorld, film: str) -> None:
     world.kubectl("cordon", node)
     try:
         world.apply("Transcription", "plugin-stuck", {"source": {"url": film}})
-        _wait_until(lambda: "no node has room for it" in world.plugin("why", "plugin-stuck"), 60)
+        until(lambda: "no node has room for it" in world.plugin("why", "plugin-stuck"), seconds=60)
         story = world.plugin("why", "plugin-stuck")
         assert "unschedulable" in story
         assert "kubectl describe pod contentgen-" in story

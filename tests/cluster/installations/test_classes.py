@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from contentgen_cluster import release
 from contentgen_contract.names import FINALIZER, UID_LABEL, Kind
 from contentgen_contract.resources.operator_class import CLASS_LABEL, DEFAULT_CLASS, class_of
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import Body, ClusterWorld, open_world
+from contentgen_e2e.world import Body, ClusterWorld, open_world, until
 
 KIND = Kind.IMAGE_GENERATION
 CHART = str(ROOT / "charts/contentgen")
@@ -162,13 +162,6 @@ def apply_all(world: ClusterWorld, namespace: str, specs: dict[str, Body]) -> No
     ]  # fmt: skip
     listed = {"apiVersion": "v1", "kind": "List", "items": items}
     release.kubectl(ROOT, "apply", "--filename", "-", stdin=json.dumps(listed))
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.5)
 
 
 def completed(world: ClusterWorld, name: str) -> Body:

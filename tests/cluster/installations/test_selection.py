@@ -6,15 +6,14 @@ The main release gets other values while this runs, and loses them at the end.
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from contentgen_cluster import release
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_e2e.settings import KEYS, ROOT
-from contentgen_e2e.world import Body, ClusterWorld
+from contentgen_e2e.world import Body, ClusterWorld, until
 
 KIND = Kind.IMAGE_GENERATION
 LABEL = "contentgen.dev/test-selection"
@@ -64,13 +63,6 @@ def place(world: ClusterWorld) -> Iterator[Place]:
     release.kubectl(ROOT, "delete", "namespace", made.name, "--timeout=90s")
 
 
-def eventually(reached: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-
-
 def pod_uids() -> set[str]:
     """Uids of the operator pods, without terminating pods of an earlier rollout."""
     chosen = ("--selector", "app.kubernetes.io/component=operator")
@@ -116,11 +108,11 @@ def test_namespaces_leave_are_released_and_come_back(world: ClusterWorld, place:
     release.kubectl(ROOT, "label", "namespace", place.name, f"{LABEL}=yes")
     place.until("waits", "Completed")
     assert pod_uids() == before, "nothing was started anew"
-    eventually(lambda: place.is_held("idle"), 30, "a finished one is held again, for its files")
+    until(lambda: place.is_held("idle"), "a finished one is held again, for its files", 30)
 
     # Without the label: the leader releases the namespace and follows the purchase in the ledger.
     release.kubectl(ROOT, "label", "namespace", place.name, f"{LABEL}-")
-    eventually(lambda: not any(place.is_held(each) for each in ("idle", "flying")), 30, "released")
+    until(lambda: not any(place.is_held(each) for each in ("idle", "flying")), "released", 30)
     place.delete("idle")
     place.apply("later")
     release.kubectl(ROOT, "label", "namespace", place.name, f"{LABEL}=yes")

@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from contentgen_contract.names import Kind
 from contentgen_demo.film import video
 from contentgen_e2e.oracle import check_completed
 from contentgen_e2e.settings import ROOT
-from contentgen_e2e.world import BUCKET, ClusterWorld, installed
+from contentgen_e2e.world import BUCKET, ClusterWorld, installed, until
 
 WORKER_API = f"contentgen-worker-api.{release.NAMESPACE}.svc"
 
@@ -47,13 +47,6 @@ def kept() -> tuple[str, x509.Certificate]:
     """CA and certificate in the Secret."""
     data = json.loads(operator("get", "secret", "contentgen-worker-api-tls", "--output", "json"))["data"]
     return base64.b64decode(data["ca.crt"]).decode(), x509.load_pem_x509_certificate(base64.b64decode(data["tls.crt"]))
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.5)
 
 
 @contextmanager

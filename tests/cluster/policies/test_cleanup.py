@@ -2,11 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 from contentgen_cluster.release import CommandFailed
-from contentgen_e2e.world import BUCKET, ClusterWorld
+from contentgen_e2e.world import BUCKET, ClusterWorld, until
 
 Spec = dict[str, Any]
 KIND, LORA = "ImageGeneration", "LoraTraining"
@@ -16,13 +15,6 @@ SELECTOR = "contentgen.dev/given-up=true"
 def pictures(prompt: str, **more: Any) -> Spec:
     size = {"size": {"width": 512, "height": 384}}
     return {"model": "flux-dev", "prompt": prompt, "image": size} | more
-
-
-def until(reached: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
 
 
 def is_gone(world: ClusterWorld, kind: str, name: str) -> bool:
@@ -64,7 +56,7 @@ def test_a_picture_uses_a_lora_that_has_expired(world: ClusterWorld, film: str) 
         "training": {"steps": 500}, "ttlSecondsAfterFinished": 0,
     }  # fmt: skip
     uid = world.apply(LORA, "expiring", training)
-    until(lambda: is_gone(world, LORA, "expiring"), 240)
+    until(lambda: is_gone(world, LORA, "expiring"), seconds=240)
     picture = {"prompt": "a photo of xp", "loras": [{"loraRef": {"name": "expiring"}}]}
     world.apply(KIND, "of-the-expired", picture)
     assert world.wait_for_end(KIND, "of-the-expired")["status"]["phase"] == "Completed"

@@ -7,8 +7,7 @@ statuses that attempts need.
 """
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +57,7 @@ from contentgen_e2e.boundary import (
     template_of,
     tenants,
 )
-from contentgen_e2e.world import ClusterWorld
+from contentgen_e2e.world import ClusterWorld, until
 from contentgen_operator.kube.job_manifests import WorkerPod, job_manifest
 from contentgen_operator.state.observed import ResourceRef
 
@@ -130,13 +129,6 @@ class Outcome:
     attempt: Attempt
     enforced: BoundaryAnswer
     audited: BoundaryAnswer
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 """
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +19,7 @@ from contentgen_e2e.policies.budgets import (
 )
 from contentgen_e2e.settings import KEYS, ROOT
 from contentgen_e2e.takeovers import LEAD_SECONDS, Operators, direct_world, frozen
+from contentgen_e2e.world import until
 
 COUNT, PAID, MORE = 200, 50, 10
 SECONDS = 1800
@@ -34,11 +34,11 @@ def test_leader_frozen_during_a_claim_exceeds_no_budget() -> None:
         with direct_world(ROOT, release.work_namespace("frozen-budget")) as world, watched_budgets(world) as budgets:
             before, operators = len(world.billed()), Operators(world)
             budget = budgets.add("budget", PAID)
-            _until(operators.settled, LEAD_SECONDS * 3)
+            until(operators.settled, seconds=LEAD_SECONDS * 3)
             leader = operators.leader()
             process = operators.process(leader.rpartition("_")[0])
             names = apply_at_once(world, "frozen", COUNT)
-            _until(lambda: budgets.reserved() >= PAID // 5, 120)
+            until(lambda: budgets.reserved() >= PAID // 5, pause=0.1)
             with frozen(process):
                 began = time.monotonic()
                 assert budgets.reserved(), "it is frozen with open reservations"
@@ -59,11 +59,3 @@ def test_leader_frozen_during_a_claim_exceeds_no_budget() -> None:
             assert len({purchase["request_id"] for purchase in world.billed()}) == len(world.billed())
     finally:
         release.install(ROOT, *KEYS)
-
-
-def _until(reached: Callable[[], object], seconds: float) -> None:
-    """Poll until it holds."""
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"not reached within {seconds:.0f} s"
-        time.sleep(0.1)
