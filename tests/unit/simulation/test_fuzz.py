@@ -18,7 +18,7 @@ from contentgen_simulation.fuzz.targets import CURSORS, FILTERS, KEYS, OWNERS, P
 # The SDK uses pydantic's older names.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
-EXAMPLES = 250
+EXAMPLES = 100
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
