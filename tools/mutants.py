@@ -6,7 +6,7 @@ A `mutants.toml` in a folder of tests/unit lists the mutants that its tests kill
 
     [[mutant]]
     name = "queue: a place that is not used is kept"
-    at = "operator/contentgen_operator/queues/payment_queue.py::PaymentQueue._start"  # a file alone: its top level
+    at = "operator/contentgen_operator/queue/payment_queue.py::PaymentQueue._start"  # a file alone: its top level
     old = 'until <= now'
     new = 'until < 0'  # empty: `old` is removed
     test = "test_queue.py::test_a_place_that_is_not_used_is_given_back"

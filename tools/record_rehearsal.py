@@ -59,6 +59,7 @@ _READS = (
 # Facts and effects of features, by class: the former field, and what of them it was.
 _NAMES = {
     "BudgetFacts": ("budgets", "matching"),
+    "Turn": ("turn", ""),
     "BudgetClaims": ("claims", ""),
     "BudgetReleases": ("releases", "each"),
 }

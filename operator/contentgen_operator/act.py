@@ -49,9 +49,9 @@ from contentgen_operator.providers.base import (
     Unavailable,
     endpoint_failure,
 )
+from contentgen_operator.queue.fair_turns import Endpoint
+from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queues.buying import Buying
-from contentgen_operator.queues.fair_turns import Endpoint
-from contentgen_operator.queues.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.effects import Effect
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled

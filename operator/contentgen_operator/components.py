@@ -44,11 +44,13 @@ from contentgen_operator.observe import Observer
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
 from contentgen_operator.providers.table import SHIPPED, InstalledProviders, ProviderTable
+from contentgen_operator.queue import feature as queue
+from contentgen_operator.queue.fair_turns import PlaceLimits
+from contentgen_operator.queue.metrics import gauges as queue_gauges
+from contentgen_operator.queue.open_places import takes_place
+from contentgen_operator.queue.payment_queue import PaymentQueue
+from contentgen_operator.queue.preparation_queue import PreparationQueue
 from contentgen_operator.queues.buying import Buying
-from contentgen_operator.queues.fair_turns import PlaceLimits
-from contentgen_operator.queues.open_places import takes_place
-from contentgen_operator.queues.payment_queue import PaymentQueue
-from contentgen_operator.queues.preparation_queue import PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
@@ -78,7 +80,7 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (budgets.FEATURE,)
+FEATURES = (budgets.FEATURE, queue.FEATURE)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,11 @@ def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connecte
         stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
         providers=installed_providers(settings),
-        features=tuple(feature.bind(kube, connected.database, settings.operator_class, check) for feature in FEATURES),
+        features=tuple(
+            feature.bind(kube, connected.database, settings.operator_class, check)
+            for feature in FEATURES
+            if feature.bind is not None
+        ),
     )
 
 
@@ -318,7 +324,7 @@ def build_providers(settings: Settings, installed: InstalledProviders) -> Provid
     """Clients of all provider accounts, which metrics measure."""
     rows = installed.table.rows
     metrics.gauges.shows_tenants = settings.metrics_tenants
-    metrics.gauges.providers = rows.names
+    queue_gauges.providers = rows.names
     metrics.add_accounts(settings.provider_accounts, rows)
     return installed.paid(InstrumentedProvider)
 
@@ -495,16 +501,15 @@ def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:
 
 def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     """Connect the gauges to what they read at each scrape."""
-    queue = core.reconciler.queue
+    work = core.reconciler.queue
     metrics.priced_models.update(base.settings.prices)
     metrics.gauges.watch_ages = base.shared.watches.ages
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
-    metrics.gauges.places = lambda: (core.payment_queue.waiting, core.payment_queue.taken)
-    metrics.gauges.circuits = lambda: tuple(core.payment_queue.circuits.items())
+    queue_gauges.queue = core.payment_queue
     metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)
     metrics.gauges.buying_paused = base.settings.buying_paused
-    metrics.gauges.queue = lambda: (len(queue), queue.oldest_due_seconds)
+    metrics.gauges.queue = lambda: (len(work), work.oldest_due_seconds)
 
 
 def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: LeaderTasks) -> EventHandlers:

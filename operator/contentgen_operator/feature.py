@@ -39,4 +39,5 @@ class Feature:
 
     gates: tuple[Callable[[DecisionInput], Plan | None], ...]
     gauges: Collector
-    bind: Callable[[Kube, Database[dict[str, Any]], str, Check], BoundFeature]  # the third: operator class
+    # Its functions; the third argument is the operator class. None: the reconciler and its actor call them themselves.
+    bind: Callable[[Kube, Database[dict[str, Any]], str, Check], BoundFeature] | None = None

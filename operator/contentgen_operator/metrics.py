@@ -25,7 +25,6 @@ from contentgen_runtime.metrics import SECONDS, Description, describe, new_regis
 REGISTRY = new_registry()
 
 _OTHER = "other"
-_CIRCUIT_VALUES = {"open": 1.0, "half-open": 0.5}
 _PHASES, _REASONS = frozenset(Phase), frozenset(Reason) | {""}
 # Reasons whose age is shown: the run waits, and none of its phases.
 _WAITS = frozenset(
@@ -140,10 +139,7 @@ class Gauges(Collector):
 
     def __init__(self) -> None:
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
-        self.providers: Sequence[str] = PROVIDERS.names
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
-        self.places: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] = lambda: ({}, {})
-        self.circuits: Callable[[], Iterable[tuple[tuple[str, str, str], str]]] = tuple
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
         self.audit_findings: Mapping[str, int] = {}
@@ -187,7 +183,6 @@ class Gauges(Collector):
         yield GaugeMetricFamily(
             "contentgen_queue_oldest_due_seconds", "Seconds since the oldest key in the work queue became due.", oldest
         )
-        yield from self._places()
         resources = GaugeMetricFamily(
             "contentgen_resources",
             "Resources in the cluster, by kind, phase and reason.",
@@ -304,33 +299,6 @@ class Gauges(Collector):
         if self.audited_at is not None:
             audited.add_metric((), self.audited_at)
         yield audited
-
-    def _places(self) -> Iterable[Metric]:
-        """The queue before the payment."""
-        waiting = GaugeMetricFamily(
-            "contentgen_queued_runs", "Runs that wait for a place for their paid request.", labels=("provider",)
-        )
-        taken = GaugeMetricFamily(
-            "contentgen_concurrent_requests",
-            "Places in use: paid requests under way, and those that may be sent next.",
-            labels=("provider",),
-        )
-        for family, counts in zip((waiting, taken), self.places(), strict=True):
-            for provider in sorted(self.providers):
-                family.add_metric((provider,), counts.get(provider, 0))
-            yield family
-        circuits = GaugeMetricFamily(
-            "contentgen_circuit_open",
-            "1 if no paid requests are sent to the endpoint after failures in a row, 0.5 while one is tried.",
-            labels=("provider", "account", "model"),
-        )
-        values: dict[tuple[str, str, str], float] = {}
-        for (provider, model, account), state in self.circuits():
-            labels = (provider, account_label(account), model_label(model))
-            values[labels] = max(values.get(labels, 0.0), _CIRCUIT_VALUES.get(state, 0.0))
-        for labels, value in values.items():
-            circuits.add_metric(labels, value)
-        yield circuits
 
     def _usage(self) -> Iterable[Metric]:
         # Prometheus' own label of the target is `namespace`.

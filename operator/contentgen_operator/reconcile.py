@@ -12,7 +12,6 @@ from contentgen_operator.act import Actor, JobAdmission
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
-from contentgen_operator.decide.policies import queue
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
@@ -20,18 +19,14 @@ from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.observe import Observer
 from contentgen_operator.plans.status import store_unavailable_status
 from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.queue import gate as queue
+from contentgen_operator.queue.payment_queue import PaymentQueue
+from contentgen_operator.queue.preparation_queue import PreparationQueue
 from contentgen_operator.queues.buying import Buying
-from contentgen_operator.queues.payment_queue import PaymentQueue
-from contentgen_operator.queues.preparation_queue import (
-    UNSTARTED_SECONDS,
-    PreparationQueue,
-    preparation_claimant,
-)
 from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.stores.finished_jobs import Room
 from contentgen_operator.stores.status_verification import with_owned_versions
 from contentgen_runtime.kube import API_ERRORS, Conflict, explain
@@ -219,8 +214,8 @@ class Reconciler:
         stopped, the plan of a run that waits.
         """
         plan, uid = decide(case), case.resource.ref.uid
-        if (turn := self._preparation_turn(case, plan)) is not None and not turn.granted:
-            plan = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
+        if (turn := self.preparation_queue.turn(case, plan)) is not None and not turn.granted:
+            plan = decide(case.observing(case.observed.with_facts(turn)))
             if plan.status.phase is not None and plan.status.phase.terminal:  # its deadline is over
                 self.preparation_queue.leave(uid)
         if not queue.asks(plan):
@@ -234,22 +229,10 @@ class Reconciler:
         if turn.granted:
             return plan
         self.buying.leave(uid)  # another run may be the probe
-        waits = decide(case.observing(case.observed.model_copy(update={"turn": turn})))
+        waits = decide(case.observing(case.observed.with_facts(turn)))
         if waits.status.phase is not None and waits.status.phase.terminal:  # its deadline is over
             self.payment_queue.leave(uid)
         return waits
-
-    def _preparation_turn(self, case: DecisionInput, plan: Plan) -> Turn | None:
-        """Turn of a run that would create its prepare Job; None: it creates none, or no limit applies."""
-        ref, job = case.resource.ref, case.observed.job
-        if queue.asks_to_prepare(case, plan):
-            return self.preparation_queue.ask(ref, preparation_claimant(ref, queue.claimant(case)))
-        if job is not None and queue.is_preparing(case, plan):
-            young = (case.now - job.started_at).total_seconds() < UNSTARTED_SECONDS
-            self.preparation_queue.keep(ref, counted=job.ready or young)
-        else:
-            self.preparation_queue.leave(ref.uid)
-        return None
 
     def _leave(self, uid: str) -> None:
         """Give back the place of a run that does not ask for one, and its permission to buy."""

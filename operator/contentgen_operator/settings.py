@@ -29,8 +29,8 @@ from contentgen_operator.leader.thread import LeaseSettings
 from contentgen_operator.notifications.granted_headers import NotificationSettings
 from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
-from contentgen_operator.queues.fair_turns import ConcurrencyLimits
-from contentgen_operator.queues.preparation_queue import PreparationLimits
+from contentgen_operator.queue.fair_turns import ConcurrencyLimits
+from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.policies.provider_accounts import is_account_name

@@ -55,7 +55,6 @@ from contentgen_operator.decide.policies import (
     cleanup,
     estimate,
     gate,
-    queue,
     same_request,
 )
 from contentgen_operator.decide.request_endings import has_result, stored_answer
@@ -73,6 +72,7 @@ from contentgen_operator.plans.planning import (
     withdraw_planned,
 )
 from contentgen_operator.plans.status import invalid_spec_status, transition_events, with_settled_cost
+from contentgen_operator.queue import gate as queue
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import Resource

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from contentgen_operator.clock import utc_now
-from contentgen_operator.queues.open_places import is_open_probe
 from contentgen_operator.state.policies.buying import (
     INSTALLATION,
     AwaitedResults,
@@ -27,13 +26,14 @@ from contentgen_operator.state.policies.buying import (
     scope_of,
     stopped_scopes,
 )
-from contentgen_operator.state.purchases import Purchase, PurchaseState
+from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.shared_reads import SharedReads
 
 _log = logging.getLogger(__name__)
 _GRANT = timedelta(minutes=2)  # from the permission to buy a probe to its POST
 _KEPT = timedelta(days=60)  # longer than a result is tried for
+_PROBE = timedelta(hours=1)
 
 
 class AwaitedLedger(Protocol):
@@ -173,7 +173,7 @@ class Buying:
         since = self._known.get(scope)
         its = scope in (INSTALLATION, scope_of(purchase.namespace_uid, purchase.namespace))
         is_later = since is not None and purchase.sent_at is not None and purchase.sent_at >= since
-        return its and is_later and is_open_probe(purchase, now, self.limit)
+        return its and is_later and _is_open_probe(purchase, now, self.limit)
 
     def _stop(self, scope: str, state: StopState) -> BuyingStop:
         return BuyingStop(state=state, everywhere=scope == INSTALLATION, limit=self.limit)
@@ -185,3 +185,16 @@ class Buying:
             state = StopState.STOPPED if scope in self._over else StopState.PROBING
             found["installation" if scope == INSTALLATION else "namespace", state.value] += 1
         return found
+
+
+def _is_open_probe(purchase: Purchase, now: datetime, limit: BacklogLimit) -> bool:
+    """True while a purchase that was sent during a stop of buying may show whether results are stored.
+
+    An hour at the provider and the time of a late result end it: a single lost or broken one holds nobody for longer.
+    """
+    if purchase.state is PurchaseState.SUCCEEDED:
+        since, until = purchase.awaited_since, purchase.awaited_until
+        return since is not None and until is not None and now < min(since + limit.wait, until)
+    started = purchase.state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
+    is_sent = started and purchase.step not in (PurchaseStep.PLANNED, PurchaseStep.ABANDONED)
+    return is_sent and purchase.sent_at is not None and now - purchase.sent_at < _PROBE

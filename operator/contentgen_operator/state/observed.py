@@ -33,7 +33,6 @@ from contentgen_contract.resources.status import OutputFile, ResourceStatus, Ver
 from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.policies.buying import BuyingStop, scope_of
 from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
-from contentgen_operator.state.policies.turns import Turn
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
 from contentgen_operator.state.run_document import RunDocument
@@ -389,9 +388,12 @@ class Observation(Value):
     loras: tuple[LoraView, ...] = ()
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
-    turn: Turn | None = None  # in the queue; None: the run has not asked for a place
     stop: BuyingStop | None = None  # of buying; None: none, or the run has not asked
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model
+
+    def with_facts(self, facts: FeatureFacts) -> "Observation":
+        """The observation with facts of another feature."""
+        return self.model_copy(update={"facts": (*self.facts, facts)})
 
     def facts_of(self, kind: type[F]) -> F:
         """Facts of a feature."""

@@ -27,7 +27,7 @@ from contentgen_contract.resources.spec_checks import SpecProblem
 from contentgen_gateway.migration.namespaces import TenantAdministration
 from contentgen_operator.decide import decision, purchasable
 from contentgen_operator.providers.base import AccessRefused, Busy, Refused, Unavailable
-from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
+from contentgen_operator.queue.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import BucketFile, JobView
 from contentgen_operator.state.provider_requests import (
     GONE,

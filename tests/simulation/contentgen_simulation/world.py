@@ -47,11 +47,11 @@ from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
 from contentgen_operator.providers.pricing import NoPrices, PriceSource
 from contentgen_operator.providers.sending import BeforeSend
+from contentgen_operator.queue.fair_turns import PlaceLimits
+from contentgen_operator.queue.open_places import takes_place
+from contentgen_operator.queue.payment_queue import PaymentQueue
+from contentgen_operator.queue.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.queues.buying import Buying
-from contentgen_operator.queues.fair_turns import PlaceLimits
-from contentgen_operator.queues.open_places import takes_place
-from contentgen_operator.queues.payment_queue import PaymentQueue
-from contentgen_operator.queues.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled

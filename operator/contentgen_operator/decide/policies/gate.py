@@ -11,10 +11,10 @@ from contentgen_operator.decide.policies import (
     buying,
     provider_accounts,
     provider_key,
-    queue,
     reachable_bucket,
 )
 from contentgen_operator.plans.planning import replace_run
+from contentgen_operator.queue import gate as queue
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 

@@ -13,7 +13,7 @@ from contentgen_operator.decide.request_endings import is_given_up, observed_fie
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.base import AccessRefused, Unavailable, key_id
 from contentgen_operator.providers.keyfile import KeyFile
-from contentgen_operator.queues.open_places import takes_place
+from contentgen_operator.queue.open_places import takes_place
 from contentgen_operator.state.costs import cost_of
 from contentgen_operator.state.provider_requests import GONE, UNKNOWN, RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase, PurchaseState

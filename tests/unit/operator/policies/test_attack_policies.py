@@ -15,8 +15,8 @@ from contentgen_contract.names import (
     Phase,
     Reason,
 )
-from contentgen_operator.queues.circuit_breaker import FAILURES
-from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
+from contentgen_operator.queue.circuit_breaker import FAILURES
+from contentgen_operator.queue.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.provider_requests import Found, Search
 from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 

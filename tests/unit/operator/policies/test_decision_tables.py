@@ -1,11 +1,8 @@
-"""Decision tables of `approval.hold`, `queue.hold` and `cleanup.obstacle`: every combination of their inputs.
-
-That of `budget.hold` is in test_budget_decisions.py.
-"""
+"""Decision tables of `approval.hold` and `cleanup.obstacle`: every combination of their inputs."""
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,11 +19,10 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
-from contentgen_operator.decide.policies import approval, cleanup, queue
+from contentgen_operator.decide.policies import approval, cleanup
 from contentgen_operator.plans import history_searches
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
-from contentgen_operator.state.policies.turns import Limit, Turn
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_operator.state.run_document import RunDocument, UnrecordedRun
 
@@ -149,77 +145,6 @@ def test_accepted_approval_survives_changed_annotations() -> None:
     for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
         body = resource(spec | {"approval": "Manual"}, status_of(run, Phase.SUBMITTING, Reason.SUBMITTING), annotations)
         assert approval.hold(approval.with_verdict(decision_input(body, NOW, Policy()))) is None
-
-
-# Queue
-
-
-class QueueRow(NamedTuple):
-    """One combination."""
-
-    turn: Turn | None
-    deadline: int | None
-    waited: int | None  # seconds; None: the wait begins now
-    edited: bool
-    paid_before: bool
-
-
-TURNS = (None, Turn(granted=True), *(Turn(granted=False, limit=limit, most=3, cause="it was busy") for limit in Limit))
-
-
-def queue_rows() -> Iterator[QueueRow]:
-    return itertools.starmap(
-        QueueRow, itertools.product(TURNS, (None, 60, 900), (None, 0, 59, 60, 901), (True, False), (True, False))
-    )
-
-
-def queue_case(row: QueueRow) -> DecisionInput:
-    began = NOW - timedelta(hours=1)
-    since = NOW - timedelta(seconds=row.waited) if row.waited is not None else None
-    run = first_run().model_copy(update={"queued_at": since, "started_at": began})
-    spec = (EDITED if row.edited else PRICED) | ({"queueDeadlineSeconds": row.deadline} if row.deadline else {})
-    body = resource(spec, status_of(run, Phase.PENDING, Reason.QUEUED))
-    earlier = (purchase(PurchaseState.FAILED),) if row.paid_before else ()
-    return decision_input(body, NOW, Policy()).observing(Observation(turn=row.turn, earlier=earlier))
-
-
-def queue_verdict(row: QueueRow) -> tuple[str, float | None]:
-    """The verdict, and the seconds until the next look."""
-    if row.turn is None or row.turn.granted:
-        return "goes on", None
-    if row.edited:
-        return "replaced", None
-    left = row.deadline - (row.waited or 0) if row.deadline is not None else None
-    if left is not None and left <= 0:
-        return "fails", None
-    return "waits", min(left, 300) if left is not None else 300
-
-
-def test_the_table_of_the_queue() -> None:
-    seen = set[str]()
-    for row in queue_rows():
-        plan, (verdict, again) = queue.hold(queue_case(row)), queue_verdict(row)
-        seen.add(verdict)
-        if verdict == "goes on":
-            assert plan is None, row
-            continue
-        assert plan is not None, row
-        assert plan.payment is None, row
-        status = plan.status
-        assert status.run is not None, row
-        match verdict:
-            case "replaced":
-                assert status.run.number == 2, row
-            case "fails":
-                assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED), row
-                paid = "no other attempt is made" if row.paid_before else "nothing was paid"
-                assert f"spec.queueDeadlineSeconds ({row.deadline}); {paid}" in (status.message or ""), row
-            case _:
-                circuit = row.turn is not None and row.turn.limit is Limit.CIRCUIT
-                assert status.reason == (Reason.CIRCUIT_OPEN if circuit else Reason.QUEUED), row
-                assert status.run.queued_at == NOW - timedelta(seconds=row.waited or 0), row
-                assert plan.again_seconds == again, row
-    assert seen == {"goes on", "replaced", "fails", "waits"}
 
 
 # Cleanup

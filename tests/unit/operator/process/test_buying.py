@@ -13,7 +13,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
 from contentgen_operator.background.buying import BuyingMetrics, samples
-from contentgen_operator.queues.fair_turns import PlaceLimits
+from contentgen_operator.queue.fair_turns import PlaceLimits
 from contentgen_operator.state.policies.buying import INSTALLATION, AwaitedResults, BacklogLimit, stopped_scopes
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.queue_driver import QueueDriver, limited_driver

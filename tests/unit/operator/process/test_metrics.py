@@ -288,20 +288,3 @@ async def test_the_longest_wait_of_each_reason_is_a_gauge(reason: str, monkeypat
     assert age() == 300
     await handlers.resource(kind, body("w2", phase="Failed", reason=reason), deleted=False)
     assert age() is None, "it waits no more"
-
-
-def test_places_and_circuits_are_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics.gauges, "places", lambda: ({"fal": 7}, {"fal": 2, "assemblyai": 1}))
-    circuits = {
-        ("fal", "fal-ai/flux/dev", ""): "open",
-        ("fal", "a/user's", ""): "half-open",
-        ("fal", "b/user's", ""): "closed",
-        ("fal", "fal-ai/flux/dev", "removed"): "half-open",
-    }
-    monkeypatch.setattr(metrics.gauges, "circuits", circuits.items)
-    assert value("contentgen_queued_runs", provider="fal") == 7
-    assert value("contentgen_queued_runs", provider="assemblyai") == 0
-    assert value("contentgen_concurrent_requests", provider="assemblyai") == 1
-    assert value("contentgen_circuit_open", provider="fal", account="default", model="fal-ai/flux/dev") == 1
-    assert value("contentgen_circuit_open", provider="fal", account="other", model="fal-ai/flux/dev") == 0.5
-    assert value("contentgen_circuit_open", provider="fal", account="default", model="other") == 0.5

@@ -25,7 +25,8 @@ from contentgen_operator.providers.audited import AccountData
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.table import SHIPPED, Access, ProviderClients, ProviderTable
-from contentgen_operator.queues.circuit_breaker import FAILURES
+from contentgen_operator.queue.circuit_breaker import FAILURES
+from contentgen_operator.queue.metrics import gauges as queue_gauges
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.purchases import Unsettled
@@ -150,6 +151,8 @@ def gauges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics are the process's: those that components set are put back."""
     for name, value in vars(metrics.gauges).items():
         monkeypatch.setattr(metrics.gauges, name, value)
+    for name in ("queue", "providers"):
+        monkeypatch.setattr(queue_gauges, name, getattr(queue_gauges, name))
 
 
 def sample(name: str, **labels: str) -> float:

@@ -22,7 +22,7 @@ from contentgen_operator.providers.base import (
     endpoint_failure,
 )
 from contentgen_operator.providers.refusals import error_text, is_repeatable, refusal
-from contentgen_operator.queues.fair_turns import Endpoint, PlaceLimits
+from contentgen_operator.queue.fair_turns import Endpoint, PlaceLimits
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.queue_driver import QueueDriver, limited_driver

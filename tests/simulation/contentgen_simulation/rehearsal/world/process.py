@@ -11,8 +11,8 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
-from contentgen_operator.queues.fair_turns import PlaceLimits
-from contentgen_operator.queues.preparation_queue import PreparationLimits
+from contentgen_operator.queue.fair_turns import PlaceLimits
+from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.left_jobs import LeftJobs

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from contentgen_contract.names import QUEUE_LABEL, Reason, Stage
 from contentgen_contract.resources.models import model_of
 from contentgen_operator.plans.planning import replace_run, stop_before_payment, unpaid_text, waiting
-from contentgen_operator.queues.fair_turns import Claimant
+from contentgen_operator.queue.fair_turns import Claimant
+from contentgen_operator.queue.values import Limit, Turn
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.turns import Limit
 
 _REASONS = (Reason.QUEUED, Reason.CIRCUIT_OPEN)
 _WAIT_SECONDS = 300.0  # fallback: a run is woken when its turn comes
@@ -51,8 +51,8 @@ def claimant(case: DecisionInput) -> Claimant:
 
 def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run without a place."""
-    turn = case.observed.turn
-    if turn is None or turn.granted:
+    turn = case.observed.facts_of(Turn)
+    if turn.granted:
         return None
     # Nothing was prepared or paid, so an edit replaces this run at once.
     if case.run.facts is None and (replaced := replace_run(case, Reason.QUEUED)) is not None:
@@ -93,8 +93,7 @@ def _seconds_left(case: DecisionInput, since: datetime) -> float | None:
 
 def _text(case: DecisionInput) -> str:
     """Cause of the wait. It has no number that changes, because each change writes the status."""
-    turn, provider = case.observed.turn, case.provider
-    assert turn is not None  # noqa: S101 - `hold` has checked it
+    turn, provider = case.observed.facts_of(Turn), case.provider
     match turn.limit:
         case Limit.CIRCUIT:
             return (

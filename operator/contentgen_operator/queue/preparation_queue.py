@@ -14,10 +14,13 @@ from datetime import datetime
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_operator.queues.collect_line import CollectLine
-from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
+from contentgen_operator.queue.collect_line import CollectLine
+from contentgen_operator.queue.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
+from contentgen_operator.queue.gate import asks_to_prepare, claimant, is_preparing
+from contentgen_operator.queue.values import Limit, Turn
+from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.policies.turns import Limit, Turn
+from contentgen_operator.state.plan import Plan
 
 UNSTARTED_SECONDS = 300.0  # after which a Job without a running pod gives back its place of the overall limit
 _PLACE_SECONDS = 120.0  # until a place ends that no reconcile confirms and no Job uses
@@ -70,6 +73,18 @@ class PreparationQueue:
         self._collects = CollectLine(clock)
         self._to_wake: list[ResourceRef] = []
         self.changed = asyncio.Event()
+
+    def turn(self, case: DecisionInput, plan: Plan) -> Turn | None:
+        """Turn of a run that would create its prepare Job; None: it creates none. The Job that it has is counted."""
+        ref, job = case.resource.ref, case.observed.job
+        if asks_to_prepare(case, plan):
+            return self.ask(ref, preparation_claimant(ref, claimant(case)))
+        if job is not None and is_preparing(case, plan):
+            young = (case.now - job.started_at).total_seconds() < UNSTARTED_SECONDS
+            self.keep(ref, counted=job.ready or young)
+        else:
+            self.leave(ref.uid)
+        return None
 
     def ask(self, ref: ResourceRef, claimant: Claimant) -> Turn:
         """Turn of a run that would create its prepare Job."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contentgen_operator.queues.circuit_breaker import (
+from contentgen_operator.queue.circuit_breaker import (
     FAILURES,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,

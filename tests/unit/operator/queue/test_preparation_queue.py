@@ -9,7 +9,7 @@ import pytest
 
 from contentgen_contract.names import CANCEL_ANNOTATION, QUEUE_LABEL, STAGE_LABEL, Kind, Phase, Reason
 from contentgen_contract.resources.queue_position import QueueEntry
-from contentgen_operator.queues.preparation_queue import UNSTARTED_SECONDS, PreparationLimits
+from contentgen_operator.queue.preparation_queue import UNSTARTED_SECONDS, PreparationLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.world import INLINE, SPECS, World, Writes
 

@@ -8,8 +8,8 @@ from pymongo.errors import PyMongoError
 
 from contentgen_contract.names import ACCOUNT_LABEL, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_operator.providers.base import Busy, KeyRefused, MaybeAccepted, Refused
-from contentgen_operator.queues.circuit_breaker import FAILURES
-from contentgen_operator.queues.fair_turns import Account, Endpoint, Place, PlaceLimits
+from contentgen_operator.queue.circuit_breaker import FAILURES
+from contentgen_operator.queue.fair_turns import Account, Endpoint, Place, PlaceLimits
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.queue_driver import QueueDriver, fairness_holds, limited_driver
 from contentgen_simulation.world import World

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contentgen_operator.queues.fair_turns import Account, Claimant, FairTurns, Place, PlaceLimits
-from contentgen_operator.state.policies.turns import Limit
+from contentgen_operator.queue.fair_turns import Account, Claimant, FairTurns, Place, PlaceLimits
+from contentgen_operator.queue.values import Limit
 from contentgen_simulation.queue_driver import fairness_holds
 
 START = datetime(2026, 11, 21, tzinfo=UTC)

@@ -1,8 +1,8 @@
-"""Turn of a run in the queue before the payment, as frozen values."""
+"""Turn of a run in a queue, as frozen values."""
 
 from enum import StrEnum
 
-from contentgen_contract.base import Value
+from contentgen_operator.state.observed import FeatureFacts
 
 
 class Limit(StrEnum):
@@ -18,10 +18,10 @@ class Limit(StrEnum):
     OTHERS = "others"  # other runs come first
 
 
-class Turn(Value):
-    """Answer of the queue to a run that asks for a place."""
+class Turn(FeatureFacts):
+    """Answer of the queue to a run that asks for a place. A run that has not asked is not held."""
 
-    granted: bool
+    granted: bool = True
     limit: Limit = Limit.OTHERS  # cause of a wait
     most: int = 0  # places of that limit
     cause: str = ""  # of an open circuit, without text of a provider: another tenant's input may be in it

@@ -11,10 +11,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from contentgen_operator.queues.circuit_breaker import FIRST_PAUSE_SECONDS, Breaker, CircuitState
-from contentgen_operator.queues.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
+from contentgen_operator.queue.circuit_breaker import FIRST_PAUSE_SECONDS, Breaker, CircuitState
+from contentgen_operator.queue.fair_turns import Account, Claimant, Endpoint, FairTurns, Place, PlaceLimits
+from contentgen_operator.queue.values import Limit, Turn
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.policies.turns import Limit, Turn
 from contentgen_operator.state.purchases import Purchase
 
 _log = logging.getLogger(__name__)

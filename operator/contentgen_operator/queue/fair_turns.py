@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_operator.state.policies.turns import Limit
+from contentgen_operator.queue.values import Limit
 
 Rank = tuple[int, datetime, str]
 T = TypeVar("T")

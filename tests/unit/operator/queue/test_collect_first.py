@@ -6,10 +6,10 @@ from typing import Any
 
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.queues.fair_turns import Claimant
-from contentgen_operator.queues.preparation_queue import preparation_claimant
+from contentgen_operator.queue.fair_turns import Claimant
+from contentgen_operator.queue.preparation_queue import preparation_claimant
+from contentgen_operator.queue.values import Limit, Turn
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.state.policies.turns import Limit, Turn
 from contentgen_simulation.world import INLINE, SPECS, World
 
 TALK = Kind.TRANSCRIPTION
