@@ -24,7 +24,7 @@ from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURA
 from contentgen_gateway import metrics as gateway_metrics  # noqa: E402
 from contentgen_gateway.app import document  # noqa: E402
 from contentgen_operator import metrics  # noqa: E402
-from contentgen_operator.components import FEATURES  # noqa: E402
+from contentgen_operator.components import GAUGES  # noqa: E402
 from contentgen_simulation.rehearsal import lifecycle  # noqa: E402
 from contentgen_simulation.rehearsal.lifecycle import LifecycleTransition  # noqa: E402
 from crds import content_budget_crd, crd, operator_class_crd  # noqa: E402
@@ -303,7 +303,7 @@ def _help_pages(path: str, command: Any, parent: Any) -> Iterator[tuple[str, str
 
 def metrics_md() -> str:
     """docs/reference/metrics.md"""
-    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)
+    metrics.gauges.features = GAUGES
     rows = [
         (f"`{each.name}`", each.type, ", ".join(f"`{label}`" for label in each.labels), _cell(each.meaning))
         for each in metrics.described()

@@ -100,6 +100,12 @@ def _as_before(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of an observation or a plan by their names at 4d624560, the first commit that was recorded."""
     if isinstance(value, Plan) and fields.get("cancel", {}).pop("last_chance", False):
         fields["last_chance"] = True
+    if (
+        isinstance(value, Observation)
+        and value.namespace_policy is not None
+        and value.namespace_policy.approval_required
+    ):
+        fields["approval_required"] = True
     for group in ("facts", "of_features") if isinstance(value, (Observation, Plan)) else ():
         for part in getattr(value, group, ()) if fields.pop(group, None) else ():
             name, field = _NAMES[type(part).__name__]

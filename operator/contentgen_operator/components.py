@@ -15,6 +15,7 @@ from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor
+from contentgen_operator.approval import feature as approval
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
 from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
@@ -80,7 +81,8 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (budgets.FEATURE, queue.FEATURE)
+FEATURES = (approval.FEATURE, budgets.FEATURE, queue.FEATURE)
+GAUGES = tuple(feature.gauges for feature in FEATURES if feature.gauges is not None)
 
 
 @dataclass(frozen=True)
@@ -507,7 +509,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.certificate_expiry = lambda: base.tls.expires_at.timestamp()  # noqa: PLW0108 - a renewal replaces it
     metrics.gauges.leader = lambda: base.role.works
     queue_gauges.queue = core.payment_queue
-    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)
+    metrics.gauges.features = GAUGES
     metrics.gauges.buying_paused = base.settings.buying_paused
     metrics.gauges.queue = lambda: (len(work), work.oldest_due_seconds)
 

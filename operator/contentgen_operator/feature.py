@@ -38,6 +38,6 @@ class Feature:
     """A policy."""
 
     gates: tuple[Callable[[DecisionInput], Plan | None], ...]
-    gauges: Collector
+    gauges: Collector | None = None
     # Its functions; the third argument is the operator class. None: the reconciler and its actor call them themselves.
     bind: Callable[[Kube, Database[dict[str, Any]], str, Check], BoundFeature] | None = None

@@ -584,7 +584,6 @@ class Observer:
         price = await self._price(case, account)
         name = await self._older_same_name(case.resource)
         gate = {"provider_configured": provider.configured, "namespace_policy": policy}
-        gate["approval_required"] = policy.approval_required
         return gate | {"account": account, "price": price, "same_lora_name": name}
 
     async def _observe_loras(self, case: DecisionInput) -> tuple[LoraView, ...]:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contentgen_gateway import metrics as gateway
 from contentgen_operator import metrics
-from contentgen_operator.components import FEATURES
+from contentgen_operator.components import GAUGES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -67,7 +67,7 @@ def queries(rendered: dict[str, Manifest]) -> dict[str, str]:
 
 def series() -> dict[str, set[str]]:
     """Labels of a scrape's series by name."""
-    metrics.gauges.features = tuple(feature.gauges for feature in FEATURES)  # as in a process of the operator
+    metrics.gauges.features = GAUGES  # as in a process of the operator
     known = {
         family.name: {label for sample in family.samples for label in sample.labels}
         for family in text_string_to_metric_families(metrics.exposition().decode())

@@ -27,6 +27,7 @@ from contentgen_contract.resources.status import (
     VersionStatus,
 )
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
+from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets.claims import with_unused_released
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run
@@ -50,7 +51,6 @@ from contentgen_operator.decide.payment import (
     was_rewound,
 )
 from contentgen_operator.decide.policies import (
-    approval,
     awaited_results,
     cleanup,
     estimate,

@@ -376,7 +376,6 @@ class Observation(Value):
     access_refused: bool = False  # the problem is the operator's key or its account
     provider_configured: bool = True  # the granted account has a key for the provider
     account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
-    approval_required: bool = False  # by the label of the namespace
     namespace_policy: NamespacePolicy | None = None  # up to 15 s old; read again before a payment. None: not used
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome

@@ -132,7 +132,7 @@ NOT_RUN = (
         "kubectl contentgen move avatar transcript/talk --to batch",
         "kubectl contentgen move --all --to batch -n media",
     )),
-    NotRun("the later jobs of the namespace would wait; tests/unit/operator/policies/test_approval.py has the label", (
+    NotRun("the later jobs of the namespace would wait; tests/unit/operator/approval/test_approval.py has the label", (
         "kubectl label namespace marketing contentgen.dev/approval=Manual",
     )),
     NotRun("no run waits for an approval here; tests/unit/cli/test_cli.py has both commands", (

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
+from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets import gate as budgets
 from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.policies import (
-    approval,
     awaited_loras,
     buying,
     provider_accounts,

@@ -111,7 +111,9 @@ def current_approval(run: RunStatus) -> ApprovalStatus | None:
 
 def is_required(case: DecisionInput) -> bool:
     """True if the spec, the namespace or the installation requires an approval: the strictest decides."""
-    return case.resource.approval is Approval.MANUAL or case.observed.approval_required or case.policy.approval_required
+    namespace = case.observed.namespace_policy
+    by_namespace = namespace is not None and namespace.approval_required
+    return case.resource.approval is Approval.MANUAL or by_namespace or case.policy.approval_required
 
 
 def _given(case: DecisionInput) -> tuple[GivenVerdict, ...]:

@@ -1,0 +1,10 @@
+"""Gate between the free and the paid stages."""
+
+from contentgen_operator.components import FEATURES
+from contentgen_operator.decide.policies.gate import GATE
+
+
+def test_the_gate_has_the_gates_of_all_features() -> None:
+    gates = {gate for feature in FEATURES for gate in feature.gates}
+    assert len(gates) >= len(FEATURES)
+    assert gates <= set(GATE)
