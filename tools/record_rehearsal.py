@@ -31,6 +31,7 @@ from typing import Any
 
 import pydantic
 
+from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_operator import reconcile
 from contentgen_operator.state.observed import Observation
 from contentgen_operator.state.plan import Plan
@@ -60,6 +61,7 @@ _READS = (
 _NAMES = {
     "BudgetFacts": ("budgets", "matching"),
     "Turn": ("turn", ""),
+    "AccountGrant": ("account", ""),
     "BudgetClaims": ("claims", ""),
     "BudgetReleases": ("releases", "each"),
 }
@@ -98,19 +100,30 @@ def _fields(value: pydantic.BaseModel) -> dict[str, Any]:
 
 def _as_before(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of an observation or a plan by their names at 4d624560, the first commit that was recorded."""
+    if fields.get("observed") == {}:  # facts with their defaults
+        del fields["observed"]
     if isinstance(value, Plan) and fields.get("cancel", {}).pop("last_chance", False):
         fields["last_chance"] = True
-    if (
-        isinstance(value, Observation)
-        and value.namespace_policy is not None
-        and value.namespace_policy.approval_required
-    ):
-        fields["approval_required"] = True
     for group in ("facts", "of_features") if isinstance(value, (Observation, Plan)) else ():
         for part in getattr(value, group, ()) if fields.pop(group, None) else ():
             name, field = _NAMES[type(part).__name__]
             fields |= {name: found} if (found := _plain(getattr(part, field) if field else part)) else {}
-    return fields
+    return _with_labels_read(value, fields) if isinstance(value, Observation) else fields
+
+
+def _with_labels_read(observed: Observation, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an observation that had been read from the namespace's labels, or of the account."""
+    account, policy = fields.pop("account", {}), observed.namespace_policy
+    if not account.pop("has_key", True):
+        fields["provider_configured"] = False
+    if policy is not None:
+        read = {key: found for key, found in fields["namespace_policy"].items() if key != "problem"}
+        if policy.problem or requires_approval(policy.labels):
+            fields["approval_required"] = True
+        else:
+            read["approval_required"] = False
+        fields["namespace_policy"] = {**read, "account": account}
+    return {**fields, "account": account} if account else fields
 
 
 class RehearsalRecord:

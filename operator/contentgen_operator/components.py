@@ -14,6 +14,7 @@ from contentgen_contract.resources.models import full_name
 from contentgen_contract.resources.operator_class import ClassOwner
 from contentgen_contract.worker.orders import EgressProxy
 from contentgen_operator import metrics
+from contentgen_operator.accounts import feature as accounts
 from contentgen_operator.act import Actor
 from contentgen_operator.approval import feature as approval
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
@@ -81,7 +82,7 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (approval.FEATURE, budgets.FEATURE, queue.FEATURE)
+FEATURES = (accounts.FEATURE, approval.FEATURE, budgets.FEATURE, queue.FEATURE)
 GAUGES = tuple(feature.gauges for feature in FEATURES if feature.gauges is not None)
 
 

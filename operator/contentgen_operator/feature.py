@@ -17,9 +17,8 @@ from contentgen_operator.leader.leadership import Check
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.effects import Effect
-from contentgen_operator.state.observed import FeatureFacts
+from contentgen_operator.state.observed import FeatureFacts, NamespacePolicy
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.provider_accounts import NamespacePolicy
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
+from contentgen_operator.accounts.values import AccountGrant, granted
 from contentgen_operator.decide import lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
@@ -45,6 +46,7 @@ from contentgen_operator.state.observed import (
     JobRecord,
     JobView,
     LoraView,
+    NamespacePolicy,
     Observation,
     OpenRequest,
     PodTrouble,
@@ -52,7 +54,6 @@ from contentgen_operator.state.observed import (
     ResourceRef,
     is_stored,
 )
-from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.provider_requests import (
     Call,
     Found,
@@ -101,7 +102,7 @@ class Observer:
     names: LoraNames = field(default_factory=LoraNames)
 
     def __post_init__(self) -> None:
-        self._policies = NamespacePolicies(self.kube, self.providers.names)
+        self._policies = NamespacePolicies(self.kube)
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         # Jobs that their runs have moved past, by uid: the time at which one was first seen, None: it has ended.
         self._left_since: BoundedDict[str, datetime | None] = BoundedDict(_MAX_LEFT_JOBS)
@@ -222,8 +223,7 @@ class Observer:
         if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
             return fields | {"same": same}
         policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
-        fields |= await self._observe_gate(case, policy)
-        fields["facts"] = await self._facts(case, purchase, policy)
+        fields |= await self._observe_gate(case, purchase, policy)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -295,12 +295,12 @@ class Observer:
         if not case.kind.prepares or case.run.facts is not None:
             read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
             policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
-            gate = await self._observe_gate(case, policy)
-            return gate | {"loras": loras, "facts": await self._facts(case, purchase, policy)}
+            return {"loras": loras} | await self._observe_gate(case, purchase, policy)
         fields = await self._observe_stage(case, Stage.PREPARE)
-        account = await self._policies.last_account(case.resource.ref.namespace, case.resource.tenant, case.now)
+        policy = await self._policies.last(case.resource.ref.namespace, case.resource.tenant, case.now)
+        account = granted(policy, self.providers.names)
         return fields | {
-            "account": account,
+            "facts": (account,),
             "seconds_per_unit": await self.ledger.seconds_per_unit(model_of(case.spec)),
             "price": await self._price(case, account),
             "same_lora_name": await self._older_same_name(case.resource),
@@ -577,14 +577,17 @@ class Observer:
         prefix = keys.prefix(ref.kind, stage, user, ref.uid, case.run.version)
         return await self.storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
-    async def _observe_gate(self, case: DecisionInput, policy: NamespacePolicy) -> dict[str, Any]:
-        account = policy.account
+    async def _observe_gate(
+        self, case: DecisionInput, purchase: Purchase | None, policy: NamespacePolicy
+    ) -> dict[str, Any]:
+        account = granted(policy, self.providers.names)
         provider = self.providers.provider(case.provider, account.name)
         await self.storage.require_bucket()  # without it a paid result could not be stored
         price = await self._price(case, account)
         name = await self._older_same_name(case.resource)
-        gate = {"provider_configured": provider.configured, "namespace_policy": policy}
-        return gate | {"account": account, "price": price, "same_lora_name": name}
+        account = account.model_copy(update={"has_key": provider.configured})
+        facts = (account, *await self._facts(case, purchase, policy))
+        return {"namespace_policy": policy, "price": price, "same_lora_name": name, "facts": facts}
 
     async def _observe_loras(self, case: DecisionInput) -> tuple[LoraView, ...]:
         """Trained LoRAs of an image, in the spec's order."""

@@ -20,6 +20,7 @@ from contentgen_contract.resources.providers import PROVIDERS, ProviderName, Pro
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
+from contentgen_operator.accounts.values import is_account_name
 from contentgen_operator.audit.facts import AuditSettings
 from contentgen_operator.background.orphans import Retention
 from contentgen_operator.background.usage import UsageSettings
@@ -33,7 +34,6 @@ from contentgen_operator.queue.fair_turns import ConcurrencyLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.policies.buying import BacklogLimit
-from contentgen_operator.state.policies.provider_accounts import is_account_name
 from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 

@@ -12,6 +12,7 @@ from contentgen_contract.annotations.approve_run import UNKNOWN_AMOUNT, GivenVer
 from contentgen_contract.names import APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, Phase, Reason, Verdict
 from contentgen_contract.resources.content_budget import dollars_of, micros_of
 from contentgen_contract.resources.models import model_of
+from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import Approval
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
@@ -112,7 +113,7 @@ def current_approval(run: RunStatus) -> ApprovalStatus | None:
 def is_required(case: DecisionInput) -> bool:
     """True if the spec, the namespace or the installation requires an approval: the strictest decides."""
     namespace = case.observed.namespace_policy
-    by_namespace = namespace is not None and namespace.approval_required
+    by_namespace = namespace is not None and (bool(namespace.problem) or requires_approval(namespace.labels))
     return case.resource.approval is Approval.MANUAL or by_namespace or case.policy.approval_required
 
 

@@ -17,9 +17,8 @@ from urllib.parse import unquote
 from contentgen_contract.records.audits import AuditFinding, AuditSubject, FindingKind
 from contentgen_contract.resources.prices import USD, Price, Unit, amount
 from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
-from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import seed_correlation_key
-from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey
+from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey, account_name
 
 T = TypeVar("T")
 MOST_LOOKUPS = 50
@@ -67,7 +66,7 @@ def wanted_checks(facts: AuditFacts, limits: AuditLimits) -> tuple[ProviderReque
 
 def _some_of_each_account(requests: Iterable[ProviderRequest]) -> tuple[ProviderRequest, ...]:
     """The first of each account, so that many unknown requests of one account leave reads for the others."""
-    groups = _grouped((display_name(request.account), request) for request in requests)
+    groups = _grouped((account_name(request.account), request) for request in requests)
     return tuple(each for group in groups.values() for each in group[:MOST_LOOKUPS])
 
 
@@ -159,7 +158,7 @@ class _View:
 
     def is_complete(self, provider: str, subject: AuditSubject, account: str | None) -> bool:
         """True if this part of the account was read completely: false for an account without a key here."""
-        part = provider, subject, display_name(account)
+        part = provider, subject, account_name(account)
         read = [each for each in self.facts.coverage if (each.provider, each.subject, each.account) == part]
         return bool(read) and all(each.complete for each in read)
 
@@ -288,7 +287,7 @@ def _billed_differently(view: _View, prices: Mapping[tuple[str, str], AuditFindi
             text = f"{twice} rows of the bill are equal: {_dollars(rows[0].micros)} each"
             yield _finding(FindingKind.BILLED_TWICE, view, request, text, own)
         elif text := _difference(
-            view, own.purchase, rows, prices.get((display_name(rows[0].account), own.purchase.model))
+            view, own.purchase, rows, prices.get((account_name(rows[0].account), own.purchase.model))
         ):
             yield _finding(FindingKind.AMOUNT_DIFFERS, view, request, text, own)
 
@@ -346,7 +345,7 @@ def _price_changes(view: _View) -> Iterator[AuditFinding]:
             newest_first = sorted(rows.get(model, ()), key=lambda each: each.at or _EPOCH, reverse=True)
             change = _price_change(view, listed.get(model), model, newest_first)
             if change is not None:
-                yield change.model_copy(update={"account": display_name(account)})
+                yield change.model_copy(update={"account": account_name(account)})
 
 
 def _price_change(view: _View, listed: Price | None, model: str, rows: Sequence[ProviderBill]) -> AuditFinding | None:
@@ -408,7 +407,7 @@ def _finding(
     return AuditFinding(
         kind=kind,
         provider=request.provider,
-        account=display_name(request.account),
+        account=account_name(request.account),
         model=request.model,
         request_id=request.request_id,
         at=request.sent_at,

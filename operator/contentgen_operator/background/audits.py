@@ -37,8 +37,7 @@ from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLi
 from contentgen_operator.clock import utc_now
 from contentgen_operator.providers.audited import AccountData, AccountReader
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.state.policies.provider_accounts import display_name
-from contentgen_operator.state.purchases import new_purchase_id
+from contentgen_operator.state.purchases import account_name, new_purchase_id
 from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 
 _log = logging.getLogger(__name__)
@@ -184,7 +183,7 @@ class AccountAudit:
             listed=accounts[None].prices if None in accounts else {},
             listed_of={name: one.prices for name, one in accounts.items() if name is not None},
             coverage=tuple(
-                each.model_copy(update={"account": display_name(name)})
+                each.model_copy(update={"account": account_name(name)})
                 for name, one in accounts.items()
                 for each in one.coverage
             ),

@@ -16,9 +16,8 @@ from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import Billing
-from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import is_request_id
-from contentgen_operator.state.purchases import BilledAccount, Unsettled
+from contentgen_operator.state.purchases import BilledAccount, Unsettled, account_name
 from contentgen_operator.stores.charges import Charges
 
 _log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class ChargeSettlement:
                 "the key for %s of the account %s has no permission for billing events (fal's preset Billing has): "
                 "costs are billable units × unit price",
                 account.provider,
-                display_name(account.name),
+                account_name(account.name),
             )
         self._refused[account] = digest, now
 

@@ -17,7 +17,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.decision_input import DecisionInput
-from contentgen_operator.state.policies.provider_accounts import NamespacePolicy
+from contentgen_operator.state.observed import NamespacePolicy
 from contentgen_operator.state.runs import asset_user
 from contentgen_runtime.kube import Conflict
 

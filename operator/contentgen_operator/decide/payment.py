@@ -10,6 +10,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason, Stage
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
+from contentgen_operator.accounts.values import AccountGrant
 from contentgen_operator.budgets.claims import claims, purchase_fields
 from contentgen_operator.decide.collect_retries import open_advice, retry_advice
 from contentgen_operator.decide.request_endings import (
@@ -88,7 +89,7 @@ def pay(case: DecisionInput) -> Plan:
         user_id=user,
         loras=tuple(lora.model_key for lora in loras if lora.model_key),
         provider=call.provider,
-        account=case.observed.account.name,
+        account=case.observed.facts_of(AccountGrant).name,
         model=call.model,
         marker=call.correlation_key,
         content=content.kept,

@@ -1,14 +1,12 @@
-"""Policies that the labels of a namespace set, read from the API server: provider account, approval, budgets."""
+"""Labels of a namespace, by which it has policies, read from the API server: provider account, approval, budgets."""
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_contract.resources.namespaces import requires_approval
-from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy, granted
+from contentgen_operator.state.observed import NamespacePolicy
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Body, Conflict, explain
 from contentgen_runtime.shared_reads import SharedReads
@@ -26,12 +24,11 @@ class LabelReader(Protocol):
 
 
 class NamespacePolicies:
-    """Reader of the labels of Namespaces; `accounts` are the names of the installation's accounts."""
+    """Reader of the labels of Namespaces."""
 
-    def __init__(self, kube: LabelReader, accounts: Collection[str]) -> None:
+    def __init__(self, kube: LabelReader) -> None:
         self._kube = kube
         self._namespaces = SharedReads(self._read)
-        self._accounts = accounts
         # By namespace, with the time.
         self._last: BoundedDict[str, tuple[datetime, NamespacePolicy]] = BoundedDict(_REMEMBERED)
 
@@ -53,36 +50,26 @@ class NamespacePolicies:
 
     async def current(self, namespace: str, tenant: Tenant, now: datetime) -> NamespacePolicy:
         """Policies of a tenant's namespace, read now. Raises Conflict if the namespace is gone, or one of API_ERRORS.
-        An unreadable namespace has no usable account.
+        A namespace that must not be read has a problem.
         """
         try:
             body = await self._namespaces(namespace)
         except ApiException as error:
             if error.status != _FORBIDDEN:
                 raise
-            problem = (
-                f"the namespace {namespace} cannot be read ({explain(error)}), so its provider account is unknown: "
-                "this release's chart grants get on namespaces; nothing is paid until then"
-            )
-            return NamespacePolicy(account=AccountGrant(problem=problem))
+            return NamespacePolicy(problem=f"the namespace {namespace} cannot be read ({explain(error)})")
         if body is None or (tenant.uid and body["metadata"]["uid"] != tenant.uid):
             # A namespace that was created again is another tenant, and its labels are not this one's.
             self._last.pop(namespace, None)
             raise Conflict(f"namespace {namespace} was deleted")
-        labels = dict(body["metadata"].get("labels") or {})
-        policy = NamespacePolicy(
-            uid=body["metadata"]["uid"],
-            account=granted(body, self._accounts),
-            approval_required=requires_approval(labels),
-            labels=labels,
-        )
+        policy = NamespacePolicy(uid=body["metadata"]["uid"], labels=dict(body["metadata"].get("labels") or {}))
         self._last[namespace] = now, policy
         return policy
 
     async def _read(self, namespace: str) -> Body | None:
         return await self._kube.get_namespace(namespace)
 
-    async def last_account(self, namespace: str, tenant: Tenant, now: datetime) -> AccountGrant:
-        """Account that was read last, for estimates."""
+    async def last(self, namespace: str, tenant: Tenant, now: datetime) -> NamespacePolicy:
+        """Policies that were read last, for estimates."""
         _, policy = self._last.get(namespace, (now, None))
-        return (policy or await self.current(namespace, tenant, now)).account
+        return policy or await self.current(namespace, tenant, now)

@@ -10,8 +10,8 @@ from typing import NoReturn, TypeVar
 from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_operator.providers.base import AccessRefused, KeyRefused, Provider
 from contentgen_operator.providers.sending import BeforeSend
-from contentgen_operator.state.policies.provider_accounts import display_name
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified
+from contentgen_operator.state.purchases import account_name
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ class _Missing:
 
     @property
     def _text(self) -> str:
-        return f"the provider account {display_name(self._account)} is not among providers.accounts"
+        return f"the provider account {account_name(self._account)} is not among providers.accounts"
 
     def _refuse(self) -> NoReturn:
         raise AccessRefused(self._provider, self._text, self._account)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from contentgen_contract.names import QUEUE_LABEL, Reason, Stage
 from contentgen_contract.resources.models import model_of
+from contentgen_operator.accounts.values import AccountGrant
 from contentgen_operator.plans.planning import replace_run, stop_before_payment, unpaid_text, waiting
 from contentgen_operator.queue.fair_turns import Claimant
 from contentgen_operator.queue.values import Limit, Turn
@@ -45,7 +46,7 @@ def claimant(case: DecisionInput) -> Claimant:
         model=model_of(case.spec),
         priority=case.resource.priority,
         since=case.run.started_at,
-        account=case.observed.account.name or "",
+        account=case.observed.facts_of(AccountGrant).name or "",
     )
 
 
@@ -101,7 +102,8 @@ def _text(case: DecisionInput) -> str:
                 "tried after each pause, and this continues by itself"
             )
         case Limit.PROVIDER:
-            account = f" with the account {case.observed.account.name}" if case.observed.account.name else ""
+            name = case.observed.facts_of(AccountGrant).name
+            account = f" with the account {name}" if name else ""
             what = f"all {turn.most} places of {provider}{account} are in use (queues.maxConcurrent.{provider})"
         case Limit.PREPARATION:
             what = f"{turn.most} prepare Jobs exist, of all namespaces (queues.maxPrepareJobs.overall)"

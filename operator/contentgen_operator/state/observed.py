@@ -32,7 +32,6 @@ from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approva
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
 from contentgen_operator.state.policies.buying import BuyingStop, scope_of
-from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
 from contentgen_operator.state.run_document import RunDocument
@@ -340,6 +339,14 @@ class WantedPurchase(Value):
     waits: bool = False  # undecided: a LoRA is not ready, and an existing purchase may be of another training
 
 
+class NamespacePolicy(Value):
+    """Labels of a namespace, by which it has policies, read at one moment."""
+
+    uid: str = ""  # of the namespace; empty: it cannot be read
+    labels: Mapping[str, str] = {}
+    problem: str = ""  # why it cannot be read; empty: it is read
+
+
 class FeatureFacts(Value):
     """Part of an observation that the gate of a feature reads. Not observed, it has its defaults."""
 
@@ -374,8 +381,6 @@ class Observation(Value):
     request: RequestView | None = None
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key or its account
-    provider_configured: bool = True  # the granted account has a key for the provider
-    account: AccountGrant = AccountGrant()  # of the namespace, for the next payment
     namespace_policy: NamespacePolicy | None = None  # up to 15 s old; read again before a payment. None: not used
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome

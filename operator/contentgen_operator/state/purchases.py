@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from contentgen_contract.base import Value
-from contentgen_contract.names import Kind
+from contentgen_contract.names import DEFAULT_ACCOUNT, Kind
 from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
 from contentgen_contract.records.tenancy import scoped, unscoped
 from contentgen_contract.resources.prices import Unit
@@ -245,6 +245,11 @@ class BilledAccount(NamedTuple):
 
     provider: str
     name: str | None = None
+
+
+def account_name(account: str | None) -> str:
+    """Name of an account in metrics, messages and reports; `account`: None for the default one."""
+    return account or DEFAULT_ACCOUNT
 
 
 class Unsettled(Value):

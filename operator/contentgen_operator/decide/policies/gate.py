@@ -3,14 +3,13 @@
 from collections.abc import Callable
 
 from contentgen_contract.names import Reason
+from contentgen_operator.accounts import gate as accounts
 from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets import gate as budgets
 from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.policies import (
     awaited_loras,
     buying,
-    provider_accounts,
-    provider_key,
     reachable_bucket,
 )
 from contentgen_operator.plans.planning import replace_run
@@ -25,8 +24,7 @@ GATE: tuple[GateCheck, ...] = (
     awaited_loras.hold,
     wait_for_stores,
     buying.hold_paused,
-    provider_accounts.hold,
-    provider_key.hold,
+    accounts.hold,
     reachable_bucket.hold,
     approval.hold,  # before those that reserve something
     budgets.hold,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.names import (
+    APPROVAL_LABEL,
     APPROVE_ANNOTATION,
     APPROVED_BY_ANNOTATION,
     REJECT_ANNOTATION,
@@ -18,8 +19,7 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
 from contentgen_operator.approval import gate
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
-from contentgen_operator.state.observed import Observation, Resource
-from contentgen_operator.state.policies.provider_accounts import AccountGrant, NamespacePolicy
+from contentgen_operator.state.observed import NamespacePolicy, Observation, Resource
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PRICED = {"prompt": "a cat", "image": {"count": 2}}
@@ -87,7 +87,7 @@ def approval_case(row: ApprovalRow) -> DecisionInput:
     spec = (EDITED if row.edited else PRICED) | ({"approval": "Manual"} if row.required_by == "spec" else {})
     body = resource(spec, status_of(run, phase, reason), annotations)
     policy = Policy(approval_required=row.required_by == "installation")
-    labels = NamespacePolicy(account=AccountGrant(), approval_required=row.required_by == "namespace")
+    labels = NamespacePolicy(labels={APPROVAL_LABEL: "Manual"} if row.required_by == "namespace" else {})
     observed = Observation(namespace_policy=labels)
     return decision_input(body, NOW, policy).observing(observed)
 
@@ -137,3 +137,10 @@ def test_accepted_approval_survives_changed_annotations() -> None:
     for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
         body = resource(spec | {"approval": "Manual"}, status_of(run, Phase.SUBMITTING, Reason.SUBMITTING), annotations)
         assert gate.hold(gate.with_verdict(decision_input(body, NOW, Policy()))) is None
+
+
+def test_a_namespace_that_cannot_be_read_requires_an_approval() -> None:
+    case = decision_input(resource(PRICED), NOW, Policy())
+    for problem in ("", "the namespace ns cannot be read"):
+        observed = Observation(namespace_policy=NamespacePolicy(problem=problem))
+        assert gate.is_required(case.observing(observed)) == bool(problem)

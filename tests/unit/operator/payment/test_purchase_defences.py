@@ -98,7 +98,7 @@ def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **ru
 
 
 def decided(subject: Resource, purchase: Purchase | None) -> Plan:
-    seen = Observation(purchase=purchase, provider_configured=True)
+    seen = Observation(purchase=purchase)
     if subject.deleting:
         return decide_deletion(subject, seen, NOW, Policy())
     return decide(decision_input(subject, NOW, Policy()).observing(seen))

@@ -13,6 +13,7 @@ from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus, dump_status
 from contentgen_contract.worker.orders import DatasetFacts, Outcome, Progress
+from contentgen_operator.accounts.values import AccountGrant
 from contentgen_operator.decide import decision
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
@@ -695,13 +696,13 @@ def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_submitted_request_is_not_paid_again_without_the_ledger(kind: Kind) -> None:
     status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
-    seen = Observation(provider_configured=True)
+    seen = Observation()
     plan = decide(resource(kind, status), seen, NOW, POLICY)
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert "request r1" in (plan.status.message or "")
     assert plan.again_seconds
-    restored = Observation(provider_configured=True, purchase=purchase(kind, PurchaseState.SUBMITTED))
+    restored = Observation(purchase=purchase(kind, PurchaseState.SUBMITTED))
     assert decide(resource(kind, plan.status), restored, NOW, POLICY).status.phase is Phase.PROCESSING
     allowed = {"contentgen.dev/resubmit": resubmit_token(plan.status)}
     again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, POLICY)
@@ -801,7 +802,7 @@ def test_lora_lost_while_the_provider_was_busy_is_awaited() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
     status = running(kind, phase=Phase.SUBMITTING) if kind is not IMAGES else None
-    plan = decide(resource(kind, status), Observation(provider_configured=False), NOW, POLICY)
+    plan = decide(resource(kind, status), Observation(facts=(AccountGrant(has_key=False),)), NOW, POLICY)
     assert not buys(plan)
     assert plan.status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert plan.status.phase is (Phase.PENDING if kind is IMAGES else Phase.SUBMITTING)
@@ -909,9 +910,7 @@ def test_next_attempt_without_source_facts_prepares_again(kind: Kind, prepared: 
     plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, POLICY)
     expected = (Phase.SUBMITTING, Reason.SUBMITTING) if prepared else (Phase.PREPARING, Reason.PREPARING)
     assert reason(plan) == expected
-    following = decide(
-        resource(kind, plan.status, annotations=asked), Observation(provider_configured=True), NOW, POLICY
-    )
+    following = decide(resource(kind, plan.status, annotations=asked), Observation(), NOW, POLICY)
     assert (following.status.phase, following.job is None) == (expected[0], prepared)
 
 
@@ -1410,7 +1409,7 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
 
 def test_events_are_posted_at_transitions_only() -> None:
     subject = resource(IMAGES)
-    waiting = Observation(provider_configured=False)
+    waiting = Observation(facts=(AccountGrant(has_key=False),))
     first = decide(subject, waiting, NOW, POLICY)
     assert [(n.type, n.reason) for n in first.notices] == [("Normal", Reason.PROVIDER_NOT_CONFIGURED)]
     again = decide(resource(IMAGES, first.status), waiting, NOW, POLICY)

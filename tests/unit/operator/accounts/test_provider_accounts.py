@@ -9,11 +9,12 @@ import pytest
 
 from contentgen_contract.names import ACCOUNT_LABEL, ADOPT_ANNOTATION, CANCEL_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
+from contentgen_operator.accounts.values import granted
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.kube.namespace_policies import NamespacePolicies
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
-from contentgen_operator.state.policies.provider_accounts import granted
+from contentgen_operator.state.observed import NamespacePolicy
 from contentgen_operator.state.provider_requests import Call, Search
 from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, Unsettled
 from contentgen_operator.stores.charges import Charges
@@ -56,7 +57,6 @@ async def until(world: World, phase: Phase, kind: Kind = IMAGES) -> None:
     ("labels", "name", "is_problem"),
     [
         ({}, None, False),
-        (None, None, False),
         ({ACCOUNT_LABEL: "default"}, None, False),
         ({ACCOUNT_LABEL: "team-a"}, "team-a", False),
         ({ACCOUNT_LABEL: "team-b"}, None, True),
@@ -65,10 +65,8 @@ async def until(world: World, phase: Phase, kind: Kind = IMAGES) -> None:
         ({ACCOUNT_LABEL: "Default"}, None, True),
     ],
 )
-def test_a_label_names_an_account_or_is_a_problem(
-    labels: dict[str, str] | None, name: str | None, is_problem: bool
-) -> None:
-    grant = granted({"metadata": {"labels": labels}}, ("team-a",))
+def test_a_label_names_an_account_or_is_a_problem(labels: dict[str, str], name: str | None, is_problem: bool) -> None:
+    grant = granted(NamespacePolicy(labels=labels), ("team-a",))
     assert (grant.name, bool(grant.problem)) == (name, is_problem)
 
 
@@ -85,13 +83,12 @@ class Namespaces:
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
 async def test_label_of_a_recreated_namespace_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
-        await NamespacePolicies(Namespaces(body), ("team-a",)).current("ns", Tenant(uid="old"), NOW)
+        await NamespacePolicies(Namespaces(body)).current("ns", Tenant(uid="old"), NOW)
 
 
 async def test_unreadable_namespace_is_not_the_default_account() -> None:
-    policy = await NamespacePolicies(Namespaces(rejection(403, "no")), ()).current("ns", Tenant(uid="old"), NOW)
-    assert "cannot be read" in policy.account.problem
-    assert policy.approval_required
+    policy = await NamespacePolicies(Namespaces(rejection(403, "no"))).current("ns", Tenant(uid="old"), NOW)
+    assert "cannot be read" in granted(policy, ()).problem
 
 
 # Which account pays

@@ -4,35 +4,22 @@ Only accounts that can change Namespaces can set the label; Kubernetes' roles fo
 """
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from contentgen_contract import patterns
-from contentgen_contract.base import Value
 from contentgen_contract.names import ACCOUNT_LABEL, DEFAULT_ACCOUNT
+from contentgen_operator.state.observed import FeatureFacts, NamespacePolicy
 
 _ACCOUNT = re.compile(patterns.ACCOUNT)
+_MISSING_RIGHT = "this release's chart grants get on namespaces; nothing is paid until then"
 
 
-class AccountGrant(Value):
+class AccountGrant(FeatureFacts):
     """Account for the next payment of a namespace."""
 
     name: str | None = None  # None: the default account
     problem: str = ""  # why no account can be used; empty: the account is configured
-
-
-class NamespacePolicy(Value):
-    """Policies that the labels of one namespace set, read at one moment."""
-
-    uid: str = ""  # of the namespace; empty: it cannot be read
-    account: AccountGrant
-    approval_required: bool = True
-    labels: Mapping[str, str] = {}
-
-
-def display_name(account: str | None) -> str:
-    """Name of an account in metrics and messages."""
-    return account or DEFAULT_ACCOUNT
+    has_key: bool = True  # for the provider
 
 
 def is_account_name(given: object) -> bool:
@@ -40,13 +27,14 @@ def is_account_name(given: object) -> bool:
     return isinstance(given, str) and given != DEFAULT_ACCOUNT and _ACCOUNT.fullmatch(given) is not None
 
 
-def granted(namespace: Mapping[str, Any], configured: Collection[str]) -> AccountGrant:
-    """Account that a Namespace (JSON) grants; `configured` are the names of this installation's accounts.
+def granted(namespace: NamespacePolicy, configured: Collection[str]) -> AccountGrant:
+    """Account that the labels of a namespace grant; `configured` are the names of this installation's accounts.
 
     A label that names no account has a problem, and never means the default account.
     """
-    labels = namespace["metadata"].get("labels") or {}
-    given = labels.get(ACCOUNT_LABEL, DEFAULT_ACCOUNT)
+    if namespace.problem:
+        return AccountGrant(problem=f"{namespace.problem}, so its provider account is unknown: {_MISSING_RIGHT}")
+    given = namespace.labels.get(ACCOUNT_LABEL, DEFAULT_ACCOUNT)
     if given == DEFAULT_ACCOUNT:
         return AccountGrant()
     if given in configured:
