@@ -60,6 +60,7 @@ _READS = (
 # Facts and effects of features, by class: the former field, and what of them it was.
 _NAMES = {
     "BudgetFacts": ("budgets", "matching"),
+    "BuyingFacts": ("stop", "stop"),
     "Turn": ("turn", ""),
     "AccountGrant": ("account", ""),
     "BudgetClaims": ("claims", ""),

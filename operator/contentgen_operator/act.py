@@ -25,6 +25,8 @@ from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStatus, dump_status
+from contentgen_operator.buying.stops import Buying
+from contentgen_operator.buying.values import scope_of
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.feature import BoundFeature
@@ -51,7 +53,6 @@ from contentgen_operator.providers.base import (
 )
 from contentgen_operator.queue.fair_turns import Endpoint
 from contentgen_operator.queue.payment_queue import PaymentQueue
-from contentgen_operator.queues.buying import Buying
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.effects import Effect
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
@@ -68,7 +69,6 @@ from contentgen_operator.state.plan import (
     StageJob,
     StoredAnswer,
 )
-from contentgen_operator.state.policies.buying import scope_of
 from contentgen_operator.state.provider_requests import Call, StoredObject
 from contentgen_operator.state.purchases import (
     LedgerTransition,

@@ -18,13 +18,16 @@ from contentgen_operator.accounts import feature as accounts
 from contentgen_operator.act import Actor
 from contentgen_operator.approval import feature as approval
 from contentgen_operator.background.audits import AccountAudit, AuditPlan
-from contentgen_operator.background.buying import BuyingMetrics
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.budgets import feature as budgets
+from contentgen_operator.buying import feature as buying
+from contentgen_operator.buying.metrics import BuyingMetrics
+from contentgen_operator.buying.metrics import gauges as buying_gauges
+from contentgen_operator.buying.stops import Buying
 from contentgen_operator.clock import utc_now
 from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube.api import Kube
@@ -52,7 +55,6 @@ from contentgen_operator.queue.metrics import gauges as queue_gauges
 from contentgen_operator.queue.open_places import takes_place
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationQueue
-from contentgen_operator.queues.buying import Buying
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
@@ -82,7 +84,7 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (accounts.FEATURE, approval.FEATURE, budgets.FEATURE, queue.FEATURE)
+FEATURES = (accounts.FEATURE, approval.FEATURE, budgets.FEATURE, buying.FEATURE, queue.FEATURE)
 GAUGES = tuple(feature.gauges for feature in FEATURES if feature.gauges is not None)
 
 
@@ -511,7 +513,7 @@ def register_gauges(base: Foundation, core: ReconcileLoop) -> None:
     metrics.gauges.leader = lambda: base.role.works
     queue_gauges.queue = core.payment_queue
     metrics.gauges.features = GAUGES
-    metrics.gauges.buying_paused = base.settings.buying_paused
+    buying_gauges.paused = base.settings.buying_paused
     metrics.gauges.queue = lambda: (len(work), work.oldest_due_seconds)
 
 

@@ -125,15 +125,6 @@ class UsageSample:
     purchases: int
 
 
-@dataclass(frozen=True)
-class UncollectedSample:
-    """Paid results of a namespace that are not stored yet."""
-
-    namespace: str
-    count: int
-    oldest: float  # begin of the longest collection, in seconds since the epoch
-
-
 class Gauges(Collector):
     """Gauges, read at each scrape."""
 
@@ -146,9 +137,6 @@ class Gauges(Collector):
         self.audited_at: float | None = None
         self.features: Sequence[Collector] = ()
         self.usage: Sequence[UsageSample] = ()
-        self.uncollected: Sequence[UncollectedSample] = ()
-        self.stops: Mapping[tuple[str, str], int] = {}
-        self.buying_paused = False
         self.clock: Callable[[], float] = time.time
         self.shows_tenants = False  # money by budget and provider account, because the readers are named
         self.leader: Callable[[], bool] = lambda: True
@@ -192,7 +180,6 @@ class Gauges(Collector):
             resources.add_metric(labels, count)
         yield resources
         yield self._waits()
-        yield from self._uncollected()
         ledger = GaugeMetricFamily(
             "contentgen_ledger_purchases", "Purchases in the ledger, by state.", labels=("state",)
         )
@@ -252,36 +239,6 @@ class Gauges(Collector):
             ages.add_metric(labels, max(self.clock() - since, 0.0))
         return ages
 
-    def _uncollected(self) -> Iterable[Metric]:
-        names = ("resource_namespace",)  # Prometheus' own label of the target is `namespace`
-        count = GaugeMetricFamily(
-            "contentgen_uncollected_results",
-            "Paid results that are not stored yet and whose collection is tried; by namespace if readers are named. "
-            "Of the leader only.",
-            labels=names,
-        )
-        age = GaugeMetricFamily(
-            "contentgen_uncollected_oldest_seconds",
-            "Seconds for which the collection of the oldest of them has been tried; by namespace if readers are named. "
-            "Of the leader only.",
-            labels=names,
-        )
-        for each in self.uncollected if self.shows_tenants else _together(self.uncollected):
-            count.add_metric((each.namespace,), each.count)
-            age.add_metric((each.namespace,), max(self.clock() - each.oldest, 0.0))
-        yield count
-        yield age
-        stops = GaugeMetricFamily(
-            "contentgen_buying_stops",
-            "Stops of buying, by `scope`: namespace, installation, or administrator (buying.paused). `state` is "
-            "stopped, or probing: one run is bought at a time. Of the leader only.",
-            labels=("scope", "state"),
-        )
-        paused = {("administrator", "stopped"): 1} if self.buying_paused and self.leader() else {}
-        for labels, number in {**self.stops, **paused}.items():
-            stops.add_metric(labels, number)
-        yield stops
-
     def _audit(self) -> Iterable[Metric]:
         findings = GaugeMetricFamily(
             "contentgen_audit_findings",
@@ -322,13 +279,6 @@ class Gauges(Collector):
             purchases.add_metric((each.window, *each.labels), each.purchases)
         yield dollars
         yield purchases
-
-
-def _together(found: Sequence[UncollectedSample]) -> tuple[UncollectedSample, ...]:
-    """One sample of all namespaces, without a name; empty: there is no result."""
-    if not found:
-        return ()
-    return (UncollectedSample("", sum(each.count for each in found), min(each.oldest for each in found)),)
 
 
 def _known(value: str, known: frozenset[str]) -> str:

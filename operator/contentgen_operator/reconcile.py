@@ -9,10 +9,13 @@ from pydantic import ValidationError
 from contentgen_contract.names import GROUP, Phase, Stage
 from contentgen_operator import metrics
 from contentgen_operator.act import Actor, JobAdmission
+from contentgen_operator.buying.stops import Buying
+from contentgen_operator.buying.values import BuyingFacts, scope_of
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.decision import decide, invalid_spec
 from contentgen_operator.decide.deletion import decide_deletion, grace_is_over
 from contentgen_operator.decide.stages import without_job
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Body, Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
@@ -22,8 +25,6 @@ from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queue import gate as queue
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationQueue
-from contentgen_operator.queues.buying import Buying
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
 from contentgen_operator.state.plan import Plan
@@ -221,10 +222,10 @@ class Reconciler:
         if not queue.asks(plan):
             self._leave(uid)
             return plan
-        stop = await self.buying.ask(uid, case.resource.buyer)
+        stop = await self.buying.ask(uid, scope_of(case.resource.tenant.uid, case.resource.ref.namespace))
         if stop is not None:
             self._leave(uid)
-            return decide(case.observing(case.observed.model_copy(update={"stop": stop})))
+            return decide(case.observing(case.observed.with_facts(BuyingFacts(stop=stop))))
         turn = await self.payment_queue.ask(case.resource.ref, queue.claimant(case))
         if turn.granted:
             return plan

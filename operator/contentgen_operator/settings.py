@@ -24,6 +24,7 @@ from contentgen_operator.accounts.values import is_account_name
 from contentgen_operator.audit.facts import AuditSettings
 from contentgen_operator.background.orphans import Retention
 from contentgen_operator.background.usage import UsageSettings
+from contentgen_operator.buying.values import BacklogLimit
 from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
 from contentgen_operator.leader.thread import LeaseSettings
@@ -33,7 +34,6 @@ from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queue.fair_turns import ConcurrencyLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Protocol
 
-from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 
 Loop = Callable[[], Coroutine[Any, Any, None]]

@@ -31,7 +31,6 @@ from contentgen_contract.resources.prices import PriceLookup
 from contentgen_contract.resources.spec import COLLECT_DEADLINE_SECONDS, Approval, DeletionPolicy
 from contentgen_contract.resources.status import OutputFile, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Outcome, Progress
-from contentgen_operator.state.policies.buying import BuyingStop, scope_of
 from contentgen_operator.state.provider_requests import RequestView, Verified
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, SamePurchase
 from contentgen_operator.state.run_document import RunDocument
@@ -117,11 +116,6 @@ class Resource(Value):
     def finalized(self) -> bool:
         """True if it has our finalizer."""
         return FINALIZER in self.finalizers
-
-    @property
-    def buyer(self) -> str:
-        """Scope of the namespace in the stops of buying."""
-        return scope_of(self.tenant.uid, self.ref.namespace)
 
     # Fields that do not affect the result are read from the current spec, also for a run in progress.
 
@@ -392,7 +386,6 @@ class Observation(Value):
     loras: tuple[LoraView, ...] = ()
     wanted: WantedPurchase | None = None  # None: the run keeps its purchase, or refers to no LoraTraining
     progress: Progress | None = None
-    stop: BuyingStop | None = None  # of buying; None: none, or the run has not asked
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model
 
     def with_facts(self, facts: FeatureFacts) -> "Observation":

@@ -15,9 +15,9 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner, owns
 from contentgen_operator.clock import utc_now
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.notifications.outbox import NotificationOutbox
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import DeletionMark, RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments

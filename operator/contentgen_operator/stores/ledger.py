@@ -26,8 +26,8 @@ from contentgen_contract.records.deletion_tombstone import purchase_id_prefix
 from contentgen_contract.records.presigned_urls import strip_signatures
 from contentgen_contract.records.tenancy import UNSCOPED, Tenant, unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
+from contentgen_operator.buying.values import AwaitedResults, scope_of
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.policies.buying import AwaitedResults, scope_of
 from contentgen_operator.state.purchases import (
     LedgerTransition,
     Purchase,

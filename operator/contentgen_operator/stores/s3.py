@@ -28,7 +28,7 @@ from contentgen_contract.records import keys
 from contentgen_contract.records.ownership import NotOwned, Owner, require_owned
 from contentgen_contract.resources.sources import Address, same_bucket
 from contentgen_contract.worker.orders import FileOffer, Outcome, UploadGrant
-from contentgen_operator.queues.fair_pool import FairPool
+from contentgen_operator.fairness.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores import bucket_lifecycle

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from contentgen_contract.names import Kind
-from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_runtime.namespaces import Namespaces
 

@@ -22,8 +22,8 @@ from starlette.types import Scope
 from contentgen_contract.records import keys
 from contentgen_contract.worker.orders import FileOffer, Progress, UploadGrant, UploadGrants, UploadRequest, WorkOrder
 from contentgen_operator.clock import utc_now
+from contentgen_operator.fairness.fair_pool import FairPool
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.queues.fair_pool import FairPool
 from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.kinds.table import file_limits
 from contentgen_operator.state.observed import ResourceRef

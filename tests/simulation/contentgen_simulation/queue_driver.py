@@ -15,8 +15,8 @@ import pytest
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.fairness.fair_queue import FairQueue
 from contentgen_operator.queue.fair_turns import PlaceLimits
-from contentgen_operator.queues.fair_queue import FairQueue
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_simulation.world import INLINE, SPECS, World, Writes
 

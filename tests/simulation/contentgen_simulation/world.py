@@ -35,6 +35,8 @@ from contentgen_operator.budgets.feature import bound
 from contentgen_operator.budgets.keeper import BudgetKeeper
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import WindowRef
+from contentgen_operator.buying.stops import Buying
+from contentgen_operator.buying.values import BacklogLimit
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
@@ -51,12 +53,10 @@ from contentgen_operator.queue.fair_turns import PlaceLimits
 from contentgen_operator.queue.open_places import takes_place
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationLimits, PreparationQueue
-from contentgen_operator.queues.buying import Buying
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.policies.buying import BacklogLimit
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
     Call,

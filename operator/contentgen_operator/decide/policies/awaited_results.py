@@ -1,6 +1,6 @@
 """Marks of the ledger's results whose collection is tried: since when, and until when. Pure.
 
-`queues/buying.py` counts them. A mark has an end, so that a result which nobody follows any more stops no payments: its
+`buying/stops.py` counts them. A mark has an end, so that a result which nobody follows any more stops no payments: its
 resource moved to another operator class, or the ledger was restored from a backup.
 """
 

@@ -6,10 +6,10 @@ from contentgen_contract.names import Reason
 from contentgen_operator.accounts import gate as accounts
 from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets import gate as budgets
+from contentgen_operator.buying import gate as buying
 from contentgen_operator.decide.disagreement import wait_for_stores
 from contentgen_operator.decide.policies import (
     awaited_loras,
-    buying,
     reachable_bucket,
 )
 from contentgen_operator.plans.planning import replace_run

@@ -13,13 +13,13 @@ from contentgen_contract.advice.reasons import REASONS
 from contentgen_contract.names import FINALIZER, GROUP, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
 from contentgen_operator.leader import tasks
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.tasks import LeaderTasks
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.worker_api.reports import Reports

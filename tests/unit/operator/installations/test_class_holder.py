@@ -10,12 +10,12 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.operator_class import ClassOwner
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.leader.class_holder import ClassHolder, KubeClass
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.role import LeaderRole
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.leader.thread import ElectionThread
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.watch.liveness import WatchLiveness

@@ -12,12 +12,12 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.api_paths import LEASES
 from contentgen_contract.names import Kind, Phase
 from contentgen_operator import __main__ as program
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.leader.election import LeaderTerm, Lease, Record, Timing
 from contentgen_operator.leader.elector import KubeLease, LeaseStore
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.leader.thread import ElectionThread, LeaseSettings, identity
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.purchases import PurchaseKey

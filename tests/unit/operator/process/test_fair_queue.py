@@ -2,7 +2,7 @@
 
 import random
 
-from contentgen_operator.queues.fair_queue import FairQueue
+from contentgen_operator.fairness.fair_queue import FairQueue
 
 Key = tuple[str, int]
 

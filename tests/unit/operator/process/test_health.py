@@ -5,7 +5,7 @@ import asyncio
 import httpx
 
 from contentgen_contract.names import Kind
-from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.watch.liveness import WatchLiveness
 

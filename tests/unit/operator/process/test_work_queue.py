@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contentgen_operator.queues.work_queue import WorkQueue
+from contentgen_operator.fairness.work_queue import WorkQueue
 
 
 class Work:

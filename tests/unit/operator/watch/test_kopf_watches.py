@@ -17,10 +17,10 @@ from kubernetes.aio import client
 
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.namespaces import LabelSelector
+from contentgen_operator.fairness.work_queue import WorkQueue
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
-from contentgen_operator.queues.work_queue import WorkQueue
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.watch import kopf_handlers, liveness
 from contentgen_operator.watch.event_handlers import EventHandlers

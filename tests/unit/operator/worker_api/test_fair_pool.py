@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileOffer
-from contentgen_operator.queues.fair_pool import FairPool
+from contentgen_operator.fairness.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.stores.s3 import Storage, _Versions
 from contentgen_simulation.object_storage import unreached_storage

@@ -12,9 +12,10 @@ from contentgen_contract.names import CANCEL_ANNOTATION, Kind, Phase, Reason, St
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator import metrics
-from contentgen_operator.background.buying import BuyingMetrics, samples
+from contentgen_operator.buying import metrics as module
+from contentgen_operator.buying.metrics import BuyingGauges, BuyingMetrics, samples
+from contentgen_operator.buying.values import INSTALLATION, AwaitedResults, BacklogLimit, stopped_scopes
 from contentgen_operator.queue.fair_turns import PlaceLimits
-from contentgen_operator.state.policies.buying import INSTALLATION, AwaitedResults, BacklogLimit, stopped_scopes
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_simulation.queue_driver import QueueDriver, limited_driver
 from contentgen_simulation.world import outcome_of
@@ -334,10 +335,10 @@ async def test_three_namespaces_with_late_results_stop_all_buying(driver: QueueD
 async def test_late_results_and_stops_are_metrics(
     driver: QueueDriver, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    world, gauges = driver.world, metrics.Gauges()
-    monkeypatch.setattr(metrics, "gauges", gauges)
-    monkeypatch.setattr(gauges, "clock", world._seconds)
-    gauges.shows_tenants = named
+    world, gauges = driver.world, BuyingGauges()
+    monkeypatch.setattr(module, "gauges", gauges)
+    monkeypatch.setattr(metrics.gauges, "clock", world._seconds)
+    monkeypatch.setattr(metrics.gauges, "shows_tenants", named)
     ledger: Any = world.process.actor.ledger
     background = BuyingMetrics(ledger, world.buying, lambda: world.now)
 
@@ -361,9 +362,9 @@ async def test_late_results_and_stops_are_metrics(
     assert (await shown())[early] == ({("a",): 1260, ("b",): 960} if named else {("",): 1260})
     await stored(driver, [*names, *other])
     assert await shown() == {late: {}, early: {}, stops: {("namespace", "probing"): 1}}
-    gauges.buying_paused = True
+    gauges.paused = True
     assert (await shown())[stops] == {("namespace", "probing"): 1, ("administrator", "stopped"): 1}
-    gauges.leader = lambda: False
+    monkeypatch.setattr(metrics.gauges, "leader", lambda: False)
     assert (await shown())[stops] == {("namespace", "probing"): 1}
 
 

@@ -16,8 +16,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from contentgen_operator.clock import utc_now
-from contentgen_operator.state.policies.buying import (
+from contentgen_operator.buying.values import (
     INSTALLATION,
     AwaitedResults,
     BacklogLimit,
@@ -26,6 +25,7 @@ from contentgen_operator.state.policies.buying import (
     scope_of,
     stopped_scopes,
 )
+from contentgen_operator.clock import utc_now
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.shared_reads import SharedReads

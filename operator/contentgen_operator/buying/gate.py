@@ -4,10 +4,10 @@ Only plans and POSTs are held. Requests that are under way are polled, and resul
 """
 
 from contentgen_contract.names import Reason
+from contentgen_operator.buying.values import BuyingFacts, BuyingStop, StopState
 from contentgen_operator.plans.planning import recheck_seconds, replace_run, waiting
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.policies.buying import BuyingStop, StopState
 
 _MAX_PAUSED_SECONDS, _MAX_STOPPED_SECONDS = 300.0, 60.0
 
@@ -22,7 +22,7 @@ def hold_paused(case: DecisionInput) -> Plan | None:
 
 def hold_stopped(case: DecisionInput) -> Plan | None:
     """The plan of a run whose namespace, or installation, has a stop."""
-    stop = case.observed.stop
+    stop = case.observed.facts_of(BuyingFacts).stop
     return None if stop is None else _held(case, Reason.COLLECT_BACKLOG, _text(stop), _MAX_STOPPED_SECONDS)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from contentgen_operator.queues.fair_queue import FairQueue
+from contentgen_operator.fairness.fair_queue import FairQueue
 
 K = TypeVar("K", bound=Hashable)
 _log = logging.getLogger(__name__)

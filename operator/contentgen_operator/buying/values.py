@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from contentgen_contract.base import Value
+from contentgen_operator.state.observed import FeatureFacts
 
 INSTALLATION = "*"
 """Scope of a stop of all namespaces. No namespace has this uid."""
@@ -51,6 +52,12 @@ class BuyingStop(Value):
     state: StopState
     everywhere: bool  # of the installation, not of the namespace alone
     limit: BacklogLimit
+
+
+class BuyingFacts(FeatureFacts):
+    """Answer to a run that asks whether it may buy."""
+
+    stop: BuyingStop | None = None  # None: it may, or has not asked
 
 
 def scope_of(namespace_uid: str | None, namespace: str) -> str:
