@@ -1,5 +1,6 @@
 """Steps of the demo until the resources have ended: install, generate the video, apply, watch."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +15,14 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from contentgen_cluster.release import CommandFailed
 from contentgen_demo import media, samples
 from contentgen_demo.cluster import NAMESPACE, SANDBOX_ADDRESS, SANDBOX_PATH, DemoCluster
 from contentgen_demo.errors import DemoError
 from contentgen_demo.film import video
 from contentgen_demo.film.video import Film
 from contentgen_demo.samples import Manifest
-from contentgen_demo.watch import watch
+from contentgen_try.following import follow
 
 LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"
 
@@ -64,7 +66,12 @@ def run(cluster: DemoCluster, console: Console, chosen: str | None, most: timede
     url = _source(cluster, console, steps, chosen, film)
     ledger = cluster.raw(LEDGER_PATH)
     manifests = _apply(cluster, console, url)
-    resources = watch(cluster, manifests, console, most)
+    names = [f"{manifest['kind'].lower()}/{manifest['metadata']['name']}" for manifest in manifests]
+
+    def read() -> tuple[Manifest, ...]:
+        return tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
+
+    resources = follow(console, read, most, unavailable=(CommandFailed,))
     return Done(resources, ledger, Path("build/demo") / manifests[0]["metadata"]["name"])
 
 

@@ -2,14 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 
 from contentgen_contract.names import API_VERSION, GATEWAY_AUDIENCE, Kind, Phase
@@ -17,14 +16,12 @@ from contentgen_try import apply, outputs, page, progress
 from contentgen_try.apply import Document
 from contentgen_try.cluster import Cluster, Refused
 from contentgen_try.folder import SANDBOX
+from contentgen_try.following import follow
 from contentgen_try.options import Options
 from contentgen_try.page import Result
 from contentgen_try.programs.stack import SYSTEM, Stack
-from contentgen_try.progress import View
 
 Body = dict[str, Any]
-_PERIOD_SECONDS = 0.5
-_SILENCE_SECONDS = 20.0
 _TOKEN_SECONDS = 8 * 3600
 _PERSON = "contentgen-user"
 """Service account of the API server with which a person signs in to the pages."""
@@ -70,53 +67,15 @@ class Run:
 
     def watch(self, cluster: Cluster) -> tuple[Body, ...]:
         """Our resources once each has ended or waits for a person, or after the longest time. Raises NotStarted."""
-        most = timedelta(minutes=self._options.minutes)
-        wanted = [document for document in self.documents if document.ours]
-        if not self._console.is_terminal:
-            return self._until_ended(cluster, wanted, most, self._lines())
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+        wanted = [document.path for document in self.documents if document.ours]
 
-            def show(views: Sequence[View], elapsed: timedelta) -> None:
-                live.update(progress.table(views, datetime.now(UTC), elapsed, self._console.width), refresh=True)
-
-            return self._until_ended(cluster, wanted, most, show)
-
-    def _lines(self) -> Callable[[Sequence[View], timedelta], None]:
-        said: tuple[View, ...] = ()
-
-        def show(views: Sequence[View], elapsed: timedelta) -> None:
-            nonlocal said
-            for line in progress.lines(said, views, elapsed):
-                self._say(line)
-            said = progress.printed_views(said, views)
-
-        return show
-
-    def _until_ended(
-        self,
-        cluster: Cluster,
-        wanted: Sequence[Document],
-        most: timedelta,
-        show: Callable[[Sequence[View], timedelta], None],
-    ) -> tuple[Body, ...]:
-        began = heard = time.monotonic()
-        while True:
+        def read() -> tuple[Body, ...]:
             self._stack.check()
-            try:
-                found = [cluster.find(each.path) for each in wanted]
-            except (httpx.TransportError, Refused):
-                if time.monotonic() - heard > _SILENCE_SECONDS:
-                    raise
-                time.sleep(_PERIOD_SECONDS)
-                continue
-            heard = time.monotonic()
-            resources = tuple(each for each in found if each is not None)
-            views = [progress.view(resource) for resource in resources]
-            elapsed = timedelta(seconds=heard - began)
-            show(views, elapsed)
-            if all(_over(view) for view in views) or elapsed > most:
-                return resources
-            time.sleep(_PERIOD_SECONDS)
+            found = [cluster.find(path) for path in wanted]
+            return tuple(resource for resource in found if resource is not None)
+
+        most = timedelta(minutes=self._options.minutes)
+        return follow(self._console, read, most, unavailable=(httpx.TransportError, Refused))
 
     def report(self, resources: Sequence[Body]) -> None:
         """Copy the files, print where they are, or why there are none, and write the page of the results."""
@@ -208,11 +167,6 @@ class Run:
 
     def _say(self, text: str, style: str | None = None) -> None:
         self._console.print(text, style=style, soft_wrap=True)
-
-
-def _over(view: View) -> bool:
-    """Whether it has ended, or waits for a person."""
-    return view.completed or view.stuck
 
 
 def _had_worker(resource: Body) -> bool:

@@ -1,39 +1,40 @@
-"""Wait for the resources to end, with a progress display."""
+"""Resources followed until each has ended: a live table on a terminal, lines elsewhere."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from contentgen_cluster.release import CommandFailed
-from contentgen_demo.cluster import DemoCluster
-from contentgen_demo.samples import Manifest
 from contentgen_try import progress
 from contentgen_try.progress import View
 
-_PERIOD_SECONDS = 0.7
+_PERIOD_SECONDS = 0.5
 _SILENCE_SECONDS = 20.0
-Show = Callable[[Sequence[View], timedelta], None]
+Body = dict[str, Any]
+_Show = Callable[[Sequence[View], timedelta], None]
 
 
-def watch(
-    cluster: DemoCluster, manifests: Sequence[Manifest], console: Console, most: timedelta
-) -> tuple[Manifest, ...]:
-    """Resources once each has ended or waits for a user, or after `most`."""
+def follow(
+    console: Console, read: Callable[[], tuple[Body, ...]], most: timedelta, *, unavailable: tuple[type[Exception], ...]
+) -> tuple[Body, ...]:
+    """Resources once each has ended or waits for a person, or after `most`.
+
+    `read` may raise the errors of `unavailable` for 20 s, because the API server may be away briefly.
+    """
     if not console.is_terminal:
-        return _until_ended(cluster, manifests, most, _say_lines(console))
+        return _until_ended(read, most, unavailable, _lines(console))
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def show(views: Sequence[View], elapsed: timedelta) -> None:
             live.update(progress.table(views, datetime.now(UTC), elapsed, console.width), refresh=True)
 
-        return _until_ended(cluster, manifests, most, show)
+        return _until_ended(read, most, unavailable, show)
 
 
-def _say_lines(console: Console) -> Show:
+def _lines(console: Console) -> _Show:
     said: tuple[View, ...] = ()
 
     def show(views: Sequence[View], elapsed: timedelta) -> None:
@@ -46,21 +47,20 @@ def _say_lines(console: Console) -> Show:
 
 
 def _until_ended(
-    cluster: DemoCluster, manifests: Sequence[Manifest], most: timedelta, show: Show
-) -> tuple[Manifest, ...]:
-    names = [f"{manifest['kind'].lower()}/{manifest['metadata']['name']}" for manifest in manifests]
+    read: Callable[[], tuple[Body, ...]], most: timedelta, unavailable: tuple[type[Exception], ...], show: _Show
+) -> tuple[Body, ...]:
     began = heard = time.monotonic()
     while True:
         try:
-            resources = tuple(json.loads(cluster.kubectl("get", *names, "--output=json"))["items"])
-        except CommandFailed:  # the API server may be unavailable briefly
+            resources = read()
+        except unavailable:
             if time.monotonic() - heard > _SILENCE_SECONDS:
                 raise
             time.sleep(_PERIOD_SECONDS)
             continue
         heard = time.monotonic()
         views = [progress.view(resource) for resource in resources]
-        elapsed = timedelta(seconds=time.monotonic() - began)
+        elapsed = timedelta(seconds=heard - began)
         show(views, elapsed)
         if all(view.completed or view.stuck for view in views) or elapsed > most:
             return resources
