@@ -1,1 +1,1 @@
-"""Controls of the sandbox: faults, switches and a status page."""
+"""Controls of the sandbox: faults and store switches."""

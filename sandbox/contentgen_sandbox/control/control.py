@@ -1,13 +1,12 @@
-"""Control endpoints of the sandbox: ledger, faults, store switches and status page."""
+"""Control endpoints of the sandbox: ledger, faults and store switches."""
 
 from datetime import timedelta
 from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, Field
 
-from contentgen_sandbox.control.page import page
 from contentgen_sandbox.control.switches import State, Switches
 from contentgen_sandbox.faults import Fault
 from contentgen_sandbox.sandbox import of
@@ -20,12 +19,6 @@ SWITCH_S = 30
 @router.get("/healthz")
 async def healthz() -> Response:
     return PlainTextResponse("ok")
-
-
-@router.get("/")
-async def index(request: Request) -> Response:
-    sandbox = of(request)
-    return HTMLResponse(page(sandbox.ledger.entries(), sandbox.faults.armed()))
 
 
 @router.get("/sandbox/ledger")
