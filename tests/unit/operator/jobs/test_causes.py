@@ -10,7 +10,7 @@ from contentgen_contract.worker.orders import Progress
 from contentgen_operator.kube import pods
 from contentgen_operator.state.observed import JobView
 from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -65,11 +65,6 @@ def test_the_workers_container_is_looked_at_among_injected_ones() -> None:
     other = pod(job, "of the proxy", 0, "proxy")["status"]["containerStatuses"]
     made["status"]["containerStatuses"] = other + made["status"]["containerStatuses"]
     assert pods.end_cause([made]) == "Error: the worker ended with exit code 1: of the worker"
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 def fails(world: World, stage: Stage, message: str) -> None:

@@ -13,7 +13,7 @@ from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.watch.event_handlers import EventHandlers, owner_of
 from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.worker_api.reports import Reports
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -67,11 +67,6 @@ class Leaver:
     def there(self) -> list[str]:
         """Names of the left Jobs that exist."""
         return [job["metadata"]["name"] for job in self.jobs if job in self.world.kube.jobs.values()]
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def steps(world: World, kind: Kind, seconds: float) -> None:

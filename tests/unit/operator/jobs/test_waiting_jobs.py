@@ -16,6 +16,7 @@ from contentgen_simulation.world import SPECS, TEMPLATE, UID, World, Writes
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 Body = dict[str, Any]
+LORA = Kind.LORA_TRAINING
 STAGES = [(kind, stage) for kind in Kind for stage in Stage if (kind, stage) != (Kind.IMAGE_GENERATION, Stage.PREPARE)]
 UNSCHEDULABLE = {
     "phase": "Pending",
@@ -96,11 +97,6 @@ class Node:
         self.world.work = self._work  # type: ignore[method-assign]
         for job in self.jobs:
             job.pop("status", None)
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
 
 
 async def waiting(world: World, kind: Kind, stage: Stage, status: Body) -> Node:
@@ -204,16 +200,15 @@ async def test_a_pod_that_ended_without_a_start_counts_as_no_attempt(kind: Kind,
 
 async def test_pod_past_its_deadline_is_on_a_lost_node(world: World) -> None:
     """A toleration without tolerationSeconds keeps it there, and only the kubelet ends it."""
-    kind = Kind.LORA_TRAINING
     node = Node(world, Stage.PREPARE, RUNS | {"startTime": world.now.isoformat()})
-    world.kube.apply(kind, SPECS[kind])
+    world.kube.apply(LORA, SPECS[LORA])
     begun = world.now
-    await steps(world, kind, 30)
+    await steps(world, LORA, 30)
     (job,) = node.jobs
     job["status"]["ready"] = 1
-    told = await world.until(kind, lambda: world.status(kind).reason == Reason.RETRYING)
+    told = await world.until(LORA, lambda: world.status(LORA).reason == Reason.RETRYING)
     assert 900 < (told - begun).total_seconds() - TEMPLATE.deadline_seconds < 1000
-    status = world.status(kind)
+    status = world.status(LORA)
     assert "its pod is past its deadline, and its node has not ended it" in (status.message or "")
     assert status.run is not None
     assert (status.run.stage_attempt, status.run.lost_attempts) == (2, 1)
@@ -291,14 +286,13 @@ async def test_job_that_never_started_is_replaced_with_new_settings(
 
 
 async def test_a_refused_pod_is_made_again_with_the_new_settings(world: World) -> None:
-    kind = Kind.LORA_TRAINING
     world.work = lambda: None  # type: ignore[method-assign]
-    world.kube.apply(kind, SPECS[kind])
+    world.kube.apply(LORA, SPECS[LORA])
     world.kube.pod_refusals = [{"reason": "FailedCreate", "message": "maximum memory usage per Container is 1Gi"}]
-    await steps(world, kind, 20)
-    assert world.status(kind).reason == Reason.JOB_REFUSED
+    await steps(world, LORA, 20)
+    assert world.status(LORA).reason == Reason.JOB_REFUSED
     restarted(world, resources={"limits": {"memory": "1Gi"}})
-    await steps(world, kind, 20)
+    await steps(world, LORA, 20)
     (job,) = world.kube.jobs.values()
     assert job["spec"]["template"]["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
 
@@ -326,12 +320,11 @@ async def test_a_job_that_started_or_is_held_by_a_queue_is_kept(
     keeps: Callable[[Node, Body], None], world: World
 ) -> None:
     """Also if the operator's cache does not know of it yet."""
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (job,) = node.jobs
     restarted(world, image="worker:2")
     keeps(node, job)
-    await steps(world, kind, 50)
+    await steps(world, LORA, 50)
     assert [each_job["metadata"]["uid"] for each_job in node.jobs] == node.seen == [job["metadata"]["uid"]]
 
 
@@ -346,20 +339,18 @@ def _ready_meanwhile(job: Body) -> None:
 @pytest.mark.parametrize("changes", [_suspended_meanwhile, _ready_meanwhile])
 async def test_a_stale_cache_replaces_no_job(changes: Callable[[Body], None], world: World) -> None:
     """A queue preempts the Job, or its pod starts, just as the next leader looks at it."""
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (job,) = node.jobs
     restarted(world, image="worker:2")
-    world.watch(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID))
+    world.watch(ResourceRef(kind=LORA, namespace="ns", name="it", uid=UID))
     node.note(job)
     changes(job)
-    await world.step(kind)
+    await world.step(LORA)
     assert node.jobs == [job]
 
 
 async def test_a_pod_that_starts_just_now_keeps_its_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (job,) = node.jobs
     restarted(world, image="worker:2")
     reads = [PULLS]
@@ -368,55 +359,51 @@ async def test_a_pod_that_starts_just_now_keeps_its_job(world: World, monkeypatc
         return [pod(reads.pop() if reads else RUNS, job["metadata"]["uid"])]
 
     monkeypatch.setattr(world.kube, "job_pods", listed)
-    await steps(world, kind, 50)
+    await steps(world, LORA, 50)
     assert (reads, node.jobs) == ([], [job])
 
 
 async def test_changed_template_of_a_job_is_not_compared(world: World) -> None:
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (job,) = node.jobs
     _forged(node, job)
-    await steps(world, kind, 300)
+    await steps(world, LORA, 300)
     assert node.jobs == [job], "only the record counts"
     restarted(world, image="worker:2")
-    await steps(world, kind, 30)
+    await steps(world, LORA, 30)
     assert len(node.seen) == 2
 
 
 async def test_a_job_of_an_earlier_release_is_made_again(world: World) -> None:
     """It has a deadline of its own, which would end its wait."""
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, UNSCHEDULABLE)
+    node = await waiting(world, LORA, Stage.PREPARE, UNSCHEDULABLE)
     world.database["worker_jobs"].update_many({}, {"$unset": {"templateHash": ""}})
     world.restart()
-    await steps(world, kind, 30)
+    await steps(world, LORA, 30)
     assert len(node.seen) == 2
-    await steps(world, kind, 300)
+    await steps(world, LORA, 300)
     assert len(node.seen) == 2
 
 
 @pytest.mark.parametrize("point", range(24))
 async def test_a_crash_at_any_write_makes_it_again_once(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = Kind.LORA_TRAINING
     world = World(monkeypatch, Writes())
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     restarted(world, image="worker:2")
     world.writes._points = (2 * len(world.writes.done) + point,)
-    await steps(world, kind, 60)
+    await steps(world, LORA, 60)
     (job,) = node.jobs
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "worker:2"
-    run = world.status(kind).run
+    run = world.status(LORA).run
     assert run is not None
     assert (run.stage_attempt, run.job and run.job.uid) == (1, job["metadata"]["uid"])
     assert len(node.seen) <= 3
     node.repaired()
-    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
 async def test_a_crash_before_the_deletion_counts_no_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     restarted(world, image="worker:2")
     delete = world.kube.delete_job
 
@@ -425,16 +412,15 @@ async def test_a_crash_before_the_deletion_counts_no_attempt(world: World, monke
         world.restart()
 
     monkeypatch.setattr(world.kube, "delete_job", crashes)
-    await steps(world, kind, 60)
-    run = world.status(kind).run
+    await steps(world, LORA, 60)
+    run = world.status(LORA).run
     assert run is not None
     assert (run.stage_attempt, len(node.seen)) == (1, 2)
 
 
 async def test_job_in_deletion_is_not_mistaken_for_the_new_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finalizer of others holds it; when it goes, the status must not name it."""
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     restarted(world, image="worker:2")
     delete = world.kube.delete_job
 
@@ -443,25 +429,24 @@ async def test_job_in_deletion_is_not_mistaken_for_the_new_one(world: World, mon
             world.kube.jobs[name]["metadata"]["deletionTimestamp"] = world.now.isoformat()
 
     monkeypatch.setattr(world.kube, "delete_job", marks)
-    await steps(world, kind, 60)
-    status = world.status(kind)
+    await steps(world, LORA, 60)
+    status = world.status(LORA)
     assert status.run is not None
     assert (status.run.stage_attempt, status.run.job) == (1, None)
     (job,) = node.jobs
     await delete("ns", job["metadata"]["name"], job["metadata"]["uid"])
-    await steps(world, kind, 60)
-    run = world.status(kind).run
+    await steps(world, LORA, 60)
+    run = world.status(LORA).run
     assert run is not None
     assert (run.stage_attempt, len(node.seen)) == (1, 2)
 
 
 async def test_the_former_leader_does_not_delete_the_next_ones_job(world: World) -> None:
     """Two versions of the settings, during an upgrade: the uid is a precondition."""
-    kind = Kind.LORA_TRAINING
-    node = await waiting(world, kind, Stage.PREPARE, PULLS)
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (old,) = node.jobs
     restarted(world, image="worker:2")
-    await steps(world, kind, 30)
+    await steps(world, LORA, 30)
     (new,) = node.jobs
     await world.kube.delete_job("ns", old["metadata"]["name"], old["metadata"]["uid"])
     assert node.jobs == [new]

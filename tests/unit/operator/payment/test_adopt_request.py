@@ -43,8 +43,7 @@ async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch:
     await world.settle(kind)
 
 
-async def test_request_may_be_named_during_its_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_request_may_be_named_during_its_search(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -143,15 +142,13 @@ async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytes
     assert purchases(world)[0].get("requestId") is None
 
 
-async def test_a_name_that_stays_does_not_stop_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_name_that_stays_does_not_stop_the_search(world: World) -> None:
     world.provider.lose_replies = {1}
     world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
-async def test_a_name_that_stays_skips_no_check_before_a_payment(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_name_that_stays_skips_no_check_before_a_payment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
     while not purchases(world):
         await world.step(IMAGES)

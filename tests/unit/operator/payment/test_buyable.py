@@ -35,15 +35,17 @@ def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **po
     return world
 
 
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return world_of(monkeypatch)
+
+
 def pictures(model: str) -> dict[str, Any]:
     return SPECS[IMAGES] | {"model": model}
 
 
-async def test_unlisted_model_is_refused_with_the_nearest_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_unlisted_model_is_refused_with_the_nearest_ones(world: World) -> None:
     """Money 30: any fal endpoint at all, by any tenant."""
-    world = world_of(monkeypatch)
     world.kube.apply(IMAGES, pictures("fal-ai/flux/dew"))
     status = await world.finish(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
@@ -56,8 +58,7 @@ async def test_unlisted_model_is_refused_with_the_nearest_ones(
     assert world.database["ledger"].find_one() is None
 
 
-async def test_another_model_is_bought_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_another_model_is_bought_then(world: World) -> None:
     world.kube.apply(IMAGES, pictures("some/model"))
     await world.finish(IMAGES)
     world.kube.apply(IMAGES, pictures("flux-dev"))
@@ -88,8 +89,7 @@ async def test_the_administrators_list_decides(
     assert bought or "models.allowed does not list it" in (status.message or "")
 
 
-async def test_a_training_is_refused_before_it_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_training_is_refused_before_it_is_prepared(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA] | {"training": {"model": "some/maker"}})
     status = await world.finish(LORA)
     assert status.reason == Reason.MODEL_NOT_ALLOWED
@@ -222,11 +222,8 @@ def test_next_training_continues_when_a_name_is_released() -> None:
     assert not names._entries
 
 
-async def test_second_training_of_a_name_waits_unpaid(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_second_training_of_a_name_waits_unpaid(world: World) -> None:
     """Money 30: the same loraName twice in a namespace, and both trained."""
-    world = world_of(monkeypatch)
     world.names.note(training("first", "u1", OLD))
     world.kube.apply(LORA, SPECS[LORA])
     for _ in range(10):
@@ -239,8 +236,7 @@ async def test_second_training_of_a_name_waits_unpaid(
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
-async def test_after_a_restart_the_end_of_a_wait_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_after_a_restart_the_end_of_a_wait_is_looked_up(world: World) -> None:
     first = SPECS[LORA] | {"suspend": True}
     world.kube.apply(LORA, first, uid="another-uid", name="first")
     world.kube.resources[LORA, "first"]["metadata"]["creationTimestamp"] = OLD
@@ -256,8 +252,7 @@ async def test_after_a_restart_the_end_of_a_wait_is_looked_up(monkeypatch: pytes
     assert world.provider.posts == []
 
 
-async def test_a_training_with_another_name_by_an_edit_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_training_with_another_name_by_an_edit_goes_on(world: World) -> None:
     world.names.note(training("first", "u1", OLD))
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)

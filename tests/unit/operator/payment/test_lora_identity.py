@@ -19,7 +19,7 @@ from contentgen_operator.state.observed import LoraView, Resource, WantedPurchas
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
 from contentgen_operator.state.runs import purchase_key
 from contentgen_runtime.tenancy import SYSTEM
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
@@ -249,9 +249,8 @@ async def test_failed_lora_does_not_hold_back_bought_images(world: World) -> Non
 
 
 @pytest.mark.parametrize("point", range(23))
-async def test_a_crash_while_the_key_changes_buys_once(point: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_while_the_key_changes_buys_once(point: int, world: World) -> None:
     """The operator crashes at each write before the purchase becomes `sending`."""
-    world = World(monkeypatch, Writes())
     await trained(world, FIRST)
     await drawn(world)
     await world.until_gone(IMAGES)

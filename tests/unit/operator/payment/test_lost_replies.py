@@ -83,10 +83,7 @@ def shown_after(world: World, at: datetime) -> None:
 
 @pytest.mark.parametrize("hours", [1, 3, 30, 24 * 20])
 @pytest.mark.parametrize("kind", Kind)
-async def test_request_shown_after_hours_or_days_is_found(
-    kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_request_shown_after_hours_or_days_is_found(kind: Kind, hours: int, world: World) -> None:
     world.provider.cancels = False  # as for a request that has ended
     sent = await lost(world, kind)
     shown_after(world, sent + timedelta(hours=hours))
@@ -95,9 +92,9 @@ async def test_request_shown_after_hours_or_days_is_found(
 
 
 async def test_history_is_read_less_and_less_often_and_never_dropped(
+    world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES)
@@ -120,8 +117,7 @@ async def test_history_is_read_less_and_less_often_and_never_dropped(
     assert len(asked) == looks + 1, "once more at each start"
 
 
-async def test_the_message_says_until_when_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_the_message_says_until_when_it_is_looked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await lost(world, IMAGES)
     monkeypatch.setattr(world.provider, "find", nothing_found)
     said = set[str]()
@@ -139,9 +135,10 @@ async def test_the_message_says_until_when_it_is_looked_for(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("seconds", [60, 3 * 3600])
-async def test_a_deadline_does_not_end_a_run_that_may_be_paid(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deadline_does_not_end_a_run_that_may_be_paid(
+    seconds: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Regression (money 12): the history was requested every second after the deadline."""
-    world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES, deadlineSeconds=seconds)
@@ -181,10 +178,7 @@ def runs_until(world: World, at: datetime) -> None:
     world.provider.poll = slow  # type: ignore[method-assign]
 
 
-async def test_early_collect_does_not_stop_the_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_early_collect_does_not_stop_the_search(world: World) -> None:
     runs_until(world, world.now + timedelta(hours=5))
     await late(world, IMAGES, cancels=False)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
@@ -194,8 +188,7 @@ async def test_early_collect_does_not_stop_the_search(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, world: World) -> None:
     runs_until(world, world.now + timedelta(hours=5))
     await late(world, kind, cancels=False)
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.FAILED)
@@ -226,11 +219,8 @@ def advised(status: ResourceStatus) -> dict[str, str]:
 
 @pytest.mark.parametrize("end", ["DeadlineExceeded", "Cancelled"])
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_advice_after_an_end_with_an_open_request_pays_once(
-    policy: str, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_advice_after_an_end_with_an_open_request_pays_once(policy: str, end: str, world: World) -> None:
     """The annotation is set too early, and then again as `kubectl contentgen collect` would set it."""
-    world = World(monkeypatch, Writes())
     world.provider.cancels = False
     runs_until(world, world.now + timedelta(hours=5))
     spec = SPECS[IMAGES] | {"deletionPolicy": policy}
@@ -255,17 +245,15 @@ async def test_advice_after_an_end_with_an_open_request_pays_once(
     assert len(world.provider.posts) == 1
 
 
-async def test_a_run_that_ends_with_an_open_request_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_that_ends_with_an_open_request_is_looked_at_again(world: World) -> None:
     """Only the schedule triggers the reconcile; no event of the cluster does."""
-    world = World(monkeypatch, Writes())
     runs_until(world, world.now + timedelta(hours=5))
     await late(world, IMAGES, cancels=False)
     assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
     assert world.status(IMAGES).phase is Phase.FAILED
 
 
-async def test_an_operator_that_starts_follows_what_was_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_an_operator_that_starts_follows_what_was_open(world: World) -> None:
     runs_until(world, world.now + timedelta(hours=5))
     await late(world, IMAGES, cancels=False)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
@@ -275,8 +263,7 @@ async def test_an_operator_that_starts_follows_what_was_open(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, world: World) -> None:
     runs_until(world, world.now + timedelta(days=9))
     await late(world, kind, cancels=True)
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.FAILED)
@@ -287,8 +274,7 @@ async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, mon
     await world.settle(kind)
 
 
-async def test_result_present_at_the_cancellation_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_result_present_at_the_cancellation_is_delivered(world: World) -> None:
     runs_until(world, world.now + timedelta(seconds=905))
     await late(world, IMAGES, cancels=False)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase in (Phase.FAILED, Phase.COMPLETED))
@@ -317,9 +303,8 @@ async def test_absent_provider_at_the_deadline_is_awaited_for_a_while(
 # Requests that a person has replaced
 
 
-async def test_token_forged_in_the_status_permits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_forged_in_the_status_permits_nothing(world: World) -> None:
     """The operator compares the annotation with the purchase, and replaces the field."""
-    world = World(monkeypatch, Writes())
     world.provider.find = nothing_found  # type: ignore[method-assign]
     await lost(world, IMAGES)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.SUBMISSION_UNKNOWN)
@@ -330,8 +315,7 @@ async def test_token_forged_in_the_status_permits_nothing(monkeypatch: pytest.Mo
     assert (purchases(world)[0].get("step"), len(world.provider.posts)) == ("sending", 1)
 
 
-async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(world: World) -> None:
     world.provider.find = nothing_found  # type: ignore[method-assign]
     await lost(world, IMAGES)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.SUBMISSION_UNKNOWN)
@@ -345,8 +329,7 @@ async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(monkeypatch:
     assert world.status(IMAGES).actions == written.actions
 
 
-async def test_status_has_a_token_while_a_person_must_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_status_has_a_token_while_a_person_must_decide(world: World) -> None:
     await resubmitted(world, IMAGES)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)
     waits = [(status.reason == Reason.SUBMISSION_UNKNOWN, status.run) for status in world.kube.statuses]
@@ -368,8 +351,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_request_found_before_the_next_send_replaces_it(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_request_found_before_the_next_send_replaces_it(kind: Kind, world: World) -> None:
     await resubmitted(world, kind)
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
     assert len(world.provider.posts) == 1
@@ -379,11 +361,8 @@ async def test_request_found_before_the_next_send_replaces_it(kind: Kind, monkey
 
 @pytest.mark.parametrize("also_lost", [False, True])
 @pytest.mark.parametrize("kind", Kind)
-async def test_replaced_request_is_found_without_its_resource(
-    kind: Kind, also_lost: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_replaced_request_is_found_without_its_resource(kind: Kind, also_lost: bool, world: World) -> None:
     """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
-    world = World(monkeypatch, Writes())
     world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
     world.restart()
     await resubmitted(world, kind)
@@ -417,11 +396,8 @@ async def test_replaced_request_is_found_without_its_resource(
 
 @pytest.mark.parametrize("hours", [1, 100])
 @pytest.mark.parametrize("kind", Kind)
-async def test_replaced_request_is_found_and_its_result_stored(
-    kind: Kind, hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_replaced_request_is_found_and_its_result_stored(kind: Kind, hours: int, world: World) -> None:
     """The request is also located after the next attempt has completed, and its cost is counted."""
-    world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, kind)
     shown_after(world, world.now + timedelta(hours=hours))
@@ -447,9 +423,8 @@ async def test_replaced_request_is_found_and_its_result_stored(
     await world.settle(kind)
 
 
-async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_applied_again_the_files_of_the_later_attempt_are_used(world: World) -> None:
     """The provider may have deleted the files of the replaced request, which was located in the meantime."""
-    world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await resubmitted(world, IMAGES)
     shown_after(world, world.now + timedelta(hours=1))
@@ -467,9 +442,8 @@ async def test_applied_again_the_files_of_the_later_attempt_are_used(monkeypatch
     ]
 
 
-async def test_a_replaced_request_is_never_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replaced_request_is_never_the_next_ones(world: World) -> None:
     """Both replies are lost, and both trainings have the same input."""
-    world = World(monkeypatch, Writes())
     await resubmitted(world, LORA)
     world.provider.lose_replies = {1, 2}
     shown_after(world, world.now + timedelta(hours=1))
@@ -478,8 +452,7 @@ async def test_a_replaced_request_is_never_the_next_ones(monkeypatch: pytest.Mon
     assert [purchase["requestId"] for purchase in purchases(world)] == ["request-1", "request-2"]
 
 
-async def test_replaced_request_still_running_at_the_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_replaced_request_still_running_at_the_end_is_cancelled(world: World) -> None:
     await resubmitted(world, TRANSCRIPT)
     shown_after(world, world.now + timedelta(hours=1))
     assert await follow(world, TRANSCRIPT, lambda: world.status(TRANSCRIPT).phase is Phase.COMPLETED)
@@ -489,9 +462,9 @@ async def test_replaced_request_still_running_at_the_end_is_cancelled(monkeypatc
 
 
 async def test_replaced_request_never_found_ends_with_the_history(
+    world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = World(monkeypatch, Writes())
     await resubmitted(world, IMAGES)
     monkeypatch.setattr(world.provider, "find", nothing_found)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.COMPLETED)

@@ -248,6 +248,11 @@ def vanish(world: World, kind: Kind) -> None:
     world.kube.jobs.clear()
 
 
+async def orphaned(world: World, kind: Kind) -> None:
+    await submitted(world, kind)
+    vanish(world, kind)
+
+
 async def rounds(world: World, count: int, every: timedelta = timedelta(minutes=10)) -> None:
     for _ in range(count):
         world.now += every
@@ -259,10 +264,8 @@ def responses(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_result_is_stored_and_adopted_when_applied_again(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, kind)
-    vanish(world, kind)
+async def test_result_is_stored_and_adopted_when_applied_again(kind: Kind, world: World) -> None:
+    await orphaned(world, kind)
     await rounds(world, 4)
     kept = the_purchase(world)
     assert (kept["state"], kept["orphanedAt"] is not None) == ("succeeded", True)
@@ -277,8 +280,7 @@ async def test_result_is_stored_and_adopted_when_applied_again(kind: Kind, monke
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("noted", [False, True], ids=["before it is noted", "while it is kept"])
-async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, world: World) -> None:
     await submitted(world, kind)
     if noted:
         vanish(world, kind)
@@ -295,12 +297,8 @@ async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, monkeypa
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_orphan_is_discarded_after_retention_and_not_rebought(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, kind)
-    vanish(world, kind)
+async def test_orphan_is_discarded_after_retention_and_not_rebought(kind: Kind, world: World) -> None:
+    await orphaned(world, kind)
     await rounds(world, 4)
     await rounds(world, 29, DAY)
     assert (states(world), len(responses(world))) == (["succeeded"], 1)
@@ -315,8 +313,7 @@ async def test_orphan_is_discarded_after_retention_and_not_rebought(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, world: World) -> None:
     world.provider.lose_replies = {1}
     world.kube.apply(kind, SPECS[kind])
     for _ in range(40):
@@ -334,8 +331,7 @@ async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, monkeypatc
     assert len(world.provider.posts) == 1
 
 
-async def test_result_of_a_deletion_with_files_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_result_of_a_deletion_with_files_is_discarded(world: World) -> None:
     world.provider.cancels = False
     await submitted(world, IMAGES, deletionPolicy="Delete")
     await world.until_gone(IMAGES)
@@ -364,8 +360,7 @@ async def away(*_: Any) -> Any:
     raise Unavailable("away")
 
 
-async def test_existing_resource_is_no_orphan_despite_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_existing_resource_is_no_orphan_despite_the_cache(world: World) -> None:
     await submitted(world, IMAGES)
     for cache in world.caches:
         cache._resources.clear()
@@ -374,9 +369,8 @@ async def test_existing_resource_is_no_orphan_despite_the_cache(monkeypatch: pyt
     assert (kept["state"], kept["orphanedAt"]) == ("submitted", None)
 
 
-async def test_returning_resource_ends_the_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_returning_resource_ends_the_orphan(world: World) -> None:
     """An API server that was restored from a backup: the time of the retention begins anew when it goes again."""
-    world = World(monkeypatch, Writes())
     await submitted(world, IMAGES)
     body = world.kube.resources[IMAGES, "it"]
     vanish(world, IMAGES)
@@ -387,10 +381,10 @@ async def test_returning_resource_ends_the_orphan(monkeypatch: pytest.MonkeyPatc
     assert the_purchase(world)["orphanedAt"] is None
 
 
-async def test_an_api_server_that_does_not_know_the_kind_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_an_api_server_that_does_not_know_the_kind_tells_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await orphaned(world, IMAGES)
 
     async def unknown(*_: Any) -> Any:
         raise ApiException(status=404, reason="page not found")
@@ -403,10 +397,8 @@ async def test_an_api_server_that_does_not_know_the_kind_tells_nothing(monkeypat
     assert the_purchase(world)["orphanedAt"] is None
 
 
-async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_only_the_watched_namespace_is_looked_at(world: World) -> None:
+    await orphaned(world, IMAGES)
     world.orphans[-1].selection = Selection(namespaces=Namespaces(("n",)))
     await rounds(world, 3)
     assert the_purchase(world)["orphanedAt"] is None
@@ -415,13 +407,10 @@ async def test_only_the_watched_namespace_is_looked_at(monkeypatch: pytest.Monke
     assert states(world) == ["succeeded"]
 
 
-async def test_late_result_is_kept_for_the_next_application(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_late_result_is_kept_for_the_next_application(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is Failed, and the provider did not cancel. The status does not name the open request, so the reconciler
     does not ask for it any more.
     """
-    world = World(monkeypatch, Writes())
     world.provider.cancels = False
     await submitted(world, IMAGES, deadlineSeconds=60)
     poll = world.provider.poll
@@ -436,9 +425,10 @@ async def test_late_result_is_kept_for_the_next_application(
     assert states(world) == ["succeeded"], "it has a resource"
 
 
-async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both replies were lost, the first request never arrived, and the inputs are the same."""
-    world = World(monkeypatch, Writes())
     world.policy = Policy(poll_seconds=10, adoption_seconds=60)
     world.restart()
     world.provider.lose_replies = {1, 2}
@@ -475,11 +465,11 @@ def finished(world: World) -> None:
 
 
 @pytest.mark.parametrize("interference", [adopted, finished])
-async def test_first_claimant_gets_the_orphan(interference: Interference, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_first_claimant_gets_the_orphan(
+    interference: Interference, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A resource that is applied again adopts it, or finishes it, while the provider answers the orphans' question."""
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+    await orphaned(world, IMAGES)
     await rounds(world, 2)
     poll = world.provider.poll
 
@@ -495,10 +485,8 @@ async def test_first_claimant_gets_the_orphan(interference: Interference, monkey
     assert (before["state"], kept["finishedAt"]) == ("submitted", None)
 
 
-async def test_adoption_during_the_expiry_keeps_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_adoption_during_the_expiry_keeps_the_response(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await orphaned(world, IMAGES)
     await rounds(world, 4)
     await rounds(world, 28, DAY)
     get = world.kube.get_resource
@@ -512,11 +500,9 @@ async def test_adoption_during_the_expiry_keeps_the_response(monkeypatch: pytest
     assert (states(world), len(responses(world))) == (["succeeded"], 1)
 
 
-async def test_orphan_does_not_expire_while_an_equal_resource_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_orphan_does_not_expire_while_an_equal_resource_waits(world: World) -> None:
     """Suspended, it takes the result only when it is let go on."""
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+    await orphaned(world, IMAGES)
     await rounds(world, 4)
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"suspend": True}, uid=LATER_UID)
     await rounds(world, 40, DAY)
@@ -526,10 +512,10 @@ async def test_orphan_does_not_expire_while_an_equal_resource_waits(monkeypatch:
     assert states(world) == ["discarded"], "who asks for something else holds nothing up"
 
 
-async def test_round_has_bounded_calls_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_round_has_bounded_calls_and_the_next_one_continues(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await orphaned(world, IMAGES)
     one = the_purchase(world)
     for number in range(2, 60):
         name = one["_id"].replace("/it/", f"/it{number:02}/")
@@ -553,10 +539,8 @@ async def test_round_has_bounded_calls_and_the_next_one_continues(monkeypatch: p
     assert len(set(polls)) == 59
 
 
-async def test_absent_provider_is_asked_once_for_lost_responses(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_absent_provider_is_asked_once_for_lost_responses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await orphaned(world, IMAGES)
     await rounds(world, 4)
     one = the_purchase(world)
     for number in range(2, 6):
@@ -576,10 +560,8 @@ async def test_absent_provider_is_asked_once_for_lost_responses(monkeypatch: pyt
     assert len(seen) == 1, "the retention of all goes on"
 
 
-async def test_unreadable_purchase_and_failing_store_delay_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
-    await submitted(world, IMAGES)
-    vanish(world, IMAGES)
+async def test_unreadable_purchase_and_failing_store_delay_no_other(world: World) -> None:
+    await orphaned(world, IMAGES)
     one = the_purchase(world)
     world.database["ledger"].insert_one(one | {"_id": "a", "purchaseId": "a"})
     world.database["ledger"].insert_one(one | {"_id": "a/ImageGeneration/b/c/-/1", "provider": 7})

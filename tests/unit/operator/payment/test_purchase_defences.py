@@ -20,7 +20,7 @@ from contentgen_operator.state.purchases import LedgerTransition, Purchase, Purc
 from contentgen_operator.state.runs import current_run, purchase_key
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGES = Kind.IMAGE_GENERATION
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -159,9 +159,8 @@ def test_a_deletion_cancels_only_what_the_resource_owns(owner: str) -> None:
 # Actions
 
 
-async def test_late_answer_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_answer_changes_nothing(world: World) -> None:
     """A plan is executed only if the ledger has not changed since the decision."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
@@ -176,9 +175,8 @@ async def test_late_answer_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert await actor.ledger.get(key) == now
 
 
-async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_status_names_the_purchase_of_the_marker(world: World) -> None:
     """A person searches the purchase of the bucket's marker, not the dropped planned one."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     subject = Resource.parse(IMAGES, world.kube.resources[IMAGES, "it"])
     key = purchase_key(subject, current_run(subject, NOW))
@@ -189,9 +187,8 @@ async def test_the_status_names_the_purchase_of_the_marker(monkeypatch: pytest.M
     assert "purchase earlier" in (status.message or "")
 
 
-async def test_a_request_of_another_purchase_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_of_another_purchase_is_not_written_down(world: World) -> None:
     """If a provider returns the same id for two requests, the first purchase keeps it."""
-    world = World(monkeypatch, Writes())
     actor, purchase = world.process.actor, bought(step=SENDING)
     await actor.ledger.bind_request(bought(purchase_id="another"), "r1", NOW)
     await actor.ledger.intend(KEY, purchase)
@@ -230,8 +227,7 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
     )
 
 
-async def test_suspension_unseen_by_the_watch_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_suspension_unseen_by_the_watch_stops_the_payment(world: World) -> None:
     world.delivers = False
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.step(IMAGES)

@@ -28,10 +28,6 @@ SECOND, THIRD = "second-uid", "third-uid"
 DELETE = {"deletionPolicy": "Delete"}
 
 
-def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> World:
-    return World(monkeypatch, writes or Writes())
-
-
 async def running_for_ever(model: str, request_id: str) -> RequestView:
     return RequestView(state=RequestState.RUNNING, message="running")
 
@@ -86,8 +82,7 @@ def collect_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world, "_leave_outcome", left)
 
 
-async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_request_is_tagged_with_its_purchase(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     assert [call.purchase_id for call in world.provider.posts] == [purchase(world)["purchaseId"]]
@@ -96,9 +91,8 @@ async def test_a_request_is_tagged_with_its_purchase(monkeypatch: pytest.MonkeyP
 # The provider's response
 
 
-async def test_response_of_another_purchase_is_never_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_response_of_another_purchase_is_never_overwritten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A's collect stage failed; the edit B was deleted in flight and collected as the next resource's first run."""
-    world = world_of(monkeypatch)
     world.provider.cancels = False
     with monkeypatch.context() as patch:
         collect_fails(world, patch)
@@ -125,11 +119,11 @@ async def test_response_of_another_purchase_is_never_overwritten(monkeypatch: py
 
 async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process ended after the response was stored and before the ledger was written."""
-    reference = world_of(monkeypatch)
+    reference = World(monkeypatch, Writes())
     reference.kube.apply(IMAGES, SPECS[IMAGES])
     await reference.finish(IMAGES)
     after = 2 * reference.writes.done.index("document") + 1
-    world = world_of(monkeypatch, Writes((after,)))
+    world = World(monkeypatch, Writes((after,)))
     world.kube.apply(IMAGES, SPECS[IMAGES])
     stored = list[Any]()
     while not world.writes.fired:
@@ -198,7 +192,7 @@ async def test_three_successive_resources_share_one_purchase(
     With the policy Delete throughout, only the marker remains.
     """
     for policies, cancels in itertools.product(POLICIES, (True, False)):
-        world = world_of(monkeypatch)
+        world = World(monkeypatch, Writes())
         world.provider.cancels = cancels
         where = (state, policies, cancels)
         for uid, policy in zip((UID, SECOND, THIRD), policies, strict=True):
@@ -236,9 +230,8 @@ async def sweep(world: World) -> None:
     await world.sweep()
 
 
-async def test_resource_that_adopts_a_running_request_owns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resource_that_adopts_a_running_request_owns_its_files(world: World) -> None:
     """The resource's deletion removes its files, so that a third resource cannot adopt them."""
-    world = world_of(monkeypatch)
     world.provider.cancels = False
     world.kube.apply(LORA, SPECS[LORA])
     await reach(world, LORA, PurchaseState.SUBMITTED)
@@ -251,8 +244,7 @@ async def test_resource_that_adopts_a_running_request_owns_its_files(monkeypatch
     assert (status.phase, status.reason, len(world.provider.posts)) == (Phase.FAILED, "OutputsDeleted", 1)
 
 
-async def test_late_sweep_spares_adopted_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_late_sweep_spares_adopted_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.provider.cancels = False
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await reach(world, IMAGES, PurchaseState.SUBMITTED)
@@ -268,9 +260,8 @@ async def test_late_sweep_spares_adopted_files(monkeypatch: pytest.MonkeyPatch) 
     assert_complete(world, await world.finish(IMAGES))
 
 
-async def test_deletion_of_a_former_owner_spares_the_purchases_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deletion_of_a_former_owner_spares_the_purchases_files(world: World) -> None:
     """The gateway deletes it by a mark on the record of a job whose resource is gone."""
-    world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     await world.until_gone(IMAGES)
@@ -290,11 +281,8 @@ async def test_deletion_of_a_former_owner_spares_the_purchases_files(monkeypatch
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("harm", ["gone", "other bytes"])
-async def test_missing_files_are_collected_from_the_kept_response(
-    kind: Kind, harm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_files_are_collected_from_the_kept_response(kind: Kind, harm: str, world: World) -> None:
     """A lifecycle rule of the bucket may have deleted the files."""
-    world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind])
     status = await world.finish(kind)
     await world.until_gone(kind)
@@ -312,8 +300,7 @@ async def test_missing_files_are_collected_from_the_kept_response(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_missing_files_and_response_are_reported_as_paid(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_missing_files_and_response_are_reported_as_paid(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
     await world.until_gone(kind)
@@ -362,7 +349,7 @@ REWOUND = [("ledger",), ("etcd",), ("bucket",), ("ledger", "etcd"), ("ledger", "
 
 async def bought(monkeypatch: pytest.MonkeyPatch, kind: Kind, lost: bool) -> tuple[World, Any]:
     """World directly after the POST, whose reply is lost or not, and the stores' state before the purchase."""
-    world = world_of(monkeypatch)
+    world = World(monkeypatch, Writes())
     world.provider.lose_replies = {1} if lost else set()
     if lost:
         monkeypatch.setattr(world.provider, "find", nothing_found)
@@ -415,7 +402,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
 ) -> None:
     """The restored ledger has the purchase as planned or refused; the status records that it may have been sent."""
     for lost, outage in ((False, False), (True, False), (True, True)):
-        world = world_of(monkeypatch)
+        world = World(monkeypatch, Writes())
         if since == "refused":
             world.provider.refuses = Busy("slow down")
         world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -448,10 +435,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         assert purchases(world)[0].get("step") == "abandoned"
 
 
-async def test_person_may_pay_once_again_for_a_lost_purchase(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = world_of(monkeypatch)
+async def test_person_may_pay_once_again_for_a_lost_purchase(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES, Phase.PROCESSING)
     world.database["ledger"].delete_many({})
@@ -477,9 +461,9 @@ async def unknown(world: World, kind: Kind) -> str:
 
 
 async def test_resource_applied_after_a_resubmit_uses_attempt_two(
+    world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = world_of(monkeypatch)
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -493,9 +477,10 @@ async def test_resource_applied_after_a_resubmit_uses_attempt_two(
 
 
 @pytest.mark.parametrize("where", ["before its compare-and-set", "before its POST"])
-async def test_a_frozen_process_sends_nothing_after_a_resubmission(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_process_sends_nothing_after_a_resubmission(
+    where: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process frozen between the compare-and-set and the POST still sends it: the documented exception."""
-    world = world_of(monkeypatch)
     frozen, thaw = asyncio.Event(), asyncio.Event()
 
     async def freeze() -> None:
@@ -546,7 +531,7 @@ async def test_a_request_id_is_logged_before_it_is_written(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    world = world_of(monkeypatch)
+    world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     ledger = world.process.actor.ledger
 
@@ -565,9 +550,8 @@ async def test_a_request_id_is_logged_before_it_is_written(
 
 
 async def test_failed_compare_and_set_shows_both_states(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     submit = world.provider.submit
 
@@ -584,9 +568,8 @@ async def test_failed_compare_and_set_shows_both_states(
         assert part in error
 
 
-async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_belongs_to_one_purchase(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two resources have the same seed and prompt, and the history one request: only the first gets it."""
-    world = world_of(monkeypatch)
     world.provider.lose_replies = {1, 2}
     spec = {"prompt": "a cat", "image": {"seed": 7}}
     find = world.provider.find
@@ -606,8 +589,7 @@ async def test_a_request_belongs_to_one_purchase(monkeypatch: pytest.MonkeyPatch
     assert [binding["_id"] for binding in bindings] == ["fal/request-1"]
 
 
-async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_two_lost_requests_of_the_same_input_are_found_one_each(world: World) -> None:
     world.provider.lose_replies = {1, 2}
     spec = {"prompt": "a cat", "image": {"seed": 7}}
     for name, uid in (("it", UID), ("other", SECOND)):
@@ -618,8 +600,7 @@ async def test_two_lost_requests_of_the_same_input_are_found_one_each(monkeypatc
     assert sorted(purchase["requestId"] for purchase in purchases(world)) == ["request-1", "request-2"]
 
 
-async def test_a_request_of_another_purchase_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_request_of_another_purchase_is_not_taken(world: World) -> None:
     world.database["request_bindings"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(20):
@@ -630,11 +611,8 @@ async def test_a_request_of_another_purchase_is_not_taken(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("kind", Kind)
-async def test_deletion_after_a_restore_of_both_stores_is_remembered(
-    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deletion_after_a_restore_of_both_stores_is_remembered(kind: Kind, policy: str, world: World) -> None:
     """Only the status recorded the payment; a resource that is applied again pays nothing."""
-    world = world_of(monkeypatch)
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy})
     await world.finish(kind, Phase.PROCESSING)
     for word in ("ledger", "runs", "request_bindings"):
@@ -651,9 +629,10 @@ async def test_deletion_after_a_restore_of_both_stores_is_remembered(
 
 
 @pytest.mark.parametrize("reason", ["LookingForRequest", "SubmissionUnknown"])
-async def test_lost_ledger_and_forged_status_pay_nothing_again(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lost_ledger_and_forged_status_pay_nothing_again(
+    reason: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bucket has no marker either: the reason is the evidence."""
-    world = world_of(monkeypatch)
     world.provider.lose_replies = {1}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -670,9 +649,8 @@ async def test_lost_ledger_and_forged_status_pay_nothing_again(reason: str, monk
     assert len(world.provider.posts) == 1
 
 
-async def test_outputs_adopted_after_the_backup_go_with_their_heir(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outputs_adopted_after_the_backup_go_with_their_heir(world: World) -> None:
     """The restored ledger has the earlier owner."""
-    world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     await world.until_gone(IMAGES)
@@ -683,9 +661,8 @@ async def test_outputs_adopted_after_the_backup_go_with_their_heir(monkeypatch: 
     assert (world.storage.files, purchase(world)["state"]) == ({}, "discarded")
 
 
-async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_planned_purchase_goes_on_without_a_person(world: World) -> None:
     """Another resource takes the purchase over under the same id."""
-    world = world_of(monkeypatch)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)
     assert (purchase(world)["step"], world.provider.posts) == ("planned", [])
@@ -696,9 +673,10 @@ async def test_a_planned_purchase_goes_on_without_a_person(monkeypatch: pytest.M
     assert (purchase(world)["purchaseId"], purchase(world)["jobId"]) == (bought, SECOND)
 
 
-async def test_a_crd_without_the_purchases_name_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crd_without_the_purchases_name_stops_the_payment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The older schema drops `purchaseId` from the status."""
-    world = world_of(monkeypatch)
     put = world.kube.put_status
 
     async def pruned(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -713,8 +691,7 @@ async def test_a_crd_without_the_purchases_name_stops_the_payment(monkeypatch: p
     assert world.provider.posts == []
 
 
-async def test_purchase_cancelled_while_planned_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_purchase_cancelled_while_planned_is_not_sent(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)
     world.kube.apply(IMAGES, SPECS[IMAGES], **{"contentgen.dev/cancel": "1"})

@@ -10,7 +10,7 @@ from contentgen_contract.resources.prices import PRICES, SPEECH_MODELS, Price, U
 from contentgen_contract.resources.status import dump_status
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Resource
-from contentgen_simulation.world import SPECS, World, Writes
+from contentgen_simulation.world import SPECS, World
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -55,10 +55,7 @@ def test_the_default_is_priced() -> None:
 
 
 @pytest.mark.parametrize("models", [SPEECH_MODELS, ("assemblyai-stt-3-7", "universal-2")])
-async def test_each_request_names_the_models_of_the_site(
-    monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...]
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_each_request_names_the_models_of_the_site(world: World, models: tuple[str, ...]) -> None:
     world.policy = world.policy.model_copy(update={"speech_models": models})
     world.restart()
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
@@ -66,9 +63,8 @@ async def test_each_request_names_the_models_of_the_site(
     assert [call.arguments["speech_models"] for call in world.provider.posts] == [list(models)]
 
 
-async def test_another_value_starts_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_value_starts_no_run(world: World) -> None:
     """Neither of a finished resource nor of one that is applied again."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
     before = await world.finish(TRANSCRIPT)
     world.policy = world.policy.model_copy(update={"speech_models": ("universal-2",)})

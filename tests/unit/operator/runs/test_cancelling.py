@@ -66,8 +66,7 @@ async def test_cancellation_at_any_step_ends_and_pays_nothing_more(kind: Kind, m
     assert ("collected", (Phase.COMPLETED, "Completed", True)) in ends
 
 
-async def test_billing_of_a_request_ended_by_the_provider_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_billing_of_a_request_ended_by_the_provider_is_unknown(world: World) -> None:
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.PROCESSING)
@@ -76,10 +75,7 @@ async def test_billing_of_a_request_ended_by_the_provider_is_unknown(monkeypatch
     assert (world.provider.cancelled, state(world)) == (["request-1"], "cancelled")
 
 
-async def test_uncancelled_request_is_billed_and_its_result_adopted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_uncancelled_request_is_billed_and_its_result_adopted(world: World) -> None:
     world.provider.cancels = False
     polls, world.provider.poll = world.provider.poll, running_for_ever  # type: ignore[method-assign]
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
@@ -132,11 +128,8 @@ async def test_request_ending_after_its_cancellation_is_not_rebought(
     assert (state(world), len(world.provider.posts)) == ("cancelled", 1)
 
 
-async def test_adopted_request_that_fails_is_no_cancellation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_adopted_request_that_fails_is_no_cancellation(world: World) -> None:
     """Money 23: it was asked to end with the resource before; another attempt is as allowed as after any failure."""
-    world = World(monkeypatch, Writes())
     world.provider.cancels = False
     polls, world.provider.poll = world.provider.poll, running_for_ever  # type: ignore[method-assign]
     spec = SPECS[IMAGES] | {"paidAttempts": 2}
@@ -193,8 +186,7 @@ async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pyt
     assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", None)
 
 
-async def test_request_with_a_lost_reply_is_found_and_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_request_with_a_lost_reply_is_found_and_cancelled(world: World) -> None:
     world.provider.lose_replies = {1}
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -223,8 +215,7 @@ async def test_request_never_found_may_be_billed_and_is_not_sent_again(
     assert len(world.provider.posts) == 1
 
 
-async def test_no_other_attempt_follows_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_no_other_attempt_follows_one_that_failed(world: World) -> None:
     world.provider.fails = {1}
     spec = SPECS[IMAGES] | {"paidAttempts": 3}
     world.kube.apply(IMAGES, spec)
@@ -235,8 +226,7 @@ async def test_no_other_attempt_follows_one_that_failed(monkeypatch: pytest.Monk
     assert len(world.provider.posts) == 1
 
 
-async def test_annotation_of_the_last_run_does_not_cancel_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_annotation_of_the_last_run_does_not_cancel_the_next(world: World) -> None:
     assert (await cancelled(world, IMAGES)).reason == "Cancelled"
     world.kube.apply(IMAGES, SPECS[IMAGES], **CANCEL, **{RERUN_ANNOTATION: "again"})
     for _ in range(50):
@@ -247,14 +237,12 @@ async def test_annotation_of_the_last_run_does_not_cancel_the_next(monkeypatch: 
 
 
 @pytest.mark.parametrize("word", ["2", "true", "", "01", " 1"])
-async def test_a_word_that_is_not_the_runs_number_cancels_nothing(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_word_that_is_not_the_runs_number_cancels_nothing(word: str, world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES], **{CANCEL_ANNOTATION: word})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
-async def test_suspended_run_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_suspended_run_can_be_cancelled(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True})
     await world.finish(LORA, Phase.SUSPENDED)
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True}, **CANCEL)

@@ -82,6 +82,15 @@ class DeadNode:
                 cache.note_job(owner, JobView.parse(job))
 
 
+async def dead_node(world: World, kind: Kind, stage: Stage) -> DeadNode:
+    """A run until the node of its first Job of this stage is lost; later Jobs have another node."""
+    dead = DeadNode(world, stage, times=1)
+    world.kube.apply(kind, SPECS[kind])
+    while not dead.names:
+        await world.step(kind)
+    return dead
+
+
 def run_of(status: ResourceStatus) -> tuple[int, int]:
     assert status.run is not None
     return status.run.stage_attempt, status.run.lost_attempts
@@ -89,10 +98,7 @@ def run_of(status: ResourceStatus) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 async def test_a_job_whose_node_is_gone_is_replaced_under_a_new_name(kind: Kind, stage: Stage, world: World) -> None:
-    dead = DeadNode(world, stage, times=1)
-    world.kube.apply(kind, SPECS[kind])
-    while not dead.names:
-        await world.step(kind)
+    dead = await dead_node(world, kind, stage)
     died_at = world.now
     while dead.names[0] in world.kube.jobs:
         assert (world.now - died_at).total_seconds() < 60
@@ -110,20 +116,14 @@ async def test_a_job_whose_node_is_gone_is_replaced_under_a_new_name(kind: Kind,
 
 
 async def test_a_pod_that_ends_in_its_grace_period_is_not_lost(world: World) -> None:
-    dead = DeadNode(world, Stage.PREPARE, times=1)
-    world.kube.apply(LORA, SPECS[LORA])
-    while not dead.names:
-        await world.step(LORA)
+    dead = await dead_node(world, LORA, Stage.PREPARE)
     await world.step(LORA)
     assert world.status(LORA).reason != Reason.RETRYING
     assert list(world.kube.jobs) == dead.names
 
 
 async def test_an_outcome_that_was_left_before_the_node_died_is_used(world: World) -> None:
-    dead = DeadNode(world, Stage.PREPARE, times=1)
-    world.kube.apply(LORA, SPECS[LORA])
-    while not dead.names:
-        await world.step(LORA)
+    dead = await dead_node(world, LORA, Stage.PREPARE)
     world._leave_outcome(LORA, Stage.PREPARE, world.status(LORA))
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
     assert "Retrying" not in str(world.kube.events)
@@ -172,10 +172,7 @@ def dead_owner(job: dict[str, Any]) -> ResourceRef:
 @pytest.mark.parametrize("why", ["DeletionByTaintManager", "DeletionByPodGC"])
 async def test_a_job_that_ended_with_its_node_is_not_counted_either(why: str, world: World) -> None:
     """After the cloud deletes the node, the pod garbage collector ends its pods."""
-    dead = DeadNode(world, Stage.PREPARE, times=1)
-    world.kube.apply(LORA, SPECS[LORA])
-    while not dead.names:
-        await world.step(LORA)
+    await dead_node(world, LORA, Stage.PREPARE)
     (job,) = world.kube.jobs.values()
     world.kube.pods = [pod_of(job)]
     world.kube.pods[0]["status"] = {"phase": "Failed", "conditions": [TAINTED | {"reason": why}]}
@@ -194,10 +191,7 @@ async def test_the_count_begins_anew_with_the_next_stage(world: World) -> None:
 
 async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Job is deleted after its name left the status; otherwise its deletion would count as an external one."""
-    dead = DeadNode(world, Stage.PREPARE, times=1)
-    world.kube.apply(LORA, SPECS[LORA])
-    while not dead.names:
-        await world.step(LORA)
+    dead = await dead_node(world, LORA, Stage.PREPARE)
     put, refused = world.kube.put_status, list[str]()
 
     async def changed(kind: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -220,10 +214,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
 
 async def test_a_stage_that_ran_out_of_time_on_a_dead_node_ends(world: World) -> None:
     """The Job controller deletes the pod at the deadline and waits for its end if workers tolerate the node."""
-    dead = DeadNode(world, Stage.PREPARE, times=1)
-    world.kube.apply(LORA, SPECS[LORA])
-    while not dead.names:
-        await world.step(LORA)
+    await dead_node(world, LORA, Stage.PREPARE)
     (job,) = world.kube.jobs.values()
     job["status"]["conditions"] = [{"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]
     world.caches[-1].note_job(dead_owner(job), JobView.parse(job))

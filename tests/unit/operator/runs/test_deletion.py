@@ -14,7 +14,7 @@ from contentgen_contract.records.deletion_tombstone import DeletionTombstone
 from contentgen_contract.records.ownership import Owner
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_runtime.store_errors import NotDeleted
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 IMAGES = Kind.IMAGE_GENERATION
 SLICE = 1000  # versions
@@ -38,8 +38,7 @@ def count(world: World, monkeypatch: pytest.MonkeyPatch, method: str, calls: lis
     monkeypatch.setattr(world.kube, method, noted)
 
 
-async def test_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_reconcile_deletes_a_bounded_number_of_files(world: World) -> None:
     await deleted_with(world, 5 * SLICE)
     counts = [len(world.storage.files)]
     while world.there(IMAGES):
@@ -51,8 +50,7 @@ async def test_reconcile_deletes_a_bounded_number_of_files(monkeypatch: pytest.M
     assert world.database["jobs"].count_documents({}) == 0
 
 
-async def test_finalizer_stays_while_files_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_finalizer_stays_while_files_are_deleted(world: World) -> None:
     await deleted_with(world, 40 * SLICE)
     before = world.now
     for _ in range(60):
@@ -64,8 +62,9 @@ async def test_finalizer_stays_while_files_are_deleted(monkeypatch: pytest.Monke
     assert (world.there(IMAGES), world.storage.files) == (False, {})
 
 
-async def test_job_and_request_are_stopped_once_and_not_in_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_job_and_request_are_stopped_once_and_not_in_every_slice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.provider.cancels = False
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"deletionPolicy": "Delete"})
     await world.finish(IMAGES, Phase.PROCESSING)
@@ -91,8 +90,7 @@ async def marked(world: World, wanted: list[tuple[str, DeletionTombstone]], file
         world.storage.objects |= {f"{mark.prefixes[0]}{number}": 1 for number in range(files)}
 
 
-async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_prefix_that_hangs_holds_up_no_other_namespace(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await marked(world, marks("slow", 20) + marks("other", 3))
     delete, over = world.storage.delete_prefix, asyncio.Event()
 
@@ -117,8 +115,7 @@ async def test_a_prefix_that_hangs_holds_up_no_other_namespace(monkeypatch: pyte
     assert over.is_set()
 
 
-async def test_large_prefix_does_not_delay_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_large_prefix_does_not_delay_the_next_ones(world: World) -> None:
     await marked(world, marks("crowd", 3), files=3 * SLICE)
     await marked(world, marks("single", 1))
     before = len(world.storage.objects)
@@ -130,8 +127,9 @@ async def test_large_prefix_does_not_delay_the_next_ones(monkeypatch: pytest.Mon
     assert (world.storage.objects, await world.marks()) == ({}, [])
 
 
-async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await marked(world, marks("stuck", 1))
 
     async def kept(*_: object) -> Any:
@@ -151,8 +149,7 @@ async def test_files_that_cannot_be_deleted_are_tried_ever_less_often(monkeypatc
     assert await world.marks() == ["stuck-0"], "it is not forgotten"
 
 
-async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(world: World) -> None:
     await marked(world, marks("stuck", 1))
     janitor = world.process.actor.garbage_collector
     (mark,) = await janitor.records.marks(10)
@@ -162,10 +159,9 @@ async def test_a_sweep_wakes_no_mark_that_waits_after_an_error(monkeypatch: pyte
 
 
 async def test_an_operator_that_lost_its_rights_says_what_helps(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The Role of a release that watches one namespace goes with that namespace, before its resources."""
-    world = World(monkeypatch, Writes())
     await deleted_with(world, 0)
 
     async def forbidden(*_: object) -> Any:

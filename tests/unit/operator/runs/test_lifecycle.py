@@ -42,8 +42,7 @@ async def processing(world: World, kind: Kind, **spec: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind])
     for _ in range(100):
         await world.step(kind)
@@ -55,8 +54,7 @@ async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, mo
     assert writes.index("finalizers") < writes.index("intend") < writes.index("POST"), "held before it is paid"
 
 
-async def test_with_policy_delete_the_finalizer_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_with_policy_delete_the_finalizer_stays(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
     await world.settle(IMAGES)
@@ -101,8 +99,7 @@ async def test_deletion_at_any_step_and_reapplication_pay_once(
     assert (None, "Completed") in ends
 
 
-async def test_uncancelled_request_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_uncancelled_request_is_adopted(world: World) -> None:
     world.provider.cancels = False
     polls = world.provider.poll
     await processing(world, LORA)
@@ -131,9 +128,8 @@ async def test_absent_provider_delays_a_deletion_half_a_minute(
 
 @pytest.mark.parametrize("error", [AutoReconnect("away"), EndpointConnectionError(endpoint_url="http://s3")])
 async def test_absent_stores_delay_nothing_and_files_go_later(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
+    error: Exception, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
 
@@ -151,8 +147,7 @@ async def test_absent_stores_delay_nothing_and_files_go_later(
     assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0)
 
 
-async def test_undeletable_prefix_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_undeletable_prefix_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     janitor = world.process.actor.garbage_collector
     marks = [
         DeletionTombstone(uid=uid, prefixes=(f"images/ns/{uid}/", f"runs/{uid}/"), job_ids=(uid,))
@@ -194,8 +189,7 @@ async def test_a_crash_at_any_write_of_a_deletion(policy: str, monkeypatch: pyte
             assert (world.storage.files, world.database["jobs"].count_documents({})) == ({}, 0), world.writes.fired
 
 
-async def test_the_files_of_an_adopted_run_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_the_files_of_an_adopted_run_go_too(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     await world.until_gone(IMAGES)
@@ -207,8 +201,7 @@ async def test_the_files_of_an_adopted_run_go_too(monkeypatch: pytest.MonkeyPatc
     assert world.database["jobs"].count_documents({}) == 0, "the older record would lead to nothing"
 
 
-async def test_a_neighbours_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_neighbours_files_stay(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
     world.storage.objects[f"generated-images/ns/{UID}0/image_1.png"] = 7
@@ -224,8 +217,7 @@ async def test_a_neighbours_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_suspended_from_the_start_nothing_is_started(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_suspended_from_the_start_nothing_is_started(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind] | {"suspend": True})
     for _ in range(10):
         await world.step(kind)
@@ -244,8 +236,7 @@ async def test_suspended_from_the_start_nothing_is_started(kind: Kind, monkeypat
     assert len(world.provider.posts) == 1
 
 
-async def test_suspended_while_it_prepares_it_stops_before_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_suspended_while_it_prepares_it_stops_before_it_pays(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True})
@@ -261,8 +252,7 @@ async def test_suspended_while_it_prepares_it_stops_before_it_pays(monkeypatch: 
     assert all(each_status.progress >= before for each_status in world.kube.statuses[-3:])
 
 
-async def test_paid_request_is_completed_while_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_paid_request_is_completed_while_suspended(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.PROCESSING)
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True})
@@ -273,10 +263,7 @@ async def test_paid_request_is_completed_while_suspended(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(kind: Kind, world: World) -> None:
     started = world.now
     await processing(world, kind, deadlineSeconds=900)
     status = await world.finish(kind)
@@ -289,8 +276,7 @@ async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(
     await world.settle(kind)
 
 
-async def test_the_operators_own_limit_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_the_operators_own_limit_for_a_provider(world: World) -> None:
     world.policy = world.policy.model_copy(update={"provider_seconds": 3600})
     world.restart()
     await processing(world, IMAGES)
@@ -298,8 +284,9 @@ async def test_the_operators_own_limit_for_a_provider(monkeypatch: pytest.Monkey
     assert (status.reason, world.provider.cancelled) == ("DeadlineExceeded", ["request-1"])
 
 
-async def test_a_deadline_holds_while_it_waits_and_while_it_prepares(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_deadline_holds_while_it_waits_and_while_it_prepares(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.kube.apply(
         IMAGES, {"prompt": "x", "model": "flux-lora", "loras": [{"loraRef": {"name": "none"}}], "deadlineSeconds": 600}
     )
@@ -310,8 +297,7 @@ async def test_a_deadline_holds_while_it_waits_and_while_it_prepares(monkeypatch
     assert (world.kube.jobs, world.provider.posts) == ({}, [])
 
 
-async def test_a_result_that_is_paid_is_stored_after_the_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_result_that_is_paid_is_stored_after_the_deadline_too(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.COLLECTING)
     world.now += timedelta(hours=1)
@@ -322,10 +308,9 @@ async def test_a_result_that_is_paid_is_stored_after_the_deadline_too(monkeypatc
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
 @pytest.mark.parametrize("kind", Kind)
 async def test_unstored_result_is_collected_by_the_next_resource(
-    kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, policy: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With deletionPolicy Delete the deletion would discard the provider's response."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": policy, "collectDeadlineSeconds": 60})
     stored = world.storage.stored
 

@@ -9,7 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.kube import pods
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 LORA, IMAGES = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION
 QUOTA = (403, 'jobs.batch "contentgen" is forbidden: exceeded quota: q, limited: count/jobs.batch=0')
@@ -141,9 +141,8 @@ async def looked_at(world: World, kind: Kind, times: int = 1) -> None:
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("refused", [QUOTA, (422, "Job is invalid"), (500, "failed calling webhook")])
 async def test_a_refused_job_before_payment_costs_nothing_and_goes_on(
-    kind: Kind, refused: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+    kind: Kind, refused: tuple[int, str], world: World
 ) -> None:
-    world = World(monkeypatch, Writes())
     world.kube.refuses_jobs = refused
     world.kube.apply(kind, SPECS[kind])
     await looked_at(world, kind)
@@ -163,8 +162,7 @@ async def test_a_refused_job_before_payment_costs_nothing_and_goes_on(
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_job_refused_after_payment_reports_it_and_continues(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_job_refused_after_payment_reports_it_and_continues(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind, Phase.PROCESSING)
     world.kube.refuses_jobs = QUOTA
@@ -187,8 +185,7 @@ async def test_job_refused_after_payment_reports_it_and_continues(kind: Kind, mo
     assert len(world.provider.posts) == 1
 
 
-async def test_full_quota_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_full_quota_stops_the_payment(world: World) -> None:
     world.kube.full = [quota({"pods": "0"}, {"pods": "0"})]
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await looked_at(world, IMAGES, 5)
@@ -199,8 +196,9 @@ async def test_full_quota_stops_the_payment(monkeypatch: pytest.MonkeyPatch) -> 
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
 
-async def test_a_webhook_that_knows_no_dry_run_holds_no_payment_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_webhook_that_knows_no_dry_run_holds_no_payment_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     async def no_dry_run(namespace: str, manifest: dict[str, Any]) -> None:
         error = ApiException(status=400)
@@ -221,9 +219,8 @@ async def test_a_webhook_that_knows_no_dry_run_holds_no_payment_up(monkeypatch: 
     ],
 )
 async def test_refused_or_stuck_pod_is_reported_within_seconds(
-    there: dict[str, Any], why: Reason, monkeypatch: pytest.MonkeyPatch
+    there: dict[str, Any], why: Reason, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(monkeypatch, Writes())
     monkeypatch.setattr(world, "work", lambda: None)
     world.kube.apply(LORA, SPECS[LORA])
     for name, value in there.items():
@@ -241,8 +238,7 @@ async def test_refused_or_stuck_pod_is_reported_within_seconds(
     assert world.status(LORA) == status, "told once"
 
 
-async def test_the_cause_of_a_workers_end_is_read_from_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_the_cause_of_a_workers_end_is_read_from_its_pod(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world, "work", lambda: None)
     world.kube.apply(LORA, SPECS[LORA])
     seen = []

@@ -55,6 +55,11 @@ def world_of(monkeypatch: pytest.MonkeyPatch, writes: Writes | None = None) -> W
     return world
 
 
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return world_of(monkeypatch)
+
+
 async def steps(world: World, kind: Kind, count: int = 16) -> None:
     for _ in range(count):
         await world.step(kind)
@@ -130,9 +135,8 @@ def token(world: World, kind: Kind) -> str:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_restored_etcd_pays_and_overwrites_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restored_etcd_pays_and_overwrites_nothing(kind: Kind, world: World) -> None:
     """etcd is restored to each moment of two runs, during the second run or after it; then a third run is requested."""
-    world = world_of(monkeypatch)
     moments = [await_no_run(world, kind)]
     for number, spec in ((1, SPECS[kind]), (2, OTHER[kind])):
         world.kube.apply(kind, spec)
@@ -210,8 +214,7 @@ async def test_restored_mongodb_pays_nothing_and_has_advice(kind: Kind, monkeypa
         await world.settle(kind)
 
 
-async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(world: World) -> None:
     await made(world, IMAGES, SPECS[IMAGES])
     before = mongo(world)
     world.kube.apply(IMAGES, OTHER[IMAGES])
@@ -226,9 +229,8 @@ async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(monkeypatch:
     assert (status.phase, posts(world)) == (Phase.COMPLETED, 2)
 
 
-async def test_etcd_and_mongodb_of_one_backup_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_etcd_and_mongodb_of_one_backup_agree(world: World) -> None:
     """The marker in the bucket shows the purchase that was made after the backup."""
-    world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     both = etcd(world), mongo(world)
     await made(world, IMAGES, OTHER[IMAGES])
@@ -317,8 +319,7 @@ async def test_forged_status_neither_pays_twice_nor_blocks_for_ever(
             break
 
 
-async def test_facts_that_somebody_else_wrote_skip_no_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_facts_that_somebody_else_wrote_skip_no_preparation(world: World) -> None:
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
     await world.finish(TRANSCRIPT, Phase.PREPARING)
     forge(world, TRANSCRIPT, frozen(facts={"type": "audio", "durationSeconds": 1.0}, job=None))
@@ -329,10 +330,7 @@ async def test_facts_that_somebody_else_wrote_skip_no_preparation(monkeypatch: p
     assert run.facts["durationSeconds"] == 60.5
 
 
-async def test_status_forged_before_the_first_run_pays_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = world_of(monkeypatch)
+async def test_status_forged_before_the_first_run_pays_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     other = world_of(monkeypatch)
     other.kube.apply(IMAGES, OTHER[IMAGES])
@@ -349,8 +347,7 @@ async def test_status_forged_before_the_first_run_pays_nothing(
     assert status.run.number > forged.run.number
 
 
-async def test_an_allowed_payment_after_a_disagreement_allows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_an_allowed_payment_after_a_disagreement_allows_no_other(world: World) -> None:
     await made(world, IMAGES, SPECS[IMAGES])
     world.kube.apply(IMAGES, OTHER[IMAGES])
     forge(world, IMAGES, numbered(5))
@@ -368,9 +365,8 @@ async def test_an_allowed_payment_after_a_disagreement_allows_no_other(monkeypat
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_two_operators_begin_one_run(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_operators_begin_one_run(kind: Kind, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second operator decides on data read before the first one's run, and then writes."""
-    world = world_of(monkeypatch)
     await made(world, kind, SPECS[kind])
     world.kube.apply(kind, OTHER[kind])
     first, second = world.process, world.operator()
@@ -451,9 +447,8 @@ async def test_runs_after_the_restored_documents_are_taken_over(kind: Kind, monk
 # Numbers
 
 
-async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_run_keeps_its_version_number(world: World) -> None:
     """The next run does not overwrite the failed run's training set, which identifies a lost request."""
-    world = world_of(monkeypatch)
     world.provider.fails = {1}
     world.kube.apply(LORA, SPECS[LORA])
     assert (await world.finish(LORA)).phase is Phase.FAILED
@@ -462,8 +457,7 @@ async def test_a_failed_run_keeps_its_version_number(monkeypatch: pytest.MonkeyP
     assert len({post.correlation_key for post in world.provider.posts}) == 2
 
 
-async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_deletion_with_its_files_takes_the_document_along(world: World) -> None:
     await made(world, IMAGES, SPECS[IMAGES] | {"deletionPolicy": "Delete"})
     assert document(world)
     await world.until_gone(IMAGES)
@@ -471,9 +465,8 @@ async def test_a_deletion_with_its_files_takes_the_document_along(monkeypatch: p
     assert not document(world)
 
 
-async def test_files_that_outlive_a_resource_keep_their_document(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_outlive_a_resource_keep_their_document(world: World) -> None:
     """etcd may be restored to before the deletion, and the next version must not overwrite these files."""
-    world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     before = etcd(world)
     status = await made(world, IMAGES, OTHER[IMAGES])
@@ -488,9 +481,8 @@ async def test_files_that_outlive_a_resource_keep_their_document(monkeypatch: py
 # Number of writes
 
 
-async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_costs_one_write_for_each_transition(world: World) -> None:
     """One write each when the run begins, is prepared, names its purchase and ends; no additional status writes."""
-    world = world_of(monkeypatch)
     await made(world, TRANSCRIPT, SPECS[TRANSCRIPT])
     assert world.writes.done.count("run document") == 4
     assert document(world)["revision"] == 4
@@ -500,13 +492,14 @@ async def test_a_run_costs_one_write_for_each_transition(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_fields_normalised_by_the_api_server_need_no_repair(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fields_normalised_by_the_api_server_need_no_repair(
+    kind: Kind, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The API server returns 60.0 as 60 and may drop a null.
 
     A status that never equals the document's would be written after each comparison, and each finished resource
     reconciled.
     """
-    world = world_of(monkeypatch)
     put = world.kube.put_status
 
     async def normalized(kind_: Kind, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -546,9 +539,8 @@ class _Counted(RunDocuments):
         return await super().digests(uids)
 
 
-async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finished_resources_are_compared_in_batches(world: World) -> None:
     """Two of 1,200 resources differ: one is from a restored etcd, and one has no document."""
-    world = world_of(monkeypatch)
     await made(world, IMAGES, SPECS[IMAGES])
     documents, woken = _Counted(world.database["runs"]), list[str]()
 
@@ -575,8 +567,7 @@ async def test_finished_resources_are_compared_in_batches(monkeypatch: pytest.Mo
     assert not check._waiting
 
 
-async def test_a_resource_that_is_gone_or_changed_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch)
+async def test_a_resource_that_is_gone_or_changed_is_not_compared(world: World) -> None:
     await made(world, IMAGES, SPECS[IMAGES])
     body = world.kube.resources[IMAGES, "it"]
 

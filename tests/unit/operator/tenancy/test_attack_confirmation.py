@@ -29,7 +29,7 @@ from contentgen_simulation.tenancy import (
     rounds,
     states,
 )
-from contentgen_simulation.world import UID, World, Writes, copied
+from contentgen_simulation.world import UID, World, copied
 
 # Clusters
 
@@ -227,9 +227,8 @@ async def test_orphan_of_a_waiting_image_outlives_the_retention(world: World) ->
 
 
 @pytest.mark.parametrize("points", range(0, 40, 2))
-async def test_crash_during_a_retraining_under_a_planned_purchase(points: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_crash_during_a_retraining_under_a_planned_purchase(points: int, world: World) -> None:
     """Image planned and not sent, the LoRA changes, a crash at each write: one more payment, with the right LoRA."""
-    world = World(monkeypatch, Writes())
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
     while not states(world, type=IMAGES.record_type):

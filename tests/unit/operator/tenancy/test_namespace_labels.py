@@ -12,11 +12,6 @@ IMAGES = Kind.IMAGE_GENERATION
 RUNS = 10
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch, Writes())
-
-
 def count_reads(world: World) -> list[str]:
     """Names of the namespaces that are read from now on."""
     read, names = world.kube.get_namespace, list[str]()

@@ -11,7 +11,7 @@ from contentgen_contract.names import Kind, Phase
 from contentgen_contract.resources.status import RunStatus, VersionStatus
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_operator.stores.s3 import DeletedPage
-from contentgen_simulation.world import SPECS, UID, World, Writes
+from contentgen_simulation.world import SPECS, UID, World
 
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 VICTIM = "7d0f1c5e-0000-4a1c-9f3e-2f3c7c1b9a99"
@@ -82,10 +82,7 @@ def unsettled(status: dict[str, Any]) -> None:
 
 @DOCUMENTS
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_deletion_leaves_what_a_forged_status_names(
-    kind: Kind, documents: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_deletion_leaves_what_a_forged_status_names(kind: Kind, documents: str, world: World) -> None:
     before = a_victim(world, kind)
     world.kube.apply(kind, SPECS[kind] | DELETE)
     await world.finish(kind)
@@ -96,8 +93,9 @@ async def test_a_deletion_leaves_what_a_forged_status_names(
     assert [key for key in world.storage.objects if UID in key] == [], "its own files are deleted all the same"
 
 
-async def test_a_deletion_stops_no_job_that_a_forged_status_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_deletion_stops_no_job_that_a_forged_status_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped: list[str] = []
 
     async def delete_job(_: str, name: str, _uid: str) -> None:
@@ -114,10 +112,7 @@ async def test_a_deletion_stops_no_job_that_a_forged_status_names(monkeypatch: p
     assert set(stopped) == {made.job.name}
 
 
-async def test_images_use_no_model_that_the_ledger_lacks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_images_use_no_model_that_the_ledger_lacks(world: World) -> None:
     a_victim(world, LORA)
     world.kube.apply(LORA, SPECS[LORA], uid="lora-uid", name="jesse")
     versions = [{"version": 1, "jobId": VICTIM, "files": [{"key": MODEL, "sizeBytes": 7}], "facts": {}}]
@@ -129,8 +124,7 @@ async def test_images_use_no_model_that_the_ledger_lacks(
     assert world.status(IMAGES).reason == "WaitingForLora"
 
 
-async def test_a_forged_newer_version_does_not_hide_the_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_forged_newer_version_does_not_hide_the_trained_model(world: World) -> None:
     a_victim(world, LORA)
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA)
@@ -145,8 +139,7 @@ async def test_a_forged_newer_version_does_not_hide_the_trained_model(monkeypatc
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_record_copies_no_files_from_a_forged_status(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_record_copies_no_files_from_a_forged_status(kind: Kind, world: World) -> None:
     a_victim(world, kind)
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
@@ -165,8 +158,7 @@ async def test_a_record_copies_no_files_from_a_forged_status(kind: Kind, monkeyp
     assert VICTIM not in str(record)
 
 
-async def test_the_loras_of_a_record_are_those_that_were_paid_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_the_loras_of_a_record_are_those_that_were_paid_with(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     world.database["jobs"].delete_one({"jobId": UID})
@@ -185,10 +177,7 @@ async def test_the_loras_of_a_record_are_those_that_were_paid_with(monkeypatch: 
 
 @DOCUMENTS
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.PROCESSING, Phase.COMPLETED])
-async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(
-    phase: Phase, documents: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, documents: str, world: World) -> None:
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT] | {"userId": "ann"})
     _leave_files_as(world, "ann")
     await world.finish(TRANSCRIPT, phase)
@@ -212,10 +201,7 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(
     assert not any("victim" in key for key in world.storage.objects)
 
 
-async def test_user_edited_during_a_run_stays_that_of_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = World(monkeypatch, Writes())
+async def test_user_edited_during_a_run_stays_that_of_the_run(world: World) -> None:
     _leave_files_as(world, "ann")
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT] | {"userId": "ann"})
     await world.finish(TRANSCRIPT, Phase.PREPARING)
@@ -229,8 +215,7 @@ async def test_user_edited_during_a_run_stays_that_of_the_run(
 
 
 @DOCUMENTS
-async def test_a_forged_hash_buys_nothing_under_another_key(documents: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_forged_hash_buys_nothing_under_another_key(documents: str, world: World) -> None:
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT])
     await world.finish(TRANSCRIPT, Phase.PREPARING)
     made = world.status(TRANSCRIPT).run
@@ -243,8 +228,7 @@ async def test_a_forged_hash_buys_nothing_under_another_key(documents: str, monk
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_adopted_files_are_deleted_with_their_heir(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_adopted_files_are_deleted_with_their_heir(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
     await world.until_gone(kind)
@@ -258,8 +242,7 @@ async def test_adopted_files_are_deleted_with_their_heir(kind: Kind, monkeypatch
     assert world.storage.files == {}
 
 
-async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(world: World) -> None:
     own = f"transcripts/ns/{UID}/"
     world.storage.objects = {f"{own}transcript.txt": "mine", f"transcripts/ns/{UID}-2/a": "not mine"}
     before = a_victim(world, TRANSCRIPT)
@@ -271,9 +254,8 @@ async def test_a_mark_of_deletion_deletes_no_other_jobs_folder(monkeypatch: pyte
     assert [key for key in world.storage.objects if UID in key] == [f"transcripts/ns/{UID}-2/a"]
 
 
-async def test_repeated_deletion_still_knows_the_adopted_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_deletion_still_knows_the_adopted_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt marks the purchase as discarded, and then the bucket is unavailable."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await world.finish(IMAGES)
     await world.until_gone(IMAGES)

@@ -144,10 +144,9 @@ def post(path: str, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("path", ["/v1/progress", "/v1/outcome"])
 async def test_a_flood_of_reports_is_one_status_write_a_second(
-    monkeypatch: pytest.MonkeyPatch, storage: Storage, path: str
+    world: World, monkeypatch: pytest.MonkeyPatch, storage: Storage, path: str
 ) -> None:
     """By one worker, as fast as the server responds, each with different progress. Another worker's order is served."""
-    world = World(monkeypatch, Writes())
     await preparing(world)
     reports = Reports()
     world.process.observer.reports = reports
@@ -305,8 +304,7 @@ async def test_a_client_that_pauses_between_requests_is_not_slow(
         writer.close()
 
 
-async def test_no_other_protocol_is_spoken(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
-    world = World(monkeypatch, Writes())
+async def test_no_other_protocol_is_spoken(world: World, storage: Storage) -> None:
     await preparing(world)
     app = create_app(worker_api_of(world, Reports(), storage, world.process.wake))
     async with listening(app) as place, place.client() as client:
@@ -326,9 +324,8 @@ async def test_no_other_protocol_is_spoken(monkeypatch: pytest.MonkeyPatch, stor
 
 
 async def test_a_store_that_is_away_is_said_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, storage: Storage, caplog: pytest.LogCaptureFixture
+    world: World, monkeypatch: pytest.MonkeyPatch, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = World(monkeypatch, Writes())
     await preparing(world)
     worker_api = worker_api_of(world, Reports(), storage, world.process.wake)
 

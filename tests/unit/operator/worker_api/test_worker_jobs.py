@@ -136,12 +136,13 @@ async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("same_name", [True, False])
-async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.MonkeyPatch, same_name: bool) -> None:
+async def test_two_operators_leave_the_job_of_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, same_name: bool
+) -> None:
     """The first one has cached a Job that the second one has replaced, or followed by another attempt.
 
     Without a fresh read each would delete the other's Job as unrecorded, without end.
     """
-    world = World(monkeypatch, Writes())
     monkeypatch.setattr(world, "work", lambda: None)
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
@@ -165,9 +166,8 @@ async def test_two_operators_leave_the_job_of_the_other(monkeypatch: pytest.Monk
     assert (status.run.job.uid, status.run.stage_attempt) == (mine, 1 if same_name else 2)
 
 
-async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_only_the_status_names_is_replaced(world: World) -> None:
     """After a restore of MongoDB, or if a tenant wrote the status."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
     before = only_job(world)["metadata"]
@@ -183,9 +183,8 @@ async def test_a_job_that_only_the_status_names_is_replaced(monkeypatch: pytest.
     assert len(world.provider.posts) == 1
 
 
-async def test_a_record_of_another_attempt_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_of_another_attempt_does_not_count(world: World) -> None:
     """MongoDB was restored from a backup older than the Job."""
-    world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
     before = only_job(world)["metadata"]["uid"]
@@ -199,8 +198,7 @@ async def test_a_record_of_another_attempt_does_not_count(monkeypatch: pytest.Mo
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
-async def test_a_forged_job_in_the_status_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_forged_job_in_the_status_is_corrected(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     await world.step(LORA)
     recorded = only_job(world)["metadata"]["uid"]
@@ -216,8 +214,7 @@ async def test_a_forged_job_in_the_status_is_corrected(monkeypatch: pytest.Monke
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
-async def test_a_forged_job_name_in_the_status_deletes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, Writes())
+async def test_a_forged_job_name_in_the_status_deletes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(LORA, SPECS[LORA] | {"deletionPolicy": "Delete"})
     await world.step(LORA)
     world.kube.jobs["theirs"] = {"metadata": {"name": "theirs", "uid": "theirs"}, "status": {}}
