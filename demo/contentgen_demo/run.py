@@ -22,7 +22,7 @@ from contentgen_demo.errors import DemoError
 from contentgen_demo.film import video
 from contentgen_demo.film.video import Film
 from contentgen_demo.samples import Manifest
-from contentgen_try.following import follow
+from contentgen_try.progress import follow
 
 LEDGER_PATH = f"{SANDBOX_PATH}/sandbox/ledger"
 

@@ -1,11 +1,13 @@
-"""Progress display: a status table on a terminal, lines elsewhere."""
+"""Progress display: a status table on a terminal, lines elsewhere; and the loop that shows it until all have ended."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +25,9 @@ _COLOURS = {
 }
 _OTHER_COLUMNS = 93  # columns of the table that are not the bar
 _SHORTEST_BAR = 5
+_PERIOD_SECONDS = 0.5
+_SILENCE_SECONDS = 20.0
+Body = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -179,3 +184,56 @@ def _line(each: View, elapsed: timedelta) -> str:
     ]
     said = "  ".join(word for word in words if word)
     return f"{duration(elapsed):>7}  {each.kind:<15} {each.name}  {said}"
+
+
+_Show = Callable[[Sequence[View], timedelta], None]
+
+
+def follow(
+    console: Console, read: Callable[[], tuple[Body, ...]], most: timedelta, *, unavailable: tuple[type[Exception], ...]
+) -> tuple[Body, ...]:
+    """Resources once each has ended or waits for a person, or after `most`.
+
+    `read` may raise the errors of `unavailable` for 20 s, because the API server may be away briefly.
+    """
+    if not console.is_terminal:
+        return _until_ended(read, most, unavailable, _lines(console))
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(views: Sequence[View], elapsed: timedelta) -> None:
+            live.update(table(views, datetime.now(UTC), elapsed, console.width), refresh=True)
+
+        return _until_ended(read, most, unavailable, show)
+
+
+def _lines(console: Console) -> _Show:
+    said: tuple[View, ...] = ()
+
+    def show(views: Sequence[View], elapsed: timedelta) -> None:
+        nonlocal said
+        for line in lines(said, views, elapsed):
+            console.print(line, soft_wrap=True)
+        said = printed_views(said, views)
+
+    return show
+
+
+def _until_ended(
+    read: Callable[[], tuple[Body, ...]], most: timedelta, unavailable: tuple[type[Exception], ...], show: _Show
+) -> tuple[Body, ...]:
+    began = heard = time.monotonic()
+    while True:
+        try:
+            resources = read()
+        except unavailable:
+            if time.monotonic() - heard > _SILENCE_SECONDS:
+                raise
+            time.sleep(_PERIOD_SECONDS)
+            continue
+        heard = time.monotonic()
+        views = [view(resource) for resource in resources]
+        elapsed = timedelta(seconds=heard - began)
+        show(views, elapsed)
+        if all(shown.completed or shown.stuck for shown in views) or elapsed > most:
+            return resources
+        time.sleep(_PERIOD_SECONDS)

@@ -16,10 +16,10 @@ from contentgen_try import apply, outputs, page, progress
 from contentgen_try.apply import Document
 from contentgen_try.cluster import Cluster, Refused
 from contentgen_try.folder import SANDBOX
-from contentgen_try.following import follow
 from contentgen_try.options import Options
 from contentgen_try.page import Result
 from contentgen_try.programs.stack import SYSTEM, Stack
+from contentgen_try.progress import follow
 
 Body = dict[str, Any]
 _TOKEN_SECONDS = 8 * 3600

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from contentgen_try.progress import View, duration, lines, printed_views, table, view
+from contentgen_try import progress
+from contentgen_try.progress import View, duration, follow, lines, printed_views, table, view
 
 NOW = datetime(2026, 11, 21, 3, 21, tzinfo=UTC)
 
@@ -125,3 +126,27 @@ def test_a_missing_lora_is_said_at_once() -> None:
     assert second.strip() == f"{message}."
     assert lines([waits], [waits], timedelta(seconds=2)) == []
     assert any(message in line for line in shown([waits]))
+
+
+def test_follow_survives_an_api_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_PERIOD_SECONDS", 0)
+    answers: list[Exception | dict[str, Any]] = [
+        resource(phase="Preparing"), OSError("away"), resource(phase="Completed"),
+    ]  # fmt: skip
+
+    def read() -> tuple[dict[str, Any], ...]:
+        match answers.pop(0):
+            case Exception() as error:
+                raise error
+            case body:
+                return (body,)
+
+    console = Console(width=100, force_terminal=False, highlight=False)
+    with console.capture() as captured:
+        (ended,) = follow(console, read, timedelta(minutes=1), unavailable=(OSError,))
+    assert (ended["status"]["phase"], answers) == ("Completed", [])
+    assert [line.split()[3] for line in captured.get().splitlines()] == ["Preparing", "Completed"]
+    monkeypatch.setattr(progress, "_SILENCE_SECONDS", -1)
+    answers.append(OSError("away"))
+    with pytest.raises(OSError, match="away"):
+        follow(console, read, timedelta(minutes=1), unavailable=(OSError,))
