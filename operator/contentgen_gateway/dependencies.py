@@ -34,7 +34,7 @@ from contentgen_gateway.services.jobs import JobReader
 from contentgen_gateway.services.legacy_imports import LegacyImporter
 from contentgen_gateway.services.orphans import OrphanReader
 from contentgen_gateway.services.queue import QueueReader
-from contentgen_gateway.services.reports.audits import AuditReader, Document
+from contentgen_gateway.services.reports.audits import AuditReader
 from contentgen_gateway.services.reports.given_up import GivenUpReader
 from contentgen_gateway.services.reports.usage import UsageReader
 from contentgen_gateway.services.streams import JobStreams
@@ -50,6 +50,7 @@ from contentgen_gateway.stores.shares import Shares
 from contentgen_gateway.transcripts.index import TranscriptIndex
 from contentgen_gateway.transcripts.indexer import Indexer
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.namespaces import Namespaces
 
 

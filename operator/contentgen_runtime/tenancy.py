@@ -23,9 +23,9 @@ from contentgen_contract.records.tenancy import UNSCOPED, NamespaceIdentity, Ten
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body, Conflict, explain
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.shared_reads import SharedReads
 
-Document = dict[str, Any]
 SYSTEM = "kube-system"
 CONFIRMED_ALL, CONFIRMED_FRESH = "confirmed-all", "confirmed-fresh"
 FIRST = "first"

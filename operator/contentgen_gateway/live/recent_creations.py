@@ -8,7 +8,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
@@ -20,9 +19,8 @@ from contentgen_gateway.live.jobs import LiveJobs
 from contentgen_gateway.live.resources import JobResources, Unreadable
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Body
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 
-Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {"until": (("until", 1),)}
 RETENTION = timedelta(minutes=10)
 """Longer than a watch may be broken without being noticed, including its pauses after errors."""

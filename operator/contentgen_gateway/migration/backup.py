@@ -17,9 +17,9 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from contentgen_contract.records.ledger import merge_restored
 from contentgen_gateway.migration.archive import ArchiveReader, ArchiveWriter
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.tenancy import COMMAND, FIRST
 
-Document = dict[str, Any]
 Merge = Callable[[Document | None, Document], Mapping[str, Any] | None]
 """Takes the stored document (None: missing) and the backup's. Returns what to write; None keeps the stored one."""
 

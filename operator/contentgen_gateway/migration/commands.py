@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from bson import json_util
@@ -29,12 +29,12 @@ from contentgen_gateway.settings import Settings
 from contentgen_gateway.stores.files import BucketFiles
 from contentgen_runtime import mongo, s3
 from contentgen_runtime.clock import utc_now
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.stores import s3_session
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-Document = dict[str, Any]
 _MAX_PRINTED = 20  # lines of each list on the terminal
 
 _OPTIONS = {"help_option_names": ["-h", "--help"]}

@@ -19,8 +19,8 @@ from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.migration import legacy_record
 from contentgen_gateway.migration.backup import newest_record
 from contentgen_gateway.migration.legacy_record import ConvertedRecord, FieldProblem, ImportTarget
+from contentgen_runtime.mongo import Document
 
-Document = dict[str, Any]
 Sizes = Callable[[Iterable[str]], Mapping[str, int]]
 """Returns sizes in bytes by key, for all objects under these prefixes."""
 

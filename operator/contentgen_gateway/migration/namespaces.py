@@ -8,7 +8,6 @@ lock: one command runs at a time.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 from pymongo.database import Database
@@ -17,6 +16,7 @@ from pymongo.errors import DuplicateKeyError
 from contentgen_contract.records.ledger import PurchaseState
 from contentgen_contract.records.tenancy import UNSCOPED, binding_id, scoped
 from contentgen_runtime.clock import Clock, utc_now
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.tenancy import (
     COMMAND,
     CONFIRMED_ALL,
@@ -30,7 +30,6 @@ from contentgen_runtime.tenancy import (
     under,
 )
 
-Document = dict[str, Any]
 FRESH, UNSCOPED_WORD = "fresh", "unscoped"
 _SCOPES = ("scope", "also", "since", "began")
 _ALIVE = timedelta(minutes=10)  # since the operator's last round; it has one per minute

@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from pymongo.collection import Collection as MongoCollection
 
 from contentgen_contract.records.indexes import Keys
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_gateway.stores.queries import MOST, NOTHING, Cursor, Filter, in_namespaces
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _NEWEST: Keys = (("createdAt", -1), ("collectionId", -1))
 INDEXES: dict[str, Keys] = {
     "collection_id": (("collectionId", 1),),

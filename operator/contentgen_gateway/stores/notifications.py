@@ -1,14 +1,13 @@
 """Log of notifications, and the request for another delivery. The operator writes all other fields."""
 
 from datetime import datetime
-from typing import Any
 
 from pymongo.collection import Collection
 
 from contentgen_contract.records.notifications import ENDED, NotificationState
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 MOST = 200
 """Notifications of one job in its log, latest first."""
 _HIDDEN = {"payload": False}

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
-from typing import Any, Self
+from typing import Self
 
 from pymongo.collection import Collection
 
 from contentgen_contract.records.indexes import Keys
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 INDEXES: dict[str, Keys] = {
     "job_id": (("jobId", 1),),
     "to_shared": (("to", 1), ("sharedAt", -1)),

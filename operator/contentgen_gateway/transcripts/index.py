@@ -17,10 +17,9 @@ from contentgen_contract.records.indexes import NEWEST_FIRST, Keys
 from contentgen_contract.records.searching import Condition, Sought, terms
 from contentgen_gateway.stores.queries import Query
 from contentgen_gateway.transcripts.passages import AROUND_END, Passage
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 IN_ORDER: Keys = (*NEWEST_FIRST, ("number", 1))
 INDEXES: dict[str, Keys] = {"terms_created": (("terms", 1), *IN_ORDER), "job_id": (("jobId", 1),)}
 MAX_TERMS = 1000  # of a passage

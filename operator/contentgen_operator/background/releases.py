@@ -6,16 +6,14 @@ followed there (`orphans.py`), and the run continues when the namespace is selec
 
 import asyncio
 import logging
-from typing import Any
 
 from contentgen_contract.names import FINALIZER
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.selection import Selection
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_runtime.kube import API_ERRORS, Conflict, explain
+from contentgen_runtime.kube import API_ERRORS, Body, Conflict, explain
 
-Body = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 

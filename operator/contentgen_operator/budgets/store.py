@@ -25,7 +25,6 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
@@ -44,9 +43,8 @@ from contentgen_operator.budgets.values import (
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.purchases import PurchaseState, PurchaseStep
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 
-Document = dict[str, Any]
 _TRIES = 5
 _PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of its purchase
 # Longest time between a renewal and the payment: a process that is frozen for longer has lost the Lease.

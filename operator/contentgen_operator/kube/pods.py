@@ -6,7 +6,6 @@ Pod Security): the Job controller reports it only in events with the reason Fail
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -14,9 +13,8 @@ from contentgen_contract.resources.owner_references import controllers
 from contentgen_contract.texts import foreign_text
 from contentgen_contract.worker import log
 from contentgen_contract.worker.orders import MAX_CAUSE
-from contentgen_runtime.kube import explain
+from contentgen_runtime.kube import Body, explain
 
-Body = dict[str, Any]
 LOST_SECONDS = 20.0  # after a deleted pod's grace period; a working node has ended the pod by then
 SCHEDULING_SECONDS = 15.0  # grace for a pod without a node, or a Job without a pod
 _OVERDUE_SECONDS = 900.0  # after a pod's deadline; a working node has ended the pod by then

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
@@ -25,10 +24,9 @@ from contentgen_operator import metrics
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.notifications.values import Delivery, Notification, OutboxEntry, host_of, url_hash
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _ENDED = [state.value for state in ENDED]
 _OPEN = [notification_state.value for notification_state in NotificationState if notification_state not in ENDED]
 _log = logging.getLogger(__name__)

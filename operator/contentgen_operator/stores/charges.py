@@ -11,9 +11,9 @@ from pymongo.collection import Collection
 from contentgen_contract.records.purchase_costs import ESTIMATED, EXPECTED, PAID, UsageLabel
 from contentgen_contract.resources.prices import CostSource
 from contentgen_operator.state.purchases import PurchaseState, Unsettled
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _OLDEST = timedelta(days=32)  # age: 30 days since its end, and its duration
 _LONGEST_PAUSE = timedelta(days=1)
 _MOST = 5000

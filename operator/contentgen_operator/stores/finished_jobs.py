@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -19,9 +18,8 @@ from contentgen_operator.leader.leadership import Check
 from contentgen_operator.state.observed import JobRecord, JobView
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.stores.worker_jobs import WorkerJobs
-from contentgen_runtime.kube import explain
+from contentgen_runtime.kube import Body, explain
 
-Body = dict[str, Any]
 _log = logging.getLogger(__name__)
 _COUNTED = ("count/jobs.batch", "count/pods")
 

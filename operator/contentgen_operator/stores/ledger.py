@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any
 
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.collection import Collection
@@ -39,11 +38,10 @@ from contentgen_operator.state.purchases import (
     Variant,
 )
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
 _log = logging.getLogger(__name__)
-Document = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseState.SUCCEEDED.value]
 _RATE_SECONDS = 60.0

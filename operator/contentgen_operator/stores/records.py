@@ -37,10 +37,9 @@ from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.clock import Clock, utc_now
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _REMEMBERED = 256  # records
 _DISCARDED = {"discard.uid": {"$gt": ""}}  # this form uses the index
 _DERIVED = ("terms", "costMicros")  # by this release: an upgrade updates no job

@@ -8,7 +8,6 @@ of a deleted resource lie under its uid, and a restored etcd may bring the resou
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import TypeAdapter
 from pymongo.collection import Collection
@@ -19,9 +18,9 @@ from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.run_document import FrozenRun, RunDocument, document_digest
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
+from contentgen_runtime.mongo import Document
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _REMEMBERED = 1024  # runs kept in memory for the worker API
 _VERSIONS = TypeAdapter(tuple[VersionStatus, ...])
 _PLAIN = {"uid", "run", "versions"}  # fields that are not stored as `model_dump` returns them

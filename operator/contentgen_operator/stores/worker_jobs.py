@@ -9,7 +9,6 @@ one is recorded. The document names the last ones before it, so that one that is
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
@@ -20,10 +19,9 @@ from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.state.observed import JobRecord, ResourceRef
 from contentgen_runtime.caches import BoundedDict
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.mongo import create_indexes
+from contentgen_runtime.mongo import Document, create_indexes
 from contentgen_runtime.stores import in_thread
 
-Document = dict[str, Any]
 _REMEMBERED = 4096  # documents kept in memory
 _EARLIER = 4  # Jobs of a resource before its newest
 

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pymongo import DESCENDING
@@ -19,8 +19,8 @@ from contentgen_contract.records.audits import AuditReport, AuditRequest, reques
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.auth.authorization import Authorizer
 from contentgen_gateway.problems import Problem
+from contentgen_runtime.mongo import Document
 
-Document = dict[str, Any]
 T = TypeVar("T", AuditReport, AuditRequest)
 _LONGEST_NAME = 253
 
