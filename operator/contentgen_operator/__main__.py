@@ -139,7 +139,6 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
         stores.ledger,
         stores.records,
         stores.jobs,
-        stores.audits,
         stores.notifications,
         *base.features,
     ]

@@ -17,7 +17,9 @@ from contentgen_operator import metrics
 from contentgen_operator.accounts import feature as accounts
 from contentgen_operator.act import Actor
 from contentgen_operator.approval import feature as approval
-from contentgen_operator.background.audits import AccountAudit, AuditPlan
+from contentgen_operator.audit import feature as audit
+from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
+from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.background.releases import NamespaceReleases
@@ -84,7 +86,7 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (accounts.FEATURE, approval.FEATURE, budgets.FEATURE, buying.FEATURE, queue.FEATURE)
+FEATURES = (accounts.FEATURE, approval.FEATURE, audit.FEATURE, budgets.FEATURE, buying.FEATURE, queue.FEATURE)
 GAUGES = tuple(feature.gauges for feature in FEATURES if feature.gauges is not None)
 
 
@@ -138,7 +140,6 @@ class BackgroundWork:
 
     orphans: Orphans
     settlement: ChargeSettlement
-    audit: AccountAudit
     settled: SettledCheck
     expiries: Expiries
     left_jobs: LeftJobs
@@ -152,7 +153,8 @@ class BackgroundWork:
 def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connected: Stores) -> Foundation:
     """Starts the thread of the leader election, if there is one."""
     role, selection = _leader_role(settings, kube), _selection(settings)
-    check = role.leadership.check
+    check, database, providers = role.leadership.check, connected.database, installed_providers(settings)
+    audits = Audits(database, check, settings.operator_class)
     return Foundation(
         settings=settings,
         kube=kube,
@@ -161,11 +163,10 @@ def build_foundation(settings: Settings, kube: Kube, tls: WorkerApiTls, connecte
         selection=selection,
         stores=_stores(settings, kube, connected, check),
         shared=Shared(cache=Cache(), reports=Reports(), lora_names=LoraNames(selection), watches=WatchLiveness()),
-        providers=installed_providers(settings),
-        features=tuple(
-            feature.bind(kube, connected.database, settings.operator_class, check)
-            for feature in FEATURES
-            if feature.bind is not None
+        providers=providers,
+        features=(
+            audit.bound(audits, build_audit(settings, providers, audits, AuditedLedger(database))),
+            budgets.bind(kube, database, settings.operator_class, check),
         ),
     )
 
@@ -361,7 +362,6 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     return BackgroundWork(
         orphans=orphans,
         settlement=_settlement(base, core),
-        audit=_audit(base),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
         left_jobs=LeftJobs(base.shared.cache, core.reconciler.wake),
@@ -407,7 +407,6 @@ def leader_loops(
         LeaderLoop("deletion marks", 60, core.garbage_collector.sweep),
         LeaderLoop("orphans", 60, background.orphans.round),
         LeaderLoop("settlement of charges", 900, background.settlement.round),
-        LeaderLoop("audit of the accounts", 10, background.audit.round),  # which looks for a request
         *(loop for feature in base.features for loop in feature.loops),
         LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
         LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
@@ -436,19 +435,17 @@ def _settlement(base: Foundation, core: ReconcileLoop) -> ChargeSettlement:
     return ChargeSettlement(base.stores.charges, base.providers.billing(), show=show, check=base.check)
 
 
-def _audit(base: Foundation) -> AccountAudit:
-    settings = base.settings
-    return AccountAudit(
-        base.stores.audits,
-        base.stores.audited_ledger,
-        base.providers.readers(),
-        AuditPlan(
-            limits=settings.audit.limits(settings.operator_class, base.providers.table.rows),
-            table=settings.price_table,
-            models=frozenset(map(full_name, settings.models_allowed)),
-            daily=settings.audit.daily,
-        ),
+def build_audit(
+    settings: Settings, providers: InstalledProviders, audits: Audits, ledger: AuditedLedger
+) -> AccountAudit:
+    """Audit of all accounts."""
+    plan = AuditPlan(
+        limits=settings.audit.limits(settings.operator_class, providers.table.rows),
+        table=settings.price_table,
+        models=frozenset(map(full_name, settings.models_allowed)),
+        daily=settings.audit.daily,
     )
+    return AccountAudit(audits, ledger, providers.readers(), plan)
 
 
 def _charge_display(base: Foundation, core: ReconcileLoop) -> ChargeDisplay:

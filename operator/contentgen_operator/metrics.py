@@ -133,8 +133,6 @@ class Gauges(Collector):
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
         self.orphans: Mapping[str, int] = {}
-        self.audit_findings: Mapping[str, int] = {}
-        self.audited_at: float | None = None
         self.features: Sequence[Collector] = ()
         self.usage: Sequence[UsageSample] = ()
         self.clock: Callable[[], float] = time.time
@@ -194,7 +192,6 @@ class Gauges(Collector):
         for state, count in self.orphans.items():
             orphans.add_metric((state,), count)
         yield orphans
-        yield from self._audit()
         for feature in self.features:
             yield from feature.collect()
         yield from self._usage()
@@ -239,23 +236,6 @@ class Gauges(Collector):
             ages.add_metric(labels, max(self.clock() - since, 0.0))
         return ages
 
-    def _audit(self) -> Iterable[Metric]:
-        findings = GaugeMetricFamily(
-            "contentgen_audit_findings",
-            "Differences between the providers and the ledger in the last audit, by kind. Of the leader only.",
-            labels=("kind",),
-        )
-        for kind, count in self.audit_findings.items():
-            findings.add_metric((kind,), count)
-        yield findings
-        audited = GaugeMetricFamily(
-            "contentgen_audit_timestamp_seconds",
-            "End of the last audit, where audits are daily. Of the leader only.",
-            labels=(),
-        )
-        if self.audited_at is not None:
-            audited.add_metric((), self.audited_at)
-        yield audited
 
     def _usage(self) -> Iterable[Metric]:
         # Prometheus' own label of the target is `namespace`.

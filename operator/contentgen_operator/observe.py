@@ -603,7 +603,7 @@ class Observer:
         """Facts of features about a payment now, or at the time of the POST of a purchase that the ledger has lost."""
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        return tuple([await feature.observe(case, policy, at) for feature in self.features])
+        return tuple([await observe(case, policy, at) for feature in self.features if (observe := feature.observe)])
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a

@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 from contentgen_contract.records.audits import AuditFinding, AuditSubject, FindingKind
 from contentgen_contract.resources.prices import USD, Price, Unit, amount
-from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
-from contentgen_operator.state.provider_requests import seed_correlation_key
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits
+from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest, seed_correlation_key
 from contentgen_operator.state.purchases import Purchase, PurchaseState, StoredKey, account_name
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -11,6 +10,7 @@ from contentgen_contract.records.audits import Coverage
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_contract.resources.prices import Price
 from contentgen_contract.resources.providers import PROVIDERS, Providers
+from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest
 from contentgen_operator.state.purchases import Purchase
 
 
@@ -51,36 +51,6 @@ class AuditLimits(Value):
     shared_account: bool = False  # other people or installations use the providers' accounts
     operator_class: str = DEFAULT_CLASS
     providers: Providers = PROVIDERS
-
-
-class ProviderRequest(Value):
-    """Request in a provider's history. `input` is None if it was not read."""
-
-    provider: str
-    model: str
-    request_id: str
-    sent_at: datetime | None = None
-    input: dict[str, Any] | None = None
-    account: str | None = None  # account that lists it, or that the purchase names; None: the default one
-
-    @property
-    def identity(self) -> str:
-        """Key in `AuditFacts`."""
-        return f"{self.provider}/{self.request_id}"
-
-
-class ProviderBill(Value):
-    """One row of a provider's bills. Amounts are micro-dollars."""
-
-    provider: str
-    model: str
-    request_id: str
-    at: datetime | None = None
-    micros: float  # after discount
-    list_micros: float | None = None  # before discount
-    units: float | None = None
-    unit_micros: float | None = None
-    account: str | None = None  # that was billed; None: the default one
 
 
 class AuditedPurchase(Value):

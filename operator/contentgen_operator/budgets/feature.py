@@ -21,8 +21,11 @@ from contentgen_operator.state.observed import NamespacePolicy
 from contentgen_operator.state.runs import asset_user
 from contentgen_runtime.kube import Conflict
 
+FEATURE = Feature(gates=(hold,), gauges=gauges)
 
-def _bind(kube: Kube, database: Database[dict[str, Any]], operator_class: str, check: Check) -> BoundFeature:
+
+def bind(kube: Kube, database: Database[dict[str, Any]], operator_class: str, check: Check) -> BoundFeature:
+    """The feature of an installation."""
     budgets, store = Budgets(kube, operator_class), BudgetStore(database["budgets"], database["ledger"], check)
     return bound(budgets, store, BudgetKeeper(budgets=budgets, store=store, kube=kube, check=check))
 
@@ -58,6 +61,3 @@ async def _claim(store: BudgetStore, claims: BudgetClaims, now: datetime) -> Non
 
 async def _release(store: BudgetStore, releases: BudgetReleases, _: datetime) -> None:
     await store.release(releases.each)
-
-
-FEATURE = Feature(gates=(hold,), gauges=gauges, bind=_bind)

@@ -20,7 +20,6 @@ from contentgen_contract import patterns
 from contentgen_contract.records.audits import AuditSubject, Coverage
 from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import USD, Price
-from contentgen_operator.audit.facts import ProviderBill, ProviderRequest
 from contentgen_operator.clock import parse_time
 from contentgen_operator.providers.base import (
     AccessRefused,
@@ -35,7 +34,7 @@ from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.providers.limits import HISTORY_BYTES, limit_replies_async, reply_limit
 from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import parse_price
-from contentgen_operator.state.provider_requests import is_request_id
+from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest, is_request_id
 
 _TIMEOUT_SECONDS = 30.0
 _ENDPOINTS = 50  # per request, fal's maximum

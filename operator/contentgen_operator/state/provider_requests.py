@@ -168,6 +168,36 @@ GONE = RequestView(state=RequestState.GONE, message="its result is no longer kep
 UNKNOWN = RequestView(state=RequestState.UNKNOWN, message="it does not know the request")
 
 
+class ProviderRequest(Value):
+    """Request in a provider's history. `input` is None if it was not read."""
+
+    provider: str
+    model: str
+    request_id: str
+    sent_at: datetime | None = None
+    input: dict[str, Any] | None = None
+    account: str | None = None  # account that lists it, or that the purchase names; None: the default one
+
+    @property
+    def identity(self) -> str:
+        """Name of the request among those of all providers."""
+        return f"{self.provider}/{self.request_id}"
+
+
+class ProviderBill(Value):
+    """One row of a provider's bills. Amounts are micro-dollars."""
+
+    provider: str
+    model: str
+    request_id: str
+    at: datetime | None = None
+    micros: float  # after discount
+    list_micros: float | None = None  # before discount
+    units: float | None = None
+    unit_micros: float | None = None
+    account: str | None = None  # that was billed; None: the default one
+
+
 def is_request_id(given: object) -> TypeGuard[str]:
     """True if a provider's id is safe as one segment of a URL path: HTTP clients resolve `..`, `?` and `#`."""
     return isinstance(given, str) and _REQUEST_ID.fullmatch(given) is not None

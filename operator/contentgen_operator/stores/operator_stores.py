@@ -7,7 +7,6 @@ from pymongo.database import Database
 
 from contentgen_operator.leader.leadership import Check
 from contentgen_operator.notifications.outbox import NotificationOutbox
-from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
@@ -29,8 +28,6 @@ class OperatorStores:
     runs: RunDocuments
     notifications: NotificationOutbox
     charges: Charges
-    audits: Audits
-    audited_ledger: AuditedLedger
     tenancy: Tenancy
     verifier: StatusVerifier
 
@@ -48,8 +45,6 @@ class OperatorStores:
             runs=runs,
             notifications=NotificationOutbox(database["notifications"], check, ledger.operator_class),
             charges=Charges(database["ledger"]),
-            audits=Audits(database, check, ledger.operator_class),
-            audited_ledger=AuditedLedger(database),
             tenancy=tenancy,
             verifier=StatusVerifier(ledger=ledger, records=records, runs=runs, tenancy=tenancy),
         )

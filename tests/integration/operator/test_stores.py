@@ -23,13 +23,13 @@ from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.resources.sources import Address
 from contentgen_contract.worker.orders import FileOffer, StoredFile
+from contentgen_operator.audit.store import Audits
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
-from contentgen_operator.stores.audits import Audits
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore

@@ -29,7 +29,8 @@ from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator import act
 from contentgen_operator.audit import comparison
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background.audits import AccountAudit, AuditPlan
+from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
+from contentgen_operator.audit.store import AuditedLedger, ReadPurchases
 from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetWindow
@@ -45,7 +46,6 @@ from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.stores.audits import AuditedLedger, ReadPurchases
 from contentgen_simulation.rehearsal.campaign import Report, campaign, shrink
 from contentgen_simulation.rehearsal.generate import (
     AUDITING,

@@ -9,7 +9,8 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.audits import AuditSubject, Coverage, FindingKind
 from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator.audit.comparison import compare, possible_markers, wanted_checks, wanted_inputs
-from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderBill, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits
+from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
 
 K, S = FindingKind, PurchaseState

@@ -16,15 +16,16 @@ from pymongo.errors import AutoReconnect
 
 from contentgen_contract.records.audits import KEPT, AuditReport, AuditSubject, FindingKind, request_id
 from contentgen_operator import metrics
+from contentgen_operator.audit import rounds
 from contentgen_operator.audit.facts import AuditLimits
-from contentgen_operator.background import audits
-from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
+from contentgen_operator.audit.metrics import gauges
+from contentgen_operator.audit.rounds import AccountAudit, AuditedAccount, AuditPlan
+from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount, NotReadable
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.purchases import Purchase, PurchaseState
-from contentgen_operator.stores.audits import AuditedLedger, Audits
 from contentgen_sandbox.app import create_app
 from contentgen_sandbox.jobs import SandboxJob
 from contentgen_sandbox.ledger import LedgerEntry
@@ -423,7 +424,7 @@ async def test_an_account_that_hangs_is_reported_as_not_read(
         async def __call__(self, _: httpx.Request) -> httpx.Response:
             return await asyncio.Future[httpx.Response]()
 
-    monkeypatch.setattr(audits, "_ACCOUNT_SECONDS", 1.0)
+    monkeypatch.setattr(rounds, "_ACCOUNT_SECONDS", 1.0)
     stand = with_marketing(Stand(account, keys), Hangs(), keys)  # type: ignore[arg-type]
     stand.buy("ad", request_id=R2, marker="ad", account="marketing")
     report = await stand.round()
@@ -558,11 +559,14 @@ async def test_a_finding_is_new_once(account: SandboxAccount, keys: Path, caplog
     assert not [log_record for log_record in caplog.records if R3 in log_record.getMessage()]
 
 
-async def test_the_gauges_show_the_last_audit(account: SandboxAccount, keys: Path) -> None:
+async def test_the_gauges_show_the_last_audit(
+    account: SandboxAccount, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics.gauges, "features", [gauges])
     stand = Stand(account, keys)
     account.add(R3, NOW - 4 * DAY, input=INPUT | {"prompt": "a dog"})
     await stand.round()
-    metrics.gauges.audit_findings, metrics.gauges.audited_at = {}, None
+    gauges.findings, gauges.audited_at = {}, None
     stand.restart()
     await stand.round(timedelta(seconds=1))  # reads the report of the process before
     text = metrics.exposition().decode()

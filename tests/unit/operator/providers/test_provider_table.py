@@ -14,7 +14,7 @@ from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import Price, PriceLookup, Unit
 from contentgen_contract.resources.providers import PROVIDERS, ProviderInfo, Providers
 from contentgen_operator import components, metrics
-from contentgen_operator.audit.facts import ProviderRequest
+from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.components import Foundation, Shared
@@ -29,6 +29,7 @@ from contentgen_operator.queue.circuit_breaker import FAILURES
 from contentgen_operator.queue.metrics import gauges as queue_gauges
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.settings import Settings
+from contentgen_operator.state.provider_requests import ProviderRequest
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.operator_stores import OperatorStores
@@ -213,7 +214,9 @@ async def test_account_of_a_third_provider_is_audited(monkeypatch: pytest.Monkey
     world = Installation(monkeypatch)
     await world.talk("it")
     later = world.now + timedelta(days=5)
-    report = await world.background.audit.audit(later, None, None)
+    database = world.database
+    audit = components.build_audit(world.settings, world.base.providers, Audits(database), AuditedLedger(database))
+    report = await audit.audit(later, None, None)
     own = [covered for covered in report.coverage if covered.provider == "acme"]
     assert [(each.subject, each.complete) for each in own] == [
         (AuditSubject.REQUESTS, True),

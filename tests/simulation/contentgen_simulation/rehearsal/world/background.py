@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contentgen_contract.records.audits import AuditReport
-from contentgen_operator.background.audits import AccountAudit, AuditedAccount, AuditPlan
+from contentgen_operator.audit.rounds import AccountAudit, AuditedAccount, AuditPlan
+from contentgen_operator.audit.store import AuditedLedger, Audits, ReadPurchases
 from contentgen_operator.notifications.granted_headers import GrantedHeaders
 from contentgen_operator.notifications.notifier import Notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.notifications.signing import SigningKey
 from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
-from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 from contentgen_simulation.frozen import contents, effects
 from contentgen_simulation.rehearsal.world.context import ACTING, Acting
 from contentgen_simulation.rehearsal.world.io_points import DatabaseProxy

@@ -26,19 +26,20 @@ from contentgen_contract.records.audits import (
     FindingKind,
 )
 from contentgen_contract.resources.prices import PRICES, Price
-from contentgen_operator import metrics
 from contentgen_operator.audit.comparison import (
     compare,
     possible_markers,
     wanted_checks,
     wanted_inputs,
 )
-from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits, ProviderRequest
+from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits
+from contentgen_operator.audit.metrics import gauges
+from contentgen_operator.audit.store import AuditedLedger, Audits, ReadPurchases
 from contentgen_operator.clock import utc_now
 from contentgen_operator.providers.audited import AccountData, AccountReader
 from contentgen_operator.providers.base import Unavailable
+from contentgen_operator.state.provider_requests import ProviderRequest
 from contentgen_operator.state.purchases import account_name, new_purchase_id
-from contentgen_operator.stores.audits import AuditedLedger, Audits, ReadPurchases
 
 _log = logging.getLogger(__name__)
 _AUDIT_SECONDS = 600.0  # for each four accounts
@@ -113,8 +114,8 @@ class AccountAudit:
 
     def _show(self, report: AuditReport | None) -> None:
         if report is not None:
-            metrics.gauges.audit_findings = dict.fromkeys(FindingKind, 0) | report.counts
-            metrics.gauges.audited_at = report.finished_at.timestamp() if self._plan.daily else None
+            gauges.findings = dict.fromkeys(FindingKind, 0) | report.counts
+            gauges.audited_at = report.finished_at.timestamp() if self._plan.daily else None
 
     def _is_due(self, request: AuditRequest | None, last: AuditReport | None, now: datetime) -> bool:
         if request is not None:
