@@ -21,7 +21,6 @@ from contentgen_operator.audit import feature as audit
 from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
 from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.background.charge_display import ChargeDisplay
-from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.background.releases import NamespaceReleases
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
@@ -48,6 +47,8 @@ from contentgen_operator.notifications.guarded_post import GuardedPost
 from contentgen_operator.notifications.key_secret import KeySecret
 from contentgen_operator.notifications.notifier import Notifier
 from contentgen_operator.observe import Observer
+from contentgen_operator.orphans import feature as orphans
+from contentgen_operator.orphans.rounds import Orphans
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.network import IN_THE_CLUSTER, trusted_cas
 from contentgen_operator.providers.table import SHIPPED, InstalledProviders, ProviderTable
@@ -86,7 +87,15 @@ from contentgen_runtime.stores import Stores
 from contentgen_runtime.tenancy import Tenancy
 
 _log = logging.getLogger(__name__)
-FEATURES = (accounts.FEATURE, approval.FEATURE, audit.FEATURE, budgets.FEATURE, buying.FEATURE, queue.FEATURE)
+FEATURES = (
+    orphans.FEATURE,
+    accounts.FEATURE,
+    approval.FEATURE,
+    audit.FEATURE,
+    budgets.FEATURE,
+    buying.FEATURE,
+    queue.FEATURE,
+)
 GAUGES = tuple(feature.gauges for feature in FEATURES if feature.gauges is not None)
 
 
@@ -138,7 +147,7 @@ class ReconcileLoop:
 class BackgroundWork:
     """Components that work beside the reconciles, on the leader."""
 
-    orphans: Orphans
+    features: tuple[BoundFeature, ...]
     settlement: ChargeSettlement
     settled: SettledCheck
     expiries: Expiries
@@ -348,19 +357,8 @@ def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
 def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     """Components that work beside the reconciles."""
     stores = base.stores
-    orphans = Orphans(
-        kube=base.kube,
-        cache=base.shared.cache,
-        storage=stores.storage,
-        ledger=stores.ledger,
-        providers=core.providers,
-        retention=base.settings.retention,
-        tenancy=stores.tenancy,
-        selection=base.selection,
-        check=base.check,
-    )
     return BackgroundWork(
-        orphans=orphans,
+        features=(orphans.bound(_orphans(base, core)),),
         settlement=_settlement(base, core),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
         expiries=Expiries(core.reconciler.wake),
@@ -376,6 +374,21 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
         notifier=_notifier(base),
         usage=_usage(base),
         buying=BuyingMetrics(stores.ledger, core.buying),
+    )
+
+
+def _orphans(base: Foundation, core: ReconcileLoop) -> Orphans:
+    stores = base.stores
+    return Orphans(
+        kube=base.kube,
+        cache=base.shared.cache,
+        storage=stores.storage,
+        ledger=stores.ledger,
+        providers=core.providers,
+        retention=base.settings.retention,
+        tenancy=stores.tenancy,
+        selection=base.selection,
+        check=base.check,
     )
 
 
@@ -405,9 +418,8 @@ def leader_loops(
     releases = background.releases
     every_seconds = (
         LeaderLoop("deletion marks", 60, core.garbage_collector.sweep),
-        LeaderLoop("orphans", 60, background.orphans.round),
         LeaderLoop("settlement of charges", 900, background.settlement.round),
-        *(loop for feature in base.features for loop in feature.loops),
+        *(loop for feature in (*base.features, *background.features) for loop in feature.loops),
         LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
         LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
         LeaderLoop("unfinished Jobs of ended runs", 15, background.left_jobs.wake_due),

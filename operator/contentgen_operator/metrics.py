@@ -132,7 +132,6 @@ class Gauges(Collector):
         self.queue: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.watch_ages: Callable[[], Mapping[str, float]] = dict
         self.ledger_states: Mapping[str, int] = {}
-        self.orphans: Mapping[str, int] = {}
         self.features: Sequence[Collector] = ()
         self.usage: Sequence[UsageSample] = ()
         self.clock: Callable[[], float] = time.time
@@ -184,14 +183,6 @@ class Gauges(Collector):
         for state, count in self.ledger_states.items():
             ledger.add_metric((state,), count)
         yield ledger
-        orphans = GaugeMetricFamily(
-            "contentgen_orphans",
-            "Purchases whose resource is gone and that are still located or kept, by state.",
-            labels=("state",),
-        )
-        for state, count in self.orphans.items():
-            orphans.add_metric((state,), count)
-        yield orphans
         for feature in self.features:
             yield from feature.collect()
         yield from self._usage()
@@ -235,7 +226,6 @@ class Gauges(Collector):
         for labels, since in oldest.items():
             ages.add_metric(labels, max(self.clock() - since, 0.0))
         return ages
-
 
     def _usage(self) -> Iterable[Metric]:
         # Prometheus' own label of the target is `namespace`.

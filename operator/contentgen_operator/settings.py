@@ -22,13 +22,13 @@ from contentgen_contract.resources.spec import Approval
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.accounts.values import is_account_name
 from contentgen_operator.audit.facts import AuditSettings
-from contentgen_operator.background.orphans import Retention
 from contentgen_operator.background.usage import UsageSettings
 from contentgen_operator.buying.values import BacklogLimit
 from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
 from contentgen_operator.leader.thread import LeaseSettings
 from contentgen_operator.notifications.granted_headers import NotificationSettings
+from contentgen_operator.orphans.steps import Retention
 from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queue.fair_turns import ConcurrencyLimits

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contentgen_contract.resources.prices import USD
 from contentgen_operator import metrics
+from contentgen_operator.orphans.metrics import gauges as orphans
 from contentgen_operator.providers.base import Provider, ProviderError
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.costs import cost_of
@@ -115,7 +116,7 @@ class Exposition:
             if time.monotonic() - self._states_at >= _STATES_SECONDS:
                 self._states_at = time.monotonic()
                 metrics.gauges.ledger_states = await self.ledger.states()
-                metrics.gauges.orphans = await self.ledger.orphans()
+                orphans.counts = await self.ledger.orphans()
         return metrics.exposition(), CONTENT_TYPE
 
 

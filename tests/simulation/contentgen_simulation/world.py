@@ -29,7 +29,6 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
-from contentgen_operator.background.orphans import Orphans, Retention
 from contentgen_operator.budgets.cluster import Budgets
 from contentgen_operator.budgets.feature import bound
 from contentgen_operator.budgets.keeper import BudgetKeeper
@@ -44,6 +43,8 @@ from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.notifications.values import Notification
 from contentgen_operator.observe import Observer
+from contentgen_operator.orphans.rounds import Orphans
+from contentgen_operator.orphans.steps import Retention
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable

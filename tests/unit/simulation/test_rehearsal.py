@@ -31,7 +31,6 @@ from contentgen_operator.audit import comparison
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
 from contentgen_operator.audit.store import AuditedLedger, ReadPurchases
-from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetWindow
 from contentgen_operator.decide import decision, payment, request_endings, stages
@@ -41,6 +40,7 @@ from contentgen_operator.notifications import guarded_post, notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.notifications.signing import signed_headers
 from contentgen_operator.observe import Observer
+from contentgen_operator.orphans.rounds import Orphans
 from contentgen_operator.plans import planning
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan

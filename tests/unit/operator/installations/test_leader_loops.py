@@ -10,10 +10,12 @@ from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import AutoReconnect
 
 from contentgen_operator import components
-from contentgen_operator.budgets.feature import bound
+from contentgen_operator.audit import feature as audit
+from contentgen_operator.budgets import feature as budgets
 from contentgen_operator.leader import loop as module
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.leader.loop import LeaderLoop
+from contentgen_operator.orphans import feature as orphans
 from contentgen_runtime.kube import Conflict
 
 SIGNED = ClientError({"Error": {"Code": "SlowDown", "Message": "https://s3/key?X-Amz-Signature=s3cret"}}, "PutObject")
@@ -51,7 +53,7 @@ class Components:
 
     def __init__(self, work: Any) -> None:
         self.work = work
-        self.features = (bound(work, work, work),)
+        self.features = (audit.bound(work, work), budgets.bound(work, work, work), orphans.bound(work))
 
     def __getattr__(self, name: str) -> Any:
         return self if name in {"role", "settings"} else self.work

@@ -12,8 +12,8 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, dump_status
 from contentgen_gateway.migration.namespaces import TenantAdministration
-from contentgen_operator.background.orphans import FollowState, follow_state
 from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with, wanted_purchase
+from contentgen_operator.orphans.following import FollowState, follow_state
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
 from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant

@@ -18,6 +18,7 @@ from contentgen_contract.resources.prices import PRICES, Unit
 from contentgen_operator import metrics
 from contentgen_operator.kube.api import _resource_of
 from contentgen_operator.kube.cache import Cache
+from contentgen_operator.orphans.metrics import gauges
 from contentgen_operator.providers.base import MaybeAccepted
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.observed import ResourceRef
@@ -138,7 +139,8 @@ async def test_cost_is_counted_once_and_states_come_from_the_ledger() -> None:
     assert value("contentgen_ledger_purchases", state="intent") == 0
 
 
-async def test_purchases_without_a_resource_are_counted_by_their_state() -> None:
+async def test_purchases_without_a_resource_are_counted_by_their_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.gauges, "features", [gauges])
     kept = mongomock.MongoClient(tz_aware=True)["db"]["ledger"]
     kept.insert_many(
         [

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from contentgen_operator.background.orphans import Orphans
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
 from contentgen_operator.leader.leadership import Leadership
+from contentgen_operator.orphans.rounds import Orphans
 from contentgen_operator.queue.fair_turns import PlaceLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.reconcile import Reconciler

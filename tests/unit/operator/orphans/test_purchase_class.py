@@ -8,8 +8,9 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
-from contentgen_operator.background.orphans import FollowState, OrphanStep, Retention, next_step
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.orphans.following import FollowState
+from contentgen_operator.orphans.steps import OrphanStep, Retention, next_step
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.state.provider_requests import GONE, UNKNOWN, RequestState, RequestView

@@ -10,17 +10,10 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.prices import PRICES
-from contentgen_operator.background.orphans import (
-    FollowState,
-    OrphanStep,
-    Retention,
-    after_poll,
-    discarded,
-    next_step,
-    noted,
-    pause,
-)
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.orphans.following import FollowState
+from contentgen_operator.orphans.steps import OrphanStep, Retention, next_step, pause
+from contentgen_operator.orphans.transitions import after_poll, discarded, noted
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.state.decision_input import Policy

@@ -1,9 +1,8 @@
-"""Orphans: purchases that may be paid, are not collected, and whose resource is gone.
+"""Rounds over the orphans.
 
 Each one is located (a lost reply, an unfinished request), its response is stored under the purchase id and kept for
 `Retention.kept`; then it is discarded. If the resource was deleted with deletionPolicy Delete, it is discarded
-immediately. A resource that is applied again adopts it: each step here is a compare-and-set of state, owner and step,
-and the first one wins.
+immediately. A resource that is applied again adopts it: each transition is a compare-and-set, and the first one wins.
 
 If the operator has no permission to read the resource, because its namespace has left the list, a purchase of this
 installation's class is located too, but nothing else is done. Purchases of other classes are left to their
@@ -16,272 +15,56 @@ which needs a resource.
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum, auto
-from typing import Any
 
 from botocore.exceptions import ClientError
 from kubernetes.aio.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from contentgen_contract.api_paths import InvalidName, equals
-from contentgen_contract.base import Value
-from contentgen_contract.names import LORA_WAITS
 from contentgen_contract.records import keys, ownership
 from contentgen_contract.records.tenancy import Tenant
-from contentgen_contract.resources.prices import PRICES, Price
-from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.request_endings import MISSING, observed_fields, request_ending
+from contentgen_operator.decide.request_endings import MISSING, request_ending
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.observe import find_lost
-from contentgen_operator.plans import history_searches
+from contentgen_operator.orphans.following import FollowState, follow_state
+from contentgen_operator.orphans.steps import (
+    OrphanStep,
+    Retention,
+    is_to_be_cancelled,
+    may_be_orphan,
+    next_step,
+    pause,
+)
+from contentgen_operator.orphans.transitions import (
+    after_cancel,
+    after_poll,
+    deleted,
+    discarded,
+    found_again,
+    noted,
+    seen,
+)
 from contentgen_operator.polling import is_stored, poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import Provider, Unavailable
-from contentgen_operator.state.observed import Resource, ResourceRef
-from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.provider_requests import Call, RequestView, arguments_of
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep, StoredKey
-from contentgen_operator.state.runs import current_run, ended, purchase_key
+from contentgen_operator.state.observed import ResourceRef
+from contentgen_operator.state.provider_requests import Call, arguments_of
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, StoredKey
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.s3 import Storage
-from contentgen_runtime.kube import Body, explain
+from contentgen_runtime.kube import explain
 from contentgen_runtime.store_errors import NotDeleted
 from contentgen_runtime.tenancy import Followed, NamespaceGone, Tenancy
 
 _log = logging.getLogger(__name__)
 _A_ROUND = 200  # purchases per round, each with a request to the API server
 _CALLS = 20  # requests to providers per round
-_POST_TIME = timedelta(minutes=10)  # in which the sending process may still record the request id
-_SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
 _CLOCKS = timedelta(minutes=2)  # difference of a provider's clock from ours
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _PAUSE_WITH_RESOURCE = timedelta(minutes=15)
-_SEEN_EVERY, _WATCH_GAP = timedelta(days=1), timedelta(days=3)
 _FORBIDDEN = 403
-
-
-class Retention(Value):
-    """Settings. `prices` are by model; `own_prices` are models whose price the administrator has set."""
-
-    kept: timedelta = timedelta(days=30)
-    provider_seconds: int = 86400  # after which a request is cancelled
-    prices: dict[str, Price] = PRICES
-    own_prices: frozenset[str] = frozenset()
-
-
-class OrphanStep(Enum):
-    """Next step with an orphan."""
-
-    NOTHING = auto()
-    NOTE = auto()  # record since when its resource is gone, or that it is not
-    SEARCH = auto()  # search the provider's history: its reply was lost
-    POLL = auto()
-    SEEN = auto()  # still gone: recorded once a day
-    DISCARD = auto()
-
-
-class FollowState(Enum):
-    """State of the resource that a purchase belongs to."""
-
-    FOLLOWED = auto()
-    ENDED = auto()  # its run has ended before the request has, or an image that waits for its LoRA may ask for it: it
-    # is located, and its result is kept
-    GONE = auto()
-    UNSEEN = auto()  # its namespace has no Role, so its resource cannot be read. It is located, and nothing else
-
-
-def next_step(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanStep:
-    """Next step with an open purchase."""
-    if state is FollowState.UNSEEN:  # located for as long as the provider keeps a result
-        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
-    is_gone, was_gone = state is FollowState.GONE, purchase.orphaned_at is not None
-    if was_gone and not is_gone:
-        return OrphanStep.NOTE
-    if state is FollowState.FOLLOWED or not may_be_orphan(purchase):
-        return OrphanStep.NOTHING
-    # The user has paid for another attempt: nothing to decide before its request is found.
-    if is_gone and not was_gone and not purchase.abandoned:
-        return OrphanStep.NOTE
-    if purchase.state is PurchaseState.SUCCEEDED:
-        return _keeping(purchase, now, retention) if is_gone else OrphanStep.NOTHING
-    return _locating(purchase, now, retention)
-
-
-def _locating(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
-    if purchase.state is PurchaseState.SUBMITTED:
-        return OrphanStep.POLL
-    return OrphanStep.SEARCH if _is_searched(purchase, now, retention) else OrphanStep.NOTHING
-
-
-def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
-    """Next step with a result without a resource. The retention starts again if the resource was not seen as gone all
-    the time, such as after a restore of an old ledger or a stop of the operator.
-    """
-    since = purchase.orphaned_at or now
-    seen = purchase.orphan_seen_at or since
-    if now - seen > _WATCH_GAP:
-        return OrphanStep.NOTE
-    if purchase.discard_asked or now >= since + retention.kept:
-        return OrphanStep.DISCARD
-    return OrphanStep.SEEN if now - seen >= _SEEN_EVERY else OrphanStep.NOTHING
-
-
-def may_be_orphan(purchase: Purchase) -> bool:
-    """True if it may be paid and is not collected."""
-    if purchase.state is PurchaseState.INTENT:
-        return purchase.step is not PurchaseStep.PLANNED
-    return purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
-
-
-def _is_searched(purchase: Purchase, now: datetime, retention: Retention) -> bool:
-    """True if the input is stored; without it, as in a purchase rebuilt from a status, only a resource applied
-    again can search.
-    """
-    sent = purchase.sent_at or purchase.created_at
-    longest = timedelta(seconds=retention.provider_seconds) + _SEARCH_TIME
-    return purchase.sent_input is not None and _POST_TIME <= now - sent <= longest
-
-
-def pause(purchase: Purchase, now: datetime) -> timedelta:
-    """Pause until the next check: a tenth of the request's age, within bounds."""
-    since = purchase.submitted_at or purchase.sent_at or purchase.created_at
-    return min(max(abs(now - since) / 10, _FIRST_PAUSE), _LONGEST_PAUSE)
-
-
-def noted(key: StoredKey, purchase: Purchase, at: datetime | None) -> LedgerTransition:
-    """Time since which its resource is gone; None: it has one."""
-    return _move(key, purchase, purchase.state, orphaned_at=at, orphan_seen_at=at)
-
-
-def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
-    """Transition for the located request of a lost reply."""
-    changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
-    move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
-    return move.model_copy(update={"bound_to": purchase})
-
-
-def after_poll(
-    key: StoredKey, purchase: Purchase, view: RequestView, now: datetime, retention: Retention
-) -> tuple[StoredAnswer | None, LedgerTransition | None]:
-    """Response to store and the transition after it; None while the request is in progress, unless the answer is to be
-    recorded.
-    """
-    end = request_ending(key.kind, purchase, view, now, _rate(purchase, view, retention))
-    if end is not None:
-        return end.answer, _move(key, purchase, end.target, changed_at=now, **end.changes)
-    changes = observed_fields(purchase, view, now)
-    return None, _move(key, purchase, purchase.state, **changes) if changes else None
-
-
-def _rate(purchase: Purchase, view: RequestView, retention: Retention) -> dict[str, Any]:
-    """Unit price of the model that ran, if it is not the planned one. The extras are derived from the price at which it
-    was planned; None if that does not determine them.
-    """
-    if not view.model_used or purchase.model in retention.own_prices:
-        return {}
-    planned, used = (retention.prices.get(each) for each in (purchase.model, f"{purchase.provider}/{view.model_used}"))
-    if planned is not None and used is not None:
-        extras = {planned.micros + planned.speaker_labels_micros: used.speaker_labels_micros, planned.micros: 0.0}
-        extra = extras.get(purchase.unit_micros or -1.0)
-        if extra is not None:
-            found = {"unit_micros": used.micros + extra, "unit": used.unit, "billing": used.billing}
-            return found | {"price_source": used.source[:64]}
-    return {"unit_micros": None, "unit": None, "billing": False, "price_source": ""}
-
-
-def is_to_be_cancelled(purchase: Purchase, now: datetime, retention: Retention) -> bool:
-    """True if the provider is asked, once, to cancel a request: its result would be discarded, or the provider's
-    deadline is over.
-    """
-    since = (now - (purchase.submitted_at or purchase.created_at)).total_seconds()
-    late = since > retention.provider_seconds
-    return purchase.cancel_asked_at is None and (purchase.discard_asked or late)
-
-
-def after_cancel(key: StoredKey, purchase: Purchase, ended: bool, now: datetime) -> LedgerTransition:
-    """Transition after a cancellation: cancelled, if the provider confirms it, or requested."""
-    if ended:
-        return _move(key, purchase, PurchaseState.CANCELLED, error="cancelled", finished_at=None, changed_at=now)
-    return _move(key, purchase, PurchaseState.SUBMITTED, cancel_asked_at=now)
-
-
-def discarded(key: StoredKey, purchase: Purchase, now: datetime) -> LedgerTransition:
-    """Transition at the end of an orphan, after which none can adopt it. `orphaned_at` stays until its response is
-    deleted.
-    """
-    expired = None if purchase.discard_asked else now
-    return _move(key, purchase, PurchaseState.DISCARDED, outputs=None, expired_at=expired, changed_at=now)
-
-
-def deleted(key: StoredKey, purchase: Purchase) -> LedgerTransition:
-    """Transition after the deletion of the response of a discarded orphan."""
-    return _move(key, purchase, PurchaseState.DISCARDED, orphaned_at=None, result_key=None)
-
-
-def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> LedgerTransition:
-    unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
-    expected = {name: getattr(purchase, name) for name in unchanged}
-    return LedgerTransition(
-        key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes
-    )
-
-
-def follow_state(body: Body | None, tenant: Tenant, key: StoredKey, purchase: Purchase, now: datetime) -> FollowState:
-    """State by the resource that has the name now. A resource with another uid and the same inputs adopts the purchase
-    itself, if its namespace is the buyer's.
-    """
-    if body is None:
-        return FollowState.GONE
-    is_owner = body["metadata"]["uid"] == purchase.job_id
-    try:
-        resource = Resource.parse(key.kind, body)
-        if is_owner:
-            return _state_of_own(resource, key, now)
-        if ended(resource):
-            return FollowState.GONE
-        if not tenant.has_bought(key.scope, purchase.created_at):
-            return FollowState.GONE
-        return _state_for_another(resource, current_run(resource, now), key)
-    except (ValidationError, KeyError):
-        return FollowState.FOLLOWED if is_owner else FollowState.GONE
-
-
-def _state_for_another(resource: Resource, run: RunStatus, key: StoredKey) -> FollowState:
-    """State if the resource is not the owner: it may request the same purchase."""
-    if _buys(resource, run, key) and not _waits_for_lora(resource):
-        return FollowState.FOLLOWED
-    is_undecided = run.purchase_id is None or _waits_for_lora(resource)
-    return FollowState.ENDED if is_undecided and _buys_a_variant(resource, run, key) else FollowState.GONE
-
-
-def _waits_for_lora(resource: Resource) -> bool:
-    """True if the trainings of its LoRAs, which determine the purchase, are not known yet."""
-    return resource.status.reason in LORA_WAITS
-
-
-def _state_of_own(resource: Resource, key: StoredKey, now: datetime) -> FollowState:
-    """State if the resource is the owner: the reconciler follows purchases of its last run only."""
-    run, over = resource.status.run, ended(resource)
-    if run is None or not over:
-        run = current_run(resource, now)
-    is_followed = _buys(resource, run, key) and (not _waits_for_lora(resource) if not over else run.request_open)
-    return FollowState.FOLLOWED if is_followed else FollowState.ENDED
-
-
-def _buys(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
-    """True if a purchase is one of a run's attempts."""
-    asked = str(purchase_key(resource.model_copy(update={"scope": key.scope}), run))
-    return asked.rpartition("/")[0] == key.text.rpartition("/")[0]
-
-
-def _buys_a_variant(resource: Resource, run: RunStatus, key: StoredKey) -> bool:
-    """True if a purchase has the run's inputs, with any trainings of its LoRAs."""
-    identity = key.text.split("/")[3].partition(".")[2] or None
-    return _buys(resource, run.model_copy(update={"lora_identity": identity}), key)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -376,7 +159,7 @@ class Orphans:
                 message = "the resource of purchase %s (%s) is %s"
                 _log.info(message, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
         elif step is OrphanStep.SEEN:
-            await self._moved(_move(key, purchase, purchase.state, orphan_seen_at=now), now)
+            await self._moved(seen(key, purchase, now), now)
         elif step is OrphanStep.DISCARD:
             if await self._moved(discarded(key, purchase, now), now):
                 why = "with deletionPolicy Delete" if purchase.discard_asked else "and the retention is over"
