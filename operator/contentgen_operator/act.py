@@ -27,6 +27,7 @@ from contentgen_contract.records.tenancy import UNSCOPED
 from contentgen_contract.resources.status import JobRef, ResourceStatus, RunStatus, dump_status
 from contentgen_operator.buying.stops import Buying
 from contentgen_operator.buying.values import scope_of
+from contentgen_operator.cleanup.garbage_collector import GarbageCollector
 from contentgen_operator.clock import utc_now
 from contentgen_operator.decide.stages import without_job
 from contentgen_operator.feature import BoundFeature
@@ -82,7 +83,6 @@ from contentgen_operator.state.purchases import (
 from contentgen_operator.state.run_document import next_document
 from contentgen_operator.state.sends import LastSend, Send, SendEnding, input_hash
 from contentgen_operator.stores.finished_jobs import FinishedJobs, Room
-from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments

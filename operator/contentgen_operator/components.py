@@ -22,6 +22,7 @@ from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
 from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.background.charge_display import ChargeDisplay
 from contentgen_operator.background.releases import NamespaceReleases
+from contentgen_operator.background.settled import SettledCheck
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.budgets import feature as budgets
@@ -29,6 +30,11 @@ from contentgen_operator.buying import feature as buying
 from contentgen_operator.buying.metrics import BuyingMetrics
 from contentgen_operator.buying.metrics import gauges as buying_gauges
 from contentgen_operator.buying.stops import Buying
+from contentgen_operator.cleanup import feature as cleanup
+from contentgen_operator.cleanup.expiry_times import Expiries
+from contentgen_operator.cleanup.garbage_collector import GarbageCollector
+from contentgen_operator.cleanup.left_jobs import LeftJobs
+from contentgen_operator.cleanup.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.clock import utc_now
 from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube.api import Kube
@@ -47,6 +53,7 @@ from contentgen_operator.notifications.guarded_post import GuardedPost
 from contentgen_operator.notifications.key_secret import KeySecret
 from contentgen_operator.notifications.notifier import Notifier
 from contentgen_operator.observe import Observer
+from contentgen_operator.operator_stores import OperatorStores
 from contentgen_operator.orphans import feature as orphans
 from contentgen_operator.orphans.rounds import Orphans
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -63,18 +70,12 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
 from contentgen_operator.state.purchases import Purchase
-from contentgen_operator.stores.garbage_collector import GarbageCollector
-from contentgen_operator.stores.operator_stores import OperatorStores
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
 from contentgen_operator.watch.event_handlers import EventHandlers
-from contentgen_operator.watch.expiries import Expiries
-from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
-from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
@@ -152,7 +153,6 @@ class BackgroundWork:
     settled: SettledCheck
     expiries: Expiries
     left_jobs: LeftJobs
-    temporary_files: TemporaryFiles
     releases: NamespaceReleases
     notifier: Notifier
     usage: UsageMetrics
@@ -357,19 +357,16 @@ def _template(settings: Settings, tls: WorkerApiTls) -> JobTemplate:
 def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
     """Components that work beside the reconciles."""
     stores = base.stores
+    expiries, left_jobs = Expiries(core.reconciler.wake), LeftJobs(base.shared.cache, core.reconciler.wake)
     return BackgroundWork(
-        features=(orphans.bound(_orphans(base, core)),),
+        features=(
+            orphans.bound(_orphans(base, core)),
+            cleanup.bound(core.garbage_collector, expiries, left_jobs, _temporary_files(base)),
+        ),
         settlement=_settlement(base, core),
         settled=SettledCheck(stores.runs, core.reconciler.wake),
-        expiries=Expiries(core.reconciler.wake),
-        left_jobs=LeftJobs(base.shared.cache, core.reconciler.wake),
-        temporary_files=TemporaryFiles(
-            storage=stores.storage,
-            records=stores.records,
-            runs=stores.runs,
-            deletion=TemporaryFileDeletion(base.settings.temporary_files),
-            check=base.check,
-        ),
+        expiries=expiries,
+        left_jobs=left_jobs,
         releases=NamespaceReleases(base.kube, base.selection, base.check),
         notifier=_notifier(base),
         usage=_usage(base),
@@ -388,6 +385,16 @@ def _orphans(base: Foundation, core: ReconcileLoop) -> Orphans:
         retention=base.settings.retention,
         tenancy=stores.tenancy,
         selection=base.selection,
+        check=base.check,
+    )
+
+
+def _temporary_files(base: Foundation) -> TemporaryFiles:
+    return TemporaryFiles(
+        storage=base.stores.storage,
+        records=base.stores.records,
+        runs=base.stores.runs,
+        deletion=TemporaryFileDeletion(base.settings.temporary_files),
         check=base.check,
     )
 
@@ -417,13 +424,9 @@ def leader_loops(
     wake, places, prepare = core.reconciler.wake, core.payment_queue, core.preparation_queue
     releases = background.releases
     every_seconds = (
-        LeaderLoop("deletion marks", 60, core.garbage_collector.sweep),
         LeaderLoop("settlement of charges", 900, background.settlement.round),
         *(loop for feature in (*base.features, *background.features) for loop in feature.loops),
         LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
-        LeaderLoop("expiry of finished resources", 0, background.expiries.round, after_error=30),
-        LeaderLoop("unfinished Jobs of ended runs", 15, background.left_jobs.wake_due),
-        LeaderLoop("deletion of temporary files", 3600, background.temporary_files.round),
         LeaderLoop("release of namespaces", 5, releases.release, changed=releases.changed),
         LeaderLoop("places of paid requests", 15, partial(places.round, wake), changed=places.changed),
         LeaderLoop("places of prepare Jobs", 15, partial(prepare.wake_started, wake), changed=prepare.changed),

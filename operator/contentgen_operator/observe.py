@@ -21,10 +21,11 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import MAX_LOG, ResourceStatus, VersionStatus
 from contentgen_contract.worker.orders import Limits
 from contentgen_operator.accounts.values import AccountGrant, granted
+from contentgen_operator.cleanup import expiry
 from contentgen_operator.decide import lora_identity
 from contentgen_operator.decide.deletion import is_searched_at_deletion
 from contentgen_operator.decide.payment import call_of, purchase_from_status, status_names_purchase, was_rewound
-from contentgen_operator.decide.policies import cleanup, same_request
+from contentgen_operator.decide.policies import same_request
 from contentgen_operator.decide.stages import has_passed
 from contentgen_operator.feature import BoundFeature
 from contentgen_operator.kube import pods
@@ -130,7 +131,7 @@ class Observer:
         if case.over and not case.collects_again:
             if case.run.request_open:
                 return await self._observe_ended(case)
-            if cleanup.is_due(case.resource, case.now):
+            if expiry.is_due(case.resource, case.now):
                 return await self._observe_purchases(case)
             return await self._observe_settled(case)
         purchase = await self.ledger.get(case.key)

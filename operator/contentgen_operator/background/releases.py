@@ -1,7 +1,7 @@
 """Release of resources in namespaces that are no longer selected, so that they can be deleted without this operator.
 
 The leader removes its finalizer and changes nothing else. Payments stay in the ledger; a request in progress is
-followed there (`orphans.py`), and the run continues when the namespace is selected again.
+followed there (`orphans/`), and the run continues when the namespace is selected again.
 """
 
 import asyncio

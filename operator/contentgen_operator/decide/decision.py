@@ -29,6 +29,7 @@ from contentgen_contract.resources.status import (
 from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets.claims import with_unused_released
+from contentgen_operator.cleanup import expiry
 from contentgen_operator.decide import collect_retries, purchasable
 from contentgen_operator.decide.cancellation import cancel_run
 from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
@@ -52,7 +53,6 @@ from contentgen_operator.decide.payment import (
 )
 from contentgen_operator.decide.policies import (
     awaited_results,
-    cleanup,
     estimate,
     gate,
     same_request,
@@ -94,7 +94,7 @@ def _plan(case: DecisionInput) -> Plan:
         if case.run.request_open:
             return plan_after_end(case)
         plan = Plan(status=with_settled_cost(resource, case.observed), finalizer=resource.deletes_files)
-        return cleanup.with_expiry(case, plan)
+        return expiry.with_expiry(case, plan)
     if case.collects_again:
         if why := collect_retries.missing_result(case):
             return collect_retries.refused_retry(case, why)

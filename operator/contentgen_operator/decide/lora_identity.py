@@ -13,7 +13,7 @@ from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.decide.payment import status_names_purchase
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
-from contentgen_operator.state.purchases import Purchase, Variant, worth
+from contentgen_operator.state.purchases import Purchase, Variant, most_advanced, worth
 
 _MISSING_WAIT = timedelta(seconds=60)  # an image and its LoRA are applied together, in any order
 
@@ -61,11 +61,6 @@ def wanted_purchase(
 
 def _wanted_variant(variant: Variant) -> WantedPurchase:
     return WantedPurchase(identity=variant.identity or None, scope=variant.scope)
-
-
-def most_advanced(variants: Iterable[Variant]) -> Variant | None:
-    """The purchase closest to a result (`worth`), the first of several; None: there is none."""
-    return max(variants, key=lambda each: worth(each.purchase), default=None)
 
 
 def _newest(variants: Sequence[Variant]) -> Variant | None:

@@ -235,6 +235,11 @@ class SamePurchase(Value):
         return failed or self.purchase.abandoned
 
 
+def most_advanced(variants: Iterable[Variant]) -> Variant | None:
+    """The purchase closest to a result (`worth`), the first of several; None: there is none."""
+    return max(variants, key=lambda each: worth(each.purchase), default=None)
+
+
 def most_useful(found: Iterable[SamePurchase]) -> SamePurchase | None:
     """The purchase closest to a result (`worth`), the newest of several; None: there is none."""
     return max(found, key=lambda each: (worth(each.purchase), each.purchase.created_at), default=None)

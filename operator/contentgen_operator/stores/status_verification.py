@@ -20,10 +20,9 @@ from contentgen_contract.resources.operator_class import class_of
 from contentgen_contract.resources.spec import run_hash
 from contentgen_contract.resources.status import ResourceStatus, RunStatus, VersionStatus
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.lora_identity import most_advanced
 from contentgen_operator.state.assignment import Assignment, RunOver
 from contentgen_operator.state.observed import Resource
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, Variant, most_advanced
 from contentgen_operator.state.run_document import (
     FrozenRun,
     RunDocument,

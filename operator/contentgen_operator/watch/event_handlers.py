@@ -9,10 +9,10 @@ from contentgen_contract.names import Kind
 from contentgen_contract.resources.operator_class import CLASS_LABEL
 from contentgen_contract.resources.owner_references import controllers
 from contentgen_operator import metrics
+from contentgen_operator.cleanup.left_jobs import LeftJobs
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
-from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
 

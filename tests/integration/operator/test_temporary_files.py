@@ -7,11 +7,11 @@ from pymongo.database import Database
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
+from contentgen_operator.cleanup.temporary_files import TemporaryFiles
 from contentgen_operator.state.run_document import FrozenRun, RunDocument
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import Storage
-from contentgen_operator.stores.temporary_files import TemporaryFiles
 
 DAY = timedelta(hours=24)
 ENDED, FAILED, RUNNING = (f"0c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{number}" for number in (1, 2, 3))

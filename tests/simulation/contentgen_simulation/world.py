@@ -29,6 +29,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
+from contentgen_operator.background.settled import SettledCheck
 from contentgen_operator.budgets.cluster import Budgets
 from contentgen_operator.budgets.feature import bound
 from contentgen_operator.budgets.keeper import BudgetKeeper
@@ -36,6 +37,8 @@ from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import WindowRef
 from contentgen_operator.buying.stops import Buying
 from contentgen_operator.buying.values import BacklogLimit
+from contentgen_operator.cleanup.expiry_times import Expiries
+from contentgen_operator.cleanup.garbage_collector import GarbageCollector
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate
 from contentgen_operator.kube.selection import DEFAULT
@@ -70,7 +73,6 @@ from contentgen_operator.state.provider_requests import (
 )
 from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.state.run_document import RunDocument
-from contentgen_operator.stores.garbage_collector import GarbageCollector
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
@@ -78,9 +80,7 @@ from contentgen_operator.stores.s3 import DeletedPage
 from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.stores.worker_jobs import RecordedJob, WorkerJobs
 from contentgen_operator.watch.event_handlers import owner_of
-from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.watch.lora_names import LoraNames
-from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.tenancy import SYSTEM, Tenancy

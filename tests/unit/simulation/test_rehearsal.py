@@ -33,8 +33,9 @@ from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
 from contentgen_operator.audit.store import AuditedLedger, ReadPurchases
 from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetWindow
+from contentgen_operator.cleanup import expiry
 from contentgen_operator.decide import decision, payment, request_endings, stages
-from contentgen_operator.decide.policies import approval, cleanup, estimate, gate
+from contentgen_operator.decide.policies import approval, estimate, gate
 from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.notifications import guarded_post, notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
@@ -667,7 +668,7 @@ def _expired_record_is_deleted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _expired_at_once(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(cleanup, "expires_at", lambda resource: resource.status.completion_time)
+    patch.setattr(expiry, "expires_at", lambda resource: resource.status.completion_time)
     return expiring()
 
 
@@ -678,19 +679,19 @@ def _cancelled() -> RehearsalPlan:
 
 def _expired_with_an_open_request(patch: pytest.MonkeyPatch) -> RehearsalPlan:
     def not_polled(case: DecisionInput) -> Plan:
-        return Plan(status=case.resource.status, expire=cleanup.is_due(case.resource, case.now), again_seconds=1.0)
+        return Plan(status=case.resource.status, expire=expiry.is_due(case.resource, case.now), again_seconds=1.0)
 
     patch.setattr(decision, "plan_after_end", not_polled)
     return _cancelled()
 
 
 def _expired_with_a_result(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(cleanup, "obstacle", lambda _: "")
+    patch.setattr(expiry, "obstacle", lambda _: "")
     return _cancelled()
 
 
 def _never_expired(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(cleanup, "with_expiry", lambda _, plan: plan)
+    patch.setattr(expiry, "with_expiry", lambda _, plan: plan)
     return expiring(PlannedEvent("restart", 3 * DAY, "phase:Completed"))
 
 

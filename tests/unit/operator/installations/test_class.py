@@ -8,6 +8,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_operator import metrics
 from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.settled import SettledCheck
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
@@ -17,7 +18,6 @@ from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.worker_jobs import RecordedJob
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.lora_names import LoraNames
-from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.authentication import NotAWorker, WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.world import SPECS, UID, World, Writes

@@ -12,6 +12,7 @@ from pymongo.errors import AutoReconnect
 from contentgen_operator import components
 from contentgen_operator.audit import feature as audit
 from contentgen_operator.budgets import feature as budgets
+from contentgen_operator.cleanup import feature as cleanup
 from contentgen_operator.leader import loop as module
 from contentgen_operator.leader.leadership import NotLeading
 from contentgen_operator.leader.loop import LeaderLoop
@@ -53,7 +54,12 @@ class Components:
 
     def __init__(self, work: Any) -> None:
         self.work = work
-        self.features = (audit.bound(work, work), budgets.bound(work, work, work), orphans.bound(work))
+        self.features = (
+            audit.bound(work, work),
+            budgets.bound(work, work, work),
+            cleanup.bound(work, work, work, work),
+            orphans.bound(work),
+        )
 
     def __getattr__(self, name: str) -> Any:
         return self if name in {"role", "settings"} else self.work

@@ -21,6 +21,7 @@ from contentgen_operator.components import Foundation, Shared
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.leader.leadership import Leadership
 from contentgen_operator.leader.role import LeaderRole
+from contentgen_operator.operator_stores import OperatorStores
 from contentgen_operator.providers.audited import AccountData
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.providers.keyfile import ProviderSettings
@@ -32,7 +33,6 @@ from contentgen_operator.settings import Settings
 from contentgen_operator.state.provider_requests import ProviderRequest
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_operator.stores.charges import Charges
-from contentgen_operator.stores.operator_stores import OperatorStores
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames

@@ -12,10 +12,10 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.background.settled import SettledCheck
 from contentgen_operator.state.observed import BucketFile, ResourceRef
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.watch.event_handlers import EventHandlers
-from contentgen_operator.watch.settled import SettledCheck
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of, resubmit_token

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from contentgen_operator.cleanup.left_jobs import LeftJobs
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT
 from contentgen_operator.leader.election import LeaderTerm
@@ -15,7 +16,6 @@ from contentgen_operator.queue.fair_turns import PlaceLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.observed import ResourceRef
-from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.frozen import contents
 from contentgen_simulation.rehearsal.world.background import BackgroundTasks

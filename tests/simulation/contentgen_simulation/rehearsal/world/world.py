@@ -23,7 +23,7 @@ from contentgen_contract.records.tenancy import unscoped
 from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_gateway.migration import backup
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
-from contentgen_operator.decide.policies import cleanup
+from contentgen_operator.cleanup import expiry
 from contentgen_operator.state.decision_input import Policy
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
 from contentgen_operator.state.run_document import status_digest
@@ -452,7 +452,7 @@ class RehearsalWorld:
             process.cache.forget(ref)
             if body is None or self._is_behind(ref, body):
                 process.wake(ref)
-            elif (at := cleanup.expires_at(Resource.parse(ref.kind, body))) is not None:  # as `Expiries` does
+            elif (at := expiry.expires_at(Resource.parse(ref.kind, body))) is not None:  # as `Expiries` does
                 self.later(max(at.timestamp() - self.now().timestamp(), 0), lambda: process.wake(ref))
         elif process.cache.note(ref, copied(body)):
             process.wake(ref)
@@ -531,7 +531,7 @@ class RehearsalWorld:
     def is_expired(self, who: int) -> bool:
         """Whether a subject exists although its `ttlSecondsAfterFinished` is over."""
         subject, body = self.plan.subjects[who], self.body_of(who)
-        return body is not None and cleanup.is_due(Resource.parse(subject.kind, body), self.now())
+        return body is not None and expiry.is_due(Resource.parse(subject.kind, body), self.now())
 
     def subject_of(self, ref: ResourceRef) -> int:
         """Index of a resource's subject."""

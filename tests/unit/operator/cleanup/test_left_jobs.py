@@ -8,10 +8,10 @@ import pytest
 
 from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Stage
 from contentgen_contract.resources.operator_class import CLASS_LABEL
+from contentgen_operator.cleanup.left_jobs import LeftJobs
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import JobView, ResourceRef
 from contentgen_operator.watch.event_handlers import EventHandlers, owner_of
-from contentgen_operator.watch.left_jobs import LeftJobs
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.world import SPECS, UID, World
 
@@ -273,7 +273,7 @@ async def test_a_resource_under_way_is_not_woken() -> None:
 
 
 async def test_the_jobs_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contentgen_operator.watch.left_jobs._MOST", 3)
+    monkeypatch.setattr("contentgen_operator.cleanup.left_jobs._MOST", 3)
     woken = Woken()
     for number in range(10):
         woken.left.note(f"j{number}", woken.ref)

@@ -19,11 +19,11 @@ from contentgen_contract.names import (
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
+from contentgen_operator.cleanup.expiry_times import Expiries
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import RequestState, RequestView
 from contentgen_operator.watch.event_handlers import EventHandlers
-from contentgen_operator.watch.expiries import Expiries
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_simulation.api_server import rejection
 from contentgen_simulation.world import SPECS, UID, World, Writes

@@ -12,12 +12,12 @@ from moto import mock_aws
 
 from contentgen_contract.names import Kind
 from contentgen_contract.records import keys
+from contentgen_operator.cleanup.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.state.run_document import FrozenRun, RunDocument
 from contentgen_operator.stores.records import RecordStore
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.stores.s3 import OldVersions, Storage
-from contentgen_operator.stores.temporary_files import TemporaryFileDeletion, TemporaryFiles
 from contentgen_simulation.object_storage import client, empty_bucket
 
 BUCKET = "assets"
@@ -309,7 +309,7 @@ async def test_other_files_are_kept(rounds: Rounds, name: str) -> None:
 async def test_a_long_list_is_continued_where_the_last_round_ended(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("contentgen_operator.stores.temporary_files._PAGES", 1)
+    monkeypatch.setattr("contentgen_operator.cleanup.temporary_files._PAGES", 1)
     monkeypatch.setattr("contentgen_operator.stores.s3._MOST_DELETED", 2)
     await rounds.job(status="processing", completedAt=None)
     waiting = [f"runs/{UID}/1/collect-{number}.json" for number in range(1, 5)]

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from contentgen_operator.cleanup.expiry import expires_at
 from contentgen_operator.clock import utc_now
-from contentgen_operator.decide.policies import cleanup
 from contentgen_operator.kube.cache import Body
 from contentgen_operator.state.observed import Resource, ResourceRef
 
@@ -30,7 +30,7 @@ class Expiries:
 
     def note(self, ref: ResourceRef, body: Body) -> None:
         """Note a finished resource, or forget one without a time."""
-        at = _expires_at(ref, body)
+        at = _time_of(ref, body)
         if at is None:
             self.forget(ref)
         elif self._times.get(ref) != at:
@@ -59,10 +59,10 @@ class Expiries:
         await asyncio.sleep(_BATCH_SECONDS)  # collects a batch
 
 
-def _expires_at(ref: ResourceRef, body: Body) -> datetime | None:
+def _time_of(ref: ResourceRef, body: Body) -> datetime | None:
     if "ttlSecondsAfterFinished" not in (body.get("spec") or {}):
         return None  # most resources: no status is parsed
     try:
-        return cleanup.expires_at(Resource.parse(ref.kind, body))
+        return expires_at(Resource.parse(ref.kind, body))
     except ValidationError:  # somebody else wrote the status
         return None

@@ -1,4 +1,4 @@
-"""Decision table of `cleanup.obstacle`: every combination of its inputs."""
+"""Decision table of `expiry.obstacle`: every combination of its inputs."""
 
 import itertools
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import RunStatus
-from contentgen_operator.decide.policies import cleanup
+from contentgen_operator.cleanup import expiry
 from contentgen_operator.plans import history_searches
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
@@ -100,7 +100,7 @@ def cleanup_obstacle(row: CleanupRow) -> str:
 def test_the_table_of_expiry() -> None:
     seen = set[str]()
     for row in itertools.starmap(CleanupRow, itertools.product(PURCHASES, PURCHASES, PURCHASES, (True, False))):
-        found = cleanup.obstacle(cleanup_case(row))
+        found = expiry.obstacle(cleanup_case(row))
         assert found == cleanup_obstacle(row), row
         seen.add(found)
     assert len(seen) == 4
@@ -109,11 +109,11 @@ def test_the_table_of_expiry() -> None:
 @pytest.mark.parametrize("document", [None, UNRECORDED])
 def test_resource_with_an_unconfirmed_run_does_not_expire(document: RunDocument | None) -> None:
     row = CleanupRow("collected", "none", "none", completed=True)
-    assert cleanup.obstacle(cleanup_case(row)) == ""
-    assert cleanup.obstacle(cleanup_case(row, document)) == "MongoDB does not confirm its run"
+    assert expiry.obstacle(cleanup_case(row)) == ""
+    assert expiry.obstacle(cleanup_case(row, document)) == "MongoDB does not confirm its run"
 
 
 def test_a_resource_of_an_unconfirmed_tenant_does_not_expire() -> None:
     case = cleanup_case(CleanupRow("collected", "none", "none", completed=True))
     blocked = case.resource.model_copy(update={"tenant": Tenant(block_reason="the namespace is being checked")})
-    assert cleanup.obstacle(case.model_copy(update={"resource": blocked})) == "the namespace is being checked"
+    assert expiry.obstacle(case.model_copy(update={"resource": blocked})) == "the namespace is being checked"
