@@ -35,6 +35,7 @@ from contentgen_contract.resources.namespaces import requires_approval
 from contentgen_operator import reconcile
 from contentgen_operator.state.observed import Observation
 from contentgen_operator.state.plan import Plan
+from contentgen_operator.state.provider_requests import Call
 from contentgen_operator.stores import ledger
 from contentgen_simulation.rehearsal.generate import generate
 from contentgen_simulation.rehearsal.run import quiet
@@ -66,6 +67,17 @@ _NAMES = {
     "BudgetClaims": ("claims", ""),
     "BudgetReleases": ("releases", "each"),
 }
+# Names of fields and collections, and those that they had.
+_FORMER = {
+    "bound_requests": "claims",
+    "bound_to": "claimed_for",
+    "boundAt": "claimedAt",
+    "correlation_key": "marker",
+    "correlationKey": "marker",
+    "request_bindings": "request_claims",
+    "taken": "claimed",
+    "unrecorded": "claim",
+}
 _LEFT_OUT = ("policy", "updatedAt")  # settings, the same in all decisions; the real time
 
 
@@ -83,7 +95,7 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
         case pydantic.BaseModel():
             return _fields(value)
         case Mapping():
-            return {str(_plain(key)): _plain(member) for key, member in value.items() if key not in _LEFT_OUT}
+            return {_former(str(_plain(key))): _plain(member) for key, member in value.items() if key not in _LEFT_OUT}
         case set() | frozenset():
             return sorted((_plain(element) for element in value), key=str)
         case list() | tuple():
@@ -95,8 +107,13 @@ def _fields(value: pydantic.BaseModel) -> dict[str, Any]:
     described = type(value).model_fields
     defaults = {name: each.get_default(call_default_factory=True) for name, each in described.items()}
     given = {name: getattr(value, name) for name in described if name not in _LEFT_OUT}
-    fields = {name: _plain(member) for name, member in given.items() if member != defaults[name]}
+    plain = {name: _plain(member) for name, member in given.items() if member != defaults[name]}
+    fields = plain if isinstance(value, Call) else {_former(name): member for name, member in plain.items()}
     return _as_before(value, fields)
+
+
+def _former(name: str) -> str:
+    return _FORMER.get(name, name)
 
 
 def _as_before(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +156,7 @@ class RehearsalRecord:
 
     def call(self, name: str, *args: Any) -> None:
         """Add a call of a store."""
+        name = ".".join(_former(part) for part in name.split("."))
         self.note("calls", name)
         method = name.rpartition(".")[2]
         if method == "find_one_and_update" or not method.startswith(_READS):
@@ -234,7 +252,7 @@ def recorded(seed: int) -> tuple[str, RehearsalRecord]:
         record.note("story", line)
     for name in sorted(world.database.list_collection_names()):
         for document in sorted(world.database[name].find(), key=lambda found: str(found["_id"])):
-            record.note("story", name, document)
+            record.note("story", _former(name), document)
     record.note("story", world.bucket.objects)
     return plan.group, record
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-GENERATED = (":!CHANGELOG.md", ":!*LICENSE*", ":!tests/unit/docs/test_glossary.py")
+# History, licenses, the words of this test, and the former names that recorded plans have.
+LEFT_OUT = (":!CHANGELOG.md", ":!*LICENSE*", ":!tests/unit/docs/test_glossary.py", ":!tools/record_rehearsal.py")
 OPERATOR = "operator/contentgen_operator"
 
 
 def lines(pattern: str, *paths: str) -> list[str]:
     """Lines of tracked files that match, as path:line:text; without a path in all files."""
-    command = ["git", "grep", "-nIiP", pattern, "--", *(paths or (".",)), *GENERATED]
+    command = ["git", "grep", "-nIiP", pattern, "--", *(paths or (".",)), *LEFT_OUT]
     found = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode in (0, 1), found.stderr
     return found.stdout.splitlines()
