@@ -253,8 +253,8 @@ ON_POLICIES = SuiteLane(
         suite(
             "policies alone", "decision tables, crashes, freezes, attacks; budgets and rehearsal at full size",
             "unit/operator/policies", "unit/operator/accounts", "unit/operator/approval", "unit/operator/budgets",
-            "unit/operator/queue", "unit/operator/notifications", "unit/operator/audit",
-            "unit/operator/process/test_temporary_files.py", "unit/operator/process/test_usage_metrics.py",
+            "unit/operator/buying", "unit/operator/queue", "unit/operator/notifications", "unit/operator/audit",
+            "unit/operator/cleanup", "unit/operator/process/test_usage_metrics.py",
             "unit/gateway/policies", "unit/gateway/auth/test_approve.py", "unit/gateway/auth/test_audit.py",
             "unit/gateway/pages/test_given_up.py", "unit/cli", "unit/simulation/test_rehearsal.py",
         ),

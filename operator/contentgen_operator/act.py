@@ -538,8 +538,13 @@ class Actor:
             return
         send = send or Send.of(bought, last.number, "unknown", now)
         sent_input = bought.sent_input if send.input_sha256 == input_hash(bought.sent_input) else None
-        marker = send.marker or bought.marker
-        facts = {"account": send.account, "model": send.model, "marker": marker, "sent_input": sent_input}
+        correlation_key = send.correlation_key or bought.correlation_key
+        facts = {
+            "account": send.account,
+            "model": send.model,
+            "correlation_key": correlation_key,
+            "sent_input": sent_input,
+        }
         sent = bought.model_copy(update=facts | {"send_number": last.number})
         await self.ledger.note_sent(key, sent, send.sent_by, send.sent_at, now)
         text = f"try {last.number} of purchase {key} was made at {send.sent_at}, and the ledger lacks it"

@@ -159,7 +159,7 @@ async def pay(provider: Provider, ledger: Ledger, key: PurchaseKey, call: Call) 
     now = datetime.now(UTC)
     intent = Purchase(
         state=PurchaseState.INTENT, job_id=key.run_hash, provider=call.provider, model=call.model,
-        marker=call.correlation_key, created_at=now, changed_at=now,
+        correlation_key=call.correlation_key, created_at=now, changed_at=now,
     )  # fmt: skip
     if not await ledger.intend(key, intent):
         return None

@@ -36,7 +36,7 @@ WORKER_JOBS: dict[str, Keys] = {"uid": (("uid", 1),)}
 
 LEDGER: dict[str, Keys] = {
     "model_finished": (("model", 1), ("finishedAt", -1)),
-    "marker": (("marker", 1),),
+    "correlation_key": (("correlationKey", 1),),
     "request_id": (("requestId", 1),),
     "purchase_id": (("purchaseId", 1),),
     "job_id": (("jobId", 1),),
@@ -61,7 +61,7 @@ same request). `formerOwners`, `budgets`, `content` and `alsoUnder` are arrays.
 BUDGETS: dict[str, Keys] = {"keys": (("keys", 1),), "resets": (("resetsAt", 1),)}
 """`keys` is an array: the claims that are open."""
 
-REQUEST_BINDINGS: dict[str, Keys] = {"marker": (("marker", 1),)}
+REQUEST_BINDINGS: dict[str, Keys] = {"correlation_key": (("correlationKey", 1),)}
 
 AUDITS: dict[str, Keys] = {"finished": (("finishedAt", -1),)}
 """Reports, newest first. The document of a requested audit has no `finishedAt`."""

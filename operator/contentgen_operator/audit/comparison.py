@@ -70,7 +70,7 @@ def _some_of_each_account(requests: Iterable[ProviderRequest]) -> tuple[Provider
     return tuple(each for group in groups.values() for each in group[:MOST_LOOKUPS])
 
 
-def possible_markers(given: Mapping[str, Any] | None) -> frozenset[str]:
+def possible_correlation_keys(given: Mapping[str, Any] | None) -> frozenset[str]:
     """Correlation keys that a request with this input may have: of a seed, or the key of a file's URL."""
     if given is None:
         return frozenset()
@@ -96,8 +96,9 @@ class _View:
             for purchase in facts.purchases
             if purchase.purchase.request_id
         )
-        self.by_marker = _grouped(
-            (f"{purchase.purchase.provider}/{purchase.purchase.marker}", purchase) for purchase in facts.purchases
+        self.by_correlation_key = _grouped(
+            (f"{purchase.purchase.provider}/{purchase.purchase.correlation_key}", purchase)
+            for purchase in facts.purchases
         )
         self.listed = {request.identity for request in facts.requests}
         self.bills = _grouped((f"{each.provider}/{each.request_id}", each) for each in _distinct(facts.bills))
@@ -152,8 +153,8 @@ class _View:
 
     def same_input(self, request: ProviderRequest) -> list[AuditedPurchase]:
         """Purchases with the correlation key of a request that were planned before it was sent."""
-        markers = sorted(possible_markers(request.input))
-        found = (each for marker in markers for each in self.by_marker.get(f"{request.provider}/{marker}", ()))
+        keys = sorted(possible_correlation_keys(request.input))
+        found = (each for key in keys for each in self.by_correlation_key.get(f"{request.provider}/{key}", ()))
         return [each_request for each_request in found if _may_be_of(each_request.purchase, request)]
 
     def is_complete(self, provider: str, subject: AuditSubject, account: str | None) -> bool:

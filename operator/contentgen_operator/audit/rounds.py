@@ -28,7 +28,7 @@ from contentgen_contract.records.audits import (
 from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_operator.audit.comparison import (
     compare,
-    possible_markers,
+    possible_correlation_keys,
     wanted_checks,
     wanted_inputs,
 )
@@ -157,8 +157,8 @@ class AccountAudit:
             groups = [[request for request in requests if request.account == account] for account in self._accounts]
             await _together(self._look_up(group, looked_up) for group in groups)
         inputs = [request.input for request in (*facts.requests, *looked_up.values()) if request is not None]
-        markers = {marker for source_input in inputs for marker in possible_markers(source_input)}
-        same = await self._ledger.of_markers(markers)
+        keys = {key for source_input in inputs for key in possible_correlation_keys(source_input)}
+        same = await self._ledger.of_correlation_keys(keys)
         return facts.model_copy(update={"looked_up": looked_up, "purchases": _merged(facts.purchases, same)})
 
     async def _provider_facts(self, now: datetime, since: datetime, models: Models) -> AuditFacts:

@@ -58,9 +58,9 @@ class AuditedLedger:
         return self._having("requestId", sorted(set(request_ids)))
 
     @in_thread
-    def of_markers(self, markers: Iterable[str]) -> tuple[AuditedPurchase, ...]:
+    def of_correlation_keys(self, keys: Iterable[str]) -> tuple[AuditedPurchase, ...]:
         """Purchases of any age with these correlation keys."""
-        return self._having("marker", sorted(set(markers)))
+        return self._having("correlationKey", sorted(set(keys)))
 
     def _having(self, field: str, values: list[str]) -> tuple[AuditedPurchase, ...]:
         found = (self._ledger.find({field: {"$in": part}}, _UNUSED) for part in _slices(values))

@@ -91,7 +91,7 @@ def pay(case: DecisionInput) -> Plan:
         provider=call.provider,
         account=case.observed.facts_of(AccountGrant).name,
         model=call.model,
-        marker=call.correlation_key,
+        correlation_key=call.correlation_key,
         content=content.kept,
         sent_input=arguments_json(call.arguments),
         created_at=case.now,
@@ -211,7 +211,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provide
         provider=call.provider,
         account=run.provider_account,
         model=call.model,
-        marker=call.correlation_key,
+        correlation_key=call.correlation_key,
         content=content_of(spec, call, run.facts or {}, loras).kept,
         created_at=sent,
         changed_at=sent,
@@ -280,7 +280,9 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
         target=PurchaseState.SUBMITTED,
         owner=kept.job_id,
         expected={"step": kept.step},
-        changes=changes | {"changed_at": case.now, "marker": was.marker, "loras": was.loras} | purchase_fields(case),
+        changes=changes
+        | {"changed_at": case.now, "correlation_key": was.correlation_key, "loras": was.loras}
+        | purchase_fields(case),
         bound_to=kept,
     )
     return plan.model_copy(update={"moves": (move,)})

@@ -213,7 +213,10 @@ class Orphans:
             _log.error("the stored input of purchase %s cannot be read: %s", key, error)
             return
         call = Call(
-            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+            provider=purchase.provider,
+            model=purchase.model,
+            arguments=arguments,
+            correlation_key=purchase.correlation_key,
         )
         before = await (self._next_sent_at(key) if purchase.abandoned else self._before_next_run(purchase))
         found = await find_lost(self.ledger, provider, purchase, call, before)
@@ -229,9 +232,7 @@ class Orphans:
         return following.sent_at if following is not None else None
 
     async def _before_next_run(self, purchase: Purchase) -> datetime | None:
-        """Time before the owner's next request with the same marker, less the margin of the clocks; None if there is
-        none.
-        """
+        """Time before the owner's next request with the same correlation key, less the clocks' margin, or None."""
         following = await self.ledger.next_sent_at(purchase)
         return following - _CLOCKS if following is not None else None
 

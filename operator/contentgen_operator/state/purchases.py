@@ -130,7 +130,7 @@ class Purchase(Value):
     provider: str
     account: str | None = None  # provider account, whose key the request is sent and asked for with; None: the default
     model: str
-    marker: str
+    correlation_key: str
     created_at: datetime
     changed_at: datetime
     request_id: str | None = None

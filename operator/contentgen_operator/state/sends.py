@@ -30,7 +30,7 @@ class Send(Value):
     number: int
     account: str | None = None  # provider account; None: the default
     model: str
-    marker: str | None = None  # key of the file by which a history is searched; None: it is made of the prompt
+    correlation_key: str | None = None  # key of the file by which a history is searched; None: it is made of the prompt
     sent_at: datetime
     input_sha256: str
     closed: bool = False  # created in the place of the sender's object: this try is never sent
@@ -44,7 +44,7 @@ class Send(Value):
             number=number,
             account=purchase.account,
             model=purchase.model,
-            marker=purchase.marker if keys.run_of(purchase.marker) is not None else None,
+            correlation_key=purchase.correlation_key if keys.run_of(purchase.correlation_key) is not None else None,
             sent_at=at,
             input_sha256=input_hash(purchase.sent_input),
         )

@@ -53,7 +53,8 @@ _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 _KEPT = {"tries", "purchaseId", "formerOwners", "sendNumber", "endedBy"}
 # Fields by which a request is searched for, as of its sending.
 _SENT_AS = (
-    "user_id", "provider", "account", "model", "marker", "loras", "units", "sent_input", "send_number", "content",
+    "user_id", "provider", "account", "model", "correlation_key", "loras", "units", "sent_input", "send_number",
+    "content",
 )  # fmt: skip
 # Cost, as prices may have changed since it was planned.
 _PRICED_AS = ("bound_micros", "budgets", "estimated_micros", "unit_micros", "unit", "billing", "price_source")
@@ -335,7 +336,12 @@ class Ledger:
     def bind_request(self, purchase: Purchase, request_id: str, now: datetime) -> bool:
         """True if the request is this purchase's: a request id is bound to one purchase, the first."""
         binding_id = f"{purchase.provider}/{request_id}"
-        binding = {"_id": binding_id, "purchaseId": purchase.purchase_id, "marker": purchase.marker, "boundAt": now}
+        binding = {
+            "_id": binding_id,
+            "purchaseId": purchase.purchase_id,
+            "correlationKey": purchase.correlation_key,
+            "boundAt": now,
+        }
         try:
             self._bindings.insert_one(binding)
         except DuplicateKeyError:
@@ -366,9 +372,11 @@ class Ledger:
 
     @in_thread
     def request_ids(self, purchase: Purchase) -> frozenset[str]:
-        """Request ids of other purchases with the same marker."""
-        bought = self._collection.find({"marker": purchase.marker, "requestId": {"$ne": None}}, {"requestId": 1})
-        where = {"marker": purchase.marker, "purchaseId": {"$ne": purchase.purchase_id}}
+        """Request ids of other purchases with the same correlation key."""
+        bought = self._collection.find(
+            {"correlationKey": purchase.correlation_key, "requestId": {"$ne": None}}, {"requestId": 1}
+        )
+        where = {"correlationKey": purchase.correlation_key, "purchaseId": {"$ne": purchase.purchase_id}}
         bindings = self._bindings.find(where, {"_id": 1})
         others = {str(binding["_id"]).partition("/")[2] for binding in bindings}
         return frozenset(others | {document["requestId"] for document in bought})
@@ -383,8 +391,12 @@ class Ledger:
 
     @in_thread
     def next_sent_at(self, purchase: Purchase) -> datetime | None:
-        """Time of the owner's next request with the same marker; None if there is none, or if this one was not sent."""
-        where = {"jobId": purchase.job_id, "marker": purchase.marker, "sentAt": {"$gt": purchase.sent_at}}
+        """Time of the owner's next request with the same correlation key; None without one, or if this was not sent."""
+        where = {
+            "jobId": purchase.job_id,
+            "correlationKey": purchase.correlation_key,
+            "sentAt": {"$gt": purchase.sent_at},
+        }
         found = list(self._collection.find(where).sort("sentAt", 1).limit(1))
         return _purchase(found[0]).sent_at if found and purchase.sent_at is not None else None
 
@@ -594,7 +606,8 @@ def _is_paid_by(document: Document, job_id: str) -> bool:
 
 def _listed(document: Document) -> set[str]:
     files = (document.get("outputs") or {}).get("files") or ()
-    return {str(file.get("key")) for file in files} | {str(document.get("resultKey")), str(document.get("marker"))}
+    named = (document.get("resultKey"), document.get("correlationKey"))
+    return {str(key) for key in (*named, *(file.get("key") for file in files))}
 
 
 def _camel(name: str) -> str:

@@ -94,7 +94,7 @@ async def test_mapped_namespace_has_its_own_and_the_earlier_purchases(world: Sto
         )
         purchase = Purchase(
             state=PurchaseState.COLLECTED, job_id=scope or "first", namespace="web", tenant=scope or None,
-            provider="p", model="m", marker="k", created_at=NOW, changed_at=NOW,
+            provider="p", model="m", correlation_key="k", created_at=NOW, changed_at=NOW,
         )  # fmt: skip
         await ledger.intend(key, purchase)
     assert "mapped" in world.run("map", "web", "--uid", "web-3", "--to", "unscoped")

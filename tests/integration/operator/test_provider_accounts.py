@@ -190,7 +190,8 @@ async def test_charges_are_read_with_the_key_of_each_account(
         await ended(client, PICTURES, request_id)
         stored = Purchase(
             state=PurchaseState.COLLECTED, purchase_id=f"p-{name}", job_id="j", provider="fal", account=name,
-            model=PICTURES, marker="m", created_at=now, changed_at=now - timedelta(minutes=16), request_id=request_id,
+            model=PICTURES, correlation_key="m", created_at=now, changed_at=now - timedelta(minutes=16),
+            request_id=request_id,
         )  # fmt: skip
         collection.insert_one({"_id": str(name), **stored.model_dump(mode="python", by_alias=True)})
     (settings.provider_accounts_folder / "team-b" / "fal-billing-key").write_text("team-b:plain")  # no permission

@@ -131,7 +131,7 @@ async def test_the_billing_events_are_the_bill_where_the_key_permits(
     view = await ended(fal, PICTURES, request_id)
     now = datetime.now(UTC)
     stored = Purchase(
-        state=PurchaseState.COLLECTED, purchase_id="p", job_id="j", provider="fal", model=PICTURES, marker="m",
+        state=PurchaseState.COLLECTED, purchase_id="p", job_id="j", provider="fal", model=PICTURES, correlation_key="m",
         created_at=now, changed_at=now - timedelta(minutes=16), request_id=request_id, unit_micros=1,
         billable_units=view.billable_units, billing=True,
     )  # fmt: skip

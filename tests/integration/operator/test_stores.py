@@ -60,7 +60,7 @@ def purchase(**changes: Any) -> Purchase:
         job_id="j",
         provider="assemblyai",
         model="m",
-        marker="a/b",
+        correlation_key="a/b",
         created_at=NOW,
         changed_at=NOW,
     ).model_copy(update=changes)
@@ -96,8 +96,8 @@ async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[s
     kept = await ledger.get(KEY)
     assert kept is not None
     assert kept == whole.model_copy(update={"purchase_id": kept.purchase_id, "operator_class": ledger.operator_class})
-    assert await ledger.request_ids(purchase(marker="a/b")) == {"r"}
-    assert await ledger.request_ids(purchase(marker="a/c")) == frozenset()
+    assert await ledger.request_ids(purchase(correlation_key="a/b")) == {"r"}
+    assert await ledger.request_ids(purchase(correlation_key="a/c")) == frozenset()
 
 
 async def test_sixteen_concurrent_sends_yield_one_post(database: Database[dict[str, Any]]) -> None:
@@ -128,7 +128,7 @@ async def test_stores_are_prepared_twice(database: Database[dict[str, Any]], sto
         jobs = WorkerJobs(database["worker_jobs"])
         await prepare_stores(storage, (ledger, records, jobs, Audits(database), budgets, outbox))
     assert "uid" in database["worker_jobs"].index_information()
-    assert {"model_finished", "marker"} <= set(database["ledger"].index_information())
+    assert {"model_finished", "correlation_key"} <= set(database["ledger"].index_information())
     assert {"job_id", "user_created"} <= set(database["jobs"].index_information())
     assert storage._client.get_bucket_versioning(Bucket=storage.bucket)["Status"] == "Enabled"
 

@@ -724,7 +724,7 @@ def _audit_without_ledger(patch: pytest.MonkeyPatch) -> RehearsalPlan:
         return frozenset()
 
     patch.setattr(AuditedLedger, "since", nothing)
-    for word in ("of_requests", "of_markers", "bound_requests"):
+    for word in ("of_requests", "of_correlation_keys", "bound_requests"):
         patch.setattr(AuditedLedger, word, none)
     return plan_of(IMAGES, PlannedEvent("audit", 7200.0))
 

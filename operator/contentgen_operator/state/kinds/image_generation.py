@@ -38,8 +38,8 @@ def _call(spec: ImageGenerationSpec, given: CallInput) -> Call:
             }
             for lora in spec.loras
         ]
-    marker = seed_correlation_key(arguments)
-    return Call(provider=given.job.provider, model=model_of(spec), arguments=arguments, correlation_key=marker)
+    correlation_key = seed_correlation_key(arguments)
+    return Call(provider=given.job.provider, model=model_of(spec), arguments=arguments, correlation_key=correlation_key)
 
 
 def _seed(key: PurchaseKey) -> int:

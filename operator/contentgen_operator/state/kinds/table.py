@@ -100,7 +100,10 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
         # An equal request, whose spec may have other signatures, or another seed or none.
         arguments = arguments_of(purchase.sent_input)
         return Call(
-            provider=purchase.provider, model=purchase.model, arguments=arguments, correlation_key=purchase.marker
+            provider=purchase.provider,
+            model=purchase.model,
+            arguments=arguments,
+            correlation_key=purchase.correlation_key,
         )
     user = purchase.user_id or key.namespace
     job = CallContext(provider=purchase.provider, user_id=user, job_id=purchase.job_id, version=1)
@@ -113,5 +116,7 @@ def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     call = call_of(spec, job, key, loras).model_copy(update={"model": purchase.model})
     if not key.kind.prepares:
         return call
-    archive = {n: StoredObject(key=purchase.marker) for n, v in call.arguments.items() if isinstance(v, StoredObject)}
-    return call.model_copy(update={"arguments": call.arguments | archive, "correlation_key": purchase.marker})
+    archive = {
+        n: StoredObject(key=purchase.correlation_key) for n, v in call.arguments.items() if isinstance(v, StoredObject)
+    }
+    return call.model_copy(update={"arguments": call.arguments | archive, "correlation_key": purchase.correlation_key})

@@ -96,7 +96,7 @@ class StoredWorld(WritableWorld):
             key,
             Purchase(
                 state=PurchaseState.COLLECTED, job_id=job, namespace=namespace, type=kind.record_type,
-                user_id="user123", provider="fal", model=f"model-of-{kind.value}", marker=job, created_at=NOW,
+                user_id="user123", provider="fal", model=f"model-of-{kind.value}", correlation_key=job, created_at=NOW,
                 changed_at=NOW, actual_micros=250_000, cost_source="billable units × unit price",
             ),
         )  # fmt: skip

@@ -138,7 +138,7 @@ class TenantWorld(GatewayWorld):
                 "_id": f"{job.namespace}/{job.kind}/{job.canary}-gone/hash/-/1", "purchaseId": f"p-{job.job_id}",
                 "state": "succeeded", "jobId": f"gone-{job.job_id}", "namespace": job.namespace, "userId": job.user,
                 "type": job.kind.record_type, "provider": "fal", "model": "fal-ai/flux-lora", "requestId": "r",
-                "marker": "m", "resultKey": "k", "createdAt": START, "changedAt": START, "orphanedAt": START,
+                "correlationKey": "m", "resultKey": "k", "createdAt": START, "changedAt": START, "orphanedAt": START,
             }
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from contentgen_simulation.gateway.server import START, GatewayWorld
 
 FIELDS: dict[str, Any] = {
     "state": PurchaseState.SUCCEEDED, "job_id": "j", "user_id": "ann", "provider": "fal", "model": "fal-ai/flux-lora",
-    "marker": "m", "changed_at": START, "request_id": "r", "result_key": "k", "orphaned_at": START,
+    "correlation_key": "m", "changed_at": START, "request_id": "r", "result_key": "k", "orphaned_at": START,
 }  # fmt: skip
 
 

@@ -23,7 +23,8 @@ class World(GatewayWorld):
         self.bought += 1
         usual: dict[str, Any] = {
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": kind.record_type,
-            "user_id": user, "provider": "fal", "model": "fal-ai/flux-lora", "marker": "m", "created_at": START,
+            "user_id": user, "provider": "fal", "model": "fal-ai/flux-lora", "correlation_key": "m",
+            "created_at": START,
             "changed_at": START, "estimated_micros": 35_000, "actual_micros": 35_000,
             "cost_source": "billable units × unit price",
         }  # fmt: skip
@@ -168,7 +169,8 @@ async def test_usage_and_the_cost_of_a_purchase_are_the_same(
     world.job(1, Kind.IMAGE_GENERATION)
     priced = {"unit_micros": 25_000, "unit": Unit.MEGAPIXEL, "billing": True}
     asked = Purchase(
-        state=S.SUBMITTED, job_id="j", provider="fal", model="m", marker="x", created_at=START, changed_at=START,
+        state=S.SUBMITTED, job_id="j", provider="fal", model="m", correlation_key="x", created_at=START,
+        changed_at=START,
         estimated_micros=35_000, **priced,
     )  # fmt: skip
     world.buy(

@@ -105,7 +105,7 @@ def buy(world: WritableWorld, key: str, micros: int, **fields: Any) -> None:
     purchase = Purchase.model_validate(
         {
             "state": PurchaseState.COLLECTED, "job_id": "j", "namespace": "red", "type": "lora_training",
-            "user_id": "ann", "provider": "fal", "model": "m", "marker": "m", "changed_at": START,
+            "user_id": "ann", "provider": "fal", "model": "m", "correlation_key": "m", "changed_at": START,
             "actual_micros": micros, "cost_source": CostSource.UNITS,
         } | fields
     )  # fmt: skip

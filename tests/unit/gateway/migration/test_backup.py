@@ -30,7 +30,14 @@ KEY = PurchaseKey(
 
 
 def purchase(state: PurchaseState, **fields: Any) -> Purchase:
-    made = {"job_id": "j", "provider": "fal", "model": "m", "marker": "k", "created_at": NOW, "changed_at": NOW}
+    made = {
+        "job_id": "j",
+        "provider": "fal",
+        "model": "m",
+        "correlation_key": "k",
+        "created_at": NOW,
+        "changed_at": NOW,
+    }
     return Purchase.model_validate({"state": state} | made | fields)
 
 

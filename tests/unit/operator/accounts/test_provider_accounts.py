@@ -415,7 +415,7 @@ async def test_charges_are_asked_for_with_the_key_of_each_account() -> None:
     for account in (None, "team-a", "team-b", "gone"):
         stored = Purchase(
             state=PurchaseState.COLLECTED, purchase_id=f"p-{account}", job_id="j", provider="fal", account=account,
-            model="m", marker="m", created_at=NOW, changed_at=NOW, request_id=f"of-{account}",
+            model="m", correlation_key="m", created_at=NOW, changed_at=NOW, request_id=f"of-{account}",
         )  # fmt: skip
         ledger.insert_one({"_id": str(account), **stored.model_dump(mode="python", by_alias=True)})
     default, team, refusing = Charging(), Charging(), Charging(refuses=True)

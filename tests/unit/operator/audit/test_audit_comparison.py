@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind
 from contentgen_contract.records.audits import AuditSubject, Coverage, FindingKind
 from contentgen_contract.resources.prices import PRICES, Price, Unit
-from contentgen_operator.audit.comparison import compare, possible_markers, wanted_checks, wanted_inputs
+from contentgen_operator.audit.comparison import compare, possible_correlation_keys, wanted_checks, wanted_inputs
 from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits
 from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest
 from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
@@ -22,7 +22,7 @@ MODEL = "fal-ai/flux/dev"  # 0.025 USD a megapixel, billed by megapixel
 TRAINER = "fal-ai/flux-lora-fast-training"  # its billable units are not those of the table
 R1, R2, R3 = (f"019f7096-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 INPUT = {"prompt": "a cat", "seed": 7}
-MARKER = "seed:7 prompt:a cat"
+CORRELATION_KEY = "seed:7 prompt:a cat"
 SOUND = "users/u/transcripts/j/v1/prepare/audio.flac"
 READ = tuple(
     Coverage(provider=provider, subject=subject, complete=True)
@@ -43,7 +43,7 @@ def bought(name: str = "cat", **changes: Any) -> AuditedPurchase:
         "job_id": "j",
         "provider": "fal",
         "model": MODEL,
-        "marker": MARKER,
+        "correlation_key": CORRELATION_KEY,
         "created_at": NOW - 5 * DAY,
         "changed_at": NOW - 5 * DAY + HOUR,
         "submitted_at": NOW - 5 * DAY + MINUTE,
@@ -99,7 +99,7 @@ def without(provider: str, subject: AuditSubject) -> tuple[Coverage, ...]:
 
 
 def sound(**changes: Any) -> AuditedPurchase:
-    given = {"provider": "assemblyai", "model": "assemblyai/universal", "marker": SOUND, "request_id": R2}
+    given = {"provider": "assemblyai", "model": "assemblyai/universal", "correlation_key": SOUND, "request_id": R2}
     return bought("talk", **(given | changes))
 
 
@@ -142,7 +142,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "a request of a purchase in another state": (
         {
             "requests": (listed(), listed(R2)),
-            "purchases": (bought(), bought("b", state=S.SUBMITTED, request_id=R2, marker="m2")),
+            "purchases": (bought(), bought("b", state=S.SUBMITTED, request_id=R2, correlation_key="m2")),
         },
         [],
     ),
@@ -150,7 +150,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
         {
             "requests": (listed(), listed(R2)),
             "bills": (bill(), bill(R2)),
-            "purchases": (bought(), bought("b", operator_class="other", request_id=R2, marker="m2")),
+            "purchases": (bought(), bought("b", operator_class="other", request_id=R2, correlation_key="m2")),
         },
         [],
     ),
@@ -162,14 +162,15 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     # --- lost replies
     "the request of a lost reply": (
         {
-            "requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost()),
+            "requests": (listed(), listed(R2)), "purchases": (bought(correlation_key="m"), lost()),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [],
     ),
     "a person has resubmitted the lost one": (
         {
-            "requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost(step=PurchaseStep.ABANDONED)),
+            "requests": (listed(), listed(R2)),
+            "purchases": (bought(correlation_key="m"), lost(step=PurchaseStep.ABANDONED)),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [],
@@ -190,21 +191,23 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     ),
     "an input of another prompt": (
         {
-            "requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost()),
+            "requests": (listed(), listed(R2)), "purchases": (bought(correlation_key="m"), lost()),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT | {"prompt": "a dog"})},
         },
         [(K.UNKNOWN_REQUEST, R2)],
     ),
     "the same input for another model": (
         {
-            "requests": (listed(), listed(R2, model="fal-ai/flux/schnell")), "purchases": (bought(marker="m"), lost()),
+            "requests": (listed(), listed(R2, model="fal-ai/flux/schnell")),
+            "purchases": (bought(correlation_key="m"), lost()),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [(K.UNKNOWN_REQUEST, R2)],
     ),
     "the same input before the purchase was planned": (
         {
-            "requests": (listed(), listed(R2, sent_at=NOW - 6 * DAY)), "purchases": (bought(marker="m"), lost()),
+            "requests": (listed(), listed(R2, sent_at=NOW - 6 * DAY)),
+            "purchases": (bought(correlation_key="m"), lost()),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [(K.UNKNOWN_REQUEST, R2)],
@@ -212,7 +215,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "a planned purchase was sent nevertheless": (
         {
             "requests": (listed(), listed(R2)),
-            "purchases": (bought(marker="m"), lost(step=PurchaseStep.PLANNED)),
+            "purchases": (bought(correlation_key="m"), lost(step=PurchaseStep.PLANNED)),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [(K.UNKNOWN_REQUEST, R2)],
@@ -220,7 +223,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "the lost transcript, by its sound": (
         {"requests": (listed(), transcript()), "purchases": (bought(), lost_sound := lost())}
         | {"purchases": (bought(), AuditedPurchase(key=lost_sound.key, purchase=lost_sound.purchase.model_copy(
-            update={"provider": "assemblyai", "model": "assemblyai/universal", "marker": SOUND})))},
+            update={"provider": "assemblyai", "model": "assemblyai/universal", "correlation_key": SOUND})))},
         [],
     ),
     # --- billed twice
@@ -334,7 +337,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "one finding for all requests of the model": (
         {
             "requests": (listed(), listed(R2)),
-            "purchases": (bought(), bought("b", request_id=R2, marker="b")),
+            "purchases": (bought(), bought("b", request_id=R2, correlation_key="b")),
             "bills": tuple(bill(each, micros=60_000, list_micros=60_000, unit_micros=30_000) for each in (R1, R2)),
         },
         [(K.PRICE_CHANGED, "")],
@@ -416,13 +419,13 @@ def accounts_read() -> tuple[Coverage, ...]:
 ACCOUNT_CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str, str]]]] = {
     "all is as bought": (
         {"requests": (listed(), listed(R2, account="ads")), "bills": (bill(), bill(R2, account="ads")),
-         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+         "purchases": (bought(), bought("b", request_id=R2, correlation_key="b", account="ads"))},
         [],
     ),
     "a request of the named account's purchase that the default account lists: both have one key": (
         {"requests": (listed(), listed(R2), listed(R2, account="ads")),
          "bills": (bill(), bill(R2), bill(R2, account="ads")),
-         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+         "purchases": (bought(), bought("b", request_id=R2, correlation_key="b", account="ads"))},
         [],
     ),
     "an unknown request of the named account": (
@@ -434,23 +437,24 @@ ACCOUNT_CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str, str]
         [(K.UNKNOWN_REQUEST, R2, "ads")],
     ),
     "the named account does not know a request": (
-        {"purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads")),
+        {"purchases": (bought(), bought("b", request_id=R2, correlation_key="b", account="ads")),
          "looked_up": {f"fal/{R2}": None}},
         [(K.MISSING_REQUEST, R2, "ads"), (K.NOT_BILLED, R2, "ads")],
     ),
     "the request of a lost reply of the named account": (
-        {"requests": (listed(), listed(R2, account="ads")), "purchases": (bought(marker="m"), lost_of("ads")),
+        {"requests": (listed(), listed(R2, account="ads")), "purchases": (bought(correlation_key="m"), lost_of("ads")),
          "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
         [],
     ),
     "a lost reply accounts for no request of another account": (
-        {"requests": (listed(), listed(R2)), "purchases": (bought(marker="m"), lost_of("ads")),
+        {"requests": (listed(), listed(R2)), "purchases": (bought(correlation_key="m"), lost_of("ads")),
          "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
         [(K.UNKNOWN_REQUEST, R2, "default")],
     ),
     "a lost reply, where two accounts have one key": (
         {"requests": (listed(), listed(R2), listed(R2, account="ads")),
-         "purchases": (bought(marker="m"), lost_of("ads")), "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
+         "purchases": (bought(correlation_key="m"), lost_of("ads")),
+         "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)}},
         [],
     ),
     "a second request with the input of a purchase, by the other account": (
@@ -460,14 +464,14 @@ ACCOUNT_CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str, str]
     "the amount of the named account": (
         {"requests": (listed(), listed(R2, account="ads")),
          "bills": (bill(), bill(R2, micros=90_000, list_micros=90_000, account="ads")),
-         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+         "purchases": (bought(), bought("b", request_id=R2, correlation_key="b", account="ads"))},
         [(K.AMOUNT_DIFFERS, R2, "ads")],
     ),
     "a new price in one account explains no amount of the other": (
         {"requests": (listed(), listed(R2, account="ads")),
          "bills": (bill(micros=60_000, list_micros=60_000),
                    bill(R2, micros=60_000, list_micros=60_000, unit_micros=30_000, account="ads")),
-         "purchases": (bought(), bought("b", request_id=R2, marker="b", account="ads"))},
+         "purchases": (bought(), bought("b", request_id=R2, correlation_key="b", account="ads"))},
         [(K.AMOUNT_DIFFERS, R1, "default"), (K.PRICE_CHANGED, "", "ads")],
     ),
     "the price list of the named account": (
@@ -493,7 +497,8 @@ def test_purchases_of_an_unread_account_are_no_findings(coverage: tuple[Coverage
 
 def test_the_request_of_a_named_account_is_no_request_of_others() -> None:
     given = facts(
-        requests=(listed(), listed(R2)), purchases=(bought(), bought("b", request_id=R2, marker="b", account="ads"))
+        requests=(listed(), listed(R2)),
+        purchases=(bought(), bought("b", request_id=R2, correlation_key="b", account="ads")),
     )
     assert compare(given, LIMITS.model_copy(update={"shared_account": True})) == ()
 
@@ -551,7 +556,7 @@ def test_ids_are_looked_up_of_requests_that_the_list_omits() -> None:
         (None, set()),
         ({}, set()),
         ({"prompt": "a"}, set()),
-        (INPUT, {MARKER}),
+        (INPUT, {CORRELATION_KEY}),
         ({"audio_url": "https://bucket.s3.test/a/b.flac?X=1"}, {"a/b.flac", "b.flac"}),
         ({"audio_url": "https://s3.test/bucket/a%20c/b.flac"}, {"bucket/a c/b.flac", "a c/b.flac", "b.flac"}),
         ({"audio_url": "://"}, set()),
@@ -559,8 +564,8 @@ def test_ids_are_looked_up_of_requests_that_the_list_omits() -> None:
     ],
 )
 def test_markers_of_an_input(given: dict[str, Any] | None, expected: set[str]) -> None:
-    assert possible_markers(given) == expected
+    assert possible_correlation_keys(given) == expected
 
 
-def test_a_url_of_many_parts_has_a_bounded_number_of_markers() -> None:
-    assert len(possible_markers({"audio_url": "https://x.test/" + "a/" * 5000})) <= 30
+def test_a_url_of_many_parts_has_a_bounded_number_of_correlation_keys() -> None:
+    assert len(possible_correlation_keys({"audio_url": "https://x.test/" + "a/" * 5000})) <= 30

@@ -128,7 +128,7 @@ class Stand:
         """A collected picture of 5 days ago."""
         given: dict[str, Any] = {
             "purchase_id": f"p-{name}", "state": PurchaseState.COLLECTED, "job_id": "j", "provider": "fal",
-            "model": MODEL, "marker": "seed:7 prompt:a cat", "created_at": NOW - 5 * DAY - HOUR,
+            "model": MODEL, "correlation_key": "seed:7 prompt:a cat", "created_at": NOW - 5 * DAY - HOUR,
             "changed_at": NOW - 5 * DAY, "submitted_at": NOW - 5 * DAY, "finished_at": NOW - 5 * DAY, "request_id": R1,
             "operator_class": "default", "estimated_micros": 50_000, "unit_micros": 25_000, "billing": True,
             "billable_units": 2,
@@ -176,9 +176,9 @@ async def test_each_difference_between_the_sandbox_and_the_ledger(account: Sandb
     account.add("old", NOW - 20 * DAY)
     account.add("t2", NOW - 3 * DAY, provider="assemblyai", model="best", input={"audio_url": f"https://s3/b/{SOUND}"})
     stand.buy("cat")
-    stand.buy("gone", request_id="gone", marker="other")
+    stand.buy("gone", request_id="gone", correlation_key="other")
     talk = {"provider": "assemblyai", "model": "assemblyai/universal"}
-    stand.buy("talk", request_id="t1", marker=SOUND, **talk)
+    stand.buy("talk", request_id="t1", correlation_key=SOUND, **talk)
     assert found(await stand.round()) == sorted(
         [
             ("AmountDiffers", R1), ("BilledTwice", R2), ("UnknownRequest", R3), ("MissingRequest", "gone"),
@@ -196,7 +196,7 @@ async def test_a_request_of_an_old_purchase_is_known(account: SandboxAccount, ke
 
 async def test_a_request_that_is_sent_during_the_audit_is_known(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
-    stand.buy("before", request_id="before", marker="m")
+    stand.buy("before", request_id="before", correlation_key="m")
     account.add("before", NOW - 5 * DAY)
     account.add(R1, NOW - 5 * DAY)
 
@@ -205,7 +205,7 @@ async def test_a_request_that_is_sent_during_the_audit_is_known(account: Sandbox
 
         async def __call__(self, request: httpx.Request) -> httpx.Response:
             if stand.database["ledger"].count_documents({}) == 1:
-                stand.buy("cat", marker="its input is not listed")
+                stand.buy("cat", correlation_key="its input is not listed")
             return await account(request)
 
     other = Stand(Buys(), keys)  # type: ignore[arg-type]
@@ -355,7 +355,7 @@ async def test_hostile_names_of_models_are_not_shown(account: SandboxAccount, ke
 async def test_a_transcript_that_cannot_be_read_is_not_missing(account: SandboxAccount, keys: Path) -> None:
     account.refused = {"/t1": 500}
     stand = Stand(account, keys)
-    stand.buy("talk", request_id="t1", marker=SOUND, provider="assemblyai", model="assemblyai/universal")
+    stand.buy("talk", request_id="t1", correlation_key=SOUND, provider="assemblyai", model="assemblyai/universal")
     with pytest.raises(Unavailable):
         await stand.assemblyai.request("assemblyai/universal", "t1")
     assert found(await stand.round()) == []
@@ -391,7 +391,7 @@ async def test_account_is_read_with_its_keys_and_its_purchases(
     marketing.add(R3, NOW - 4 * DAY, input=INPUT | {"prompt": "a dog"})  # somebody else has the key
     stand.buy("cat")
     stand.buy("ad", request_id=R2, account="marketing")
-    stand.buy("gone", request_id="gone", marker="other", account="marketing")
+    stand.buy("gone", request_id="gone", correlation_key="other", account="marketing")
     report = await stand.round()
     assert found(report) == [("MissingRequest", "gone"), ("NotBilled", "gone"), ("UnknownRequest", R3)]
     assert report is not None
@@ -410,7 +410,7 @@ async def test_unreadable_account_keeps_the_findings_of_others(
     stand = with_marketing(Stand(account, keys), marketing, keys)
     marketing.refused = dict.fromkeys(("by-endpoint", "billing-events", "pricing", "/transcript"), 503)
     stand.buy("cat")
-    stand.buy("ad", request_id=R2, marker="ad", account="marketing")
+    stand.buy("ad", request_id=R2, correlation_key="ad", account="marketing")
     report = await stand.round()
     assert found(report) == [("MissingRequest", R1), ("NotBilled", R1)]
     assert report is not None
@@ -426,7 +426,7 @@ async def test_an_account_that_hangs_is_reported_as_not_read(
 
     monkeypatch.setattr(rounds, "_ACCOUNT_SECONDS", 1.0)
     stand = with_marketing(Stand(account, keys), Hangs(), keys)  # type: ignore[arg-type]
-    stand.buy("ad", request_id=R2, marker="ad", account="marketing")
+    stand.buy("ad", request_id=R2, correlation_key="ad", account="marketing")
     report = await stand.round()
     assert found(report) == []
     assert report is not None
@@ -439,8 +439,8 @@ async def test_purchases_without_keys_are_named_and_no_findings(account: Sandbox
     stand = Stand(account, keys)
     account.add(R1, NOW - 5 * DAY)
     stand.buy("cat")
-    stand.buy("ad", request_id=R2, marker="ad", account="gone")
-    stand.buy("other", request_id=R3, marker="o", account="theirs", operator_class="other")
+    stand.buy("ad", request_id=R2, correlation_key="ad", account="gone")
+    stand.buy("other", request_id=R3, correlation_key="o", account="theirs", operator_class="other")
     report = await stand.round()
     assert found(report) == []
     assert report is not None

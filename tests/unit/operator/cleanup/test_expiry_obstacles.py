@@ -39,7 +39,7 @@ def status_of(run: RunStatus, phase: Phase, reason: Reason) -> Body:
 
 def purchase(state: PurchaseState, **more: Any) -> Purchase:
     return Purchase.model_validate(
-        {"state": state, "job_id": UID, "provider": "fal", "model": "fal-ai/flux/dev", "marker": "m"}
+        {"state": state, "job_id": UID, "provider": "fal", "model": "fal-ai/flux/dev", "correlation_key": "m"}
         | {"created_at": NOW, "changed_at": NOW, "purchase_id": "p"}
         | more
     )

@@ -454,7 +454,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 def purchase(job_id: str, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
         "purchase_id": f"p-{job_id}", "state": PurchaseState.INTENT, "step": PurchaseStep.PLANNED, "job_id": job_id,
-        "provider": "fal", "model": "m", "marker": "x", "created_at": NOW, "changed_at": NOW,
+        "provider": "fal", "model": "m", "correlation_key": "x", "created_at": NOW, "changed_at": NOW,
     }  # fmt: skip
     return Purchase(**(given | changes))
 

@@ -88,7 +88,7 @@ async def test_a_try_names_the_file_by_which_it_is_found(kind: Kind, monkeypatch
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
     (send,) = tries(world).values()
-    assert send.marker == purchase(world)["marker"]
+    assert send.correlation_key == purchase(world)["correlationKey"]
 
 
 async def test_each_refusal_ends_its_try(monkeypatch: pytest.MonkeyPatch) -> None:

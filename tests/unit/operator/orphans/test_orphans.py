@@ -42,7 +42,7 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
         "job_id": UID,
         "provider": "fal",
         "model": "fal-ai/flux-lora",
-        "marker": "m",
+        "correlation_key": "m",
         "created_at": NOW,
         "changed_at": NOW,
         "sent_at": NOW,

@@ -108,7 +108,8 @@ async def left(world: World, account: Account, monkeypatch: pytest.MonkeyPatch) 
 
 def planned(job_id: str = UID) -> Purchase:
     return Purchase(
-        state=PurchaseState.INTENT, step=PurchaseStep.PLANNED, job_id=job_id, provider="fal", model="m", marker="m",
+        state=PurchaseState.INTENT, step=PurchaseStep.PLANNED, job_id=job_id, provider="fal", model="m",
+        correlation_key="m",
         created_at=NOW, changed_at=NOW,
     )  # fmt: skip
 

@@ -134,7 +134,9 @@ async def test_mismatch_is_reported_and_nothing_is_adopted(
 
 async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await unknown(monkeypatch, IMAGES)
-    world.database["request_bindings"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    world.database["request_bindings"].insert_one(
+        {"_id": "fal/request-1", "purchaseId": "another", "correlationKey": "x"}
+    )
     name(world, IMAGES, "request-1")
     for _ in range(3):
         await world.step(IMAGES)

@@ -21,7 +21,7 @@ def bought(state: PurchaseState, **more: Any) -> Purchase:
         "job_id": "j",
         "provider": "fal",
         "model": "m",
-        "marker": "x",
+        "correlation_key": "x",
         "created_at": NOW,
         "changed_at": NOW,
     }

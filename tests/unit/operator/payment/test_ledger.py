@@ -42,7 +42,7 @@ def purchase(**changes: Any) -> Purchase:
         "job_id": "j",
         "provider": "fal",
         "model": "m",
-        "marker": "a/b",
+        "correlation_key": "a/b",
         "created_at": NOW,
         "changed_at": NOW,
     }
@@ -218,12 +218,17 @@ async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
 async def test_refused_purchase_may_be_sent_again(ledger: Ledger) -> None:
     await ledger.intend(KEY, purchase(estimated_micros=1))
     await ledger.move(move(PurchaseState.INTENT, PurchaseState.REFUSED, error="busy", permanent=False))
-    later = purchase(marker="c/d", created_at=NOW + timedelta(hours=3), estimated_micros=2, purchase_id="q")
+    later = purchase(correlation_key="c/d", created_at=NOW + timedelta(hours=3), estimated_micros=2, purchase_id="q")
     assert await ledger.intend(KEY, later)
     assert not await ledger.intend(KEY, later)
     found = await ledger.get(KEY)
     assert found is not None
-    assert (found.tries, found.error, found.marker, found.created_at) == (2, "", "c/d", NOW + timedelta(hours=3))
+    assert (found.tries, found.error, found.correlation_key, found.created_at) == (
+        2,
+        "",
+        "c/d",
+        NOW + timedelta(hours=3),
+    )
     assert found.purchase_id == "p"
 
 
@@ -286,11 +291,11 @@ async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:
     assert await ledger.seconds_per_unit("m") == 5
 
 
-async def test_the_ids_of_a_marker(ledger: Ledger) -> None:
+async def test_the_ids_of_a_correlation_key(ledger: Ledger) -> None:
     """Also without bindings."""
-    for attempt, (marker, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
+    for attempt, (correlation_key, request) in enumerate([("a/b", "r1"), ("a/b", None), ("a/b", "r2"), ("c", "r3")]):
         key = KEY.model_copy(update={"attempt": attempt})
-        await ledger.intend(key, purchase(marker=marker, request_id=request))
+        await ledger.intend(key, purchase(correlation_key=correlation_key, request_id=request))
     assert await ledger.request_ids(purchase()) == {"r1", "r2"}
 
 

@@ -378,7 +378,13 @@ def training(name: str, *files: str, owner: str = "j") -> Purchase:
 
 
 def purchase(purchase_id: str, owner: str = "j", **given: Any) -> Purchase:
-    values = {"state": PurchaseState.COLLECTED, "provider": "fal", "model": "m", "marker": "x", "created_at": NOW}
+    values = {
+        "state": PurchaseState.COLLECTED,
+        "provider": "fal",
+        "model": "m",
+        "correlation_key": "x",
+        "created_at": NOW,
+    }
     return Purchase(purchase_id=purchase_id, job_id=owner, changed_at=NOW, **(values | given))
 
 

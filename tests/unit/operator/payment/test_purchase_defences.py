@@ -37,7 +37,7 @@ def ledger() -> Ledger:
 def bought(state: PurchaseState = PurchaseState.INTENT, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
         "state": state, "step": PLANNED if state is PurchaseState.INTENT else None, "purchase_id": "p", "job_id": UID,
-        "provider": "fal", "model": "m", "marker": "a", "created_at": NOW, "changed_at": NOW,
+        "provider": "fal", "model": "m", "correlation_key": "a", "created_at": NOW, "changed_at": NOW,
     }  # fmt: skip
     return Purchase.model_validate(given | changes)
 
@@ -219,7 +219,7 @@ class Finds:
 @pytest.mark.parametrize(("owner", "found"), [("another", None), ("p", "r1")])
 async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner: str, found: str | None) -> None:
     """The search does not exclude requests with another correlation key."""
-    await ledger.bind_request(bought(purchase_id=owner, marker="b"), "r1", NOW)
+    await ledger.bind_request(bought(purchase_id=owner, correlation_key="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")
     assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(

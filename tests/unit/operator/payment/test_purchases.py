@@ -601,7 +601,9 @@ async def test_two_lost_requests_of_the_same_input_are_found_one_each(world: Wor
 
 
 async def test_a_request_of_another_purchase_is_not_taken(world: World) -> None:
-    world.database["request_bindings"].insert_one({"_id": "fal/request-1", "purchaseId": "another", "marker": "x"})
+    world.database["request_bindings"].insert_one(
+        {"_id": "fal/request-1", "purchaseId": "another", "correlationKey": "x"}
+    )
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(20):
         await world.step(IMAGES)

@@ -234,7 +234,7 @@ def document(request_id: str | None = R1, **changes: Any) -> dict[str, Any]:
         "user_id": "u",
         "provider": "fal",
         "model": MODEL,
-        "marker": "x",
+        "correlation_key": "x",
         "created_at": NOW - 2 * HOUR,
         "changed_at": NOW - HOUR,
         "request_id": request_id,

@@ -29,7 +29,8 @@ RUNNING = RequestView(state=RequestState.RUNNING, message="running")
 def purchase(**changes: Any) -> Purchase:
     given = {
         "purchase_id": "p1", "state": PurchaseState.SUBMITTED, "job_id": "uid", "provider": "fal", "model": "m",
-        "marker": "m", "created_at": NOW, "changed_at": NOW, "sent_at": NOW, "submitted_at": NOW, "request_id": "r1",
+        "correlation_key": "m", "created_at": NOW, "changed_at": NOW, "sent_at": NOW, "submitted_at": NOW,
+        "request_id": "r1",
         "key_id": "ours", "estimated_micros": 2_000_000,
     }  # fmt: skip
     return Purchase.model_validate(given | changes)

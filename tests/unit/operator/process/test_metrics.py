@@ -110,7 +110,7 @@ async def test_cost_is_counted_once_and_states_come_from_the_ledger() -> None:
         job_id="j",
         provider="assemblyai",
         model=model,
-        marker="m",
+        correlation_key="m",
         created_at=NOW,
         changed_at=NOW,
         estimated_micros=1_500_000,
@@ -161,7 +161,14 @@ async def test_purchases_without_a_resource_are_counted_by_their_state(monkeypat
 async def test_unknown_cost_is_counted_and_not_0_dollars() -> None:
     ledger = InstrumentedLedger(mongomock.MongoClient(tz_aware=True)["db"]["ledger"])
     model = "fal-ai/flux/schnell"
-    fields = {"job_id": "j", "provider": "fal", "model": model, "marker": "m", "created_at": NOW, "changed_at": NOW}
+    fields = {
+        "job_id": "j",
+        "provider": "fal",
+        "model": model,
+        "correlation_key": "m",
+        "created_at": NOW,
+        "changed_at": NOW,
+    }
     await ledger.intend(KEY, Purchase(state=PurchaseState.INTENT, **fields))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.INTENT, target=PurchaseState.SUBMITTED))
     await ledger.move(LedgerTransition(key=KEY, source=PurchaseState.SUBMITTED, target=PurchaseState.CANCELLED))

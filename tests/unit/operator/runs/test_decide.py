@@ -156,7 +156,7 @@ def purchase(kind: Kind, state: PurchaseState, **changes: Any) -> Purchase:
         "job_id": UID,
         "provider": "assemblyai" if kind is TRANSCRIPT else "fal",
         "model": "m",
-        "marker": "a/b",
+        "correlation_key": "a/b",
         "created_at": NOW - timedelta(seconds=60),
         "changed_at": NOW - timedelta(seconds=60),
         "estimated_micros": 2_000_000,

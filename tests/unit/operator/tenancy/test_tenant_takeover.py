@@ -464,7 +464,8 @@ async def test_deletion_keeps_files_listed_under_another_scope(world: World) -> 
     ):
         key = PurchaseKey(namespace="ns", kind=IMAGE, name=name, run_hash="h", rerun=None, attempt=1, scope=scope)
         purchase = Purchase(
-            state=PurchaseState.COLLECTED, job_id=owner, provider="p", model="m", marker=f"marker-{name}-{owner}",
+            state=PurchaseState.COLLECTED, job_id=owner, provider="p", model="m",
+            correlation_key=f"marker-{name}-{owner}",
             created_at=world.now, changed_at=world.now, outputs={"files": [{"key": f"{name}-of-{owner}"}]},
         )  # fmt: skip
         await ledger.intend(key, purchase)

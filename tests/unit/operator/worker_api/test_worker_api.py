@@ -309,7 +309,7 @@ async def bought(setting: Setting, job_id: str, result_key: str) -> None:
             job_id=job_id,
             provider="fal",
             model="m",
-            marker="k",
+            correlation_key="k",
             created_at=now,
             changed_at=now,
             result_key=result_key,

@@ -24,7 +24,7 @@ from contentgen_contract.resources.content_budget import micros_of
 from contentgen_contract.resources.prices import format_dollars
 from contentgen_contract.resources.spec import NotifyTarget
 from contentgen_contract.resources.status import ResourceStatus, RunStatus
-from contentgen_operator.audit.comparison import possible_markers
+from contentgen_operator.audit.comparison import possible_correlation_keys
 from contentgen_operator.notifications.events import events_of_change
 from contentgen_operator.state.observed import BucketFile, Resource, ResourceRef
 from contentgen_operator.state.runs import purchase_key
@@ -662,17 +662,17 @@ class Oracles:
 
     def _is_searched_for(self, request: "Request", sent: datetime) -> bool:
         """Whether there is a purchase for each unrecorded request with the same input, which could be read."""
-        history, markers = self.world.plan.history, possible_markers(request.input)
+        history, keys = self.world.plan.history, possible_correlation_keys(request.input)
         same = [
             each_request
             for each_request in self.world.provider.requests.values()
-            if not self.world.is_recorded(each_request.id) and possible_markers(each_request.input) & markers
+            if not self.world.is_recorded(each_request.id) and possible_correlation_keys(each_request.input) & keys
         ]
         if history.get("lag") or history.get("missing") or history.get("without_payload"):
             return False
         lost = self.world.database["ledger"].find(
             {
-                "marker": {"$in": sorted(markers)},
+                "correlationKey": {"$in": sorted(keys)},
                 "model": request.model,
                 "account": request.post.account or None,
                 "state": "intent",
