@@ -27,6 +27,7 @@ from contentgen_contract.names import (
 from contentgen_contract.records.notifications import NotificationState
 from contentgen_contract.resources.spec import NotificationEvent
 from contentgen_operator import act
+from contentgen_operator.approval import gate as approval
 from contentgen_operator.audit import comparison
 from contentgen_operator.audit.facts import AuditLimits
 from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
@@ -35,7 +36,7 @@ from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetWindow
 from contentgen_operator.cleanup import expiry
 from contentgen_operator.decide import decision, payment, request_endings, stages
-from contentgen_operator.decide.policies import approval, estimate, gate
+from contentgen_operator.decide.policies import estimate, gate
 from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.notifications import guarded_post, notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
