@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/simulation"), str(ROOT / "tests/media")]
 
-from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
+from contentgen_contract.advice.remedies import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
 from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME  # noqa: E402
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402

@@ -7,9 +7,9 @@ from pydantic import Field, ValidationError
 
 from contentgen_cli import target
 from contentgen_cli.errors import CliError
+from contentgen_contract.advice.guidance import Facts
 from contentgen_contract.advice.job_facts import JobFacts
 from contentgen_contract.advice.job_state import JobState, job_state
-from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.base import Value
 from contentgen_contract.names import FINAL_PHASES, Kind, Phase
 from contentgen_contract.resources.operator_class import class_of

@@ -19,7 +19,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from pymongo.errors import PyMongoError
 
 from contentgen_contract.advice import given_up
-from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.advice.guidance import Facts
 from contentgen_contract.names import API_VERSION, FINALIZER, GIVEN_UP_LABEL, Reason, Stage
 from contentgen_contract.records import ownership
 from contentgen_contract.records.ownership import Owner

@@ -1,7 +1,7 @@
 """Seam of a feature: its gates and gauges, and its functions over the stores of an installation.
 
 `components.FEATURES` lists the features, and `components` binds them. The order of all gates is in
-`decide/policies/gate.py`, that of all effects in `state/effects.py`.
+`decide/policies/gate_order.py`, that of all effects in `state/effects.py`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -6,7 +6,7 @@ from typing import Any
 from contentgen_cli.commands.retrying import was_sent
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
 from contentgen_contract.names import CANCEL_ANNOTATION, Phase
 
@@ -39,7 +39,7 @@ def _payment_state(item: Item) -> str:
         return "The provider has the request and is asked to cancel it. It may still bill it: see status.run.billed."
     if item.status.phase in (Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN):
         return "The provider may have the request: the operator searches for it to cancel it. See status.run.billed."
-    return remedies.earlier_attempts_text(item.facts) or _UNPAID
+    return guidance.earlier_attempts_text(item.facts) or _UNPAID
 
 
 _UNPAID = "Nothing was paid for this run."

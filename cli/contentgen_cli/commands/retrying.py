@@ -8,9 +8,9 @@ from typing import Any
 
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.advice.job_state import State
-from contentgen_contract.advice.reasons import Action, Costs, Paid
+from contentgen_contract.advice.remedies import Action, Costs, Paid
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Phase, Reason
 
 
@@ -56,8 +56,8 @@ def paid_run(item: Item) -> Retry:
 def _payment_state(item: Item) -> str:
     """Text before another run: the payment of the last one, and free remedies."""
     facts = item.facts
-    again = remedies.find_remedy(facts, Action.RERUN)
-    advice = [*remedies.free_advice_lines(facts, item.reference)]
+    again = guidance.find_remedy(facts, Action.RERUN)
+    advice = [*guidance.free_advice_lines(facts, item.reference)]
     if again is not None and again.text and was_paid(item):  # such as a check before the payment
         advice.append(f"{again.text.replace('NAME', item.reference)} ({again.costs.value}).")
     return "\n".join([_payment_text(item), *map(_WRAPPED.fill, advice)])
@@ -65,18 +65,18 @@ def _payment_state(item: Item) -> str:
 
 def _payment_text(item: Item) -> str:
     facts = item.facts
-    if earlier := remedies.earlier_attempts_text(facts):
+    if earlier := guidance.earlier_attempts_text(facts):
         return _WRAPPED.fill(earlier)
-    if remedies.payment_state(facts) is Paid.UNKNOWN:
+    if guidance.payment_state(facts) is Paid.UNKNOWN:
         return "It may have been paid before it failed: the reply to its request was lost."
     return "It was paid before it failed." if was_paid(item) else "Nothing was paid for the run that failed."
 
 
 def _resubmit_advice(item: Item) -> str:
     """Text before another payment is allowed: meaning of the reason, remedies and their costs."""
-    row, facts = remedies.explanation(item.facts), item.facts
+    row, facts = guidance.explanation(item.facts), item.facts
     means = (row.meaning,) if row is not None else ()
-    return "\n".join(_WRAPPED.fill(mean) for mean in (*means, *remedies.advice_lines(facts, item.reference)))
+    return "\n".join(_WRAPPED.fill(mean) for mean in (*means, *guidance.advice_lines(facts, item.reference)))
 
 
 _WRAPPED = TextWrapper(width=110, break_long_words=False, break_on_hyphens=False)
@@ -103,9 +103,9 @@ def _refuse(item: Item) -> None:
             f"(status.run.resubmitToken is absent). See its state: kubectl contentgen why {item.reference}"
         )
     if item.status.reason == Reason.INVALID_SPEC:
-        free = "".join(f" {line}" for line in remedies.free_advice_lines(item.facts, item.reference))
-        edit = remedies.find_remedy(item.facts, Action.EDIT)
-        pays = f", {remedies.cost_clause(edit.costs)}" if edit is not None and edit.costs is not Costs.ONCE else ""
+        free = "".join(f" {line}" for line in guidance.free_advice_lines(item.facts, item.reference))
+        edit = guidance.find_remedy(item.facts, Action.EDIT)
+        pays = f", {guidance.cost_clause(edit.costs)}" if edit is not None and edit.costs is not Costs.ONCE else ""
         raise CliError(
             f"{item.reference} would fail again: {item.status.message}.{free} "
             f"Correct it{pays}: kubectl edit {item.kind.value.lower()} {item.name}"
@@ -114,7 +114,7 @@ def _refuse(item: Item) -> None:
 
 def was_paid(item: Item) -> bool:
     """True if the provider accepted, or may have accepted, a request of any attempt of the last run."""
-    return was_sent(item) or remedies.payment_state(item.facts) is not Paid.NOTHING
+    return was_sent(item) or guidance.payment_state(item.facts) is not Paid.NOTHING
 
 
 def was_sent(item: Item) -> bool:

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from contentgen_cli.item import Item, age
-from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice import guidance as advice
 from contentgen_contract.advice.job_state import State
-from contentgen_contract.advice.reasons import PHASES, REASONS, Action, Costs, Remedy
+from contentgen_contract.advice.remedies import PHASES, REASONS, Action, Costs, Remedy
 from contentgen_contract.annotations.approve_run import describe_ignored_verdict
 from contentgen_contract.annotations.cancel_run import describe_ignored
 from contentgen_contract.names import LORA_WAITS, Kind, Phase, Reason

@@ -4,8 +4,8 @@ The operator labels these resources at the end of the run. Anybody may change a 
 status, with the same function.
 """
 
-from contentgen_contract.advice.reasons import Action
-from contentgen_contract.advice.remedies import Facts, applicable_remedies, has_result
+from contentgen_contract.advice.guidance import Facts, applicable_remedies, has_result
+from contentgen_contract.advice.remedies import Action
 from contentgen_contract.names import Phase, Reason
 
 _COMMANDS = {Action.COLLECT: "collect", Action.RERUN: "retry", Action.RESUBMIT: "retry", Action.EDIT: ""}

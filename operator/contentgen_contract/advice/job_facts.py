@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.annotations.collect_again import requests_collect
 from contentgen_contract.names import (
@@ -24,7 +24,7 @@ from contentgen_contract.names import (
 from contentgen_contract.resources.parsing import ResourceBody
 
 _Name = TypeVar("_Name", bound=StrEnum)
-_UNPAID = remedies.Facts()
+_UNPAID = guidance.Facts()
 
 
 class UserRequest(StrEnum):
@@ -50,7 +50,7 @@ class JobFacts:
     estimate: str = ""  # such as "0.14 USD"; empty without a price
     version: int = 0  # of the current or last run's outputs; 0 before the first run
     ended: bool = False  # the run is over, or the job was deleted during it
-    paid: remedies.Facts = _UNPAID
+    paid: guidance.Facts = _UNPAID
 
     has_resource: bool = False
     deleting: bool = False
@@ -125,7 +125,7 @@ class JobFacts:
         )
 
 
-def _request(given: ResourceBody, paid: remedies.Facts) -> UserRequest | None:
+def _request(given: ResourceBody, paid: guidance.Facts) -> UserRequest | None:
     annotations, run = given.metadata.annotations, given.run
     if given.ended and given.rerun_requested:
         return UserRequest.RUN
@@ -143,9 +143,9 @@ def _request(given: ResourceBody, paid: remedies.Facts) -> UserRequest | None:
     return None
 
 
-def _paid(status: Mapping[str, Any]) -> remedies.Facts:
+def _paid(status: Mapping[str, Any]) -> guidance.Facts:
     try:
-        return remedies.Facts.parse(status)
+        return guidance.Facts.parse(status)
     except (AttributeError, TypeError):  # another user wrote the status
         return _UNPAID
 

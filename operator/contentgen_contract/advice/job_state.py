@@ -12,7 +12,7 @@ from typing import Any
 
 from contentgen_contract.advice.job_facts import JobFacts, UserRequest
 from contentgen_contract.advice.permitted_actions import PermittedAction, permitted_actions
-from contentgen_contract.advice.reasons import PHASES, REASONS
+from contentgen_contract.advice.remedies import PHASES, REASONS
 from contentgen_contract.names import Phase, Reason
 from contentgen_contract.resources.queue_position import QueuePosition
 

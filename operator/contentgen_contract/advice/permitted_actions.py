@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.advice.job_facts import JobFacts, UserRequest
-from contentgen_contract.advice.reasons import Action, Costs
+from contentgen_contract.advice.remedies import Action, Costs
 from contentgen_contract.annotations.approve_run import unused_value
 from contentgen_contract.annotations.cancel_run import CannotCancel, run_to_cancel
 from contentgen_contract.names import (
@@ -118,7 +118,7 @@ def _value(does: Does, facts: JobFacts) -> str | None:
         case Does.CANCEL:
             return str(_run_to_cancel(facts))
         case Does.COLLECT:
-            return remedies.collect_value(facts.paid)
+            return guidance.collect_value(facts.paid)
         case Does.RESUBMIT:
             return facts.paid.token
     return None
@@ -146,17 +146,17 @@ def _another_run(facts: JobFacts) -> Iterator[PermittedAction]:
         return
     if facts.reason is Reason.ESTIMATED and facts.estimates:
         yield PermittedAction(Does.PAY, Costs.ONCE)
-    again = remedies.find_remedy(facts.paid, Action.RERUN)
+    again = guidance.find_remedy(facts.paid, Action.RERUN)
     if facts.estimates and (again is not None or facts.phase is Phase.COMPLETED):
         yield PermittedAction(Does.RETRY)
     elif again is not None and facts.reason is not Reason.INVALID_SPEC:
         yield PermittedAction(Does.RETRY, again.costs)
 
 
-def _has_result(paid: remedies.Facts) -> bool:
+def _has_result(paid: guidance.Facts) -> bool:
     """True if collecting the paid result once more may help."""
-    helps = any(remedy.action in (Action.COLLECT, Action.RESTORE) for remedy in remedies.applicable_remedies(paid))
-    return (helps or paid.incomplete) and not remedies.collect_obstacle(paid)
+    helps = any(remedy.action in (Action.COLLECT, Action.RESTORE) for remedy in guidance.applicable_remedies(paid))
+    return (helps or paid.incomplete) and not guidance.collect_obstacle(paid)
 
 
 def _run_to_cancel(facts: JobFacts) -> int | None:

@@ -84,7 +84,7 @@ class ResourceBody:
 
     metadata: ResourceMetadata
     spec: dict[str, Any]
-    status: dict[str, Any]  # JSON, for `advice.remedies.Facts`
+    status: dict[str, Any]  # JSON, for `advice.guidance.Facts`
     phase: str | None
     reason: str | None
     message: str

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from contentgen_contract.advice.guidance import Facts, advice_lines
 from contentgen_contract.advice.job_facts import JobFacts
 from contentgen_contract.advice.job_state import JobState
 from contentgen_contract.advice.job_steps import job_steps
-from contentgen_contract.advice.reasons import CONDITIONS
-from contentgen_contract.advice.remedies import Facts, advice_lines
+from contentgen_contract.advice.remedies import CONDITIONS
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.authentication import Caller
 from contentgen_gateway.injection import CallerDep, NowDep, ServicesDep

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
-from contentgen_contract.advice import remedies
-from contentgen_contract.advice.reasons import Action
-from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.advice import guidance
+from contentgen_contract.advice.guidance import Facts
+from contentgen_contract.advice.remedies import Action
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.annotations.approve_run import CannotDecide, describe_ignored_verdict, waiting_run
 from contentgen_contract.annotations.cancel_run import CannotCancel, describe_ignored, run_to_cancel
@@ -44,7 +44,7 @@ class JobRunState:
             asked_again=given.rerun_requested,
             rerun=given.rerun,
             amount=given.run.approval_amount if given.run else None,
-            resubmit_token=remedies.resubmit_token(given.phase, given.run.resubmit_token) if given.run else None,
+            resubmit_token=guidance.resubmit_token(given.phase, given.run.resubmit_token) if given.run else None,
         )
 
     @property
@@ -141,10 +141,10 @@ def require_cancellable(state: JobRunState) -> int:
 
 def _unknown_submission(facts: Facts, name: str) -> str:
     """Text of the refusal: meaning of the reason, free remedies, and the cost of another payment."""
-    row, resubmit = remedies.explanation(facts), remedies.find_remedy(facts, Action.RESUBMIT)
+    row, resubmit = guidance.explanation(facts), guidance.find_remedy(facts, Action.RESUBMIT)
     means = (row.meaning,) if row is not None else ()
     cost = f" ({resubmit.costs.value})" if resubmit is not None else ""
-    return " ".join([*means, *remedies.free_advice_lines(facts, name), f"To allow another payment{cost}"])
+    return " ".join([*means, *guidance.free_advice_lines(facts, name), f"To allow another payment{cost}"])
 
 
 def require_retryable(state: JobRunState, body: Body) -> None:
@@ -170,12 +170,12 @@ def collect_annotation(state: JobRunState, body: Body) -> str | None:
     facts = Facts.parse(body.get("status") or {})
     if not state.ended and state.phase == Phase.FAILED:
         raise Problem(409, "another run is requested: only the result of a failed run can be collected again")
-    if why := remedies.collect_obstacle(facts):
+    if why := guidance.collect_obstacle(facts):
         raise Problem(409, why)
     given = (body["metadata"].get("annotations") or {}).get(COLLECT_ANNOTATION)
     if collect_again.requests_collect(given, {"number": facts.number, "collect": {"asked": facts.asked}}):
         return None
-    return remedies.collect_value(facts)
+    return guidance.collect_value(facts)
 
 
 def ignored_annotations(body: Body) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ contentgen.dev/collect restarts the retries. Neither pays anything, because the 
 
 from datetime import datetime, timedelta
 
-from contentgen_contract.advice import remedies as words
+from contentgen_contract.advice import guidance as words
 from contentgen_contract.annotations import collect_again
 from contentgen_contract.names import COLLECT_ANNOTATION, Phase, Reason
 from contentgen_contract.resources.status import MAX_MESSAGE, CollectStatus, RunStatus

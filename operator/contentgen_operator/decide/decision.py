@@ -51,12 +51,7 @@ from contentgen_operator.decide.payment import (
     unread_reason,
     was_rewound,
 )
-from contentgen_operator.decide.policies import (
-    awaited_results,
-    estimate,
-    gate,
-    same_request,
-)
+from contentgen_operator.decide.policies import awaited_results, estimate, gate_order, same_request
 from contentgen_operator.decide.request_endings import has_result, stored_answer
 from contentgen_operator.decide.stages import run_stage, with_left_job, with_log
 from contentgen_operator.plans.planning import (
@@ -218,7 +213,7 @@ def _before_payment(case: DecisionInput) -> Plan:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
     if (refusal := _lora_unusable(case)) is not None:
         return fail(case, Reason.INVALID_SPEC, refusal)
-    return estimate.end(case) or gate.hold(case) or pay(case)
+    return estimate.end(case) or gate_order.hold(case) or pay(case)
 
 
 def _not_purchasable(case: DecisionInput) -> Plan | None:

@@ -1,6 +1,6 @@
 """Payments blocked while MongoDB lacks a run that a status names (`run_document.UnrecordedRun`). Pure."""
 
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.names import Phase, Reason
 from contentgen_operator.plans.planning import new_plan
 from contentgen_operator.state.decision_input import DecisionInput, RunState
@@ -16,11 +16,11 @@ def wait_for_stores(case: DecisionInput) -> Plan | None:
     if document is None or document.unrecorded is None or case.resource.payments_allowed:
         return None
     named = _named_text(document.unrecorded)
-    message = remedies.join_message(
+    message = guidance.join_message(
         f"the status names {named}, which MongoDB lacks: it was restored from an older backup, "
         "an installation with another MongoDB began the run, or somebody else wrote the status, so nothing is paid. ",
         "Restore the newest backup of MongoDB, and this goes on; or, where the provider's dashboard shows that nothing "
-        f"was paid since, {remedies.resubmit_advice(document.token or '')}",
+        f"was paid since, {guidance.resubmit_advice(document.token or '')}",
     )
     run_state = RunState(
         phase=Phase.SUBMISSION_UNKNOWN,

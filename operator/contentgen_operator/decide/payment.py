@@ -5,7 +5,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.base import Value
 from contentgen_contract.names import ADOPT_ANNOTATION, Phase, Reason, Stage
 from contentgen_contract.resources.spec import ImageGenerationSpec, Spec
@@ -231,11 +231,11 @@ def purchase_missing(case: DecisionInput) -> Plan:
     if case.resource.resubmit == case.key.token:
         return _abandon_purchase(case, next_attempt(blind, RESUBMITTED, resubmitted=True), kept)
     what = f"request {case.run.request_id}" if case.run.request_id else f"purchase {case.run.purchase_id or case.key}"
-    message = remedies.join_message(
+    message = guidance.join_message(
         f"{what} of {case.provider} was paid, or may have been, and the ledger in MongoDB has lost it"
         f"{_named_text(case)}",
-        f": restore the ledger and this goes on, {remedies.adopt_advice(case.run.request_id)}, or "
-        f"{remedies.resubmit_advice(case.key.token)}",
+        f": restore the ledger and this goes on, {guidance.adopt_advice(case.run.request_id)}, or "
+        f"{guidance.resubmit_advice(case.key.token)}",
     )
     run_state = _unknown(case, message)
     # The finalizer lets a deletion write into the ledger what only the status names.
@@ -345,11 +345,11 @@ def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
         message += f", which cannot be read: {problem}" if problem else ""
         run_state = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return new_plan(case, run_state, again=again)
-    message = remedies.join_message(
+    message = guidance.join_message(
         f"{purchase.provider} may have been paid; "
         f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
-        f"; check its dashboard, then {remedies.adopt_advice()}, or {remedies.resubmit_advice(case.key.token)}",
+        f"; check its dashboard, then {guidance.adopt_advice()}, or {guidance.resubmit_advice(case.key.token)}",
     )
     run_state = _unknown(case, message)
     return new_plan(case, run_state, again=again)

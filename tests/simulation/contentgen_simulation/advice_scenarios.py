@@ -10,7 +10,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from contentgen_cli.item import Item
-from contentgen_contract.advice.reasons import Action, Costs
+from contentgen_contract.advice.remedies import Action, Costs
 from contentgen_contract.names import (
     APPROVED_BY_ANNOTATION,
     REJECT_ANNOTATION,

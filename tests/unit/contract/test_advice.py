@@ -13,9 +13,9 @@ from contentgen_cli.commands import adopting, approving, cancelling, collecting,
 from contentgen_cli.commands.why import ResourceContext, explain
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
-from contentgen_contract.advice import remedies as advice
+from contentgen_contract.advice import guidance as advice
 from contentgen_contract.advice.permitted_actions import status_actions
-from contentgen_contract.advice.reasons import REASONS, Action, Costs, Kept, Paid, Remedy, When
+from contentgen_contract.advice.remedies import REASONS, Action, Costs, Kept, Paid, Remedy, When
 from contentgen_contract.names import ACCOUNT_LABEL, APPROVE_ANNOTATION, Kind, Phase, Reason, Verdict
 from contentgen_gateway.problems import Problem
 from contentgen_gateway.services.orphans import orphan

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from contentgen_contract.advice.reasons import CONDITIONS, PHASES, REASONS
+from contentgen_contract.advice.remedies import CONDITIONS, PHASES, REASONS
 from contentgen_contract.names import Condition, Kind, Phase, Reason, Stage, Step
 from contentgen_contract.resources.operator_class import ClassOwner, class_of
 from contentgen_contract.resources.spec import SPECS, parse_spec

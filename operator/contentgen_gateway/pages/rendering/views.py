@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from contentgen_contract.advice.job_state import JobState, State, state_of_record
-from contentgen_contract.advice.reasons import REASONS, Explanation
+from contentgen_contract.advice.remedies import REASONS, Explanation
 from contentgen_contract.names import Kind
 from contentgen_gateway.auth.visibility import KINDS
 from contentgen_gateway.stores.records import Record

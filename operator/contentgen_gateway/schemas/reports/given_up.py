@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from contentgen_contract.advice.permitted_actions import Does
-from contentgen_contract.advice.reasons import Action
+from contentgen_contract.advice.remedies import Action
 from contentgen_contract.names import Kind
 from contentgen_gateway.schemas.bodies import Body, JobType, Name, Parameters
 from contentgen_gateway.stores.queries import JobFilter, with_cursor

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from contentgen_contract.advice import remedies
+from contentgen_contract.advice import guidance
 from contentgen_contract.advice.job_state import JobState, State, state_of_resource
 from contentgen_contract.annotations.approve_run import approval_of, rejection_of
 from contentgen_contract.names import (
@@ -132,8 +132,8 @@ class JobActions:
         job = await self._load_payable(caller, job_id)
         body = _require_resource(job, await self.jobs.resource(job))
         state = JobRunState.parse(body)
-        token, facts = state.resubmit_token, remedies.Facts.parse(body.get("status") or {})
-        free = remedies.free_advice_lines(facts, body["metadata"]["name"])
+        token, facts = state.resubmit_token, guidance.Facts.parse(body.get("status") or {})
+        free = guidance.free_advice_lines(facts, body["metadata"]["name"])
         if token is not None:
             return Quote(state.number, estimate_of(body), token, free)
         require_retryable(state, body)

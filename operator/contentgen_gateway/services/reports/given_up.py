@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contentgen_contract.advice import given_up, remedies
+from contentgen_contract.advice import given_up, guidance
+from contentgen_contract.advice.guidance import Facts
 from contentgen_contract.advice.job_state import state_of_resource
-from contentgen_contract.advice.reasons import Remedy
-from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.advice.remedies import Remedy
 from contentgen_contract.resources.parsing import ResourceBody
 from contentgen_contract.worker.log import redact_secrets
 from contentgen_gateway.auth.authentication import Caller
@@ -75,7 +75,7 @@ def _given_up(record: Record, given: ResourceBody) -> GivenUp | None:
         return None
     namespace, name = str(record["namespace"]), str(record["name"])
     options = [
-        _option(remedy, f"{kind.short_name}/{name}", namespace) for remedy in remedies.applicable_remedies(facts)
+        _option(remedy, f"{kind.short_name}/{name}", namespace) for remedy in guidance.applicable_remedies(facts)
     ]
     cost: dict[str, Any] = given.status.get("cost") or {}
     return GivenUp(
@@ -87,8 +87,8 @@ def _given_up(record: Record, given: ResourceBody) -> GivenUp | None:
         user_id=str(record.get("userId") or namespace),
         reason=given.reason or "",
         message=redact_secrets(given.message),
-        paid=remedies.payment_state(facts).value,
-        result_kept=remedies.has_result(facts),
+        paid=guidance.payment_state(facts).value,
+        result_kept=guidance.has_result(facts),
         cost=cost.get("display") or None,
         request_id=facts.request_id,
         failed_at=given.status.get("completionTime"),

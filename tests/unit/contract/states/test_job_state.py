@@ -19,7 +19,7 @@ from contentgen_contract.advice.job_state import (
     state_of_resource,
 )
 from contentgen_contract.advice.permitted_actions import Does, Right, permitted_actions, status_actions
-from contentgen_contract.advice.reasons import REASONS, Costs
+from contentgen_contract.advice.remedies import REASONS, Costs
 from contentgen_contract.annotations.approve_run import given_verdicts
 from contentgen_contract.names import FINAL_PHASES, Phase, Reason
 from contentgen_contract.resources.queue_position import QueuePosition

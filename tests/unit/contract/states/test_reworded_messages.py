@@ -16,8 +16,8 @@ from cel import stdlib
 from contentgen_cli.commands import adopting, approving, cancelling, collecting, retrying
 from contentgen_cli.errors import CliError
 from contentgen_cli.item import Item
+from contentgen_contract.advice.guidance import Facts
 from contentgen_contract.advice.job_state import state_of_record, state_of_resource
-from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.annotations.cancel_run import CannotCancel
 from contentgen_contract.names import Kind, Verdict
 from contentgen_gateway.live.job_snapshot import JobSnapshot, document

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
-from contentgen_contract.advice.reasons import REASONS
+from contentgen_contract.advice.remedies import REASONS
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.records.record import legacy_status
 from contentgen_gateway import pages

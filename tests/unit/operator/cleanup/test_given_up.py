@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from contentgen_contract.advice.given_up import is_given_up, retry_command
-from contentgen_contract.advice.reasons import Action
-from contentgen_contract.advice.remedies import Facts
+from contentgen_contract.advice.guidance import Facts
+from contentgen_contract.advice.remedies import Action
 from contentgen_contract.names import COLLECT_ANNOTATION, GIVEN_UP_LABEL, Kind, Phase, Reason
 from contentgen_simulation.world import SPECS, World, Writes
 

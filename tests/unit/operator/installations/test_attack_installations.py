@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import stamina
 
-from contentgen_contract.advice.reasons import REASONS
+from contentgen_contract.advice.remedies import REASONS
 from contentgen_contract.names import FINALIZER, GROUP, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.namespaces import LabelSelector
 from contentgen_operator.background.releases import NamespaceReleases

@@ -4,8 +4,8 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from contentgen_contract.advice.guidance import Facts
 from contentgen_contract.advice.permitted_actions import Does
-from contentgen_contract.advice.remedies import Facts
 from contentgen_contract.names import (
     ACCOUNT_LABEL,
     ADOPT_ANNOTATION,

@@ -1,7 +1,7 @@
 """Gate between the free and the paid stages."""
 
 from contentgen_operator.components import FEATURES
-from contentgen_operator.decide.policies.gate import GATE
+from contentgen_operator.decide.policies.gate_order import GATE
 
 
 def test_the_gate_has_the_gates_of_all_features() -> None:
