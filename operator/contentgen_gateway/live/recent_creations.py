@@ -35,14 +35,14 @@ class RecentCreations:
     pymongo is synchronous, so each call runs in a thread.
     """
 
-    collection: Collection[Document]
+    documents: Collection[Document]
     live: LiveJobs
     resources: JobResources
     clock: Clock = utc_now
 
     def create_indexes(self) -> None:
         """Idempotent."""
-        create_indexes(self.collection, INDEXES)
+        create_indexes(self.documents, INDEXES)
 
     async def announce(self, kind: Kind, body: Body) -> JobSnapshot:
         """Publish a resource that this replica has created; other replicas can find it when this returns.
@@ -59,10 +59,10 @@ class RecentCreations:
     def _add(self, snapshot: JobSnapshot) -> None:
         at = self.clock()
         place = {"kind": snapshot.kind.value, "namespace": snapshot.meta.namespace, "name": snapshot.meta.name}
-        self.collection.update_one(
+        self.documents.update_one(
             {"_id": {"$eq": snapshot.job_id}}, {"$set": place | {"until": at + RETENTION}}, upsert=True
         )
-        self.collection.delete_many({"until": {"$lt": at}})
+        self.documents.delete_many({"until": {"$lt": at}})
 
     async def find(self, job_id: str) -> JobSnapshot | None:
         """The snapshot of an unfinished job, from memory or through its entry; None if there is neither.
@@ -71,7 +71,7 @@ class RecentCreations:
         """
         if (snapshot := self.live.get(job_id)) is not None:
             return snapshot
-        place = await asyncio.to_thread(self.collection.find_one, {"_id": {"$eq": job_id}})
+        place = await asyncio.to_thread(self.documents.find_one, {"_id": {"$eq": job_id}})
         if place is None:
             return None
         kind = Kind(place["kind"])

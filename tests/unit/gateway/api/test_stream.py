@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from contentgen_contract.names import Kind
+from contentgen_gateway.auth.visibility import Visibility
 from contentgen_gateway.dependencies import Services
 from contentgen_gateway.live import jobs
 from contentgen_gateway.live.job_snapshot import JobSnapshot
@@ -239,13 +240,13 @@ async def test_revoked_right_ends_the_stream_of_a_busy_job(world: Served, monkey
     monkeypatch.setattr(jobs.JobFollower, "next", tell)
     seen, job = [], world.dependencies.visibility.job
 
-    async def once(*given: Any) -> Any:
+    async def once(_: Visibility, *given: Any) -> Any:
         seen.append(given)
         if len(seen) > 1:
             raise NotFound("job", "a")
         return await job(*given)
 
-    monkeypatch.setattr(world.dependencies.visibility, "job", once)
+    monkeypatch.setattr(Visibility, "job", once)
     world.now(1, progress=1)
     async with world.events() as events:
         told = [event["event"] async for event in events.all()]
@@ -259,11 +260,11 @@ async def test_stream_survives_checks_and_learns_of_a_missed_end(
     monkeypatch.setattr(streams, "_ASK_AGAIN_SECONDS", 0.01)
     checks, visible = [], world.dependencies.visibility.job
 
-    async def counted(*given: Any) -> Any:
+    async def counted(_: Visibility, *given: Any) -> Any:
         checks.append(given)
         return await visible(*given)
 
-    monkeypatch.setattr(world.dependencies.visibility, "job", counted)
+    monkeypatch.setattr(Visibility, "job", counted)
     job = world.job(1, SOUND, status="processing", name="job-x", completedAt=None)
     world.now(1, job)
     async with world.events(job) as events:
