@@ -2,8 +2,8 @@
 
 A lane is a queue: its steps run one after another, and lanes run at the same time. `make test` needs neither root nor a
 cluster. In `make test-cluster` the lane `main release` shares one release, which works on all namespaces. The lanes
-beside it stop operators and stores, so each has a release of its own, of an operator class of its own and limited to
-one namespace. At most three of these run at a time: a node of two cores has room for no more.
+after it stop operators and stores, so each has a release of its own, of an operator class of its own and limited to one
+namespace; they start when the lane `main release` has ended.
 
 `make acceptance` runs all that shows the policies: their cluster suites in the same lanes, and those of full size.
 """
@@ -87,11 +87,11 @@ def on_cluster(name: str, about: str, *files: str) -> SuiteStep:
     return suite(name, about, *(f"cluster/{file}" for file in files), needs=("cluster", "cluster tools"))
 
 
-def own_release(letter: str, *steps: SuiteStep, after: str = "cluster up") -> SuiteLane:
+def own_release(letter: str, *steps: SuiteStep) -> SuiteLane:
     """A lane on the cluster with a release of its own, which is uninstalled at the end."""
     namespace = f"lane-{letter}"
     down = command(f"{namespace} down", "its release uninstalled", "-m", "contentgen_cluster", "lanes-down", namespace)
-    return SuiteLane(namespace, (*steps, down), after=after, release=namespace)
+    return SuiteLane(namespace, (*steps, down), after=WIDE.name, release=namespace)
 
 
 STORES = command("stores", "jars, versitygw", "-m", "contentgen_cluster", "stores")
@@ -164,13 +164,14 @@ KUBERNETES = SuiteStep(
     needs=("cluster", "cluster tools"), reports=True,
 )  # fmt: skip
 
-UP = SuiteLane("cluster up", (CLUSTER, CLUSTER_TOOLS, LANES_DOWN))
 WIDE = SuiteLane(
     "main release",
     (
-        on_cluster("boundary", "attempts of tenants, and with our tokens", "tenancy/test_boundary.py"),
-        # After the first suite, which installs the release: without an owner of its class, other lanes refuse a status.
+        CLUSTER,
+        CLUSTER_TOOLS,
+        LANES_DOWN,
         on_cluster("crds", "the real API server", "chart/test_crds_api_server.py", "chart/test_admission.py"),
+        on_cluster("boundary", "attempts of tenants, and with our tokens", "tenancy/test_boundary.py"),
         on_cluster("gateway", "HTTP and Chromium alone", "gateway/test_gateway_pages.py", "gateway/test_gateway.py"),
         on_cluster("documents", "commands and manifests of README, docs and samples", "documents/test_docs.py"),
         on_cluster("kubectl", "the plugin", "documents/test_cli.py", "gateway/test_plugin_gateway.py"),
@@ -192,7 +193,6 @@ WIDE = SuiteLane(
         on_cluster("metrics", "a scrape through the Service", "chart/test_metrics.py"),
         on_cluster("chart installs", "helm 3 and 4", "chart/test_chart_install.py"),
     ),
-    after=UP.name,
 )  # fmt: skip
 OWN = (
     own_release(
@@ -225,12 +225,10 @@ OWN = (
         ),
         on_cluster("soak", "a minute of jobs and killed operators", "operator/test_soak.py"),
         on_cluster("takeovers", "the leader frozen, cut off and rolled out", "installations/test_takeovers.py"),
-        after="lane-c",
     ),
     own_release(
         "e",
         on_cluster("first day", "mistakes, quotas, a private CA, a proxy, a small pool", "operator/test_first_day.py"),
-        after="lane-a",
     ),
 )
 NAMESPACES_END = command(
@@ -241,7 +239,7 @@ BENCHMARK = command(
     "benchmark e2e", "its small size ends", "-m", "contentgen_bench", "e2e", "--small", "--pods", "0",
     needs=("cluster",),
 )  # fmt: skip
-ON_CLUSTER = (UP, SuiteLane("API server alone", (KUBERNETES, BENCHMARK, NAMESPACES_END)), WIDE, *OWN)
+ON_CLUSTER = (SuiteLane("API server alone", (KUBERNETES, BENCHMARK, NAMESPACES_END)), WIDE, *OWN)
 """`make test-cluster`: lanes that need the real cluster."""
 
 POLICIES = ("tests/cluster/policies", "tests/cluster/documents/test_docs.py")
@@ -278,16 +276,17 @@ FULL_SIZE = on_cluster(
 
 def of_policies(lane: SuiteLane) -> SuiteLane | None:
     """The lane with the suites of policies and what they need; None: it has none."""
-    if lane is UP:
-        return lane
     chosen = [step for step in lane.steps if any(word.startswith(POLICIES) for word in step.python)]
     if not chosen:
         return None
-    steps = [step for step in lane.steps if step in chosen or "lanes-down" in step.python]
+    around = [
+        step for step in lane.steps if step in (CLUSTER, CLUSTER_TOOLS, LANES_DOWN) or "lanes-down" in step.python
+    ]
+    steps = [step for step in lane.steps if step in chosen or step in around]
     return replace(lane, steps=(*steps, *((FULL_SIZE,) if lane is WIDE else ())))
 
 
-ACCEPTANCE = (ON_POLICIES, *(chosen for lane in ON_CLUSTER if (chosen := of_policies(lane)) is not None))
+ACCEPTANCE = (ON_POLICIES, *(each for lane in ON_CLUSTER if (each := of_policies(lane)) is not None))
 
 
 RUNS = {"test": ALONE, "cluster": ON_CLUSTER, "acceptance": ACCEPTANCE}
