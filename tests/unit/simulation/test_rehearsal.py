@@ -36,7 +36,7 @@ from contentgen_operator.budgets.store import BudgetStore
 from contentgen_operator.budgets.values import BudgetWindow
 from contentgen_operator.cleanup import expiry
 from contentgen_operator.decide import decision, payment, request_endings, stages
-from contentgen_operator.decide.policies import estimate, gate
+from contentgen_operator.decide.policies import estimate, gate_order
 from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.notifications import guarded_post, notifier
 from contentgen_operator.notifications.outbox import NotificationOutbox
@@ -642,7 +642,7 @@ def _paid_dry_run(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _no_hold(patch: pytest.MonkeyPatch) -> RehearsalPlan:
-    patch.setattr(gate, "GATE", tuple(each for each in gate.GATE if each is not approval.hold))
+    patch.setattr(gate_order, "GATE", tuple(each for each in gate_order.GATE if each is not approval.hold))
     return manual()
 
 
