@@ -436,7 +436,7 @@ def leader_loops(
     loops: list[Loop] = [
         core.garbage_collector.queue.run,
         background.notifier.run,
-        *(second.run for second in every_seconds),
+        *(loop.run for loop in every_seconds),
     ]
     if base.role.class_holder is not None:
         loops.append(base.role.class_holder.kept)

@@ -262,9 +262,7 @@ REGISTRY.register(gauges)
 
 def described() -> tuple[Description, ...]:
     """The operator's metrics, by name."""
-    return describe(
-        REGISTRY, (each_global for each_global in globals().values() if isinstance(each_global, MetricWrapperBase))
-    )
+    return describe(REGISTRY, (value for value in globals().values() if isinstance(value, MetricWrapperBase)))
 
 
 def exposition() -> bytes:

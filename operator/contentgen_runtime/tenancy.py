@@ -121,7 +121,7 @@ class Tenancy:
         bound = {(cluster_of(binding), name_of(binding)): binding.get("takenBy") for binding in self._bindings.find()}
         known = {each_cluster["_id"]: each_cluster.get("takenBy") for each_cluster in self._clusters.find()}
         holders = {scope: _holder(*scope, bound, known) for scope in bound}
-        taken = frozenset(each_holder for each_holder, holder in holders.items() if holder == cluster.uid)
+        taken = frozenset(scope for scope, holder in holders.items() if holder == cluster.uid)
         if kept.get("takenBy"):
             return Followed(taken=taken)  # what an administrator has mapped back
         return Followed(
@@ -288,7 +288,7 @@ class Tenancy:
             self._jobs.find_one(records, {"_id": True}),
             self._ledger.find_one(mine, {"_id": True}),  # its binding was lost: the database was restored from a backup
         )
-        return any(binding is not None for binding in found)
+        return any(document is not None for document in found)
 
 
 def rebind(bindings: Any, known: Document, entry: Document, *, by: str, now: datetime) -> bool:

@@ -24,7 +24,7 @@ from bson import json_util
 
 Document = dict[str, Any]
 FORMAT = "contentgen-backup"
-VERSION = 1
+VERSION = 2  # 1 has other names for what blocks a payment: read here, they would block none
 _OPTIONS = json_util.RELAXED_JSON_OPTIONS
 _MEMBER = re.compile(r"(manifest\.json|[a-z_-]+\.jsonl)")
 _MAX_IN_MEMORY = 64 * 2**20  # bytes of a part; larger ones are written to a temporary file
@@ -158,10 +158,8 @@ def _manifest(folder: Path) -> Document:
         version = int(manifest["version"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadArchive("valid manifest missing: the backup was interrupted, or this is not a backup") from None
-    if not known or version > VERSION:
-        raise BadArchive(
-            f"unsupported: {manifest['format']} of version {version}; versions up to {VERSION} are supported"
-        )
+    if not known or version != VERSION:
+        raise BadArchive(f"unsupported: {manifest['format']} of version {version}; only version {VERSION} is supported")
     if not all(_MEMBER.fullmatch(f"{name}.jsonl") for name in manifest["parts"]):
         raise BadArchive("invalid name of a part in the manifest")
     return manifest

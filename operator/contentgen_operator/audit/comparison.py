@@ -338,7 +338,7 @@ def _price_changes(view: _View) -> Iterator[AuditFinding]:
     """
     priced = [bill for bill in view.facts.bills if bill.unit_micros is not None]
     named = {each.account for each in priced if each.account is not None} | set(view.facts.listed_of)
-    own = {each_own.purchase.model for each_own in view.own}
+    own = {audited.purchase.model for audited in view.own}
     for account in (None, *sorted(named)):
         rows = _grouped((each.model, each) for each in priced if each.account == account)
         listed = view.facts.listed if account is None else view.facts.listed_of.get(account, {})

@@ -47,7 +47,7 @@ async def _observe(
     user = asset_user(case.resource, case.spec)
     found = await budgets.matching(policy.labels, case.provider, case.kind, user)
     windows = {each.uid: windows_of(each, at) for each in found}
-    ids = [window.id for each_window in windows.values() for window in each_window]
+    ids = [window.id for of_budget in windows.values() for window in of_budget]
     usage = await store.usage(ids, str(case.key)) if ids else {}
     return BudgetFacts(matching=tuple(matching_budget(each, windows[each.uid], usage) for each in found))
 

@@ -57,8 +57,8 @@ class BudgetKeeper:
         """Write the usage of the current windows into the metrics and the statuses."""
         budgets = await self.budgets.all()
         refs = {budget.uid: windows_of(budget, now) for budget in budgets}
-        totals = await self.store.totals([ref.id for each_ref in refs.values() for ref in each_ref])
-        gauges.windows = [(ref, totals[ref.id]) for each_ref in refs.values() for ref in each_ref]
+        totals = await self.store.totals([ref.id for of_budget in refs.values() for ref in of_budget])
+        gauges.windows = [(ref, totals[ref.id]) for of_budget in refs.values() for ref in of_budget]
         for budget in budgets:
             await self._write(budget, status_of(budget, refs[budget.uid], totals, now))
 

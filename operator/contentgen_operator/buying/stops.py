@@ -86,9 +86,7 @@ class Buying:
         if self._first(scope, self._known) is None:
             return None
         async with self._changing:
-            return await self._probe(
-                uid, [each_stopped for each_stopped in (INSTALLATION, scope) if each_stopped in self._known]
-            )
+            return await self._probe(uid, [place for place in (INSTALLATION, scope) if place in self._known])
 
     async def require(self, scope: str) -> None:
         """Raises Conflict directly before a POST if there is a stop by now."""

@@ -389,8 +389,8 @@ class Observation(Value):
     seconds_per_unit: float | None = None  # duration of the provider's latest requests of this model
 
     def with_facts(self, facts: FeatureFacts) -> "Observation":
-        """The observation with facts of another feature."""
-        return self.model_copy(update={"facts": (*self.facts, facts)})
+        """The observation with these facts of a feature, instead of its earlier ones."""
+        return self.model_copy(update={"facts": (facts, *self.facts)})
 
     def facts_of(self, kind: type[F]) -> F:
         """Facts of a feature."""

@@ -235,7 +235,7 @@ class Ledger:
     def collected(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> list[Purchase]:
         """Collected purchases of the resources of this name, ordered by key."""
         where = _of_tenant(tenant, namespace, kind, name) | {"state": PurchaseState.COLLECTED.value}
-        return [_purchase(purchase) for purchase in self._collection.find(where).sort("_id", 1)]
+        return [_purchase(document) for document in self._collection.find(where).sort("_id", 1)]
 
     @in_thread
     def job_ids(self, tenant: Tenant, namespace: str, kind: Kind, name: str) -> frozenset[str]:

@@ -509,5 +509,5 @@ def _evidence(key: str) -> str:
 
 
 def _checksum(offer: FileOffer) -> str:
-    """SHA-256 of a offer in the format of S3 (base64)."""
+    """SHA-256 of an offer in the format of S3 (base64)."""
     return base64.b64encode(bytes.fromhex(offer.sha256)).decode()

@@ -163,8 +163,8 @@ def _outputs(response: dict[str, Any], transcript: _ParsedTranscript, options: T
         Output.from_bytes("transcript.txt", TEXT, _plain_text(transcript).encode()),
         *(
             Output.from_bytes(name, content_type, text.encode())
-            for each_text, (name, content_type, text) in texts.items()
-            if each_text in options.formats
+            for text_format, (name, content_type, text) in texts.items()
+            if text_format in options.formats
         ),
     ]
 

@@ -15,7 +15,7 @@ from contentgen_contract.names import Kind
 from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, PurchaseStep, merge_restored
 from contentgen_gateway.migration import asset_listing
 from contentgen_gateway.migration import backup as backups
-from contentgen_gateway.migration.archive import BadArchive, create_archive, open_archive
+from contentgen_gateway.migration.archive import VERSION, BadArchive, create_archive, open_archive
 from contentgen_gateway.migration.backup import BACKED_UP, NOT_BACKED_UP, backup, newest_record, newest_runs, restore
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.run_document import RunDocument
@@ -330,7 +330,7 @@ def test_a_purchase_only_goes_forward(stored: PurchaseState, given: PurchaseStat
         )
 
 
-@pytest.mark.parametrize("spoil", ["changed", "cut", "gone", "manifest", "newer", "stray", "up"])
+@pytest.mark.parametrize("spoil", ["changed", "cut", "gone", "manifest", "newer", "older", "stray", "up"])
 def test_an_archive_that_is_not_whole_is_not_read(tmp_path: Path, spoil: str) -> None:
     folder = tmp_path / "b"
     saved(full(), folder)
@@ -345,8 +345,9 @@ def test_an_archive_that_is_not_whole_is_not_read(tmp_path: Path, spoil: str) ->
             jobs.unlink()
         case "manifest":
             manifest.unlink()
-        case "newer":
-            manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 2}))
+        case "newer" | "older":
+            version = VERSION + (1 if spoil == "newer" else -1)
+            manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": version}))
         case "stray" | "up":
             source = str(tmp_path / "b.tar")
             with tarfile.open(source, "w") as tar:

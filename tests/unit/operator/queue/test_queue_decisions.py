@@ -101,3 +101,8 @@ def test_the_table_of_the_queue() -> None:
                 assert status.run.queued_at == NOW - timedelta(seconds=row.waited or 0), row
                 assert plan.again_seconds == again, row
     assert seen == {"goes on", "replaced", "fails", "waits"}
+
+
+def test_newer_facts_of_a_feature_replace_its_earlier_ones() -> None:
+    waits, granted = Turn(granted=False), Turn(granted=True)
+    assert Observation().with_facts(waits).with_facts(granted).facts_of(Turn) == granted

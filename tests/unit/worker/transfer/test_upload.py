@@ -36,7 +36,7 @@ class Store:
     behave: Callable[["Store", Handler, str], bool] = lambda *_: False
     asked: int = 0
     expires_seconds: int = 600
-    removes: bool = True  # whether the worker API removes another file of a offered name
+    removes: bool = True  # whether the worker API removes another file of an offered name
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, handler: Handler) -> None:
