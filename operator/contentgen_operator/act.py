@@ -80,6 +80,7 @@ from contentgen_operator.state.purchases import (
     StoredKey,
     new_purchase_id,
 )
+from contentgen_operator.state.request_marks import equal_purchases, mark_of, marks_prefix
 from contentgen_operator.state.run_document import next_document
 from contentgen_operator.state.sends import LastSend, Send, SendEnding, input_hash
 from contentgen_operator.stores.finished_jobs import FinishedJobs, Room
@@ -458,18 +459,20 @@ class Actor:
         return named
 
     async def _mark_content(self, key: PurchaseKey, purchase: Purchase) -> None:
-        for request in key.requests(purchase.content, purchase):
+        if purchase.content:
             self.leadership.check()
-            await self.storage.mark_content(request, purchase.purchase_id)
+            await self.storage.put_mark(mark_of(key, purchase))
 
     async def _lost_equal(self, reservation: Reservation, planned: Purchase) -> str | None:
         """Id of a purchase of an equal request, of any spelling, that the bucket has and the ledger lacks; None: none.
 
         A further attempt was allowed by the end of the one before it, or by a person, so the bucket is not asked.
         """
-        key, found = reservation.key, frozenset[str]()
-        for request in key.requests(reservation.asked, planned) if key.attempt == 1 else ():
-            found |= await self.storage.purchases_of_content(request)
+        key, asked = reservation.key, reservation.asked
+        if key.attempt > 1 or not asked:
+            return None
+        marks = await self.storage.evidence_keys(marks_prefix(key, planned.operator_class), "")
+        found = equal_purchases(marks, key, asked, planned)
         return min(await self.ledger.lost(found, frozenset()), default=None) if found else None
 
     async def _marker_id(self, key: PurchaseKey, planned: Purchase) -> str:

@@ -159,19 +159,9 @@ def send_end(buying_key: str, number: int) -> str:
     return f"{sends_prefix(buying_key, number)}-end.json"
 
 
-def content_prefix(request: str) -> str:
-    """Prefix of the create-only objects of all purchases of equal requests."""
-    return f"{EVIDENCE}{_digest(request)}/purchases/"
-
-
-def content_object(request: str, purchase_id: str) -> str:
-    """Key of the create-only object by which a purchase is found by its content, whatever its buying key."""
-    return f"{content_prefix(request)}{_part(purchase_id)}.json"
-
-
-def purchase_of_content(key: str) -> str:
-    """Purchase id in the key of such an object."""
-    return key.rpartition("/")[2].removesuffix(".json")
+def request_marks(name: str) -> str:
+    """Prefix of the marks of all requests of a name (`state/request_marks.py`)."""
+    return f"{EVIDENCE}{_digest(name)}/requests/"
 
 
 class SendKey(NamedTuple):

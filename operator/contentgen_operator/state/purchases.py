@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from itertools import product
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -64,17 +63,10 @@ class PurchaseKey(Value):
         rerun = hashlib.sha256(self.rerun.encode()).hexdigest()[:16] if self.rerun is not None else "-"
         return f"{scoped(self.namespace, self.scope)}/{self.kind}/{self.name}/{self.run_hash}/{rerun}/{self.attempt}"
 
-    def requests(self, contents: Iterable[str], purchase: "Purchase") -> tuple[str, ...]:
-        """Names of a request by hashes of its content, without spelling and attempt: equal requests of the tenant and
-        class share one. By the namespace's uid, as a restored ledger may lack its binding, and by the scope, which
-        another namespace or cluster may take over.
-        """
-        places = sorted({scoped(self.namespace, each) for each in (self.scope, purchase.namespace_uid)})
-        rerun = str(self).split("/")[4]
-        place_names = (
-            f"{purchase.operator_class}/{each_place}/{self.kind}/{self.name}/{rerun}" for each_place in places
-        )
-        return tuple(f"{place}/{content}" for place, content in product(place_names, contents))
+    @property
+    def rerun_part(self) -> str:
+        """The rerun token as in the key's text."""
+        return str(self).split("/")[4]
 
     @property
     def token(self) -> str:

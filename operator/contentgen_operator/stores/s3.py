@@ -410,18 +410,9 @@ class Storage:
         return named if isinstance(named, str) and re.fullmatch(patterns.UID, named) else _UNREADABLE
 
     @in_thread
-    def mark_content(self, request: str, purchase_id: str) -> None:
-        """Create the object by which the purchase of a request is found by its content; nothing if it exists."""
-        self._create(keys.content_object(request, purchase_id), b"{}")
-
-    @in_thread
-    def purchases_of_content(self, request: str) -> frozenset[str]:
-        """Ids of the purchases of equal requests; `_UNREADABLE` for a malformed one, as of a marker."""
-        found = self._evidence_keys(keys.content_prefix(request), "")
-        return frozenset(
-            named if re.fullmatch(patterns.UID, named) else _UNREADABLE
-            for named in map(keys.purchase_of_content, found)
-        )
+    def put_mark(self, key: str) -> None:
+        """Create the mark of a request under keys.EVIDENCE; nothing if it exists. Raises NotOwned."""
+        self._create(_evidence(key), b"{}")
 
     @in_thread
     def put_evidence(self, key: str, body: bytes) -> bool:

@@ -399,15 +399,11 @@ class MemoryStorage:
             return None
         return str(found["purchaseId"])
 
-    async def mark_content(self, request: str, purchase_id: str) -> None:
+    async def put_mark(self, key: str) -> None:
         async def write() -> None:
-            self.objects.setdefault(keys.content_object(request, purchase_id), b"{}")
+            self.objects.setdefault(key, b"{}")
 
         await self._writes("content", write)
-
-    async def purchases_of_content(self, request: str) -> frozenset[str]:
-        found = (key for key in self.objects if key.startswith(keys.content_prefix(request)))
-        return frozenset(map(keys.purchase_of_content, found))
 
     async def put_evidence(self, key: str, body: bytes) -> bool:
         async def write() -> bool:

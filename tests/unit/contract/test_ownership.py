@@ -99,17 +99,18 @@ REACHES: dict[str, Callable[[Storage, str], Any]] = {
     "put_answer": lambda storage, folder: storage.put_answer(
         StoredAnswer(owner=MINE, key=f"{folder}a.json", answer=AnswerFile.of({}))
     ),
+    "put_mark": lambda storage, folder: storage.put_mark(f"{folder}a.json"),
     "put_evidence": lambda storage, folder: storage.put_evidence(f"{folder}a.json", b"{}"),
     "evidence": lambda storage, folder: storage.evidence(f"{folder}a.json"),
     "evidence_keys": lambda storage, folder: storage.evidence_keys(folder, folder),
 }
 """Public methods of Storage with a key of the bucket; `test_all_of_them_are_here` checks completeness."""
 
-OF_NO_OWNER = {"remove_temporary", "put_evidence", "evidence", "evidence_keys"}
+OF_NO_OWNER = {"remove_temporary", "put_mark", "put_evidence", "evidence", "evidence_keys"}
 """Their keys have a prefix of the operator."""
 
 WITHOUT_A_KEY = {
-    "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker", "mark_content", "purchases_of_content",
+    "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker",
     "source_get", "old_versions", "set_temporary_rules",
 }  # fmt: skip
 """`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py);

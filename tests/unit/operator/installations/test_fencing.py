@@ -293,7 +293,7 @@ def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
     if operation == "storage.put_evidence" and what.startswith("ledger "):
         return (before["step"], after["step"], after["endedBy"]) == ("sending", "planned", before["sentBy"])
     # Created only, under the id of a purchase or of its key, with the same content from every writer.
-    created = ("storage.put_answer", "storage.put_marker", "storage.mark_content", "storage.put_evidence")
+    created = ("storage.put_answer", "storage.put_marker", "storage.put_mark", "storage.put_evidence")
     return operation in created and _is_new_object(what, before)
 
 

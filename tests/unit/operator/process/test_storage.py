@@ -216,15 +216,6 @@ async def test_unreadable_marker_belongs_to_another_purchase(storage: Storage, b
     assert await storage.put_marker("k", "one") == "unreadable"
 
 
-async def test_purchases_are_found_by_their_content(storage: Storage) -> None:
-    for request, purchase_id in (("one", "a"), ("one", "b"), ("one", "a"), ("two", "c")):
-        await storage.mark_content(request, purchase_id)
-    found = [await storage.purchases_of_content(word) for word in ("one", "two", "three")]
-    assert found == [{"a", "b"}, {"c"}, set()]
-    await storage.put_evidence(f"{keys.content_prefix('three')}{{odd}}.json", b"{}")
-    assert await storage.purchases_of_content("three") == {"unreadable"}
-
-
 async def test_evidence_is_created_once_and_listed_in_order(storage: Storage) -> None:
     at = [keys.send_object("k", 10), keys.send_object("k", 9), keys.send_end("k", 9), keys.send_object("k", 2)]
     assert [await storage.put_evidence(each, b"{}") for each in (*at, at[0])] == [True] * 4 + [False]
