@@ -29,6 +29,11 @@ MEMBERS = {
     "notes",
 }
 PRICE_MEMBERS = {"usd", "per", "unit", "minimum", "statement", "source", "pricingRow"}
+KEYWORDS = {
+    *("$defs", "$ref", "additionalProperties", "anyOf", "default", "description", "enum", "items", "properties"),
+    *("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"),
+    *("maxItems", "maxLength", "minItems", "minLength", "pattern", "required", "type"),
+}
 DRAFT = jsonschema.Draft202012Validator
 
 Fact = dict[str, Any]
@@ -56,6 +61,14 @@ def objects(schema: object) -> Iterator[Mapping[str, Any]]:
             yield from objects(member)
 
 
+def schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A schema and those in it; names of properties are none of its keywords."""
+    yield schema
+    members = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    for member in (*members, *([schema["items"]] if "items" in schema else ())):
+        yield from schemas(member)
+
+
 def sources(fact: Fact) -> list[Mapping[str, Any]]:
     return [found for found in objects(fact) if {"what", "date"} <= found.keys()]
 
@@ -76,6 +89,11 @@ def test_file_is_named_after_its_endpoint(path: Path, fact: Fact) -> None:
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_schema_is_valid(fact: Fact, side: str) -> None:
     DRAFT.check_schema(fact[side])
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_schema_has_no_keywords_of_the_provider(fact: Fact, side: str) -> None:
+    assert not {keyword for schema in schemas(fact[side]) for keyword in schema} - KEYWORDS
 
 
 @pytest.mark.parametrize("side", ["input", "output"])
@@ -148,6 +166,6 @@ def test_family_of_a_trainer_has_a_generator(fact: Fact) -> None:
 
 
 def test_texts_are_short(fact: Fact) -> None:
-    texts = [found["description"] for found in objects([fact["input"], fact["output"]]) if "description" in found]
-    assert all(isinstance(text, dict) or len(text) <= 120 for text in texts)
+    descriptions = [schema.get("description", "") for side in ("input", "output") for schema in schemas(fact[side])]
+    assert all(len(text) <= 120 for text in (*descriptions, fact["price"]["statement"] if fact["price"] else ""))
     assert all(len(note) <= 220 for note in fact["notes"])
