@@ -267,6 +267,10 @@ build/audit/.ready: requirements/audit.txt .venv/.ready
 audit: build/audit/.ready ### known vulnerabilities of every locked package; fails where the service does not answer
 	@$(PY) tools/audit.py
 
+.PHONY: facts-due
+facts-due: .venv/.ready ### facts about providers (facts/) that were compared with their sources more than 90 days ago; never fails
+	@$(PY) tools/facts_due.py
+
 .PHONY: audit-base
 audit-base: .venv/.ready ### newer versions, such as security updates, of the images' Debian packages; needs Debian's apt
 	@$(PY) tools/lock_base.py --check
