@@ -63,6 +63,7 @@ class FalPrices:
         timeout: float = _LOOKUP_SECONDS,
         tls: ssl.SSLContext | None = None,
         accounts: Mapping[str, KeyFile] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`key` is the default account's; `accounts` has those of the others."""
         self._keys: dict[str | None, KeyFile] = {None: key}
@@ -71,7 +72,8 @@ class FalPrices:
         self._clock = clock
         self._wall = wall
         self._timeout = timeout
-        self._client = limit_replies_async(httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas()))
+        client = httpx.AsyncClient(timeout=timeout, verify=tls or trusted_cas(), transport=transport)
+        self._client = limit_replies_async(client)
         # By account, as a contract may have prices of its own: valid until, answer.
         self._known: BoundedDict[tuple[str | None, str], tuple[float, PriceLookup]] = BoundedDict(
             _MOST_MODELS * len(self._keys)

@@ -1,14 +1,34 @@
-"""Facts about fal's platform, AssemblyAI, S3 and clusters, and the product and the sandbox compared with them."""
+"""Facts about fal's platform, AssemblyAI, S3 and clusters, and the product compared with them."""
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import date
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from contentgen_contract.names import Kind
+from contentgen_contract.resources.prices import SPEECH_MODELS
+from contentgen_contract.resources.spec import TranscriptionSpec
+from contentgen_operator.providers.assemblyai import AssemblyAI
+from contentgen_operator.providers.audited import AssemblyAIAccount, FalAccount
+from contentgen_operator.providers.base import ProviderError
+from contentgen_operator.providers.billing import FalBilling
+from contentgen_operator.providers.fal import Fal
+from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.pricing import FalPrices
+from contentgen_operator.state.kinds.row import CallContext
+from contentgen_operator.state.kinds.table import call_of
+from contentgen_operator.state.provider_requests import Call, RequestState, Search
+from contentgen_operator.state.purchases import PurchaseKey, Unsettled
 from contentgen_simulation.facts import Facts, fact_files, load
+
+# The SDK uses deprecated names of pydantic.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 
 FAL = load("fal/platform.json")
 TRANSCRIPTS = load("assemblyai/transcript.json")
@@ -65,3 +85,187 @@ def test_examples_fit_their_schemas(facts: Facts) -> None:
             continue
         for name, example in facts.examples(schema):
             assert facts.problems(schema, example) == [], f"{definition}, {name}: {json.dumps(example)[:200]}"
+
+
+class _Body(httpx.AsyncByteStream):
+    """Body of an async client's response, which can be streamed."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+@dataclass
+class Published:
+    """HTTP transport's handler that answers as the facts say and records the differences of each request from them.
+
+    `stream`: type of the bodies, for a client of its kind. `answers`: JSON body by endpoint, or status and body; the
+    example with all fields where there is none.
+    """
+
+    facts: Facts
+    stream: Callable[[bytes], httpx.AsyncByteStream | httpx.SyncByteStream] = _Body
+    answers: dict[str, Any] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        name = self.facts.endpoint(request.method, f"{request.url.copy_with(query=None)}")
+        self.asked.append(name)
+        self.problems += [f"{name}: {problem}" for problem in self.facts.request_problems(request)]
+        status, body = self._answer(name)
+        if "next_cursor" in body:  # facts: no more pages without a cursor
+            cursor = None if "cursor" in request.url.params else body["next_cursor"]
+            body = body | {"next_cursor": cursor, "has_more": cursor is not None}
+        return httpx.Response(status, stream=self.stream(json.dumps(body).encode()))
+
+    def _answer(self, name: str) -> tuple[int, Any]:
+        given = self.answers.get(name)
+        if given is None:
+            body = self.facts.document["endpoints"][name]["responses"]["200"]["body"]
+            return 200, {"images": []} if "facts" in body else dict(self.facts.examples(body))["all fields"]
+        return given if isinstance(given, tuple) else (200, given)
+
+
+MODEL, ID = "fal-ai/flux/dev", "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+CALL = Call(provider="fal", model=MODEL, arguments={"prompt": "x", "seed": 1}, correlation_key="seed:1", purchase_id="p")
+SOUND = "https://files.example/one"
+SENT = datetime(2026, 11, 20, 10, tzinfo=UTC)
+QUEUE, PLATFORM, SPEECH = "https://queue.fal.run", "https://api.fal.ai", "https://api.assemblyai.com"
+
+
+SEARCH = {"sent_after": SENT - timedelta(seconds=10), "sent_before": SENT + timedelta(minutes=1)}
+ITEM = {"request_id": ID, "endpoint_id": MODEL, "sent_at": "2026-11-20T10:00:00Z", "json_input": CALL.arguments}
+KEY = PurchaseKey(namespace="n", kind=Kind.TRANSCRIPTION, name="t", run_hash="h", rerun=None, attempt=1)
+JOB = CallContext(provider="assemblyai", user_id="u", job_id="j", version=1)
+
+
+async def sent() -> None:
+    """Hook before a payment."""
+
+
+def spoken(**options: Any) -> Call:
+    """Call of a transcription as the operator makes it, of the recording at SOUND."""
+    spec = TranscriptionSpec.model_validate({"source": {"url": SOUND}, "options": options})
+    call = call_of(spec, JOB, KEY, (), SPEECH_MODELS)
+    return call.model_copy(update={"arguments": call.arguments | {"audio_url": SOUND}})
+
+
+@dataclass
+class Product:
+    """The product's clients of both providers on published answers."""
+
+    key: KeyFile
+    fal_server: Published = field(default_factory=lambda: Published(FAL))
+    speech_server: Published = field(default_factory=lambda: Published(TRANSCRIPTS, httpx.ByteStream))
+    list_server: Published = field(default_factory=lambda: Published(TRANSCRIPTS))
+
+    def __post_init__(self) -> None:
+        transport, keys = httpx.MockTransport(self.fal_server), (self.key,)
+        self.fal = Fal(self.key, QUEUE, PLATFORM, transport=transport)
+        self.prices = FalPrices(self.key, PLATFORM, transport=transport)
+        self.billing = FalBilling(keys, PLATFORM, transport=transport)
+        self.fal_account = FalAccount(keys, keys, PLATFORM, transport=transport)
+        self.assemblyai = AssemblyAI(self.key, SPEECH, transport=httpx.MockTransport(self.speech_server))
+        self.speech_account = AssemblyAIAccount(keys, SPEECH, transport=httpx.MockTransport(self.list_server))
+
+    def answer(self, name: str, body: Any) -> None:
+        """Set the answer of an endpoint of either provider."""
+        for server in self.servers:
+            server.answers[name] = body
+
+    @property
+    def servers(self) -> tuple[Published, ...]:
+        """Servers of the providers, one for each kind of client."""
+        return self.fal_server, self.speech_server, self.list_server
+
+    @property
+    def problems(self) -> list[str]:
+        """Differences of the requests so far from the facts."""
+        return [problem for server in self.servers for problem in server.problems]
+
+    @property
+    def asked(self) -> list[str]:
+        """Endpoints of the requests so far."""
+        return [name for server in self.servers for name in server.asked]
+
+    async def close(self) -> None:
+        for client in (self.fal, self.prices, self.billing, self.fal_account, self.speech_account):
+            await client.close()
+
+
+@pytest.fixture
+async def product(tmp_path: Path) -> AsyncIterator[Product]:
+    (tmp_path / "key").write_text("secret")
+    made = Product(KeyFile(str(tmp_path / "key")))
+    yield made
+    await made.close()
+
+
+def history(**more: Any) -> dict[str, Any]:
+    """Page of fal's history with the request that CALL made."""
+    page = dict(FAL.examples(FAL.document["endpoints"]["history"]["responses"]["200"]["body"]))["all fields"]
+    return {**page, "items": [page["items"][0] | ITEM | more]}
+
+
+def unsettled() -> Unsettled:
+    return Unsettled(key="k", purchase_id="p", request_id="text", provider="fal", model="text", created_at=SENT, ended_at=SENT)
+
+
+Action = Callable[[Product], Awaitable[Any]]
+REQUESTS: dict[str, tuple[Action, list[str], dict[str, Any]]] = {
+    "submit": (lambda product: product.fal.submit(CALL, sent), ["submit"], {}),
+    "poll of a finished request": (lambda product: product.fal.poll(MODEL, ID), ["status", "result"], {}),
+    "poll of a forgotten request": (
+        lambda product: product.fal.poll(MODEL, ID), ["status", "history"],
+        {"status": (404, {"status": "NOT_FOUND"})},
+    ),
+    "cancel": (lambda product: product.fal.cancel(MODEL, ID), ["cancel", "status", "result"], {}),
+    "search": (
+        lambda product: product.fal.find(Search(call=CALL, **SEARCH)), ["history"] * 2,
+        {"history": history()},
+    ),
+    "search with later reads": (
+        lambda product: product.fal.find(Search(call=CALL, **SEARCH)), ["history"] * 6,
+        {"history": history(json_input=None)},
+    ),
+    "verification": (
+        lambda product: product.fal.verify(Search(call=CALL, **SEARCH), ID), ["history"], {"history": history()}
+    ),
+    "price": (lambda product: product.prices.price(MODEL), ["pricing"], {}),
+    "charges": (lambda product: product.billing.charges([unsettled()] * 2), ["billingEvents"] * 2, {}),
+    "audit": (
+        lambda product: product.fal_account.read([MODEL, "fal-ai/flux-lora"], SENT, SENT),
+        ["history", "history", "billingEvents", "billingEvents", "pricing"], {},
+    ),
+    "audit of one request": (lambda product: product.fal_account.request(MODEL, ID), ["history"], {}),
+    "transcription": (lambda product: product.assemblyai.submit(spoken(), sent), ["create"], {}),
+    "transcription in one language": (
+        lambda product: product.assemblyai.submit(spoken(language="en-US"), sent), ["create"], {}
+    ),
+    "transcription without speakers": (
+        lambda product: product.assemblyai.submit(spoken(speakerLabels=False, language="hu"), sent), ["create"], {}
+    ),
+    "poll of a transcript": (lambda product: product.assemblyai.poll("", ID), ["get"], {}),
+    "cancel of a transcript": (lambda product: product.assemblyai.cancel("", ID), [], {}),
+    "search of a transcript": (
+        lambda product: product.assemblyai.find(Search(call=spoken(), **SEARCH)), ["list", "get"], {}
+    ),
+    "verification of a transcript": (
+        lambda product: product.assemblyai.verify(Search(call=spoken(), **SEARCH), ID), ["list", "get"], {}
+    ),
+    "audit of transcripts": (lambda product: product.speech_account.read((), SENT, SENT), ["list"], {}),
+    "audit of one transcript": (lambda product: product.speech_account.request("", ID), ["get"], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_requests_have_documented_parameters(product: Product, name: str) -> None:
+    act, endpoints, answers = REQUESTS[name]
+    for endpoint, answer in answers.items():
+        product.answer(endpoint, answer)
+    await act(product)
+    assert product.problems == []
+    assert product.asked == endpoints
