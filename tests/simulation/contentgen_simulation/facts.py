@@ -73,7 +73,7 @@ class Facts:
         raise LookupError(f"{self.path} has no endpoint for {method} {url}")
 
     def request_problems(self, request: httpx.Request) -> list[str]:
-        """Differences between a request and its endpoint: headers, query and body with names that are not documented."""
+        """Differences of headers, query and body of a request from its endpoint; undocumented names are differences."""
         address = urlsplit(str(request.url))
         endpoint = self.document["endpoints"][self.endpoint(request.method, f"{request.url.copy_with(query=None)}")]
         headers = {name: value for name, value in request.headers.items() if name not in _OF_THE_CONNECTION}
@@ -114,7 +114,9 @@ class Facts:
             return list(values)
         kind = schema["properties"].get(name, {}).get("type")
         readable = kind in ("integer", "number") and re.fullmatch(r"-?[0-9.]+", values[0])
-        return json.loads(values[0]) if readable or (kind == "boolean" and values[0] in ("true", "false")) else values[0]
+        return (
+            json.loads(values[0]) if readable or (kind == "boolean" and values[0] in ("true", "false")) else values[0]
+        )
 
 
 @dataclass

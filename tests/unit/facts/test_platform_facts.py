@@ -20,6 +20,7 @@ from contentgen_operator.providers.base import ProviderError
 from contentgen_operator.providers.billing import FalBilling
 from contentgen_operator.providers.fal import Fal
 from contentgen_operator.providers.keyfile import KeyFile
+from contentgen_operator.providers.network import trusted_cas
 from contentgen_operator.providers.pricing import FalPrices
 from contentgen_operator.state.kinds.row import CallContext
 from contentgen_operator.state.kinds.table import call_of
@@ -110,10 +111,12 @@ class Published:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         name = self.facts.endpoint(request.method, f"{request.url.copy_with(query=None)}")
         self.asked.append(name)
+        self.bodies += [json.loads(request.content)] if request.content else []
         self.problems += [f"{name}: {problem}" for problem in self.facts.request_problems(request)]
         status, body = self._answer(name)
         if "next_cursor" in body:  # facts: no more pages without a cursor
@@ -130,9 +133,12 @@ class Published:
 
 
 MODEL, ID = "fal-ai/flux/dev", "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
-CALL = Call(provider="fal", model=MODEL, arguments={"prompt": "x", "seed": 1}, correlation_key="seed:1", purchase_id="p")
+CALL = Call(
+    provider="fal", model=MODEL, arguments={"prompt": "x", "seed": 1}, correlation_key="seed:1", purchase_id="p"
+)
 SOUND = "https://files.example/one"
 SENT = datetime(2026, 11, 20, 10, tzinfo=UTC)
+TLS = trusted_cas()
 QUEUE, PLATFORM, SPEECH = "https://queue.fal.run", "https://api.fal.ai", "https://api.assemblyai.com"
 
 
@@ -164,12 +170,13 @@ class Product:
 
     def __post_init__(self) -> None:
         transport, keys = httpx.MockTransport(self.fal_server), (self.key,)
-        self.fal = Fal(self.key, QUEUE, PLATFORM, transport=transport)
-        self.prices = FalPrices(self.key, PLATFORM, transport=transport)
-        self.billing = FalBilling(keys, PLATFORM, transport=transport)
-        self.fal_account = FalAccount(keys, keys, PLATFORM, transport=transport)
-        self.assemblyai = AssemblyAI(self.key, SPEECH, transport=httpx.MockTransport(self.speech_server))
-        self.speech_account = AssemblyAIAccount(keys, SPEECH, transport=httpx.MockTransport(self.list_server))
+        self.fal = Fal(self.key, QUEUE, PLATFORM, tls=TLS, transport=transport)
+        self.prices = FalPrices(self.key, PLATFORM, tls=TLS, transport=transport)
+        self.billing = FalBilling(keys, PLATFORM, tls=TLS, transport=transport)
+        self.fal_account = FalAccount(keys, keys, PLATFORM, tls=TLS, transport=transport)
+        speech, lists = httpx.MockTransport(self.speech_server), httpx.MockTransport(self.list_server)
+        self.assemblyai = AssemblyAI(self.key, SPEECH, tls=TLS, transport=speech)
+        self.speech_account = AssemblyAIAccount(keys, SPEECH, tls=TLS, transport=lists)
 
     def answer(self, name: str, body: Any) -> None:
         """Set the answer of an endpoint of either provider."""
@@ -211,7 +218,9 @@ def history(**more: Any) -> dict[str, Any]:
 
 
 def unsettled() -> Unsettled:
-    return Unsettled(key="k", purchase_id="p", request_id="text", provider="fal", model="text", created_at=SENT, ended_at=SENT)
+    return Unsettled(
+        key="k", purchase_id="p", request_id="text", provider="fal", model="text", created_at=SENT, ended_at=SENT
+    )
 
 
 Action = Callable[[Product], Awaitable[Any]]
@@ -219,46 +228,60 @@ REQUESTS: dict[str, tuple[Action, list[str], dict[str, Any]]] = {
     "submit": (lambda product: product.fal.submit(CALL, sent), ["submit"], {}),
     "poll of a finished request": (lambda product: product.fal.poll(MODEL, ID), ["status", "result"], {}),
     "poll of a forgotten request": (
-        lambda product: product.fal.poll(MODEL, ID), ["status", "history"],
+        lambda product: product.fal.poll(MODEL, ID),
+        ["status", "history"],
         {"status": (404, {"status": "NOT_FOUND"})},
     ),
     "cancel": (lambda product: product.fal.cancel(MODEL, ID), ["cancel", "status", "result"], {}),
     "search": (
-        lambda product: product.fal.find(Search(call=CALL, **SEARCH)), ["history"] * 2,
+        lambda product: product.fal.find(Search(call=CALL, **SEARCH)),
+        ["history"] * 2,
         {"history": history()},
     ),
     "search with later reads": (
-        lambda product: product.fal.find(Search(call=CALL, **SEARCH)), ["history"] * 6,
+        lambda product: product.fal.find(Search(call=CALL, **SEARCH)),
+        ["history"] * 6,
         {"history": history(json_input=None)},
     ),
     "verification": (
-        lambda product: product.fal.verify(Search(call=CALL, **SEARCH), ID), ["history"], {"history": history()}
+        lambda product: product.fal.verify(Search(call=CALL, **SEARCH), ID),
+        ["history"],
+        {"history": history()},
     ),
     "price": (lambda product: product.prices.price(MODEL), ["pricing"], {}),
     "charges": (lambda product: product.billing.charges([unsettled()] * 2), ["billingEvents"] * 2, {}),
     "audit": (
         lambda product: product.fal_account.read([MODEL, "fal-ai/flux-lora"], SENT, SENT),
-        ["history", "history", "billingEvents", "billingEvents", "pricing"], {},
+        ["history", "history", "billingEvents", "billingEvents", "pricing"],
+        {},
     ),
     "audit of one request": (lambda product: product.fal_account.request(MODEL, ID), ["history"], {}),
     "transcription": (lambda product: product.assemblyai.submit(spoken(), sent), ["create"], {}),
     "transcription in one language": (
-        lambda product: product.assemblyai.submit(spoken(language="en-US"), sent), ["create"], {}
+        lambda product: product.assemblyai.submit(spoken(language="en-US"), sent),
+        ["create"],
+        {},
     ),
     "transcription without speakers": (
-        lambda product: product.assemblyai.submit(spoken(speakerLabels=False, language="hu"), sent), ["create"], {}
+        lambda product: product.assemblyai.submit(spoken(speakerLabels=False, language="hu"), sent),
+        ["create"],
+        {},
     ),
     "poll of a transcript": (lambda product: product.assemblyai.poll("", ID), ["get"], {}),
     "cancel of a transcript": (lambda product: product.assemblyai.cancel("", ID), [], {}),
     "search of a transcript": (
-        lambda product: product.assemblyai.find(Search(call=spoken(), **SEARCH)), ["list", "get"], {}
+        lambda product: product.assemblyai.find(Search(call=spoken(), **SEARCH)),
+        ["list", "get"],
+        {},
     ),
     "verification of a transcript": (
-        lambda product: product.assemblyai.verify(Search(call=spoken(), **SEARCH), ID), ["list", "get"], {}
+        lambda product: product.assemblyai.verify(Search(call=spoken(), **SEARCH), ID),
+        ["list", "get"],
+        {},
     ),
     "audit of transcripts": (lambda product: product.speech_account.read((), SENT, SENT), ["list"], {}),
     "audit of one transcript": (lambda product: product.speech_account.request("", ID), ["get"], {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -269,3 +292,216 @@ async def test_requests_have_documented_parameters(product: Product, name: str) 
     await act(product)
     assert product.problems == []
     assert product.asked == endpoints
+
+
+@pytest.mark.parametrize("options", [{}, {"language": "hu"}, {"speakerLabels": False}])
+async def test_each_argument_of_a_transcript_is_sent(product: Product, options: dict[str, Any]) -> None:
+    """The SDK drops names that it does not know."""
+    call = spoken(**options)
+    await product.assemblyai.submit(call, sent)
+    assert product.speech_server.bodies == [call.arguments]
+
+
+def listed(body: dict[str, Any]) -> dict[str, Any]:
+    """Page of fal's history, whose items are of CALL where they are not null."""
+    items = [
+        item | {name: value for name, value in ITEM.items() if item.get(name) is not None} for item in body["items"]
+    ]
+    return body | {"items": [item | {"json_output": {"images": []}, "status_code": 200} for item in items]}
+
+
+def priced(body: dict[str, Any]) -> dict[str, Any]:
+    return body | {"prices": [price | {"endpoint_id": MODEL, "currency": "USD"} for price in body["prices"]]}
+
+
+def of_status(status: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda body: body | {"status": status}
+
+
+@dataclass(frozen=True)
+class Parser:
+    """Reading of one answer: `act` on the product, and `expected` of its result and the answer's body."""
+
+    endpoint: str
+    schema: Mapping[str, Any]
+    act: Action
+    expected: Callable[[Any, Any], bool]
+    status: int = 200
+    fitted: Callable[[Any], Any] = lambda body: body
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def state(expected: RequestState) -> Callable[[Any, Any], bool]:
+    return lambda view, _: view.state is expected
+
+
+def poll(product: Product) -> Awaitable[Any]:
+    return product.fal.poll(MODEL, ID)
+
+
+def transcript(product: Product) -> Awaitable[Any]:
+    return product.assemblyai.poll("", ID)
+
+
+def success(facts: Facts, endpoint: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = facts.document["endpoints"][endpoint]["responses"]["200"]["body"]
+    return found
+
+
+PAGE = success(FAL, "history")
+PARSERS = {
+    "submit": Parser(
+        "submit", ref("submitted"), lambda p: p.fal.submit(CALL, sent), lambda found, body: found == body["request_id"]
+    ),
+    "queued": Parser("status", ref("inQueue"), poll, state(RequestState.QUEUED), 202),
+    "running": Parser("status", ref("inProgress"), poll, state(RequestState.RUNNING), 202),
+    "completed": Parser("status", ref("completed"), poll, state(RequestState.SUCCEEDED)),
+    "search": Parser(
+        "history",
+        PAGE,
+        lambda p: p.fal.find(Search(call=CALL, **SEARCH)),
+        lambda found, body: found.complete and found.request_id == (ID if body["items"] else None),
+        fitted=listed,
+    ),
+    "verification": Parser(
+        "history",
+        PAGE,
+        lambda p: p.fal.verify(Search(call=CALL, **SEARCH), ID),
+        lambda found, body: found.same is (True if body["items"] else None),
+        fitted=listed,
+    ),
+    "audit": Parser(
+        "history",
+        PAGE,
+        lambda p: p.fal_account.requests([MODEL], SENT),
+        lambda found, _: found[1].complete,
+        fitted=listed,
+    ),
+    "audit of one request": Parser(
+        "history",
+        PAGE,
+        lambda p: p.fal_account.request(MODEL, ID),
+        lambda found, body: (found is not None) == bool(body["items"]),
+        fitted=listed,
+    ),
+    "price": Parser(
+        "pricing",
+        success(FAL, "pricing"),
+        lambda p: p.prices.price(MODEL),
+        lambda found, body: not found.problem and (found.price is not None) == bool(body["prices"]),
+        fitted=priced,
+    ),
+    "prices of the audit": Parser(
+        "pricing",
+        success(FAL, "pricing"),
+        lambda p: p.fal_account.prices([MODEL], SENT),
+        lambda found, body: found[1].complete and len(found[0]) == len(body["prices"]),
+        fitted=priced,
+    ),
+    "charges": Parser(
+        "billingEvents",
+        success(FAL, "billingEvents"),
+        lambda p: p.billing.charges([unsettled()]),
+        lambda found, body: bool(found) == bool(body["billing_events"]),
+    ),
+    "bills of the audit": Parser(
+        "billingEvents",
+        success(FAL, "billingEvents"),
+        lambda p: p.fal_account.bills(SENT),
+        lambda found, body: found[1].complete and bool(found[0]) == bool(body["billing_events"]),
+    ),
+    "transcription": Parser(
+        "create",
+        ref("Transcript"),
+        lambda p: p.assemblyai.submit(spoken(), sent),
+        lambda found, body: found == body["id"],
+    ),
+    "queued transcript": Parser(
+        "get", ref("Transcript"), transcript, state(RequestState.QUEUED), fitted=of_status("queued")
+    ),
+    "transcript in progress": Parser(
+        "get", ref("Transcript"), transcript, state(RequestState.RUNNING), fitted=of_status("processing")
+    ),
+    "completed transcript": Parser(
+        "get", ref("Transcript"), transcript, state(RequestState.SUCCEEDED), fitted=of_status("completed")
+    ),
+    "failed transcript": Parser(
+        "get", ref("Transcript"), transcript, state(RequestState.FAILED), fitted=of_status("error")
+    ),
+    "search of a transcript": Parser(
+        "list",
+        ref("TranscriptList"),
+        lambda p: p.assemblyai.find(Search(call=spoken(), **SEARCH)),
+        lambda found, body: found.complete and found.request_id == (ID if body["transcripts"] else None),
+    ),
+    "options of a transcript": Parser(
+        "get",
+        ref("Transcript"),
+        lambda p: p.assemblyai.verify(Search(call=spoken(), **SEARCH), ID),
+        lambda found, _: found.same is True,
+    ),
+    "audit of transcripts": Parser(
+        "list", ref("TranscriptList"), lambda p: p.speech_account.requests(SENT), lambda found, _: found[1].complete
+    ),
+}
+
+
+def _of_parsers() -> Iterator[Any]:
+    for name, parser in PARSERS.items():
+        facts = FAL if parser.endpoint in FAL.document["endpoints"] else TRANSCRIPTS
+        for variant, body in facts.examples(parser.schema):
+            yield pytest.param(parser, parser.fitted(body), id=f"{name}, {variant}")
+
+
+@pytest.mark.parametrize(("parser", "body"), list(_of_parsers()))
+async def test_parsers_accept_published_answers(product: Product, parser: Parser, body: Any) -> None:
+    product.answer(parser.endpoint, (parser.status, body))
+    result = await parser.act(product)
+    assert parser.expected(result, body), result
+
+
+async def price_problem(product: Product) -> None:
+    lookup = await product.prices.price(MODEL)
+    if lookup.problem:
+        raise ProviderError(lookup.problem)
+
+
+ERRORS: dict[str, Action] = {
+    "submit": lambda product: product.fal.submit(CALL, sent),
+    "status": poll,
+    "result": poll,
+    "cancel": lambda product: product.fal.cancel(MODEL, ID),
+    "history": lambda product: product.fal.find(Search(call=CALL, **SEARCH)),
+    "pricing": price_problem,
+    "billingEvents": lambda product: product.billing.charges([unsettled()]),
+    "create": lambda product: product.assemblyai.submit(spoken(), sent),
+    "list": lambda product: product.assemblyai.find(Search(call=spoken(), **SEARCH)),
+    "get": transcript,
+}
+TOLD = {"result": (400, 404, 422), "cancel": (400, 404), "status": (404,), "pricing": (404,), "get": (400,)}
+"""Errors that are an answer about the request and no exception."""
+
+
+def _of_errors() -> Iterator[Any]:
+    for name, act in ERRORS.items():
+        facts = FAL if name in FAL.document["endpoints"] else TRANSCRIPTS
+        for status, answer in facts.document["endpoints"][name]["responses"].items():
+            if int(status) < 400 or not answer:
+                continue
+            for variant, body in facts.examples(answer["body"]):
+                yield pytest.param(name, act, int(status), body, id=f"{name} {status}, {variant}")
+
+
+@pytest.mark.parametrize(("name", "act", "status", "body"), list(_of_errors()))
+async def test_published_errors_are_understood(
+    product: Product, name: str, act: Action, status: int, body: Any
+) -> None:
+    product.answer(name, (status, body))
+    if status in TOLD.get(name, ()) or (name == "result" and status >= 499):
+        await act(product)
+        return
+    with pytest.raises(ProviderError):
+        await act(product)
