@@ -45,6 +45,7 @@ from contentgen_contract.worker.orders import (
     TranscriptFacts,
     UploadRequest,
 )
+from contentgen_simulation.facts import load
 from contentgen_worker import log
 from contentgen_worker.download.address_guard import AddressGuard
 from contentgen_worker.download.fetch import DownloadLimits, Fetcher
@@ -922,6 +923,7 @@ def test_a_picture_too_large(world: World) -> None:
 
 
 SPOKEN = "Hello there. Hi & <welcome> to the show that everybody here has been waiting for since the last one."
+TRANSCRIPTS = load("assemblyai/transcript.json")
 TRANSCRIPT = {
     "id": "t1",
     "status": "completed",
@@ -980,6 +982,19 @@ def test_a_recording_where_nobody_speaks(world: World) -> None:
     outcome = world.run()
     assert outcome.facts == TranscriptFacts(word_count=0, duration_seconds=3, speakers=0)
     assert len(outcome.files) == 4
+
+
+PUBLISHED = {
+    name: answer | {"status": "completed"}
+    for name, answer in TRANSCRIPTS.examples(TRANSCRIPTS.definitions["Transcript"])
+    if name.startswith(("all", "text", "words", "utterances", "audio_duration", "language_code"))
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_transcripts_are_collected(world: World, name: str) -> None:
+    collect_transcript(world, PUBLISHED[name])
+    assert world.run().succeeded
 
 
 @pytest.mark.parametrize("answer", [{"status": "error"}, {"text": "x"}, [], {"status": "completed", "words": "x"}])
