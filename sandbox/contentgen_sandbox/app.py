@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -66,6 +68,8 @@ def create_app(settings: SandboxSettings) -> FastAPI:
         app.include_router(router)
     app.add_middleware(KeepReceive)
     app.add_exception_handler(assemblyai.RequestRefused, _assemblyai_error)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
     return app
 
 
@@ -79,6 +83,27 @@ class KeepReceive:
         if scope["type"] == "http":
             scope["contentgen.receive"] = receive
         await self._app(scope, receive, send)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """An error in the format of the API that was asked: fal's platform has one of its own."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if request.url.path.startswith(fal.history.prefix):
+        kind = {401: "authorization_error", 403: "authorization_error", 404: "not_found"}.get(error.status_code)
+        return fal.platform_error(error.status_code, kind or "server_error", str(error.detail))
+    return await http_exception_handler(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """A query or body that is not valid: 400 by fal's platform and by AssemblyAI, 422 by fal's models."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    if request.url.path.startswith(fal.history.prefix):
+        return fal.platform_error(400, "validation_error", str(error))
+    if request.url.path.startswith(assemblyai.router.prefix):
+        return JSONResponse({"error": str(error)}, 400)
+    return await request_validation_exception_handler(request, error)
 
 
 async def _assemblyai_error(_: Request, error: Exception) -> Response:

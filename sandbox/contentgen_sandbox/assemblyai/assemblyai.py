@@ -1,7 +1,7 @@
 """AssemblyAI's transcription API, compatible with its SDK 1.8.2."""
 
 import tempfile
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +28,12 @@ SPEECH_MODELS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "webhook_url", "speech_models")
 DELETED = "Deleted by user."
+# Fields of every transcript, with their values where nothing was asked for.
+ALWAYS: dict[str, Any] = {
+    "speech_model": None, "language_model": "assemblyai_default", "acoustic_model": "assemblyai_default",
+    "webhook_auth": False, "auto_highlights": False, "redact_pii": False, "summarization": False,
+    "language_confidence": None, "language_confidence_threshold": None,
+}  # fmt: skip
 
 
 class RequestRefused(HTTPException):
@@ -186,12 +192,16 @@ async def paragraphs(request: Request, transcript_id: str) -> Response:
 def _passages(said: dict[str, Any], transcript_id: str, name: str) -> Response:
     return JSONResponse(
         {
-            name: said[name],
+            name: [_without_speaker(each) for each in said[name]] if name == "paragraphs" else said[name],
             "id": transcript_id,
             "confidence": said["confidence"],
             "audio_duration": said["audio_duration"],
         }
     )
+
+
+def _without_speaker(paragraph: dict[str, Any]) -> dict[str, Any]:
+    return {name: member for name, member in paragraph.items() if name != "speaker"}
 
 
 def _status(job: SandboxJob) -> str:
@@ -203,17 +213,23 @@ def _item(job: SandboxJob, base_url: str) -> dict[str, Any]:
         "id": job.id,
         "resource_url": f"{base_url}assemblyai/v2/transcript/{job.id}",
         "status": _status(job),
-        "created": job.created_at.isoformat(),
-        "completed": job.ended_at.isoformat() if job.ended_at else None,
+        "created": _time(job.created_at),
+        "completed": _time(job.ended_at) if job.ended_at else None,
         "audio_url": job.input["audio_url"],
         "error": job.failure.message if job.failure else None,
     }
+
+
+def _time(moment: datetime) -> str:
+    """Time in UTC, which AssemblyAI gives without a zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat()
 
 
 def _shape(job: SandboxJob) -> dict[str, Any]:
     said = {key: value for key, value in (job.output or {}).items() if key not in ("sentences", "paragraphs")}
     echoed = {key: job.input[key] for key in ECHOED if key in job.input}
     return {
+        **ALWAYS,
         "id": job.id,
         "status": _status(job),
         "audio_url": job.input["audio_url"],
@@ -223,7 +239,7 @@ def _shape(job: SandboxJob) -> dict[str, Any]:
         "utterances": None,
         "confidence": None,
         "audio_duration": None,
-        "error": job.failure.message if job.failure else None,
+        **({"error": job.failure.message} if job.failure else {}),
         **echoed,
         **said,
     }

@@ -161,8 +161,7 @@ async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_
         if name in known
     ]
     if not prices:
-        error = {"type": "not_found", "message": "No pricing information found"}
-        return JSONResponse({"error": error}, 404)
+        return platform_error(404, "not_found", "No pricing information found")
     return JSONResponse({"prices": prices, "has_more": False, "next_cursor": None})
 
 
@@ -180,14 +179,14 @@ async def billing_events(
     """Billing events of finished requests from the sandbox's ledger, newest first."""
     account = authorise(request)
     if not _may_read_bills(request):
-        return _error(403, "authorization_error", "The key has no permission for billing")
+        return platform_error(403, "authorization_error", "The key has no permission for billing")
     sandbox, now = of(request), datetime.now(UTC)
     if sandbox.faults.take("billing", "fal", ""):
-        return _error(500, "server_error", "Internal server error")
+        return platform_error(500, "server_error", "Internal server error")
     until = _aware(end, now)
     since = _aware(start, until - BILLING_WINDOW)
     if until - since > BILLING_SPAN:
-        return _error(422, "validation_error", "start and end are more than 90 days apart")
+        return platform_error(400, "validation_error", "start and end are more than 90 days apart")
     models, ids = _named(endpoint_id), _named(request_id)
     ended = {job.id: job for job in sandbox.jobs.all("fal", account) if job.ended_at and since <= job.ended_at < until}
     found = [
@@ -227,7 +226,8 @@ def _named(given: list[str] | None) -> set[str] | None:
     return {name for item in given for name in item.split(",")} if given is not None else None
 
 
-def _error(status: int, kind: str, message: str) -> Response:
+def platform_error(status: int, kind: str, message: str) -> Response:
+    """Error in the format of fal's platform API."""
     return JSONResponse({"error": {"type": kind, "message": message}}, status)
 
 
