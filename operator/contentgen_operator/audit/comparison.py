@@ -320,7 +320,7 @@ def _ratio(change: AuditFinding | None) -> float:
 
 def expected_micros(purchase: Purchase) -> int | None:
     """Amount by the provider's units and the unit price at which it was bought, else the estimate."""
-    if purchase.billing and purchase.unit_micros is not None and purchase.billable_units is not None:
+    if purchase.billing and purchase.unit_micros is not None and purchase.billable_units:
         return amount(purchase.unit_micros, purchase.billable_units)
     return purchase.estimated_micros
 

@@ -213,13 +213,21 @@ class FalAccount:
         found, names = dict[str, Price](), sorted(set(models))
         try:
             for start in range(0, len(names), _ENDPOINTS):
-                asked = names[start : start + _ENDPOINTS]
-                page = await self._http.get("/v1/models/pricing", {"endpoint_id": asked}, self._keys, "Key ")
-                prices = {name: parse_price(page, name, now) for name in asked} if page is not None else {}
-                found |= {name: price for name, price in prices.items() if price is not None}
+                found |= await self._prices(names[start : start + _ENDPOINTS], now)
         except (Unavailable, *_ERRORS) as error:
             return found, _coverage("fal", AuditSubject.PRICES, len(found), error)
         return found, _coverage("fal", AuditSubject.PRICES, len(found))
+
+    async def _prices(self, names: Sequence[str], now: datetime) -> dict[str, Price]:
+        """Prices of these models. fal answers 404 to all of them if it lists one not: then each is asked for alone."""
+        page = await self._http.get("/v1/models/pricing", {"endpoint_id": names}, self._keys, "Key ")
+        if page is not None:
+            prices = {name: parse_price(page, name, now) for name in names}
+            return {name: price for name, price in prices.items() if price is not None}
+        found = dict[str, Price]()
+        for name in names if len(names) > 1 else ():
+            found |= await self._prices([name], now)
+        return found
 
     async def _pages(self, name: str, asked: Row, keys: Sequence[KeyFile]) -> Any:
         read = set[str]()

@@ -7,6 +7,7 @@ without a row has no recorded charge yet, which is not a charge of 0. fal docume
 import asyncio
 import json
 import ssl
+from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -76,7 +77,7 @@ class FalBilling:
         except _ERRORS as error:
             code = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
             raise read_error("fal", f"fal's billing events could not be read: {short_text(error)}", code) from error
-        return charges_by_request(rows, {purchase.request_id: purchase.model for purchase in asked})
+        return charges_by_request(rows, {purchase.request_id for purchase in asked})
 
     async def _rows(self, asked: Sequence[Unsettled]) -> list[Any]:
         params: dict[str, Any] = {
@@ -106,18 +107,19 @@ class FalBilling:
         return page
 
 
-def charges_by_request(rows: Iterable[Any], models: Mapping[str, str]) -> dict[str, int]:
+def charges_by_request(rows: Iterable[Any], request_ids: AnyOf[str]) -> dict[str, int]:
     """Charges in micro-dollars, rounded up, by request id: the sum of a request's rows.
 
-    A request with a malformed row, or one of another app, is left out, because part of a sum would be a wrong charge.
-    Rows of requests that are not in `models`, and rows without a request, are ignored.
+    A request with a malformed row is left out, because part of a sum would be a wrong charge. Rows of other requests,
+    and rows without a request, are ignored. The endpoint of a row may be another than the one that was called: fal
+    bills some requests under another endpoint (`x-fal-bill-as`), and a request id is unique.
     """
     sums, unreadable_ids = dict[str, float](), set[str]()
     for row in rows:
         request_id = row.get("request_id") if isinstance(row, dict) else None
-        if not isinstance(request_id, str) or request_id not in models:
+        if not isinstance(request_id, str) or request_id not in request_ids:
             continue
-        usd = _usd(row) if _same_app(row.get("endpoint_id"), models[request_id]) else None
+        usd = _usd(row)
         if usd is None:
             unreadable_ids.add(request_id)
         else:
@@ -134,11 +136,6 @@ def _usd(row: Row) -> float | None:
     if not isinstance(given, int | float) or isinstance(given, bool):
         return None
     return given / scale if 0 <= given <= _MOST_USD * scale else None  # NaN is not
-
-
-def _same_app(endpoint: object, model: str) -> bool:
-    """True if both have the same owner and alias: fal may record an app without its sub-path."""
-    return isinstance(endpoint, str) and endpoint.split("/")[:2] == model.split("/")[:2]
 
 
 def _time(moment: datetime) -> str:

@@ -34,7 +34,8 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     """Cost of a purchase, from the best source that it has."""
     if (charge := purchase.billed_micros) is not None:
         return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
-    if purchase.unpaid or purchase.billable_units == 0:
+    # With a result, 0 units mean that the model reported none.
+    if purchase.unpaid or (purchase.billable_units == 0 and purchase.state not in _PAID):
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
     if purchase.abandoned or purchase.unresolved:  # it may have been paid, and is no longer searched
         return PurchaseCost(source=CostSource.UNKNOWN)
@@ -49,7 +50,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
 
 def _cost_by_units(purchase: Purchase) -> PurchaseCost | None:
     units, price = purchase.billable_units, purchase.unit_micros
-    if units is None or price is None or not purchase.billing:
+    if not units or price is None or not purchase.billing:
         return None
     seconds = SECONDS.get(purchase.unit) if purchase.unit else None
     source = CostSource.SECONDS if seconds else CostSource.UNITS

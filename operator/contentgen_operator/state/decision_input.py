@@ -115,6 +115,8 @@ class DecisionInput(Value):
         """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
         listed = self.policy.prices.get(model_of(self.spec))
         bounds = [self._bound_at(price, listed) for price in self._possible_prices]
+        if bounds == [None]:  # the provider's unit, such as "trainings", is known only afterwards
+            return self._bound_at(listed, listed)
         known = [bound for bound in bounds if bound is not None]
         return max(known) if len(known) == len(bounds) else None
 

@@ -148,7 +148,7 @@ class Purchase(Value):
     unit: Unit | None = None  # unit of that price
     billing: bool = False  # whether the provider's billable units count this unit
     price_source: str = ""
-    billable_units: float | None = None  # the provider's figure, for audio in seconds; 0: not billed
+    billable_units: float | None = None  # the provider's figure, for audio in seconds; 0: none reported
     cost_source: str | None = None  # of the cost; actual_micros is None while that is an estimate
     actual_micros: int | None = None
     bound_micros: int | None = None  # upper bound of the estimate; None: unknown

@@ -215,6 +215,21 @@ async def test_a_request_that_is_sent_during_the_audit_is_known(account: Sandbox
     assert found(await other.audits.last()) == []
 
 
+async def test_a_retired_model_hides_no_other_price(tmp_path: Path) -> None:
+    """fal answers 404 to all of the models asked for if it lists one of them not."""
+
+    def fal(request: httpx.Request) -> httpx.Response:
+        names = request.url.params.get_list("endpoint_id")
+        rows = [{"endpoint_id": name, "unit_price": 0.025, "unit": "megapixels", "currency": "USD"} for name in names]
+        return httpx.Response(404 if "fal-ai/retired" in names else 200, json={"prices": rows})
+
+    (tmp_path / "key").write_text("k")
+    reader = FalAccount([KeyFile(str(tmp_path / "key"))], [], "http://fal", transport=httpx.MockTransport(fal))
+    prices, coverage = await reader.prices(["fal-ai/flux/dev", "fal-ai/flux-lora", "fal-ai/retired"], NOW)
+    await reader.close()
+    assert (set(prices), coverage.complete) == ({"fal-ai/flux/dev", "fal-ai/flux-lora"}, True)
+
+
 async def test_an_audit_writes_reports_only_and_sends_reads_only(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     account.add(R2, NOW - 4 * DAY)

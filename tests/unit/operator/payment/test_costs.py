@@ -62,7 +62,8 @@ def cost(source: CostSource, micros: int | None, billed: bool | None) -> Purchas
         (bought(S.CANCELLED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
         (bought(S.CANCELLED, **PRICED, billable_units=0), cost(CostSource.NOT_BILLED, 0, False)),
         (bought(S.REFUSED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
-        (bought(S.SUCCEEDED, **PRICED, billable_units=0), cost(CostSource.NOT_BILLED, 0, False)),
+        # a result of 0 units: the model has reported none
+        (bought(S.SUCCEEDED, **PRICED, billable_units=0), cost(CostSource.ESTIMATE, 50_000, True)),
     ],
 )
 def test_the_cost_of_a_purchase(purchase: Purchase, expected: PurchaseCost) -> None:

@@ -123,14 +123,13 @@ def test_a_request_that_two_purchases_name_is_not_asked_for() -> None:
         ([row(cost_total=90_000), row(cost_total=90_000)], {}),
         ([row(), row(cost_total=None, cost_estimate_nano_usd=None)], {}),
         ([row(), row(cost_total=None, cost_estimate_nano_usd=-1)], {}),
-        # of another app: the charge cannot be attributed
-        ([row(), row(endpoint_id="fal-ai/other")], {}),
-        ([row(endpoint_id=None)], {}),
-        ([row(endpoint_id="")], {}),
+        # billed under another endpoint (x-fal-bill-as): the request id counts
+        ([row(), row(endpoint_id="fal-ai/other/pro")], {R1: 90_000}),
+        ([row(endpoint_id=None)], {R1: 45_000}),
     ],
 )
 def test_the_charge_of_a_request_is_the_sum_of_its_rows(rows: list[Any], expected: dict[str, int]) -> None:
-    assert charges_by_request(rows, {R1: MODEL, R2: MODEL}) == expected
+    assert charges_by_request(rows, {R1, R2}) == expected
 
 
 class Endpoint:

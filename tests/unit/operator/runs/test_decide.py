@@ -1248,6 +1248,7 @@ def test_price_order_is_administrator_provider_built_in(policy: Policy, price: P
     plan = decide(resource(IMAGES), Observation(price=PriceLookup(price=price)), NOW, policy)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros == micros
+    assert plan.reservation.purchase.bound_micros == micros
     assert plan.reservation.purchase.billing is (not policy.own_prices), (
         "the unit of a contract may be another than the bill's"
     )
