@@ -74,6 +74,8 @@ _FORMER = {
     "boundAt": "claimedAt",
     "correlation_key": "marker",
     "correlationKey": "marker",
+    "sendState": "step",
+    "send_state": "step",
     "request_bindings": "request_claims",
     "taken": "claimed",
     "unrecorded": "claim",

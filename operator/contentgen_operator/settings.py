@@ -28,7 +28,7 @@ from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
 from contentgen_operator.leader.thread import LeaseSettings
 from contentgen_operator.notifications.granted_headers import NotificationSettings
-from contentgen_operator.orphans.steps import Retention
+from contentgen_operator.orphans.effects import Retention
 from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queue.fair_turns import ConcurrencyLimits

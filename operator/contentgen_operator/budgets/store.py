@@ -41,7 +41,7 @@ from contentgen_operator.budgets.values import (
     claim_key,
 )
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.purchases import PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import PurchaseState, SendState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import Document, create_indexes
 
@@ -51,8 +51,8 @@ _PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of
 _PAYING = timedelta(minutes=15)
 _BATCH = 200  # claims that leave `open` with one update
 _INTENT = PurchaseState.INTENT.value
-_ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
-_PLANNED = PurchaseStep.PLANNED.value
+_ABANDONED = {"state": _INTENT, "sendState": SendState.ABANDONED.value}
+_PLANNED = SendState.PLANNED.value
 _REFUSED = PurchaseState.REFUSED.value
 _ENDED = [
     each.value
@@ -67,7 +67,7 @@ _ENDED = [
 _MAY_BE_PAID: Document = {
     "$or": [
         {"state": {"$in": [*_ENDED, PurchaseState.SUBMITTED.value]}},
-        {"state": _INTENT, "step": {"$ne": _PLANNED}},
+        {"state": _INTENT, "sendState": {"$ne": _PLANNED}},
     ]
 }
 # The best figure that there is; the bound where the charge is unknown.
@@ -260,7 +260,7 @@ class BudgetStore:
     def _purchases(self, claims: Document) -> dict[str, Document]:
         """State of purchases with claims, by their key in the ledger."""
         names = sorted(claim["purchase"] for claim in claims.values())
-        fields = {"state": True, "step": True, "budgets": True}
+        fields = {"state": True, "sendState": True, "budgets": True}
         return {str(purchase["_id"]): purchase for purchase in self.ledger.find({"_id": {"$in": names}}, fields)}
 
     def _write_totals(self, window: str, found: Document, ended: Document) -> Document | None:
@@ -335,7 +335,7 @@ def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: d
 
 
 def _may_be_paid(purchase: Document) -> bool:
-    planned = purchase["state"] == _INTENT and purchase.get("step") == _PLANNED
+    planned = purchase["state"] == _INTENT and purchase.get("sendState") == _PLANNED
     return not planned and purchase["state"] != _REFUSED
 
 

@@ -36,8 +36,8 @@ def cancel_run(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
         return _nothing_sent(case)
     if purchase.abandoned:
         return _abandoned(case, purchase)
-    step = _BY_STATE.get(purchase.state)
-    return step(case, purchase) if step is not None else None
+    end = _BY_STATE.get(purchase.state)
+    return end(case, purchase) if end is not None else None
 
 
 def _nothing_sent(case: DecisionInput, _: Purchase | None = None) -> Plan:

@@ -88,8 +88,8 @@ def _search_lost_request(
             source=PurchaseState.INTENT,
             target=PurchaseState.SUBMITTED,
             owner=purchase.job_id,
-            expected={"step": purchase.step},
-            changes=changes | {"changed_at": now, "step": None},
+            expected={"send_state": purchase.send_state},
+            changes=changes | {"changed_at": now, "send_state": None},
             bound_to=purchase,
         )
         return {"moves": (move,), "hold": True, "again_seconds": 0.0}

@@ -47,7 +47,7 @@ from contentgen_operator.state.provider_requests import (
     arguments_json,
     is_request_id,
 )
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.state.runs import asset_user, purchase_key
 
 COLLECT_SECONDS = 15.0  # expected duration of a collect stage, for the ETA
@@ -82,7 +82,7 @@ def pay(case: DecisionInput) -> Plan:
     content = content_of(case.spec, call, case.run.facts or {}, loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
-        step=PurchaseStep.PLANNED,
+        send_state=SendState.PLANNED,
         job_id=case.resource.ref.uid,
         **_tenant_fields(case.resource),
         type=case.kind.record_type,
@@ -126,8 +126,8 @@ def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
 
 
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
-    step = PurchaseStep.PLANNED.value
-    return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
+    planned_state = SendState.PLANNED.value
+    return purchase_transition(case, planned, PurchaseState.INTENT, send_state=planned_state, account=account)
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provide
     return Purchase(
         purchase_id=run.purchase_id or _id_of_lost(key),
         state=PurchaseState.INTENT,
-        step=PurchaseStep.SENDING,
+        send_state=SendState.SENDING,
         job_id=resource.ref.uid,
         **_tenant_fields(resource),
         type=resource.ref.kind.record_type,
@@ -267,7 +267,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON)
     plan = plan.model_copy(update={"finalizer": True, "of_features": claims(case, paid=True)})
-    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
+    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "send_state": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
         purchase = was.model_copy(
@@ -279,7 +279,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
         source=kept.state,
         target=PurchaseState.SUBMITTED,
         owner=kept.job_id,
-        expected={"step": kept.step},
+        expected={"send_state": kept.send_state},
         changes=changes
         | {"changed_at": case.now, "correlation_key": was.correlation_key, "loras": was.loras}
         | purchase_fields(case),
@@ -294,18 +294,18 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
     """
     plan = plan.model_copy(update={"of_features": claims(case, paid=True)})
     if kept is not None:
-        step = LedgerTransition(
+        move = LedgerTransition(
             key=case.key,
             source=kept.state,
             target=PurchaseState.INTENT,
             owner=kept.job_id,
-            expected={"step": kept.step},
-            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | purchase_fields(case),
+            expected={"send_state": kept.send_state},
+            changes={"send_state": SendState.ABANDONED.value, "changed_at": case.now} | purchase_fields(case),
         )
-        return plan.model_copy(update={"moves": (step,)})
+        return plan.model_copy(update={"moves": (move,)})
     lost_one = purchase_from_status(case.resource, case.run, case.spec, case.provider).model_copy(
         update={
-            "step": PurchaseStep.ABANDONED,
+            "send_state": SendState.ABANDONED,
             "changed_at": case.now,
             "sent_at": case.run.sent_at,
             "error": f"the ledger had lost it; its request was {case.run.request_id}",
@@ -326,7 +326,7 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
         return new_plan(case, run_state, moves=moves, again=SOON)
     # The annotation stays on the resource, so its token names one purchase: it must not pay for a later run too.
     if case.resource.resubmit == case.key.token:
-        moves = (purchase_transition(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
+        moves = (purchase_transition(case, purchase, PurchaseState.INTENT, send_state=SendState.ABANDONED.value),)
         plan = next_attempt(case, RESUBMITTED, resubmitted=True)
         return plan.model_copy(update={"moves": moves})
     return _not_found(case, purchase)
@@ -381,7 +381,7 @@ def noted_answer(
     changes = observed_fields(purchase, view, now)
     if not changes:
         return ()
-    state, expected = purchase.state, {"step": purchase.step}
+    state, expected = purchase.state, {"send_state": purchase.send_state}
     return (LedgerTransition(key=key, source=state, target=state, owner=owner, expected=expected, changes=changes),)
 
 

@@ -94,7 +94,7 @@ async def test_an_overrun_and_an_unknown_charge_are_summed(database: Database[Do
         {"state": "collected", "actualMicros": 90_000},
         {"state": "succeeded", "actualMicros": None, "billedMicros": None},
         {"state": "failed", "actualMicros": 50_000, "billedMicros": 10_000},
-        {"state": "intent", "step": "abandoned"},
+        {"state": "intent", "sendState": "abandoned"},
         {"state": "refused", "actualMicros": 0},
     ]
     common = {"budgets": [window.id], "boundMicros": ONE}

@@ -104,7 +104,7 @@ class BudgetWorld(World):
         return [
             each
             for each in found
-            if each["state"] not in _UNPAID and (each["state"] != "intent" or each["step"] != "planned")
+            if each["state"] not in _UNPAID and (each["state"] != "intent" or each["sendState"] != "planned")
         ]
 
     @property
@@ -117,7 +117,7 @@ class BudgetWorld(World):
         for _ in range(count):
             for name in self.names_of_images:
                 before = self.now
-                await self.step(IMAGES, name)
+                await self.reconcile(IMAGES, name)
                 self.now = before
             self.check_books()
             self.check_payments()

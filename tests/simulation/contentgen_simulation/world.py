@@ -46,8 +46,8 @@ from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.notifications.values import Notification
 from contentgen_operator.observe import Observer
+from contentgen_operator.orphans.effects import Retention
 from contentgen_operator.orphans.rounds import Orphans
-from contentgen_operator.orphans.steps import Retention
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
@@ -824,13 +824,13 @@ class World:
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
 
-    async def until_gone(self, kind: Kind, steps: int = 20) -> None:
+    async def until_gone(self, kind: Kind, reconciles: int = 20) -> None:
         """Delete the resource and reconcile until it is gone."""
         self.kube.delete(kind, self.now)
-        for _ in range(steps):
-            await self.step(kind)
+        for _ in range(reconciles):
+            await self.reconcile(kind)
             if not self.there(kind):
-                await self.step(kind)  # after the watch's DELETED event
+                await self.reconcile(kind)  # after the watch's DELETED event
                 return
         raise AssertionError("the finalizer was not removed")
 
@@ -893,7 +893,7 @@ class World:
             clock=lambda: self.now,
         )
 
-    async def step(self, kind: Kind, name: str = "it") -> None:
+    async def reconcile(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
@@ -912,7 +912,7 @@ class World:
 
     async def finish(self, kind: Kind, *stops: Phase) -> ResourceStatus:
         for _ in range(2000):
-            await self.step(kind)
+            await self.reconcile(kind)
             status = self.status(kind)
             if status.phase in (Phase.COMPLETED, Phase.FAILED, *stops):
                 return status
@@ -925,17 +925,17 @@ class World:
             if over():
                 return last
             last = self.now
-            await self.step(kind)
+            await self.reconcile(kind)
         raise AssertionError(f"the condition was not reached: {self.status(kind)}")
 
     async def settle(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()
         for _ in range(3):  # the faults may strike only here
-            await self.step(kind)
+            await self.reconcile(kind)
         before = len(self.writes.done)
         for _ in range(5):
-            await self.step(kind)
+            await self.reconcile(kind)
         assert self.writes.done[before:] == []
 
 

@@ -139,7 +139,7 @@ async def main():
     made.kube.apply(KIND, SPEC)
     seen = []
     for _ in range(14):
-        await made.step(KIND)
+        await made.reconcile(KIND)
         seen.append(str(made.status(KIND).phase))
     (bought,) = made.database["ledger"].find()
     (record,) = made.database["jobs"].find()

@@ -145,9 +145,9 @@ S = PurchaseState
             ("0.0000", "0.0000", "0.0000", 1),
         ),
         ({"actual_micros": None, "state": S.REFUSED}, ("0.0000", "0.0000", "0.0000", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
     ],
 )
 async def test_unknown_amount_is_not_0(fields: dict[str, Any], told: tuple[str, str, str, int]) -> None:

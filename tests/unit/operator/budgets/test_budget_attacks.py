@@ -19,8 +19,8 @@ TEAM = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
 async def planned(world: BudgetWorld) -> None:
     """Reconcile until the purchases are planned, and not sent."""
     for name in world.names_of_images:
-        while world.database["ledger"].find_one({"jobId": f"uid-{name}", "step": "planned"}) is None:
-            await world.step(IMAGES, name)
+        while world.database["ledger"].find_one({"jobId": f"uid-{name}", "sendState": "planned"}) is None:
+            await world.reconcile(IMAGES, name)
     assert world.sent() == []
     assert sum(window["held"] for window in world.windows().values()) == len(world.names_of_images) * ONE
 
@@ -150,7 +150,7 @@ async def test_purchase_at_midnight_counts_in_the_window_of_its_send(
     world.names_of_images = [first]
     world.now = datetime(2026, 12, 31, 23, 54, 59, tzinfo=UTC)
     await world.rounds(1)
-    await world.step(IMAGES, first)
+    await world.reconcile(IMAGES, first)
     world.now = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert len(world.provider.posts) == 1
     world.now = datetime(2027, 1, 1, 0, 0, 0, tzinfo=UTC)
@@ -274,7 +274,7 @@ async def test_budget_of_another_class_is_left_alone(monkeypatch: pytest.MonkeyP
         "settled": 0, "overrun": 0, "excess": 0, "revision": 0, "open": {key: claim}, "keys": [key], "summed": True,
     }  # fmt: skip
     world.database["budgets"].insert_one(kept)
-    sent = {"_id": "of-another", "state": "submitted", "step": None, "budgets": ["uid-of-all/total"]}
+    sent = {"_id": "of-another", "state": "submitted", "sendState": None, "budgets": ["uid-of-all/total"]}
     world.database["ledger"].insert_one({**sent, "boundMicros": ONE, "operatorClass": "another"})
     await world.rounds(6)
     await world.settled()

@@ -65,7 +65,7 @@ def bought(world: World) -> int:
     sent = [
         purchase
         for purchase in world.database["ledger"].find()
-        if purchase["state"] != "intent" or purchase["step"] != "planned"
+        if purchase["state"] != "intent" or purchase["sendState"] != "planned"
     ]
     return sum(each["boundMicros"] for each in sent if each["state"] != "refused")
 
@@ -74,7 +74,7 @@ async def rounds(world: World, names: list[str], count: int) -> None:
     for _ in range(count):
         for name in names:
             before = world.now
-            await world.step(IMAGES, name)
+            await world.reconcile(IMAGES, name)
             world.now = before
             check_books(world)
         world.now += timedelta(seconds=300)
@@ -162,7 +162,7 @@ async def test_a_frozen_leader_leaves_one_claim_and_one_payment(monkeypatch: pyt
     """The leader is frozen between its claim and the plan of the purchase; the next one finishes the run."""
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     image(world)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     claim = BudgetStore.claim
     frozen = world.process
 
@@ -188,7 +188,7 @@ async def test_a_cancelled_run_releases_its_claim(monkeypatch: pytest.MonkeyPatc
     world.provider.refuses = Busy("too many requests")
     image(world)
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (before,) = windows(world).values()
     assert before["held"] == ONE
     image(world, **{CANCEL_ANNOTATION: "1"})
@@ -204,7 +204,7 @@ async def test_a_deleted_run_releases_its_claim(monkeypatch: pytest.MonkeyPatch)
     world.provider.refuses = Busy("too many requests")
     image(world, "it")
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await world.until_gone(IMAGES)
     await settled(world)
     (after,) = windows(world).values()
@@ -258,7 +258,7 @@ async def test_run_over_the_limit_per_run_waits_for_an_edit(monkeypatch: pytest.
     world = world_of(monkeypatch, budget_of(limits={"day": "1"}, maxPerRun="0.05"))
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.reason == Reason.BUDGET_EXCEEDED
     assert "the run may cost $0.07, and ContentBudget all allows $0.05 per run" in (status.message or "")
@@ -285,7 +285,7 @@ async def test_a_price_without_an_upper_bound(monkeypatch: pytest.MonkeyPatch, u
     world.restart()
     image(world)
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert len(world.provider.posts) == posts
     if not posts:
         assert "no upper bound of its price is known" in (world.status(IMAGES).message or "")
@@ -310,7 +310,7 @@ async def test_labels_of_the_namespace_decide(monkeypatch: pytest.MonkeyPatch) -
     world.kube.server.namespace_labels["ns"] = {"team": "b"}
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     world.kube.server.namespace_labels["ns"] = {"team": "c"}
     assert (await world.finish(IMAGES)).phase == Phase.COMPLETED
@@ -320,7 +320,7 @@ async def test_a_budget_that_cannot_be_read_stops_payments(monkeypatch: pytest.M
     world = world_of(monkeypatch, budget_of(limits={"week": "1"}))
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     assert world.provider.posts == []
     await world.keep_budgets()
@@ -334,8 +334,8 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     world.now = datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC)
     image(world)
-    await world.step(IMAGES)  # starts the run
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)  # starts the run
+    await world.reconcile(IMAGES)
     world.now = datetime(2026, 11, 22, 0, 0, 1, tzinfo=UTC)
     status = await world.finish(IMAGES)
     assert status.phase == Phase.COMPLETED
@@ -400,8 +400,8 @@ async def test_a_planned_purchase_is_sent_only_with_a_renewed_claim(monkeypatch:
     """Its claim is released and another run has taken the money, after the decision to pay."""
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     image(world)
-    while world.database["ledger"].find_one({"step": "planned"}) is None:
-        await world.step(IMAGES)
+    while world.database["ledger"].find_one({"sendState": "planned"}) is None:
+        await world.reconcile(IMAGES)
     monkeypatch.setattr(BudgetWindow, "has_room", lambda *_: True)
     ((window, kept),) = windows(world).items()
     (claim,) = kept["open"].values()
@@ -410,6 +410,6 @@ async def test_a_planned_purchase_is_sent_only_with_a_renewed_claim(monkeypatch:
     other = BudgetClaims(purchase="other", each=(BudgetClaim(ref=ref, micros=ONE),))
     assert await store(world).claim(other, world.now) is None
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.provider.posts == []
     check_books(world)

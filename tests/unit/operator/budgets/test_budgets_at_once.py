@@ -48,7 +48,7 @@ async def test_of_200_images_at_once_a_budget_for_50_pays_50(monkeypatch: pytest
 
 
 def planned(world: BudgetWorld) -> list[str]:
-    return [purchase["_id"] for purchase in world.database["ledger"].find({"state": "intent", "step": "planned"})]
+    return [purchase["_id"] for purchase in world.database["ledger"].find({"state": "intent", "sendState": "planned"})]
 
 
 # After the write with this number the leader is frozen: in the middle of the reservations, or of the payments.

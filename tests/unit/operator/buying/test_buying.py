@@ -282,7 +282,7 @@ async def test_without_a_count_nothing_is_bought(driver: QueueDriver, monkeypatc
 
     driver.apply("a", "it")
     monkeypatch.setattr(mongomock.Collection, "aggregate", fails)
-    await driver.run(steps=5)
+    await driver.run(reconciles=5)
     assert driver.status("it").reason == Reason.STORE_UNAVAILABLE
     assert driver.world.provider.posts == []
 

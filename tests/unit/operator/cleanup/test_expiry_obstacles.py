@@ -13,7 +13,7 @@ from contentgen_operator.cleanup import expiry
 from contentgen_operator.plans import history_searches
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
 from contentgen_operator.state.observed import Observation, Resource
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_operator.state.run_document import RunDocument, UnrecordedRun
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -47,10 +47,10 @@ def purchase(state: PurchaseState, **more: Any) -> Purchase:
 
 PURCHASES: dict[str, Purchase | None] = {
     "none": None,
-    "planned": purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED),
-    "reply lost": purchase(PurchaseState.INTENT, step=PurchaseStep.SENDING),
+    "planned": purchase(PurchaseState.INTENT, send_state=SendState.PLANNED),
+    "reply lost": purchase(PurchaseState.INTENT, send_state=SendState.SENDING),
     "reply lost a month ago": purchase(
-        PurchaseState.INTENT, step=PurchaseStep.SENDING, sent_at=NOW - history_searches.HISTORY
+        PurchaseState.INTENT, send_state=SendState.SENDING, sent_at=NOW - history_searches.HISTORY
     ),
     "in progress": purchase(PurchaseState.SUBMITTED),
     "result": purchase(PurchaseState.SUCCEEDED, result_key="runs/it/result.json"),

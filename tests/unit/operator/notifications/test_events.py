@@ -343,7 +343,7 @@ async def test_crash_at_any_write_keeps_notifications_exact(monkeypatch: pytest.
         status = await world.finish(Kind.IMAGE_GENERATION, Phase.SUBMISSION_UNKNOWN)
         world.restart()
         for _ in range(4):
-            await world.step(Kind.IMAGE_GENERATION)
+            await world.reconcile(Kind.IMAGE_GENERATION)
         receiver = await delivered(world)
         phases = [body["data"]["phase"] for body in receiver.bodies]
         expected = ["Completed"] if status.phase is Phase.COMPLETED else []

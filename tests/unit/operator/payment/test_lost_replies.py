@@ -113,7 +113,7 @@ async def test_history_is_read_less_and_less_often_and_never_dropped(
     assert "2026-12-21" in (status.message or "")
     world.restart()
     looks = len(asked)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(asked) == looks + 1, "once more at each start"
 
 
@@ -312,7 +312,7 @@ async def test_token_forged_in_the_status_permits_nothing(world: World) -> None:
     world.kube.resources[IMAGES, "it"]["status"]["run"]["resubmitToken"] = "0badcafe"
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: "0badcafe"})
     assert await follow(world, IMAGES, lambda: resubmit_token(world.status(IMAGES)) == token)
-    assert (purchases(world)[0].get("step"), len(world.provider.posts)) == ("sending", 1)
+    assert (purchases(world)[0].get("sendState"), len(world.provider.posts)) == ("sending", 1)
 
 
 async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(world: World) -> None:
@@ -324,7 +324,7 @@ async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(world: World
     del status["run"]["resubmitToken"], status["actions"]
     assert not is_settled(world.kube.resources[IMAGES, "it"]), "the operator reconciles it at its start"
     world.restart()
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert resubmit_token(world.status(IMAGES)) == resubmit_token(written)
     assert world.status(IMAGES).actions == written.actions
 
@@ -345,7 +345,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.SUBMISSION_UNKNOWN)
     token = resubmit_token(world.status(kind))
     world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
-    assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
+    assert await follow(world, kind, lambda: purchases(world)[0].get("sendState") == "abandoned")
     world.provider.find = find  # type: ignore[method-assign]
     world.provider._looks = 3  # the history has caught up
 

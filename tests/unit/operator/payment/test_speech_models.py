@@ -70,7 +70,7 @@ async def test_another_value_starts_no_run(world: World) -> None:
     world.policy = world.policy.model_copy(update={"speech_models": ("universal-2",)})
     world.restart()
     for _ in range(5):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert dump_status(world.status(TRANSCRIPT)) == dump_status(before)
     world.kube.apply(TRANSCRIPT, SPECS[TRANSCRIPT], uid="another-uid")
     status = await world.finish(TRANSCRIPT)

@@ -43,7 +43,7 @@ async def bought(world: World, kind: Kind, spec: dict[str, Any], uid: str = UID,
     number = world.status(kind).run.number if world.there(kind) else 0  # type: ignore[union-attr]
     world.kube.apply(kind, spec, uid, **annotations)
     for _ in range(100):
-        await world.step(kind)
+        await world.reconcile(kind)
         status = world.status(kind)
         ended = status.phase in (Phase.COMPLETED, Phase.FAILED) and status.run is not None
         if ended and status.run.number > number:  # type: ignore[union-attr]
@@ -263,7 +263,7 @@ async def test_a_lost_ledger_pays_under_none_of_its_keys(world: World) -> None:
     world.database["ledger"].delete_many({})
     world.kube.apply(TRANSCRIPT, heard(sha256=SHA), OTHER)
     for _ in range(20):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert (world.status(TRANSCRIPT).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 1)
 
 
@@ -280,7 +280,7 @@ async def lose_ledger(world: World, kind: Kind, after: dict[str, Any]) -> list[d
     world.database["ledger"].delete_many({})
     world.kube.apply(kind, after, OTHER)
     for _ in range(20):
-        await world.step(kind)
+        await world.reconcile(kind)
     return lost
 
 
@@ -352,7 +352,7 @@ async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: Wo
     else:
         rebuilt(world)
         world.kube.apply(IMAGES, CAT | {"prompt": "a dog"}, OTHER)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         assert admin(world).confirm("another-cluster")
         await world.finish(IMAGES)
     await world.until_gone(IMAGES)
@@ -360,7 +360,7 @@ async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: Wo
     world.database["ledger"].delete_many({})
     world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"} | mine, UID.replace("a01", "a03"))
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.status(IMAGES).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
 
 
@@ -378,7 +378,7 @@ async def test_an_open_request_is_waited_for(world: World) -> None:
     assert (first.reason, first.run and first.run.request_open) == (Reason.DEADLINE_EXCEEDED, True)
     world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"})
     while world.status(IMAGES).phase is not Phase.PROCESSING:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.provider.running = set()
     status = await world.finish(IMAGES)
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
@@ -393,12 +393,12 @@ async def test_compared_again_before_the_payment(world: World, until: str) -> No
     ledger.update_one({}, {"$set": {"content": []}})
     approval = {"approval": "Manual"} if until == "AwaitingApproval" else {}
     world.kube.apply(TRANSCRIPT, heard(sha256=SHA) | approval)
-    while not (world.status(TRANSCRIPT).reason == until or ledger.count_documents({"step": until})):
-        await world.step(TRANSCRIPT)
+    while not (world.status(TRANSCRIPT).reason == until or ledger.count_documents({"sendState": until})):
+        await world.reconcile(TRANSCRIPT)
     ledger.update_one({"state": "collected"}, {"$set": {"content": content}})
     status = await world.finish(TRANSCRIPT)
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
-    assert ledger.count_documents({"step": "planned"}) == 0
+    assert ledger.count_documents({"sendState": "planned"}) == 0
 
 
 async def test_a_lost_reply_is_searched(world: World) -> None:
@@ -407,7 +407,7 @@ async def test_a_lost_reply_is_searched(world: World) -> None:
     before = drawn("https://example.com/a.safetensors" + SIGNED.format(1)) | {"image": {"seed": 7}}
     world.kube.apply(IMAGES, before)
     while not world.provider.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.kube.delete(IMAGES, world.now)
     world.kube.resources.clear()
     status = await bought(world, IMAGES, drawn("https://example.com/a.safetensors" + SIGNED.format(2)), OTHER)
@@ -503,7 +503,7 @@ async def settled(world: World, kind: Kind, spec: dict[str, Any], **annotations:
     world.kube.apply(kind, spec, **annotations)
     body = world.kube.resources[kind, "it"]
     for _ in range(100):
-        await world.step(kind)
+        await world.reconcile(kind)
         if is_settled(body):
             return world.status(kind)
     raise AssertionError(world.status(kind))

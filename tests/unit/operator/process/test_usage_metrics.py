@@ -103,7 +103,7 @@ async def test_amounts_are_those_of_the_csv() -> None:
     stand.buy()
     stand.buy(costSource=None, actualMicros=None, estimatedMicros=200_000)
     stand.buy(state="submitted", costSource=None, actualMicros=None, estimatedMicros=30_000)
-    stand.buy(state="intent", step="planned", costSource=None, actualMicros=None, estimatedMicros=4_000)
+    stand.buy(state="intent", sendState="planned", costSource=None, actualMicros=None, estimatedMicros=4_000)
     stand.buy(state="failed", costSource=None, actualMicros=None, estimatedMicros=4_000)
     assert await stand.dollars("window", "amount") == {
         (window, amount): dollars

@@ -32,7 +32,7 @@ from contentgen_operator.state.observed import (
 )
 from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_operator.state.runs import wants_new_run
 from contentgen_simulation.world import resubmit_token
 
@@ -85,7 +85,7 @@ POLICY = Policy()
 
 
 def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
-    """Plan from the steps of a reconcile."""
+    """Plan of a reconcile."""
     if subject.deleting:
         return decide_deletion(subject, seen, now, policy)
     try:
@@ -747,7 +747,7 @@ def test_deadline_does_not_speed_up_the_search(late: int) -> None:
     """Regression (money 12): the history was requested every second without end."""
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
-    lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
+    lost = purchase(IMAGES, PurchaseState.INTENT, send_state=SendState.SENDING, created_at=sent, sent_at=sent)
     assert bought(IMAGES, lost, spec=spec, provider_problem="503").again_seconds == 600
     assert bought(IMAGES, lost, spec=spec).again_seconds == 600
 
@@ -762,7 +762,7 @@ def test_clock_set_back_does_not_poll_twice_a_second() -> None:
 def test_run_replaced_by_an_edit_withdraws_its_planned_purchase() -> None:
     """Another process may be about to send it."""
     waits = running(LORA, prepared=False, phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA_NAME, purchase_id="p1")
-    planned = purchase(LORA, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    planned = purchase(LORA, PurchaseState.INTENT, send_state=SendState.PLANNED)
     seen = Observation(purchase=planned, same_lora_name="first")
     edited = SPECS[LORA] | {"triggerWord": "another"}
     plan = decide(resource(LORA, waits, spec=edited, generation=2), seen, NOW, POLICY)
@@ -772,7 +772,7 @@ def test_run_replaced_by_an_edit_withdraws_its_planned_purchase() -> None:
     assert (move.source, move.target, move.expected) == (
         PurchaseState.INTENT,
         PurchaseState.REFUSED,
-        {"step": "planned"},
+        {"send_state": "planned"},
     )
 
 
@@ -781,7 +781,7 @@ def test_a_ready_lora_is_drawn_with() -> None:
     made = payment(IMAGES, with_lora(), Observation(loras=(ready,)))
     (lora,) = made.call.arguments["loras"]
     assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
-    bought = made.purchase.model_copy(update={"step": PurchaseStep.SENDING})
+    bought = made.purchase.model_copy(update={"send_state": SendState.SENDING})
     assert (bought.loras, bought.namespace, bought.type) == ((lora["path"].key,), "ns", "image-generation")
     later = decide(with_lora(), Observation(purchase=bought), NOW, POLICY)
     assert later.status.run is not None
@@ -1289,7 +1289,7 @@ def test_earlier_purchase_is_adopted(kind: Kind) -> None:
     assert plan.status.cost.actual == "0.00"
 
 
-def test_crash_after_the_last_ledger_step_is_no_adoption() -> None:
+def test_crash_after_the_last_ledger_write_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
     seen = Observation(purchase=made, outputs_stored=True)

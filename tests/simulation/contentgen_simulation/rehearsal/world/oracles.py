@@ -256,7 +256,10 @@ class Oracles:
         over = status.completion_time + timedelta(seconds=seconds + _KEPT_SECONDS)
         ledger = self.world.database["ledger"]
         bought = ledger.find_one({"requestId": (status.run and status.run.request_id) or ""}) or {}
-        open_states = ({"state": {"$in": ["submitted", "succeeded"]}}, {"state": "intent", "step": {"$ne": "planned"}})
+        open_states = (
+            {"state": {"$in": ["submitted", "succeeded"]}},
+            {"state": "intent", "sendState": {"$ne": "planned"}},
+        )
         waits = ledger.find_one({"jobId": body["metadata"]["uid"], "$or": list(open_states)})
         is_done = bought.get("state") == "collected" and waits is None and self.world.confirmed
         if is_done and over < self.world.now():
@@ -272,7 +275,7 @@ class Oracles:
         limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
         bounds: defaultdict[str, int] = defaultdict(int)
         for purchase in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
-            if (purchase["state"], purchase.get("step")) != ("intent", "planned"):
+            if (purchase["state"], purchase.get("sendState")) != ("intent", "planned"):
                 for window in purchase["budgets"] or ("none",):
                     bill = purchase.get("actualMicros")
                     bounds[window] += bill if bill is not None else purchase["boundMicros"] or 0
@@ -325,7 +328,7 @@ class Oracles:
     def _transitions(self, purchases: list[Body]) -> None:
         before, self._nodes = (
             self._nodes,
-            {purchase["_id"]: purchase_node(purchase["state"], purchase.get("step")) for purchase in purchases},
+            {purchase["_id"]: purchase_node(purchase["state"], purchase.get("sendState")) for purchase in purchases},
         )
         restored, self._restores = self._restores != self.world.mongo_restores, self.world.mongo_restores
         for key in sorted({} if restored else before.keys() | self._nodes.keys()):
@@ -676,7 +679,7 @@ class Oracles:
                 "model": request.model,
                 "account": request.post.account or None,
                 "state": "intent",
-                "step": {"$nin": ["planned", "abandoned"]},
+                "sendState": {"$nin": ["planned", "abandoned"]},
                 "createdAt": {"$lte": sent},
             }
         )

@@ -160,7 +160,7 @@ class RehearsalWorld:
         self._delivering: list[RehearsalProcess] = []
         self._stopped = False
         self._states: dict[str, str] = {}  # state of the newest purchase, by namespace/kind/name
-        self._steps: dict[str, str] = {}  # step of an intent, by namespace/kind/name
+        self._send_states: dict[str, str] = {}  # send state of an intent, by namespace/kind/name
         self._last_error = _LastError()
         self._actions = Actions(self)
 
@@ -327,7 +327,7 @@ class RehearsalWorld:
 
     def _unfinished(self) -> bool:
         """Whether a purchase may still be found or its result downloaded without a resource."""
-        lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
+        lost = {"state": "intent", "sendState": {"$nin": ["planned", "abandoned"]}}
         wanted = {"$or": [{"state": "submitted"}, lost]}
         return self.database["ledger"].find_one(wanted) is not None
 
@@ -487,7 +487,9 @@ class RehearsalWorld:
         """Handle a write to the ledger."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
         self._states = {_named(each): str(each["state"]) for each in found}
-        self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
+        self._send_states = {
+            _named(each): str(each.get("sendState")) if each["state"] == "intent" else "" for each in found
+        }
         self.oracles.ledger_changed(found)
         self._fire_triggers()
 
@@ -512,7 +514,7 @@ class RehearsalWorld:
     def _met(self, event: PlannedEvent) -> bool:
         what, _, value = event.on.partition(":")
         if what == "state":
-            return value in (self.state_of(event.who), self.step_of(event.who))
+            return value in (self.state_of(event.who), self.send_state_of(event.who))
         body = self.body_of(event.who)
         return body is not None and body["status"].get(what) == value
 
@@ -547,10 +549,10 @@ class RehearsalWorld:
         subject = self.plan.subjects[who]
         return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
-    def step_of(self, who: int) -> str:
-        """Step of a subject's newest purchase if that is an intent."""
+    def send_state_of(self, who: int) -> str:
+        """Send state of a subject's newest purchase if that is an intent."""
         subject = self.plan.subjects[who]
-        return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+        return self._send_states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def is_recorded(self, request_id: str) -> bool:
         """Whether a ledger entry has this request id."""
