@@ -76,6 +76,7 @@ _FORMER = {
     "correlationKey": "marker",
     "sendState": "step",
     "send_state": "step",
+    "spent": "settled",
     "request_bindings": "request_claims",
     "taken": "claimed",
     "unrecorded": "claim",

@@ -56,7 +56,7 @@ from contentgen_operator.queue.fair_turns import Endpoint
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.effects import Effect
-from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_finished
 from contentgen_operator.state.plan import (
     Adoption,
     Cancellation,
@@ -719,7 +719,7 @@ class Actor:
             "status": dump_status(status),
         }
         written = await self.kube.put_status(ref.kind, ref.namespace, ref.name, body)
-        if is_settled(written):
+        if is_finished(written):
             self.cache.forget(ref)
         else:
             self.cache.note(ref, written)

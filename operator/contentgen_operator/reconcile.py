@@ -26,7 +26,7 @@ from contentgen_operator.queue import gate as queue
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationQueue
 from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
-from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
+from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_finished
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.stores.finished_jobs import Room
 from contentgen_operator.stores.status_verification import with_owned_versions
@@ -146,7 +146,7 @@ class Reconciler:
         if body is None or body["metadata"]["uid"] != ref.uid:
             self.cache.forget(ref)
             return None
-        if is_settled(body):  # woken by a late report, say: it costs no memory
+        if is_finished(body):  # woken by a late report, say: it costs no memory
             self.cache.forget(ref)
         else:
             self.cache.note(ref, body)

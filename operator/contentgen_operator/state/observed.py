@@ -204,7 +204,7 @@ def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
     return lacks and collect_again.requests_collect(given, status.get("run") or {})
 
 
-def is_settled(body: dict[str, Any]) -> bool:
+def is_finished(body: dict[str, Any]) -> bool:
     """True if nothing needs reconciling until the resource changes.
 
     Works on raw JSON: an operator checks thousands of resources at its start.

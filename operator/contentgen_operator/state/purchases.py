@@ -152,7 +152,7 @@ class Purchase(Value):
     cost_source: str | None = None  # of the cost; actual_micros is None while that is an estimate
     actual_micros: int | None = None
     bound_micros: int | None = None  # upper bound of the estimate; None: unknown
-    budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until it is settled
+    budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until a charge is known
     content: tuple[str, ...] = ()  # hashes of the canonical request, by any of which an equal request finds it
     also_under: tuple[str, ...] = ()  # keys of equal requests that used it (`SamePurchase`)
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost

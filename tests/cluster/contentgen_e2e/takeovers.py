@@ -166,7 +166,7 @@ class Operators:
             raise Missed(f"{name} has no process here")
         return record
 
-    def settled(self) -> bool:
+    def ready(self) -> bool:
         """Whether there are exactly a ready leader behind the endpoint and a ready standby."""
         pods = self.pods()
         ready = [pod for pod in pods if not pod.metadata.deletion_timestamp and _ready(pod)]
@@ -416,9 +416,9 @@ class Takeovers:
         return self.rows
 
     def _one(self, row: LeaderTakeover) -> None:
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         self._operators.replace_worn()
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         self._asked = 0
         name, kind = self._begin(row)
         leader = self._operators.leader()
@@ -537,7 +537,7 @@ class Takeovers:
             until("the former leader's process ends", lambda: not processes.alive(process), _EXIT_SECONDS)
         except Missed as error:
             row.missed.append(str(error))
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         if self._operators.leader() == leader:
             row.missed.append("the same process leads again")
 
@@ -568,7 +568,7 @@ class Takeovers:
         release.kubectl(self._world.root, *where, "status", "deployment/contentgen", "--timeout=170s")
         until("a new pod leads", lambda: self._other_pod(old), _READY_SECONDS)
         row.seconds = self._holders.longest_gap(began)
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         row.served = row.seconds
 
     def _other_pod(self, old: set[str]) -> bool:

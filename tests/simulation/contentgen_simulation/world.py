@@ -29,7 +29,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.budgets.cluster import Budgets
 from contentgen_operator.budgets.feature import bound
 from contentgen_operator.budgets.keeper import BudgetKeeper
@@ -59,7 +59,7 @@ from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_finished
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
@@ -837,14 +837,14 @@ class World:
     def watch(self, ref: ResourceRef) -> bool:
         """Deliver the watch event; returns whether to reconcile."""
         body = self.kube.resources.get((ref.kind, ref.name))
-        settled = body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body)
-        settled = settled or (body is not None and not self.selection.serves(body))
+        finished = body is not None and body["metadata"]["uid"] == ref.uid and is_finished(body)
+        finished = finished or (body is not None and not self.selection.serves(body))
         for cache in self.caches:
-            if body is None or settled:
+            if body is None or finished:
                 cache.forget(ref)
             elif self.delivers:
                 cache.note(ref, copied(body))
-        return not settled
+        return not finished
 
     async def is_behind(self, ref: ResourceRef) -> bool:
         """Whether a finished status is not of the newest run."""
@@ -855,7 +855,7 @@ class World:
         async def wake(found: ResourceRef) -> None:
             behind.append(found)
 
-        check = SettledCheck(RunDocuments(self.database["runs"]), wake)
+        check = FinishedCheck(RunDocuments(self.database["runs"]), wake)
         check.note(ref, self.kube.resources[ref.kind, ref.name])
         await check.check()
         return bool(behind)
@@ -928,7 +928,7 @@ class World:
             await self.reconcile(kind)
         raise AssertionError(f"the condition was not reached: {self.status(kind)}")
 
-    async def settle(self, kind: Kind) -> None:
+    async def recover(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()
         for _ in range(3):  # the faults may strike only here

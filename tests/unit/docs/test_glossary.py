@@ -27,6 +27,7 @@ def lines(pattern: str, *paths: str) -> list[str]:
         (r"request_claims|FileClaim|ClassClaim|claimed_for", "request_bindings, FileOffer, ClassHolder, bound_to"),
         (r"PurchaseStep|OrphanStep|next_step\b", "SendState, OrphanEffect: a step is a part of a run that users see"),
         (r"(?<!console\.)(?<!steps)\.step\(|\bstep\W+(planned|sending|abandoned)\b", "reconcile, sendState"),
+        (r"SettledCheck|is_settled|world\.settled?\(|item\.settled|windows.{9,40}settled", "finished, spent, idle"),
     ],
 )
 def test_a_replaced_word_occurs_nowhere(pattern: str, instead: str) -> None:
@@ -37,6 +38,11 @@ def test_a_replaced_word_occurs_nowhere(pattern: str, instead: str) -> None:
     ("pattern", "paths", "permitted"),
     [
         (r"\bclaim(s|ed)?\b", (OPERATOR, f":!{OPERATOR}/budgets"), r"budget|claims\(case|CLAIM"),
+        (
+            r"settl",
+            ("operator", "worker-image", "cli", "try", "cluster"),
+            r"charge|bill|cost|ledger|Unsettled|settlement|htmx|self\._settled|(note|observe)_settled",
+        ),
         (  # of a run, by its type or its holder; a provider's training steps are units
             r"steps?\b",
             (OPERATOR,),

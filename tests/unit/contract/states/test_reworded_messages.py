@@ -135,7 +135,7 @@ def plugin(kind: Kind, body: Body, place: ScenarioPlace) -> list[Any]:
         lambda: approving.decide(item, Verdict.APPROVED, lambda: "ann", "x").change,
         lambda: approving.decide(item, Verdict.REJECTED, lambda: "ann", "x").change,
     )
-    return [item.facts, replace(item.job, message=""), item.settled, *map(answer, calls)]
+    return [item.facts, replace(item.job, message=""), item.idle, *map(answer, calls)]
 
 
 def gateway(kind: Kind, body: Body) -> list[Any]:

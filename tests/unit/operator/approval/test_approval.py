@@ -69,7 +69,7 @@ async def test_run_waits_after_its_free_stages_until_approved(kind: Kind, monkey
     assert status.run.approval is not None
     assert (status.run.approval.by, status.run.approval.run) == ("alice", 1)
     assert len(world.provider.posts) == 1
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_the_message_has_price_pictures_and_rejected_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +345,7 @@ async def test_dry_run_ends_with_a_price_and_is_paid_without_the_field(
     assert true & {"Submitted", "Stored", "Failed"} == set()
     record = world.database["jobs"].find_one({"jobId": UID})
     assert (record["status"], record["versions"]) == ("cancelled", [])
-    await world.settle(kind)
+    await world.recover(kind)
     assert world.provider.posts == []
     world.kube.apply(kind, SPECS[kind])
     assert said(await world.finish(kind, Phase.PROCESSING))[0] in (Phase.PROCESSING, Phase.COMPLETED)

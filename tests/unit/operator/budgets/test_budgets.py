@@ -1,4 +1,4 @@
-"""Budgets: claims before a payment, releases, settlement, crashes at each point, frozen leaders, restored backups."""
+"""Budgets: claims before a payment, releases, sums, crashes at each point, frozen leaders, restored backups."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +42,7 @@ def store(world: World) -> BudgetStore:
     return BudgetStore(world.database["budgets"], world.database["ledger"])
 
 
-async def settled(world: World) -> None:
+async def summed(world: World) -> None:
     """A thorough round over all windows."""
     await world.keep_budgets(thorough=True)
 
@@ -52,10 +52,10 @@ def windows(world: World) -> dict[str, dict[str, Any]]:
 
 
 def check_books(world: World) -> None:
-    """`held` is `settled` and all claims; it exceeds the limit by the reported overrun at most."""
+    """`held` is `spent` and all claims; it exceeds the limit by the reported overrun at most."""
     for window in windows(world).values():
         claims = sum(claim["micros"] for claim in window["open"].values())
-        assert window["held"] == window["settled"] + claims, window
+        assert window["held"] == window["spent"] + claims, window
         assert set(window["keys"]) == set(window["open"]), window
         assert window["held"] <= window["limit"] + window["overrun"], window
 
@@ -146,7 +146,7 @@ async def test_a_crash_at_each_write_pays_once_and_keeps_the_books(monkeypatch: 
     image(world, "first")
     image(world, "second")
     await rounds(world, ["first", "second"], 12)
-    await settled(world)
+    await summed(world)
     check_books(world)
     assert bought(world) == ONE
     assert {window["held"] for window in windows(world).values()} == {ONE}
@@ -171,13 +171,13 @@ async def test_a_frozen_leader_leaves_one_claim_and_one_payment(monkeypatch: pyt
         refused = await claim(self, claims, now)
         world.restart()  # the next leader
         await world.finish(IMAGES)
-        await settled(world)
+        await summed(world)
         return refused
 
     monkeypatch.setattr(BudgetStore, "claim", held_up)
     world.process = frozen
     await world.finish(IMAGES)
-    await settled(world)
+    await summed(world)
     assert len(world.provider.posts) == 1
     check_books(world)
     assert [window["held"] for window in windows(world).values()] == [ONE]
@@ -194,7 +194,7 @@ async def test_a_cancelled_run_releases_its_claim(monkeypatch: pytest.MonkeyPatc
     image(world, **{CANCEL_ANNOTATION: "1"})
     status = await world.finish(IMAGES)
     assert status.reason == Reason.CANCELLED
-    await settled(world)
+    await summed(world)
     (after,) = windows(world).values()
     assert (after["held"], after["open"]) == (0, {})
 
@@ -206,7 +206,7 @@ async def test_a_deleted_run_releases_its_claim(monkeypatch: pytest.MonkeyPatch)
     for _ in range(4):
         await world.reconcile(IMAGES)
     await world.until_gone(IMAGES)
-    await settled(world)
+    await summed(world)
     (after,) = windows(world).values()
     assert (after["held"], after["open"]) == (0, {})
 
@@ -216,15 +216,15 @@ async def test_a_charge_replaces_the_bound_and_an_overrun_is_reported(monkeypatc
     image(world, "first")
     image(world, "second")
     await rounds(world, ["first", "second"], 8)
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["overrun"], window["open"]) == (2 * ONE, 0, {})
+    assert (window["spent"], window["overrun"], window["open"]) == (2 * ONE, 0, {})
     charges = iter((50_000, 500_000))
     for purchase in list(world.database["ledger"].find()):
         world.database["ledger"].update_one({"_id": purchase["_id"]}, {"$set": {"billedMicros": next(charges)}})
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["overrun"], window["held"]) == (550_000, 430_000, 550_000)
+    assert (window["spent"], window["overrun"], window["held"]) == (550_000, 430_000, 550_000)
     check_books(world)
 
 
@@ -236,11 +236,11 @@ async def test_restored_budgets_are_rebuilt_from_the_ledger(monkeypatch: pytest.
     await rounds(world, ["open"], 3)
     assert world.status(IMAGES, "open").phase == Phase.PROCESSING
     (window,) = windows(world).values()
-    zero = {"held": 0, "settled": 0, "open": {}, "keys": [], "revision": 0, "overrun": 0}
+    zero = {"held": 0, "spent": 0, "open": {}, "keys": [], "revision": 0, "overrun": 0}
     world.database["budgets"].replace_one({"_id": window["_id"]}, window | zero)
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["held"], window["overrun"]) == (2 * ONE, 2 * ONE, 0)
+    assert (window["spent"], window["held"], window["overrun"]) == (2 * ONE, 2 * ONE, 0)
     check_books(world)
 
 
@@ -249,8 +249,8 @@ async def test_a_claim_without_a_purchase_is_released(monkeypatch: pytest.Monkey
     world = world_of(monkeypatch)
     (ref,) = windows_of(ContentBudget.parse(budget_of(limits={"day": "1"})), NOW)
     await store(world).claim(BudgetClaims(purchase="none", each=(BudgetClaim(ref=ref, micros=ONE),)), NOW)
-    assert not await store(world).settle(ref.id, NOW + timedelta(seconds=30)), "it may be about to be planned"
-    assert await store(world).settle(ref.id, NOW + timedelta(minutes=2))
+    assert not await store(world).sum_up(ref.id, NOW + timedelta(seconds=30)), "it may be about to be planned"
+    assert await store(world).sum_up(ref.id, NOW + timedelta(minutes=2))
     assert windows(world)[ref.id]["held"] == 0
 
 
@@ -339,7 +339,7 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
     world.now = datetime(2026, 11, 22, 0, 0, 1, tzinfo=UTC)
     status = await world.finish(IMAGES)
     assert status.phase == Phase.COMPLETED
-    await settled(world)
+    await summed(world)
     held = {window["_id"]: window["held"] for window in windows(world).values()}
     assert held.get("uid-of-all/day-2026-11-22") == ONE
     assert held.get("uid-of-all/day-2026-11-21", 0) == 0
@@ -373,7 +373,7 @@ async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.Mon
     assert later["Exhausted"]["lastTransitionTime"] > first["Exhausted"]["lastTransitionTime"]
     assert later["Warning"]["lastTransitionTime"] == first["Warning"]["lastTransitionTime"]
     text = metrics.exposition().decode()
-    assert 'contentgen_budget_dollars{amount="settled",budget="all",window="day"} 0.07' in text
+    assert 'contentgen_budget_dollars{amount="spent",budget="all",window="day"} 0.07' in text
     assert 'contentgen_budget_warning{budget="all",window="day"} 1.0' in text
 
 

@@ -61,7 +61,7 @@ async def not_found(*_: Any) -> Found:
 
 async def lost(world: BudgetWorld, since: str) -> None:
     """The image `a` is paid. Then the ledger is restored to before the purchase, or to when it was planned or refused;
-    the budgets have settled that for half an hour.
+    the budgets have counted that for half an hour.
     """
     world.provider.running = {1}
     world.provider.refuses = Busy("slow down") if since == "refused" else None
@@ -80,7 +80,7 @@ async def lost(world: BudgetWorld, since: str) -> None:
         world.database["ledger"].insert_many(before)
     await reconcile_times(world, "a", 2)
     world.now += timedelta(minutes=30)
-    await world.settled()
+    await world.summed()
     await reconcile_times(world, "a", 2)
     assert world.status(IMAGES, "a").phase is Phase.SUBMISSION_UNKNOWN
     assert held(world) == {}
@@ -128,14 +128,14 @@ async def test_replaced_request_counts_until_it_is_found(monkeypatch: pytest.Mon
         await world.reconcile(IMAGES, "a")
     resubmit(world)
     await reconcile_times(world, "a", 4)
-    await world.settled()
+    await world.summed()
     apply(world, "b")
     await reconcile_times(world, "b", 3)
     assert of(world, "a") == [("intent", "abandoned"), ("submitted", None)]
     assert held(world) == {TOTAL: 3 * ONE}
     monkeypatch.setattr(world.provider, "find", find)
     world.now += timedelta(minutes=20)
-    await world.settled()  # the next thorough round is later than the rest
+    await world.summed()  # the next thorough round is later than the rest
     if found_by == "the run":
         await reconcile_times(world, "a", 3)
     else:
@@ -148,7 +148,7 @@ async def test_replaced_request_counts_until_it_is_found(monkeypatch: pytest.Mon
     await world.keep_budgets()
     assert held(world) == {TOTAL: 3 * ONE}
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: 3 * ONE}
     assert overruns(world) == {}
     assert len(world.provider.posts) == 3
@@ -163,7 +163,7 @@ async def test_an_adopted_request_counts_at_once(monkeypatch: pytest.MonkeyPatch
     assert of(world, "a") == [("submitted", None)]
     assert held(world) == {TOTAL: ONE}
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: ONE}
     assert overruns(world) == {}
 
@@ -179,7 +179,7 @@ async def test_a_lost_request_that_a_person_replaces_counts_at_once(
     await reconcile_times(world, "a", 5)
     assert of(world, "a") == [("intent", "abandoned"), ("submitted", None)]
     assert held(world) == {TOTAL: 2 * ONE}
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: 2 * ONE}
     await no_further_run_starts(world)
 
@@ -214,10 +214,10 @@ async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pyt
     await reported()
     world.database["budgets"].delete_many({})  # no part of a backup
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     await reported()
     world.database["ledger"].update_many({}, {"$set": {"billedMicros": 45_000}})
-    await world.settled()
+    await world.summed()
     assert (held(world), overruns(world)) == ({TOTAL: 90_000}, {})
 
 
@@ -229,7 +229,7 @@ async def test_an_adopted_request_counts_in_the_window_of_its_post(monkeypatch: 
     adopt(world)
     await reconcile_times(world, "a", 2)
     assert held(world) == {"uid-of-all/day-2026-11-21": ONE}
-    await world.settled()
+    await world.summed()
     assert held(world) == {"uid-of-all/day-2026-11-21": ONE}
 
 
@@ -283,7 +283,7 @@ async def ends(world: BudgetWorld, then: Callable[[BudgetWorld], None]) -> None:
     """
     await reconcile_times(world, "a", 4)
     world.now += timedelta(minutes=16)  # after which a claim without a purchase is released
-    await world.settled()
+    await world.summed()
     counted = ("submitted", None) if then is adopt else ("intent", "abandoned")
     is_counted = counted in of(world, "a")
     assert is_counted or then is resubmit
@@ -335,7 +335,7 @@ async def test_a_crash_between_the_claims_of_a_lost_request(
 async def test_a_leader_frozen_while_it_adopts(
     monkeypatch: pytest.MonkeyPatch, minutes: int, point: str, since: str
 ) -> None:
-    """The next leader settles, adopts and settles; then the former one goes on."""
+    """The next leader sums up, adopts and sums up; then the former one goes on."""
     world = BudgetWorld(monkeypatch, *THREE, count=0)
     await lost(world, since)
     await paid_by_another(world)
@@ -347,10 +347,10 @@ async def test_a_leader_frozen_while_it_adopts(
         world.leadership = Leadership.always()
         world.restart()
         world.now += timedelta(minutes=minutes)
-        await world.settled()
+        await world.summed()
         if minutes < 20:  # else the former leader goes on before the next one looks at the run
             await reconcile_times(world, "a", 3)
-            await world.settled()
+            await world.summed()
         taken.append(point)
 
     done = world.observed_writes.done
@@ -401,9 +401,9 @@ async def test_a_purchase_without_a_claim_counts_if_it_may_be_paid(
     world = BudgetWorld(monkeypatch, count=0)
     assert await store(world).claim(claims("ended", ref_of("1")), world.now) is None
     world.database["ledger"].insert_many([purchase("one", state, send_state), purchase("ended", "collected")])
-    assert await store(world).settle(TOTAL, world.now)
+    assert await store(world).sum_up(TOTAL, world.now)
     (window,) = world.windows().values()
-    assert (window["held"], window["settled"], window["open"], window["overrun"]) == (ONE + micros, ONE + micros, {}, 0)
+    assert (window["held"], window["spent"], window["open"], window["overrun"]) == (ONE + micros, ONE + micros, {}, 0)
 
 
 async def test_a_sum_that_grows_above_the_limit_is_an_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,15 +412,15 @@ async def test_a_sum_that_grows_above_the_limit_is_an_overrun(monkeypatch: pytes
     ref = ref_of("0.10")
     assert await store(world).claim(claims("one", ref), world.now) is None
     world.database["ledger"].insert_many([purchase("one", "submitted"), purchase("two", "submitted")])
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     (window,) = world.windows().values()
     assert (window["held"], window["overrun"], window["excess"]) == (2 * ONE, 40_000, 40_000)
     world.check_books()
     world.database["ledger"].update_one({"_id": "two"}, {"$set": {"state": "collected", "actualMicros": 0}})
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: ONE}, {})
     world.database["ledger"].update_one({"_id": "two"}, {"$set": {"billedMicros": 80_000}})
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: 150_000}, {TOTAL: 50_000})
     world.check_books()
 
@@ -439,7 +439,7 @@ async def test_claim_during_a_growing_sum_is_a_reported_overrun(
         return during(self, *given)
 
     monkeypatch.setattr(BudgetStore, "_sum", claimed)
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: 3 * ONE}, {TOTAL: ONE})
     world.check_books()
 
@@ -457,7 +457,7 @@ async def test_purchase_sent_during_a_sum_counts_once(monkeypatch: pytest.Monkey
         return during(self, *given)
 
     monkeypatch.setattr(BudgetStore, "_sum", sent)
-    await store(world).settle(TOTAL, world.now)
+    await store(world).sum_up(TOTAL, world.now)
     assert (held(world), overruns(world)) == ({TOTAL: ONE}, {})
     assert next(iter(world.windows()[TOTAL]["open"].values()))["purchase"] == "new"
 
@@ -469,9 +469,9 @@ async def test_paid_purchase_keeps_its_claim_without_the_ledger(monkeypatch: pyt
         if state == "refused":
             world.database["ledger"].insert_one(purchase("one", state))
         assert await store(world).claim(claims("one", ref_of("0.07"), paid=True), world.now) is None
-        await store(world).settle(TOTAL, world.now + timedelta(minutes=14))
+        await store(world).sum_up(TOTAL, world.now + timedelta(minutes=14))
         assert held(world) == {TOTAL: ONE}
-        await store(world).settle(TOTAL, world.now + timedelta(minutes=16))
+        await store(world).sum_up(TOTAL, world.now + timedelta(minutes=16))
         assert held(world) == {}
 
 

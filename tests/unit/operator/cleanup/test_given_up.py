@@ -42,7 +42,7 @@ async def test_a_crash_around_the_label_changes_nothing(monkeypatch: pytest.Monk
     world = World(monkeypatch, Writes((2 * at + point,)))
     await failed(world)
     assert (world.writes.fired, label(world)) == ([f"{('before', 'after')[point]} label"], "true")
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
 
 
 async def test_the_label_is_not_restored_where_a_tool_removes_it(world: World) -> None:

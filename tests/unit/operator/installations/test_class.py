@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_operator import metrics
 from contentgen_operator.background.charge_display import ChargeDisplay
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
@@ -63,9 +63,9 @@ class Woken:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.cache = Cache()
-        self.settled = SettledCheck(cast("Any", None), self._wake)
+        self.finished = FinishedCheck(cast("Any", None), self._wake)
         self.handlers = EventHandlers(
-            self.cache, self._wake, Reports(), LoraNames(), selection=Selection(), finished=[self.settled]
+            self.cache, self._wake, Reports(), LoraNames(), selection=Selection(), finished=[self.finished]
         )
 
     async def _wake(self, ref: ResourceRef) -> None:
@@ -93,9 +93,9 @@ async def test_other_class_is_neither_queued_nor_counted() -> None:
 async def test_finished_resource_of_another_class_is_not_compared() -> None:
     woken = Woken()
     await woken.sees(IMAGES, resource() | {"status": END})
-    assert len(woken.settled._waiting) == 1
+    assert len(woken.finished._waiting) == 1
     await woken.sees(IMAGES, resource(version="2", **TEAM) | {"status": END})
-    assert woken.settled._waiting == {}
+    assert woken.finished._waiting == {}
 
 
 async def test_loras_wake_images_and_names_are_unique_across_classes() -> None:

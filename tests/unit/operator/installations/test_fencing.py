@@ -74,7 +74,7 @@ class Case:
         """One reconcile."""
         ref = self.ref
         if not process.watch(ref):
-            return "settled"
+            return "finished"
         again, result = await process.process._reconcile_or_pause(ref)
         assert result != "error", self.freezer.done[-3:]
         self.world.now += timedelta(seconds=min(max(again or 1, 1), 300))

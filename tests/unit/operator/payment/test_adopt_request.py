@@ -40,7 +40,7 @@ async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch:
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
     assert [binding["_id"].partition("/")[2] for binding in world.database["request_bindings"].find()] == ["request-1"]
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_request_may_be_named_during_its_search(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ async def test_a_purchase_that_the_ledger_has_lost_is_restored(
     name(world, kind, "request-1")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ async def test_a_crash_while_the_key_changes_buys_once(point: int, world: World)
     await trained(world, SECOND)
     world.writes._points = (2 * len(world.writes.done) + point,)
     status = await drawn(world, OTHER_UID)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     assert world.writes.fired
     assert (status.phase, lora_of(world, 4)) == (Phase.COMPLETED, f"{LORA_UID} v2")
     assert len(world.provider.posts) == 4

@@ -218,7 +218,7 @@ async def test_three_successive_resources_share_one_purchase(
                     patch.setattr(world.storage, "delete_prefix", refusing)
                 await world.until_gone(IMAGES, 60)
         assert len(world.provider.posts) <= 1, where
-        await world.settle(IMAGES)
+        await world.recover(IMAGES)
         await world.until_gone(IMAGES)
         await sweep(world)
         if set(policies) == {"Delete"}:
@@ -300,7 +300,7 @@ async def test_missing_files_are_collected_from_the_kept_response(kind: Kind, ha
     assert_complete(world, status)
     assert (status.reason, status.versions[0].job_id) == ("Completed", SECOND)
     assert len(world.provider.posts) == 1
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 @pytest.mark.parametrize("kind", Kind)

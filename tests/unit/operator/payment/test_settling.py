@@ -325,7 +325,7 @@ async def test_a_charge_is_the_cost(state: PurchaseState, micros: int) -> None:
     for units in (None, 0, 2):
         cost = cost_of(Purchase.model_validate(document(state=state, billable_units=units, billed_micros=micros)))
         assert (cost.source, cost.micros, cost.billed) == (CostSource.BILLING_EVENTS, micros, micros > 0)
-        assert cost.settled
+        assert cost.known
 
 
 # Rounds of the charge settlement

@@ -10,7 +10,7 @@ from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Refused
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import is_settled
+from contentgen_operator.state.observed import is_finished
 from contentgen_operator.state.provider_requests import GONE, RequestView
 from contentgen_simulation.tenancy import admin, mapped, rebuilt, recreated
 from contentgen_simulation.world import UID, World
@@ -498,13 +498,13 @@ async def test_a_forged_same_request_changes_nothing(world: World) -> None:
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 2)
 
 
-async def settled(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
+async def finished(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
     """The status once nothing more follows from a manifest."""
     world.kube.apply(kind, spec, **annotations)
     body = world.kube.resources[kind, "it"]
     for _ in range(100):
         await world.reconcile(kind)
-        if is_settled(body):
+        if is_finished(body):
             return world.status(kind)
     raise AssertionError(world.status(kind))
 
@@ -530,7 +530,7 @@ async def test_random_transcriptions_pay_once_for_each_request(world: World) -> 
         source = {"url": f"https://example.com/{path}.mp3{query(chance)}"} | chance.choice([{}, {"sha256": SHA}])
         before = world.kube.resources.get((TRANSCRIPT, "it"), {}).get("spec")
         spec = {"source": source, "options": options}
-        status = await settled(world, TRANSCRIPT, spec, **({RERUN_ANNOTATION: rerun} if rerun else {}))
+        status = await finished(world, TRANSCRIPT, spec, **({RERUN_ANNOTATION: rerun} if rerun else {}))
         assert status.run is not None
         if before != spec or rerun:
             requests.add((language, path, status.run.rerun))
@@ -543,6 +543,6 @@ async def test_random_images_pay_once_for_each_request(world: World) -> None:
     for _ in range(40):
         scale, path, version = chance.choice(["0.8", "0.9"]), chance.choice("ab"), chance.choice(["", "versionId=2"])
         spec = drawn(f"https://example.com/{path}{query(chance, version)}", scale + chance.choice(["", "0", "00"]))
-        status = await settled(world, IMAGES, spec | {"model": chance.choice(["flux-lora", "fal-ai/flux-lora"])})
+        status = await finished(world, IMAGES, spec | {"model": chance.choice(["flux-lora", "fal-ai/flux-lora"])})
         requests.add((scale, path, version))
         assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, len(requests)), spec

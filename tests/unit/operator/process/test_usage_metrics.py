@@ -198,7 +198,7 @@ async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytes
     monkeypatch.setattr(metrics.gauges, "features", [budgets])
     budget = ContentBudget.parse(budget_of("of-red", limits={"day": "2"}, warnAtPercent=50))
     (window,) = windows_of(budget, NOW)
-    monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, settled=1_000_000))])
+    monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, spent=1_000_000))])
     monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
     stand = Stand(plan=UsagePlan.of(UsageSettings(labels=ALL), "default", tenants=named))
     stand.buy("red", userId="rita")

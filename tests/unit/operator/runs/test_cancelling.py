@@ -60,7 +60,7 @@ async def test_cancellation_at_any_time_ends_and_pays_nothing_more(kind: Kind, m
             assert over or before in ("submitted", "succeeded")
             assert record["status"] == "completed"
         ends.add((before, ended(status)))
-        await world.settle(kind)
+        await world.recover(kind)
     assert (None, (Phase.FAILED, "Cancelled", False)) in ends
     assert ("submitted", (Phase.FAILED, "Cancelled", None)) in ends
     assert ("collected", (Phase.COMPLETED, "Completed", True)) in ends
@@ -281,4 +281,4 @@ async def test_a_crash_at_any_write_of_a_cancellation(monkeypatch: pytest.Monkey
         assert len(world.writes.fired) == 1
         assert ended(world.status(IMAGES)) == (Phase.FAILED, "Cancelled", None), world.writes.fired
         assert (state(world), len(world.provider.posts)) == ("cancelled", 1), world.writes.fired
-        await world.settle(IMAGES)
+        await world.recover(IMAGES)

@@ -11,7 +11,7 @@ from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.observed import BucketFile, JobView, is_settled
+from contentgen_operator.state.observed import BucketFile, JobView, is_finished
 from contentgen_operator.state.provider_requests import UNKNOWN, RequestView
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import SHA, SPECS, World, Writes, outcome_of
@@ -129,7 +129,7 @@ def annotate(world: World, kind: Kind, value: str) -> None:
 
 
 def is_done(world: World, kind: Kind) -> bool:
-    return is_settled(world.kube.resources[kind, "it"])
+    return is_finished(world.kube.resources[kind, "it"])
 
 
 def advised(status: ResourceStatus) -> str:
@@ -525,7 +525,7 @@ async def test_good_files_are_kept(world: World, fail: Fail) -> None:
     assert (status.message or "").startswith(told)
     (record,) = world.database["jobs"].find()
     assert record["versions"][0]["warnings"] == ["2 asked, 1 stored: picture 2: HTTP 503"]
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
 
 
 async def test_passing_faults_are_retried_until_the_deadline(world: World) -> None:

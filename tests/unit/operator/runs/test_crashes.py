@@ -82,7 +82,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> 
         assert status.message is not None
         world.kube.apply(kind, SPECS[kind], **{"contentgen.dev/resubmit": resubmit_token(status)})
         status = await world.finish(kind)
-    await world.settle(kind)
+    await world.recover(kind)
     return world, world.kube.resources[kind, "it"]["status"]
 
 
@@ -202,7 +202,7 @@ async def test_next_attempt_needs_the_providers_failure(
         world.kube.apply(kind, SPECS[kind] | {"paidAttempts": allowed})
         assert (await world.finish(kind)).phase is end
         assert len(world.provider.posts) == posts
-        await world.settle(kind)
+        await world.recover(kind)
 
 
 async def test_lost_reply_of_a_second_attempt_is_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ async def test_deleted_and_applied_again_at_each_step_pays_once(kind: Kind, monk
         status = await world.finish(kind)
         assert status.phase is Phase.COMPLETED
         assert len(world.provider.posts) == 1
-        await world.settle(kind)
+        await world.recover(kind)
     assert status.reason == "AdoptedFinishedRun", "the last of them came after the end"
     assert status.cost is not None
     assert status.cost.actual == "0.00"

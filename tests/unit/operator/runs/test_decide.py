@@ -28,7 +28,7 @@ from contentgen_operator.state.observed import (
     Observation,
     PodTrouble,
     Resource,
-    is_settled,
+    is_finished,
 )
 from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
@@ -115,9 +115,9 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
     return Resource.parse(kind, body)
 
 
-def settled(status: ResourceStatus) -> bool:
+def is_skipped(status: ResourceStatus) -> bool:
     """Whether event handlers skip a resource with this status as finished."""
-    return is_settled({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
+    return is_finished({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
 
 
 def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
@@ -1473,7 +1473,7 @@ def test_an_invalid_spec_of_a_worker_ends_the_run(kind: Kind, stage: Stage) -> N
     verdict = outcome(kind, stage, reason="InvalidSpec", message="no Vision here", files=[], facts=None)
     ended = at(kind, stage, finished(kind, stage, verdict)).status
     assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.INVALID_SPEC)
-    assert settled(ended)
+    assert is_skipped(ended)
     for generation, spec in ((1, SPECS[kind]), (2, SPECS[kind] | {"metadata": {"tags": ["a"]}})):
         plan = decide(resource(kind, ended, generation=generation, spec=spec), Observation(), NOW, POLICY)
         assert (plan.status.run, plan.job, plan.payment) == (ended.run, None, None)
@@ -1547,7 +1547,7 @@ def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
 def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> None:
     under_way = at(kind, Stage.COLLECT, Observation(job=job())).status
     foreign = under_way.model_copy(update={"phase": phase, "completion_time": NOW, "reason": "Whatever"})
-    assert not settled(foreign)
+    assert not is_skipped(foreign)
     paid = purchase(kind, PurchaseState.SUCCEEDED)
     plan = decide(resource(kind, foreign), Observation(purchase=paid, job=job()), NOW, POLICY)
     assert (reason(plan), plan.payment) == ((Phase.COLLECTING, Reason.COLLECTING), None)
@@ -1555,7 +1555,7 @@ def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> 
     assert plan.status.run is not None
     assert plan.status.run.number == 1
     alone = ResourceStatus(phase=phase, observed_generation=1, completion_time=NOW)
-    assert not settled(alone)
+    assert not is_skipped(alone)
     assert decide(resource(kind, alone), Observation(purchase=paid, job=job()), NOW, POLICY).status.run is not None
 
 

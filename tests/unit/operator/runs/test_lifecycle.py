@@ -57,7 +57,7 @@ async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, wo
 async def test_with_policy_delete_the_finalizer_stays(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     assert finalized(world, IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES])  # the policy is Retain again
     await world.reconcile(IMAGES)
@@ -92,7 +92,7 @@ async def test_deletion_at_any_time_and_reapplication_pay_once(
         status = await world.finish(kind)
         ends.add((phase, status.reason))
         assert len(world.provider.posts) <= 1, f"after {reconciles} reconciles"
-        await world.settle(kind)
+        await world.recover(kind)
     again = "AdoptedFinishedRun" if policy == "Retain" else "OutputsDeleted"
     assert (Phase.COMPLETED, again) in ends
     assert (Phase.PROCESSING, "Cancelled") in ends
@@ -273,7 +273,7 @@ async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(kind: Kind,
     assert timedelta(seconds=900) <= world.now - started < timedelta(seconds=900 + 2 * world.policy.poll_seconds)
     assert (world.provider.cancelled, len(world.provider.posts)) == (["request-1"], 1)
     assert not finalized(world, kind)
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_the_operators_own_limit_for_a_provider(world: World) -> None:

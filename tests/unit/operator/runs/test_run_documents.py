@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.state.observed import BucketFile, ResourceRef
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.watch.event_handlers import EventHandlers
@@ -211,7 +211,7 @@ async def test_restored_mongodb_pays_nothing_and_has_advice(kind: Kind, monkeypa
         assert posts(world) == 3
         assert {key: world.storage.objects[key] for key in kept} == kept
         assert_numbers_used_once(world)
-        await world.settle(kind)
+        await world.recover(kind)
 
 
 async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(world: World) -> None:
@@ -547,7 +547,7 @@ async def test_finished_resources_are_compared_in_batches(world: World) -> None:
     async def wake(ref: ResourceRef) -> None:
         woken.append(ref.uid)
 
-    check = SettledCheck(documents, wake)
+    check = FinishedCheck(documents, wake)
     handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
@@ -574,7 +574,7 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(world: World) 
     async def wake(ref: ResourceRef) -> None:
         """The change itself triggers the reconcile."""
 
-    check = SettledCheck(RunDocuments(world.database["runs"]), wake)
+    check = FinishedCheck(RunDocuments(world.database["runs"]), wake)
     handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
         await handlers.resource(IMAGES, body, deleted=False)

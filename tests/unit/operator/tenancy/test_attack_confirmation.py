@@ -238,7 +238,7 @@ async def test_crash_during_a_retraining_under_a_planned_purchase(points: int, w
     await applied(world, LORA_UID, SECOND, LORA)
     world.writes._points = (2 * len(world.writes.done) + points, 2 * len(world.writes.done) + points + 5)
     status = await ended(world)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     if {"before POST", "before evidence", "after evidence"} & {*world.writes.fired}:  # it may have been sent
         assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
         return

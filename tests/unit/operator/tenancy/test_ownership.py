@@ -75,7 +75,7 @@ def with_or_without(world: World, documents: str) -> None:
 DOCUMENTS = pytest.mark.parametrize("documents", ["run documents", "none"])
 
 
-def unsettled(status: dict[str, Any]) -> None:
+def unfinished(status: dict[str, Any]) -> None:
     """A status that needs reconciling."""
     status["observedGeneration"] = 0
 
@@ -147,7 +147,7 @@ async def test_a_record_copies_no_files_from_a_forged_status(kind: Kind, world: 
 
     def change(status: dict[str, Any]) -> None:
         with_foreign_files(kind)(status)
-        unsettled(status)
+        unfinished(status)
         status["run"]["loras"] = [MODEL]
 
     forge(world, kind, change)
@@ -164,7 +164,7 @@ async def test_the_loras_of_a_record_are_those_that_were_paid_with(world: World)
     world.database["jobs"].delete_one({"jobId": UID})
 
     def change(status: dict[str, Any]) -> None:
-        unsettled(status)
+        unfinished(status)
         status["run"]["loras"] = [MODEL]
 
     forge(world, IMAGES, change)
@@ -184,13 +184,13 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, d
 
     def change(status: dict[str, Any]) -> None:
         status["run"]["spec"]["userId"] = "victim"
-        unsettled(status)
+        unfinished(status)
 
     forge(world, TRANSCRIPT, change)
     with_or_without(world, documents)
     world.restart()
     status = await world.finish(TRANSCRIPT)
-    await world.settle(TRANSCRIPT)
+    await world.recover(TRANSCRIPT)
     assert status.phase is Phase.COMPLETED
     record = world.database["jobs"].find_one({"jobId": UID})
     purchase = world.database["ledger"].find_one()

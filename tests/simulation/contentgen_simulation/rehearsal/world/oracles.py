@@ -288,7 +288,7 @@ class Oracles:
         """Check the totals of all windows."""
         for budget in self.world.database["budgets"].find():
             claims = sum(claim["micros"] for claim in budget["open"].values())
-            if budget["held"] != budget["settled"] + claims or set(budget["keys"]) != set(budget["open"]):
+            if budget["held"] != budget["spent"] + claims or set(budget["keys"]) != set(budget["open"]):
                 self.report("a budget is not exceeded", "its totals are wrong", f"{budget}"[:600])
 
     def _how_forgotten(self, earlier: "Post") -> str:
@@ -726,7 +726,7 @@ class Oracles:
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
     def at_the_end(self) -> None:
-        """Check the final state, after time to settle."""
+        """Check the final state, after a time of rest."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
         self._books()
         self._notifications()

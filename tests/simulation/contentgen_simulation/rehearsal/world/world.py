@@ -25,7 +25,7 @@ from contentgen_gateway.migration import backup
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.cleanup import expiry
 from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_finished
 from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.api_server import copied
@@ -54,7 +54,7 @@ _RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
 _MOST_LOOKS = 200
 _SWEEP_SECONDS = 900.0
 _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
-_SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
+_REST_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
 _SHORTEST_POLL_SECONDS, _PERSON_SECONDS = 30.0, 3600.0
 _MEANWHILE = 3  # reconciles of another process between two operations: enough to plan and to send
@@ -230,7 +230,7 @@ class RehearsalWorld:
         at = self._queue[0][0] if self._queue else float("inf")
         process, ref, due = self._due()
         last = max((event.at for event in self.plan.events), default=0.0)
-        if min(at, due) > last + _SETTLE_SECONDS or self.reconciles >= _MOST_RECONCILES:
+        if min(at, due) > last + _REST_SECONDS or self.reconciles >= _MOST_RECONCILES:
             return False
         if process is not None and ref is not None and due < at:
             self.seconds = max(due, self.seconds)
@@ -448,7 +448,7 @@ class RehearsalWorld:
         if ref.kind is Kind.LORA_TRAINING:
             for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
                 process.wake(other)
-        if body is None or is_settled(body):
+        if body is None or is_finished(body):
             process.cache.forget(ref)
             if body is None or self._is_behind(ref, body):
                 process.wake(ref)
@@ -458,7 +458,7 @@ class RehearsalWorld:
             process.wake(ref)
 
     def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
-        """Whether a finished status is not of the newest run, by `SettledCheck`."""
+        """Whether a finished status is not of the newest run, by `FinishedCheck`."""
         found = self.database["runs"].find_one({"_id": ref.uid})
         return found is not None and found["digest"] != status_digest(body["status"])
 
