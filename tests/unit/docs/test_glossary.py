@@ -43,6 +43,20 @@ def test_a_replaced_word_occurs_nowhere(pattern: str, instead: str) -> None:
             ("operator", "worker-image", "cli", "try", "cluster"),
             r"charge|bill|cost|ledger|Unsettled|settlement|htmx|self\._settled|(note|observe)_settled",
         ),
+        (  # files and folders that have no purchase
+            r"adopt(?!ion_?seconds)",
+            (
+                "try",
+                "cluster",
+                "release",
+                "sandbox",
+                "worker-image",
+                "README.md",
+                "docs/upgrade.md",
+                "docs/benchmarks.md",
+            ),
+            "purchase|request|run|image",
+        ),
         (  # of a run, by its type or its holder; a provider's training steps are units
             r"steps?\b",
             (OPERATOR,),
