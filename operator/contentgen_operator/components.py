@@ -80,7 +80,7 @@ from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
 from contentgen_operator.worker_api.tls import WorkerApiTls
-from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
+from contentgen_operator.worker_api.work_orders import SLACK, OrderSettings
 from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
@@ -257,7 +257,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         observer=observer,
         actor=actor,
-        policy=base.settings.policy(base.providers.table.rows),
+        settings=base.settings.decision_settings(base.providers.table.rows),
         selection=base.selection,
         buying=buying,
         payment_queue=payment_queue,
@@ -479,15 +479,15 @@ def build_worker_api(base: Foundation, core: ReconcileLoop) -> WorkerApi:
         storage=stores.storage,
         ledger=stores.ledger,
         reports=base.shared.reports,
-        policy=_order_policy(base.settings),
+        settings=_order_settings(base.settings),
         wake=core.reconciler.wake,
         verifier=stores.verifier,
         check=base.check,
     )
 
 
-def _order_policy(settings: Settings) -> OrderPolicy:
-    return OrderPolicy(
+def _order_settings(settings: Settings) -> OrderSettings:
+    return OrderSettings(
         limits=settings.limits,
         allowed_hosts=settings.allowed_hosts,
         bucket=settings.s3_bucket,

@@ -33,7 +33,7 @@ from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queue.fair_turns import ConcurrencyLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
@@ -195,9 +195,9 @@ class Settings(BaseSettings):
             own_prices=frozenset(self.prices),
         )
 
-    def policy(self, providers: Providers) -> Policy:
+    def decision_settings(self, providers: Providers) -> DecisionSettings:
         """Settings that decisions depend on."""
-        return Policy(
+        return DecisionSettings(
             providers=providers,
             poll_seconds=self.poll_seconds,
             adoption_seconds=self.adoption_seconds,

@@ -122,7 +122,7 @@ def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
     """The paid call of a run with these trained LoRAs."""
     user = asset_user(case.resource, case.spec)
     job = CallContext(provider=case.provider, user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
-    return kinds.call_of(case.spec, job, case.key, loras, case.policy.speech_models)
+    return kinds.call_of(case.spec, job, case.key, loras, case.settings.speech_models)
 
 
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
@@ -335,19 +335,19 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
 def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
     """The plan that continues the search. A run that may be paid does not end at its deadline."""
     waited = (case.now - history_searches.sent_at(purchase)).total_seconds()
-    again = history_searches.next_search_seconds(purchase, case.now, case.policy)
+    again = history_searches.next_search_seconds(purchase, case.now, case.settings)
     problem = case.observed.provider_problem[:_MAX_PROBLEM]
     late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
     # A clock that is set back makes the wait shorter; the advice in the status stays all the same.
     advised = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
-    if waited < case.policy.adoption_seconds and not advised:
+    if waited < case.settings.adoption_seconds and not advised:
         message = f"the reply of {purchase.provider} was lost; searching its history for the request"
         message += f", which cannot be read: {problem}" if problem else ""
         run_state = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return new_plan(case, run_state, again=again)
     message = guidance.join_message(
         f"{purchase.provider} may have been paid; "
-        f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
+        f"{history_searches.schedule_text(purchase, case.now, case.settings)}{late}"
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
         f"; check its dashboard, then {guidance.adopt_advice()}, or {guidance.resubmit_advice(case.key.token)}",
     )
@@ -405,8 +405,8 @@ def _wait_for_request(case: DecisionInput, purchase: Purchase) -> Plan:
 def run_request_ending(case: DecisionInput, purchase: Purchase, view: RequestView) -> Ending | None:
     """Ending of a purchase of the run, at the unit price of the model that was used; None while it goes on."""
     rate: dict[str, Any] = {}
-    if view.model_used and purchase.model not in case.policy.own_prices:
-        rate = costs.price_fields(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
+    if view.model_used and purchase.model not in case.settings.own_prices:
+        rate = costs.price_fields(case.spec, case.settings.prices.get(f"{purchase.provider}/{view.model_used}"))
     return request_ending(case.kind, purchase, view, case.now, rate)
 
 
@@ -460,10 +460,10 @@ class TooLate(Value):
 def passed_limit(case: DecisionInput, purchase: Purchase) -> TooLate | None:
     """The operator's or the run's limit that a request has passed; None: neither."""
     name = f"{purchase.provider} has not finished request {purchase.request_id}"
-    limit = timedelta(seconds=case.policy.provider_seconds)
+    limit = timedelta(seconds=case.settings.provider_seconds)
     end = (purchase.submitted_at or purchase.created_at) + limit
     if case.now > end:
-        return TooLate(since=end, text=f"{name} after {case.policy.provider_seconds} s, the operator's limit")
+        return TooLate(since=end, text=f"{name} after {case.settings.provider_seconds} s, the operator's limit")
     if deadline_passed(case):
         seconds = case.resource.deadline_seconds or 0
         since = case.run.started_at + timedelta(seconds=seconds)
@@ -481,7 +481,7 @@ def _cancel_at_limit(case: DecisionInput, purchase: Purchase, late: TooLate) -> 
             text = f"{late.text}; the cancellation could not be requested{_open_text(case)}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
-        again = case.policy.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
+        again = case.settings.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
         return new_plan(case, run_state, again=again).model_copy(update=cancel)
     if (case.now - asked).total_seconds() < CANCEL_GRACE_SECONDS:
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; its cancellation was requested")
@@ -521,7 +521,7 @@ def _poll_seconds(case: DecisionInput, purchase: Purchase) -> float:
     if view is not None and view.state in MISSING:
         return missing_pause_seconds(purchase, case.now)
     since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may be set back
-    return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
+    return min(max(since / 10, min(0.5, case.settings.poll_seconds)), case.settings.poll_seconds)
 
 
 def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message: str) -> RunState:
@@ -599,5 +599,5 @@ def pause_after_refusal(case: DecisionInput, purchase: Purchase, now: datetime) 
     request is blocked; negative: it is due.
     """
     longest = _BLOCKED_PAUSE_SECONDS if purchase.blocked else _REFUSED_PAUSE_SECONDS
-    pause = min(longest, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
+    pause = min(longest, case.settings.poll_seconds * 2.0 ** min(purchase.tries, 10))
     return pause - (now - purchase.changed_at).total_seconds()

@@ -634,7 +634,7 @@ def _paused(place: ScenarioPlace) -> None:
     world = place.world
 
     def pause(paused: bool) -> None:
-        world.policy = world.policy.model_copy(update={"buying_paused": paused})
+        world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": paused})
         world.restart()
 
     async def resume() -> None:
@@ -732,10 +732,12 @@ async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"model": "flux-dev"}
 
     async def listed() -> None:
-        place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-lora", "flux-dev")})
+        place.world.decision_settings = place.world.decision_settings.model_copy(
+            update={"models_allowed": ("flux-lora", "flux-dev")}
+        )
         place.world.restart()
 
-    place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    place.world.decision_settings = place.world.decision_settings.model_copy(update={"models_allowed": ("flux-dev",)})
     place.world.restart()
     place.repair = listed
     place.apply(place.spec | {"model": "flux-lora"})
@@ -1243,12 +1245,12 @@ async def _(place: ScenarioPlace) -> None:
 
 @_later(Reason.MODEL_NOT_ALLOWED, "removed from the list", EDIT, RERUN, ends=True)
 async def _(place: ScenarioPlace) -> None:
-    policy = place.world.policy
-    place.world.policy = policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    settings = place.world.decision_settings
+    place.world.decision_settings = settings.model_copy(update={"models_allowed": ("flux-dev",)})
     place.world.restart()
 
     async def listed() -> None:
-        place.world.policy = policy
+        place.world.decision_settings = settings
         place.world.restart()
 
     place.repair = listed

@@ -58,7 +58,7 @@ from contentgen_operator.queue.open_places import takes_place
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_finished
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
@@ -640,7 +640,7 @@ class World:
         self.provider = FakeProvider(writes, lambda: self.now)
         self.accounts: dict[str, FakeProvider] = {}  # named provider accounts of the installation
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
-        self.policy = Policy(poll_seconds=300)
+        self.decision_settings = DecisionSettings(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.leadership = Leadership.always()
@@ -687,7 +687,7 @@ class World:
         self.payment_queue = PaymentQueue(
             self.limits,
             open_purchases=ledger.under_way,
-            takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
+            takes_place=lambda purchase: takes_place(purchase, self.now, self.decision_settings.provider_seconds),
             clock=self._seconds,
         )
         self.preparation_queue = PreparationQueue(
@@ -715,7 +715,7 @@ class World:
             features=features,
             template=lambda: self.template,
         )
-        retention = Retention(provider_seconds=self.policy.provider_seconds)
+        retention = Retention(provider_seconds=self.decision_settings.provider_seconds)
         self.orphans.append(
             Orphans(
                 kube=kube,
@@ -759,7 +759,7 @@ class World:
             cache=cache,
             observer=observer,
             actor=actor,
-            policy=self.policy,
+            settings=self.decision_settings,
             selection=self.selection,
             buying=self.buying,
             payment_queue=self.payment_queue,

@@ -43,6 +43,7 @@ def test_a_replaced_word_occurs_nowhere(pattern: str, instead: str) -> None:
             ("operator", "worker-image", "cli", "try", "cluster"),
             r"charge|bill|cost|ledger|Unsettled|settlement|htmx|self\._settled|(note|observe)_settled",
         ),
+        (r"^class \w*Policy\b", ("operator", "worker-image"), r"class (DeletionPolicy|RetryPolicy)\b"),
         (  # files and folders that have no purchase
             r"adopt(?!ion_?seconds)",
             (

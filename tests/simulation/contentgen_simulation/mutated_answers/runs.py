@@ -112,7 +112,9 @@ class WireWorld(World):
         self.wire = wire
         super().__init__(patch, Writes())
         wire.world = self
-        self.policy = self.policy.model_copy(update={"provider_seconds": 3600, "adoption_seconds": 1800})
+        self.decision_settings = self.decision_settings.model_copy(
+            update={"provider_seconds": 3600, "adoption_seconds": 1800}
+        )
         self.storage.put_answer = self._put  # type: ignore[method-assign]
         self.restart()
 

@@ -11,10 +11,10 @@ from contentgen_contract.names import ACCOUNT_LABEL, ADOPT_ANNOTATION, CANCEL_AN
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_operator.accounts.values import granted
 from contentgen_operator.background.settlement import ChargeSettlement
-from contentgen_operator.kube.namespace_policies import NamespacePolicies
+from contentgen_operator.kube.namespace_labels import NamespaceLabelReader
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
-from contentgen_operator.state.observed import NamespacePolicy
+from contentgen_operator.state.observed import NamespaceLabels
 from contentgen_operator.state.provider_requests import Call, Search
 from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, Unsettled
 from contentgen_operator.stores.charges import Charges
@@ -66,7 +66,7 @@ async def until(world: World, phase: Phase, kind: Kind = IMAGES) -> None:
     ],
 )
 def test_a_label_names_an_account_or_is_a_problem(labels: dict[str, str], name: str | None, is_problem: bool) -> None:
-    grant = granted(NamespacePolicy(labels=labels), ("team-a",))
+    grant = granted(NamespaceLabels(labels=labels), ("team-a",))
     assert (grant.name, bool(grant.problem)) == (name, is_problem)
 
 
@@ -83,12 +83,12 @@ class Namespaces:
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
 async def test_label_of_a_recreated_namespace_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
-        await NamespacePolicies(Namespaces(body)).current("ns", Tenant(uid="old"), NOW)
+        await NamespaceLabelReader(Namespaces(body)).current("ns", Tenant(uid="old"), NOW)
 
 
 async def test_unreadable_namespace_is_not_the_default_account() -> None:
-    policy = await NamespacePolicies(Namespaces(rejection(403, "no"))).current("ns", Tenant(uid="old"), NOW)
-    assert "cannot be read" in granted(policy, ()).problem
+    labels = await NamespaceLabelReader(Namespaces(rejection(403, "no"))).current("ns", Tenant(uid="old"), NOW)
+    assert "cannot be read" in granted(labels, ()).problem
 
 
 # Which account pays

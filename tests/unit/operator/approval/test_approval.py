@@ -17,7 +17,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.prices import USD, Price, PriceLookup, Unit
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.provider_requests import Found
 from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
@@ -231,7 +231,7 @@ async def test_the_label_of_the_namespace_is_a_minimum(label: str, monkeypatch: 
 
 async def test_the_setting_of_the_installation_is_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
-    world.policy = Policy(approval_required=True)
+    world.decision_settings = DecisionSettings(approval_required=True)
     world.restart()
     world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Automatic"}
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -547,7 +547,10 @@ async def test_unread_price_is_neither_shown_nor_approved(monkeypatch: pytest.Mo
 async def test_price_of_the_installation_needs_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     world, prices = World(monkeypatch, Writes()), Prices()
     prices.problem = "fal's prices could not be read: 503"
-    world.prices, world.policy = prices, world.policy.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})})
+    world.prices, world.decision_settings = (
+        prices,
+        world.decision_settings.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})}),
+    )
     world.restart()
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
     assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING

@@ -248,7 +248,7 @@ UNKNOWN = dict.fromkeys(PRICES, Price(micros=1, unit=Unit.OTHER, source="test"))
 async def test_a_run_without_a_known_price_waits_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Allow` reserves nothing. Its charge is an overrun, after which no other run starts."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, unknownPrice="Allow"), count=2)
-    world.policy = world.policy.model_copy(update={"prices": UNKNOWN})
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": UNKNOWN})
     world.restart()
     first, second = world.names_of_images
     world.names_of_images = [first]

@@ -280,8 +280,10 @@ async def test_a_run_fails_if_the_budget_says_so(monkeypatch: pytest.MonkeyPatch
 async def test_a_price_without_an_upper_bound(monkeypatch: pytest.MonkeyPatch, unknown_price: str, posts: int) -> None:
     world = world_of(monkeypatch, budget_of(limits={"day": "1"}, unknownPrice=unknown_price))
     other = Price(micros=1, unit=Unit.OTHER, source="test")
-    world.policy = world.policy.model_copy(update={"prices": PRICES | {"fal-ai/flux-lora": other}})
-    world.policy = world.policy.model_copy(update={"prices": dict.fromkeys(PRICES, other)})
+    world.decision_settings = world.decision_settings.model_copy(
+        update={"prices": PRICES | {"fal-ai/flux-lora": other}}
+    )
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": dict.fromkeys(PRICES, other)})
     world.restart()
     image(world)
     for _ in range(4):

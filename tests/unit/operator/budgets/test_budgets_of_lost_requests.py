@@ -117,7 +117,7 @@ def resubmit(world: BudgetWorld) -> None:
 @pytest.mark.parametrize("found_by", ["the run", "the search for orphans"])
 async def test_replaced_request_counts_until_it_is_found(monkeypatch: pytest.MonkeyPatch, found_by: str) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.21"}), count=0)
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     find = world.provider.find
     monkeypatch.setattr(world.provider, "find", not_found)

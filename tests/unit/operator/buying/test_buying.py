@@ -303,7 +303,7 @@ async def test_an_edit_replaces_a_run_that_waits(driver: QueueDriver) -> None:
 async def test_an_administrator_pauses_all_buying(driver: QueueDriver) -> None:
     names = await collecting(driver, "a", 1)
     world = driver.world
-    world.policy = world.policy.model_copy(update={"buying_paused": True})
+    world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": True})
     world.restart()
     driver.apply("a", "next")
     await driver.run()
@@ -313,7 +313,7 @@ async def test_an_administrator_pauses_all_buying(driver: QueueDriver) -> None:
         "an administrator has paused buying (buying.paused): nothing is paid until it is false",
     )
     await stored(driver, names)
-    world.policy = world.policy.model_copy(update={"buying_paused": False})
+    world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": False})
     world.restart()
     await reconciled(driver, "next")
     assert len(world.provider.posts) == 2

@@ -11,7 +11,7 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.cleanup import expiry
 from contentgen_operator.plans import history_searches
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_operator.state.run_document import RunDocument, UnrecordedRun
@@ -29,7 +29,7 @@ def resource(spec: Body, status: Body | None = None, annotations: dict[str, str]
 
 
 def first_run() -> RunStatus:
-    return decision_input(resource(PRICED), NOW, Policy()).run
+    return decision_input(resource(PRICED), NOW, DecisionSettings()).run
 
 
 def status_of(run: RunStatus, phase: Phase, reason: Reason) -> Body:
@@ -83,7 +83,7 @@ def cleanup_case(row: CleanupRow, document: RunDocument | None = DOCUMENT) -> De
         earlier=tuple(each for each in [PURCHASES[row.earlier]] if each),
         other_runs=tuple(each for each in [PURCHASES[row.other]] if each),
     )
-    return decision_input(body.model_copy(update={"document": document}), NOW, Policy()).observing(observed)
+    return decision_input(body.model_copy(update={"document": document}), NOW, DecisionSettings()).observing(observed)
 
 
 def cleanup_obstacle(row: CleanupRow) -> str:

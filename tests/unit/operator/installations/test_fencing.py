@@ -141,7 +141,7 @@ async def sweep(case: Case) -> None:
     storage = case.world.storage
     case.world.kube.delete(case.kind, case.world.now)
     pages, storage.delete_prefix = storage.delete_prefix, _away  # type: ignore[method-assign]
-    case.world.policy = case.world.policy.model_copy(update={"deletion_seconds": 0})
+    case.world.decision_settings = case.world.decision_settings.model_copy(update={"deletion_seconds": 0})
     case.lead()
     await case.until(case.world, lambda: not case.world.there(case.kind))
     storage.delete_prefix = pages  # type: ignore[method-assign]
@@ -609,7 +609,7 @@ def worker_api(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     """Worker API without dependencies: a request for them fails."""
     none = cast("Any", None)
     return WorkerApi(
-        authenticator=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, verifier=none,
+        authenticator=none, storage=storage, ledger=none, reports=Reports(), settings=none, wake=none, verifier=none,
         check=check,
     )  # fmt: skip
 

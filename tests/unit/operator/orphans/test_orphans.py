@@ -16,7 +16,7 @@ from contentgen_operator.orphans.following import FollowState
 from contentgen_operator.orphans.transitions import after_poll, discarded, noted
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.provider_requests import (
     RequestState,
     RequestView,
@@ -438,7 +438,7 @@ async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both replies were lost, the first request never arrived, and the inputs are the same."""
-    world.policy = Policy(poll_seconds=10, adoption_seconds=60)
+    world.decision_settings = DecisionSettings(poll_seconds=10, adoption_seconds=60)
     world.restart()
     world.provider.lose_replies = {1, 2}
     arrived = world.provider._matches

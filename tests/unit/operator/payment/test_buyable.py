@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import ALIASES
 from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, Price, PriceLookup, Unit
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.world import SPECS, World, Writes
@@ -27,9 +27,9 @@ class Prices:
         return self.found.get(model.rpartition("/")[2], PriceLookup())
 
 
-def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **policy: Any) -> World:
+def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **settings: Any) -> World:
     world = World(monkeypatch, Writes())
-    world.policy = Policy(poll_seconds=300, **policy)
+    world.decision_settings = DecisionSettings(poll_seconds=300, **settings)
     world.prices = prices or Prices()
     world.restart()
     return world
@@ -139,7 +139,7 @@ async def test_a_price_alone_permits_no_model(monkeypatch: pytest.MonkeyPatch, k
     """fal prices all of its endpoints: a video costs much, and its answer has no pictures."""
     prices = Prices(**{model.rpartition("/")[2]: PriceLookup(price=FAL_PRICE)})
     world = world_of(monkeypatch, prices, own_prices=frozenset({model}))
-    world.policy = world.policy.model_copy(update={"prices": PRICES | {model: OWN_PRICE}})
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": PRICES | {model: OWN_PRICE}})
     world.restart()
     spec = {"model": model} if kind is IMAGES else {"training": {"model": model}}
     world.kube.apply(kind, SPECS[kind] | spec)

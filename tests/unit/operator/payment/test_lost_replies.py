@@ -95,7 +95,7 @@ async def test_history_is_read_less_and_less_often_and_never_dropped(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES)
     monkeypatch.setattr(world.provider, "find", nothing_found)
@@ -139,7 +139,7 @@ async def test_a_deadline_does_not_end_a_run_that_may_be_paid(
     seconds: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Regression (money 12): the history was requested every second after the deadline."""
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES, deadlineSeconds=seconds)
     find = world.provider.find
@@ -363,7 +363,7 @@ async def test_request_found_before_the_next_send_replaces_it(kind: Kind, world:
 @pytest.mark.parametrize("kind", Kind)
 async def test_replaced_request_is_found_without_its_resource(kind: Kind, also_lost: bool, world: World) -> None:
     """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
     world.restart()
     await resubmitted(world, kind)
     find, asked = world.provider.find, list[Search]()

@@ -12,7 +12,7 @@ from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_operator.decide.decision import decide
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.observe import find_lost
-from contentgen_operator.state.decision_input import Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Adoption, Plan
 from contentgen_operator.state.provider_requests import Call, Found, Search
@@ -100,8 +100,8 @@ def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **ru
 def decided(subject: Resource, purchase: Purchase | None) -> Plan:
     seen = Observation(purchase=purchase)
     if subject.deleting:
-        return decide_deletion(subject, seen, NOW, Policy())
-    return decide(decision_input(subject, NOW, Policy()).observing(seen))
+        return decide_deletion(subject, seen, NOW, DecisionSettings())
+    return decide(decision_input(subject, NOW, DecisionSettings()).observing(seen))
 
 
 def assert_forgotten(plan: Plan) -> None:

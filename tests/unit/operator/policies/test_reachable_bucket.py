@@ -18,7 +18,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def cut_off(world: World, *providers: str) -> None:
-    world.policy = world.policy.model_copy(update={"unreachable_for": frozenset(providers)})
+    world.decision_settings = world.decision_settings.model_copy(update={"unreachable_for": frozenset(providers)})
     world.restart()
 
 

@@ -9,7 +9,7 @@ import pytest
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Refused
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import is_finished
 from contentgen_operator.state.provider_requests import GONE, RequestView
 from contentgen_simulation.tenancy import admin, mapped, rebuilt, recreated
@@ -54,7 +54,9 @@ async def bought(world: World, kind: Kind, spec: dict[str, Any], uid: str = UID,
 @pytest.fixture
 def anything(world: World) -> World:
     """A world in which every model may be bought."""
-    world.policy = Policy(poll_seconds=300, models_allowed=("flux-lora", "flux-lora-fast-training", KREA))
+    world.decision_settings = DecisionSettings(
+        poll_seconds=300, models_allowed=("flux-lora", "flux-lora-fast-training", KREA)
+    )
     world.restart()
     return world
 
@@ -439,7 +441,9 @@ async def test_a_cancelled_one_ends_as_for_the_same_key(world: World) -> None:
 
 async def test_neither_key_bucket_approval_nor_budget_hold_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await bought(world, TRANSCRIPT, SOUND)
-    world.policy = Policy(poll_seconds=300, approval_required=True, unreachable_for=frozenset({"assemblyai"}))
+    world.decision_settings = DecisionSettings(
+        poll_seconds=300, approval_required=True, unreachable_for=frozenset({"assemblyai"})
+    )
     world.provider.configured = False
     world.restart()
 

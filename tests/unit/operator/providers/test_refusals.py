@@ -169,7 +169,7 @@ def test_refusal_of_an_input_is_not_repeatable(code: int, body: Any, headers: di
 
 @pytest.mark.parametrize("error", [Blocked("fal answered 403"), InputUnread("fal answered 422")], ids=repr)
 async def test_a_blocked_request_waits_with_growing_pauses(world: World, error: ProviderError) -> None:
-    world.policy = world.policy.model_copy(update={"poll_seconds": 200})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 200})
     world.restart()
     world.provider.refuses = error
     world.kube.apply(IMAGES, SPECS[IMAGES])

@@ -21,7 +21,7 @@ from contentgen_operator.watch.event_handlers import EventHandlers, owner_of
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
@@ -135,7 +135,7 @@ async def test_lost_nodes_use_no_attempts_and_are_bounded(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     status = await world.finish(LORA)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.JOB_FAILED)
-    assert len(dead.names) == world.policy.stage_attempts + 5
+    assert len(dead.names) == world.decision_settings.stage_attempts + 5
     assert run_of(status) == (8, 5)
     assert world.provider.posts == []
     assert not world.kube.jobs
@@ -290,7 +290,7 @@ async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None
     await world.reconcile(LORA)
     world.kube.resources[LORA, "it"]["status"]["run"]["lostAttempts"] = 1_000_000
     assert (await world.finish(LORA)).reason == Reason.JOB_FAILED
-    assert len(dead.names) <= world.policy.stage_attempts + 5
+    assert len(dead.names) <= world.decision_settings.stage_attempts + 5
 
 
 # Worker that continues on a disconnected node
@@ -317,7 +317,7 @@ class CutOff:
             storage=storage,
             ledger=ledger,
             reports=world.process.observer.reports,
-            policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
+            settings=OrderSettings(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
             verifier=StatusVerifier(
                 ledger=ledger,

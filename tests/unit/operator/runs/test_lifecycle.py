@@ -270,14 +270,18 @@ async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(kind: Kind,
     assert (status.phase, status.reason) == (Phase.FAILED, "DeadlineExceeded")
     assert status.message is not None
     assert "deadlineSeconds (900)" in status.message
-    assert timedelta(seconds=900) <= world.now - started < timedelta(seconds=900 + 2 * world.policy.poll_seconds)
+    assert (
+        timedelta(seconds=900)
+        <= world.now - started
+        < timedelta(seconds=900 + 2 * world.decision_settings.poll_seconds)
+    )
     assert (world.provider.cancelled, len(world.provider.posts)) == (["request-1"], 1)
     assert not finalized(world, kind)
     await world.recover(kind)
 
 
 async def test_the_operators_own_limit_for_a_provider(world: World) -> None:
-    world.policy = world.policy.model_copy(update={"provider_seconds": 3600})
+    world.decision_settings = world.decision_settings.model_copy(update={"provider_seconds": 3600})
     world.restart()
     await processing(world, IMAGES)
     status = await world.finish(IMAGES)

@@ -79,7 +79,7 @@ async def test_unreadable_history_delays_a_deletion_for_a_while(monkeypatch: pyt
     before = world.now
     await world.until_gone(Kind.TRANSCRIPTION)
     waited = (world.now - before).total_seconds()
-    assert world.policy.deletion_seconds <= waited < 2 * world.policy.deletion_seconds
+    assert world.decision_settings.deletion_seconds <= waited < 2 * world.decision_settings.deletion_seconds
     assert world.kube.events.count(WARNING) == 1
 
 

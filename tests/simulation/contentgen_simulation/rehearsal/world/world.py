@@ -24,7 +24,7 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_gateway.migration import backup
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.cleanup import expiry
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_finished
 from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.watch.event_handlers import owner_of
@@ -108,7 +108,7 @@ class RehearsalWorld:
         self.seconds = 0.0
         self.skew = 0.0
         self.story: list[str] = []
-        self.policy = Policy(poll_seconds=300)
+        self.decision_settings = DecisionSettings(poll_seconds=300)
         self.template = TEMPLATE  # of the Jobs of a process that starts
         self.faults = FaultInjector(self)
         self.lines = LineTracer(self)
