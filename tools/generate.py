@@ -151,7 +151,7 @@ _LIFECYCLE = """The tables are in `tests/simulation/contentgen_simulation/rehear
 _RUN = """`status.phase`. A phase may be left out: a run that adopts a finished purchase goes to Collecting or
 Completed. Dotted transitions are pauses before the payment, answers of a person, or begin another paid attempt or
 run, which begins as the first one does. No other transition goes back."""
-_PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the steps of the state `intent`.
+_PURCHASE = """`state` in the ledger; `planned`, `sending` and `abandoned` are the send states of an `intent`.
 [Paying once](architecture.md#paying-once) describes what the operator does in each."""
 
 

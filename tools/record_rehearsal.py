@@ -74,11 +74,15 @@ _FORMER = {
     "boundAt": "claimedAt",
     "correlation_key": "marker",
     "correlationKey": "marker",
+    "sendState": "step",
+    "send_state": "step",
+    "spent": "settled",
+    "namespace_labels": "namespace_policy",
     "request_bindings": "request_claims",
     "taken": "claimed",
     "unrecorded": "claim",
 }
-_LEFT_OUT = ("policy", "updatedAt")  # settings, the same in all decisions; the real time
+_LEFT_OUT = ("policy", "settings", "updatedAt")  # settings, the same in all decisions; the real time
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
@@ -131,12 +135,14 @@ def _as_before(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
 
 def _with_labels_read(observed: Observation, fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of an observation that had been read from the namespace's labels, or of the account."""
-    account, policy = fields.pop("account", {}), observed.namespace_policy
+    account = fields.pop("account", {})
+    # By its present name, else by the former one.
+    labels = getattr(observed, "namespace_labels", None) or getattr(observed, "namespace_policy", None)
     if not account.pop("has_key", True):
         fields["provider_configured"] = False
-    if policy is not None:
+    if labels is not None:
         read = {key: found for key, found in fields["namespace_policy"].items() if key != "problem"}
-        if policy.problem or requires_approval(policy.labels):
+        if labels.problem or requires_approval(labels.labels):
             fields["approval_required"] = True
         else:
             read["approval_required"] = False

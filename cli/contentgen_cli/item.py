@@ -18,7 +18,7 @@ from contentgen_contract.resources.queue_position import QueueEntry
 from contentgen_contract.resources.status import ResourceStatus, dump_status
 
 Body = dict[str, Any]
-_SETTLED = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
+_IDLE = (*FINAL_PHASES, Phase.SUBMISSION_UNKNOWN, Phase.SUSPENDED, Phase.AWAITING_APPROVAL)
 
 
 class Item(Value):
@@ -97,15 +97,15 @@ class Item(Value):
         return QueueEntry.parse(self.kind, body)
 
     @property
-    def settled(self) -> bool:
+    def idle(self) -> bool:
         """True if the operator has processed the spec and annotations, and nothing happens until a user acts."""
         seen = self.status.observed_generation >= self.generation and self.job.request is None
-        return seen and self.status.phase in _SETTLED and not self.deleting
+        return seen and self.status.phase in _IDLE and not self.deleting
 
     @property
     def succeeded(self) -> bool:
         """True if the outputs of the current spec are stored."""
-        return self.settled and self.status.phase is Phase.COMPLETED
+        return self.idle and self.status.phase is Phase.COMPLETED
 
 
 def age(moment: datetime, now: datetime) -> str:

@@ -56,7 +56,7 @@ from contentgen_operator.queue.fair_turns import Endpoint
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.sending import Sending
 from contentgen_operator.state.effects import Effect
-from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_settled
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_end, is_finished
 from contentgen_operator.state.plan import (
     Adoption,
     Cancellation,
@@ -76,7 +76,7 @@ from contentgen_operator.state.purchases import (
     Purchase,
     PurchaseKey,
     PurchaseState,
-    PurchaseStep,
+    SendState,
     StoredKey,
     new_purchase_id,
 )
@@ -382,7 +382,7 @@ class Actor:
         self.leadership.check()
         if target is not None and request_id and not await self.ledger.bind_request(target, request_id, now):
             raise Conflict(f"request {request_id} is another purchase's")
-        if move.changes.get("step") == PurchaseStep.ABANDONED:
+        if move.changes.get("send_state") == SendState.ABANDONED:
             await self._close(move.key)
         self.leadership.check()  # the claims of budgets of a frozen process may be released
         if await self.ledger.move(move) is None:
@@ -392,7 +392,7 @@ class Actor:
     async def _close(self, key: PurchaseKey | StoredKey) -> None:
         """Close the try that is abandoned, so that a frozen process which has not created its object never sends it."""
         kept = await self.ledger.get(key)
-        if kept is not None and kept.step is PurchaseStep.SENDING and kept.send_number:
+        if kept is not None and kept.send_state is SendState.SENDING and kept.send_number:
             sent_at = kept.sent_at or kept.changed_at
             await self._sends.close(key, Send.of(kept, kept.send_number, kept.sent_by or "", sent_at))
 
@@ -568,7 +568,7 @@ class Actor:
                 "key_refused": isinstance(error, KeyRefused),
                 "blocked": isinstance(error, Blocked),
                 "changed_at": utc_now(),
-                "step": None,
+                "send_state": None,
             }
             changes |= {"ended_by": sending.sent_by} if sending.sent_by else {}
             return LedgerTransition(
@@ -585,7 +585,13 @@ class Actor:
         self._note_answer(payment.purchase, None)
         await sending.ensure_begun()
         now = utc_now()
-        changes = {"request_id": request_id, "key_id": key_id, "submitted_at": now, "changed_at": now, "step": None}
+        changes = {
+            "request_id": request_id,
+            "key_id": key_id,
+            "submitted_at": now,
+            "changed_at": now,
+            "send_state": None,
+        }
         move = LedgerTransition(key=key, source=intent, target=PurchaseState.SUBMITTED, changes=changes, **sending.mine)
         return move.model_copy(update={"bound_to": payment.purchase})
 
@@ -713,7 +719,7 @@ class Actor:
             "status": dump_status(status),
         }
         written = await self.kube.put_status(ref.kind, ref.namespace, ref.name, body)
-        if is_settled(written):
+        if is_finished(written):
             self.cache.forget(ref)
         else:
             self.cache.note(ref, written)
@@ -765,8 +771,8 @@ def _purchase_text(purchase: Purchase | None) -> str:
     """Text about a purchase for the log."""
     if purchase is None:
         return "not in the ledger"
-    step = f"/{purchase.step}" if purchase.step and purchase.state is PurchaseState.INTENT else ""
-    return f"{purchase.state}{step} of {purchase.job_id}, request {purchase.request_id}"
+    sent = f"/{purchase.send_state}" if purchase.send_state and purchase.state is PurchaseState.INTENT else ""
+    return f"{purchase.state}{sent} of {purchase.job_id}, request {purchase.request_id}"
 
 
 def _transition_text(move: LedgerTransition) -> str:

@@ -21,8 +21,8 @@ from contentgen_operator.audit import feature as audit
 from contentgen_operator.audit.rounds import AccountAudit, AuditPlan
 from contentgen_operator.audit.store import AuditedLedger, Audits
 from contentgen_operator.background.charge_display import ChargeDisplay
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.background.releases import NamespaceReleases
-from contentgen_operator.background.settled import SettledCheck
 from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.background.usage import UsageMetrics, UsagePlan
 from contentgen_operator.budgets import feature as budgets
@@ -80,7 +80,7 @@ from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi
 from contentgen_operator.worker_api.tls import WorkerApiTls
-from contentgen_operator.worker_api.work_orders import SLACK, OrderPolicy
+from contentgen_operator.worker_api.work_orders import SLACK, OrderSettings
 from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.kube import API_ERRORS, explain
 from contentgen_runtime.namespaces import Namespaces
@@ -150,7 +150,7 @@ class BackgroundWork:
 
     features: tuple[BoundFeature, ...]
     settlement: ChargeSettlement
-    settled: SettledCheck
+    finished: FinishedCheck
     expiries: Expiries
     left_jobs: LeftJobs
     releases: NamespaceReleases
@@ -257,7 +257,7 @@ def build_reconcile_loop(base: Foundation) -> ReconcileLoop:
         cache=base.shared.cache,
         observer=observer,
         actor=actor,
-        policy=base.settings.policy(base.providers.table.rows),
+        settings=base.settings.decision_settings(base.providers.table.rows),
         selection=base.selection,
         buying=buying,
         payment_queue=payment_queue,
@@ -364,7 +364,7 @@ def build_background(base: Foundation, core: ReconcileLoop) -> BackgroundWork:
             cleanup.bound(core.garbage_collector, expiries, left_jobs, _temporary_files(base)),
         ),
         settlement=_settlement(base, core),
-        settled=SettledCheck(stores.runs, core.reconciler.wake),
+        finished=FinishedCheck(stores.runs, core.reconciler.wake),
         expiries=expiries,
         left_jobs=left_jobs,
         releases=NamespaceReleases(base.kube, base.selection, base.check),
@@ -426,7 +426,7 @@ def leader_loops(
     every_seconds = (
         LeaderLoop("settlement of charges", 900, background.settlement.round),
         *(loop for feature in (*base.features, *background.features) for loop in feature.loops),
-        LeaderLoop("comparison of finished statuses", 0, background.settled.round, after_error=30),
+        LeaderLoop("comparison of finished statuses", 0, background.finished.round, after_error=30),
         LeaderLoop("release of namespaces", 5, releases.release, changed=releases.changed),
         LeaderLoop("places of paid requests", 15, partial(places.round, wake), changed=places.changed),
         LeaderLoop("places of prepare Jobs", 15, partial(prepare.wake_started, wake), changed=prepare.changed),
@@ -479,15 +479,15 @@ def build_worker_api(base: Foundation, core: ReconcileLoop) -> WorkerApi:
         storage=stores.storage,
         ledger=stores.ledger,
         reports=base.shared.reports,
-        policy=_order_policy(base.settings),
+        settings=_order_settings(base.settings),
         wake=core.reconciler.wake,
         verifier=stores.verifier,
         check=base.check,
     )
 
 
-def _order_policy(settings: Settings) -> OrderPolicy:
-    return OrderPolicy(
+def _order_settings(settings: Settings) -> OrderSettings:
+    return OrderSettings(
         limits=settings.limits,
         allowed_hosts=settings.allowed_hosts,
         bucket=settings.s3_bucket,
@@ -538,7 +538,7 @@ def build_event_handlers(base: Foundation, background: BackgroundWork, tasks: Le
         shared.reports,
         shared.lora_names,
         selection=base.selection,
-        finished=(background.settled, background.expiries),
+        finished=(background.finished, background.expiries),
         left_jobs=background.left_jobs,
         on_deselected=background.releases.note,
         on_deleted=tasks.deleted,

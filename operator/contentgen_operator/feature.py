@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.effects import Effect
-from contentgen_operator.state.observed import FeatureFacts, NamespacePolicy
+from contentgen_operator.state.observed import FeatureFacts, NamespaceLabels
 from contentgen_operator.state.plan import Plan
 
 
@@ -27,7 +27,7 @@ class BoundFeature:
     """Functions of a feature over the stores of an installation."""
 
     # Facts for its gates about a run that may be paid, in a namespace with these labels; `datetime`: of the payment.
-    observe: Callable[[DecisionInput, NamespacePolicy, datetime], Awaitable[FeatureFacts]] | None = None
+    observe: Callable[[DecisionInput, NamespaceLabels, datetime], Awaitable[FeatureFacts]] | None = None
     effects: Mapping[type[Effect], Callable[[Any, datetime], Awaitable[None]]] = field(default_factory=dict)
     loops: tuple[LeaderLoop, ...] = ()
     create_indexes: Callable[[], None] = _without_indexes

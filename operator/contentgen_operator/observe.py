@@ -32,7 +32,7 @@ from contentgen_operator.kube import pods
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.job_manifests import JobTemplate, job_manifest, template_hash
-from contentgen_operator.kube.namespace_policies import NamespacePolicies
+from contentgen_operator.kube.namespace_labels import NamespaceLabelReader
 from contentgen_operator.plans import history_searches
 from contentgen_operator.polling import poll_or_stored
 from contentgen_operator.providers.accounts import ProviderAccounts
@@ -47,7 +47,7 @@ from contentgen_operator.state.observed import (
     JobRecord,
     JobView,
     LoraView,
-    NamespacePolicy,
+    NamespaceLabels,
     Observation,
     OpenRequest,
     PodTrouble,
@@ -103,7 +103,7 @@ class Observer:
     names: LoraNames = field(default_factory=LoraNames)
 
     def __post_init__(self) -> None:
-        self._policies = NamespacePolicies(self.kube)
+        self._labels = NamespaceLabelReader(self.kube)
         self._settled: set[str] = set()  # uids of resources with a new charge that their status lacks
         # Jobs that their runs have moved past, by uid: the time at which one was first seen, None: it has ended.
         self._left_since: BoundedDict[str, datetime | None] = BoundedDict(_MAX_LEFT_JOBS)
@@ -123,9 +123,9 @@ class Observer:
         """Read the namespace again, before a plan that pays. Raises Conflict if it was deleted or its labels are not
         those of the observation, or one of API_ERRORS.
         """
-        ref, used = case.resource.ref, case.observed.namespace_policy
+        ref, used = case.resource.ref, case.observed.namespace_labels
         if used is not None:
-            await self._policies.confirm(ref.namespace, case.resource.tenant, case.now, used)
+            await self._labels.confirm(ref.namespace, case.resource.tenant, case.now, used)
 
     async def _observe(self, case: DecisionInput) -> Observation:
         if case.over and not case.collects_again:
@@ -223,8 +223,8 @@ class Observer:
             fields["purchase"] = purchase = await self.ledger.get(case.key)
         if wanted.identity == run.lora_identity and (same := await self._same_request(case, purchase, loras)):
             return fields | {"same": same}
-        policy = await self._policies.recent(resource.ref.namespace, resource.tenant, case.now)
-        fields |= await self._observe_gate(case, purchase, policy)
+        namespace = await self._labels.recent(resource.ref.namespace, resource.tenant, case.now)
+        fields |= await self._observe_gate(case, purchase, namespace)
         if purchase is None or purchase.unpaid or wanted.identity != run.lora_identity:
             return fields
         return fields | ({"purchase": None} if wanted.waits else await self._observe_sent(case, purchase))
@@ -294,12 +294,12 @@ class Observer:
         if same := await self._same_request(case, purchase, loras):
             return {"loras": loras, "same": same}
         if not case.kind.prepares or case.run.facts is not None:
-            read = self._policies.recent if purchase is None else self._policies.current  # it may be withdrawn at once
-            policy = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
-            return {"loras": loras} | await self._observe_gate(case, purchase, policy)
+            read = self._labels.recent if purchase is None else self._labels.current  # it may be withdrawn at once
+            namespace = await read(case.resource.ref.namespace, case.resource.tenant, case.now)
+            return {"loras": loras} | await self._observe_gate(case, purchase, namespace)
         fields = await self._observe_stage(case, Stage.PREPARE)
-        policy = await self._policies.last(case.resource.ref.namespace, case.resource.tenant, case.now)
-        account = granted(policy, self.providers.names)
+        namespace = await self._labels.last(case.resource.ref.namespace, case.resource.tenant, case.now)
+        account = granted(namespace, self.providers.names)
         return fields | {
             "facts": (account,),
             "seconds_per_unit": await self.ledger.seconds_per_unit(model_of(case.spec)),
@@ -579,16 +579,16 @@ class Observer:
         return await self.storage.stored(own_files(case.resource, user), prefix, names, ref.namespace)
 
     async def _observe_gate(
-        self, case: DecisionInput, purchase: Purchase | None, policy: NamespacePolicy
+        self, case: DecisionInput, purchase: Purchase | None, namespace: NamespaceLabels
     ) -> dict[str, Any]:
-        account = granted(policy, self.providers.names)
+        account = granted(namespace, self.providers.names)
         provider = self.providers.provider(case.provider, account.name)
         await self.storage.require_bucket()  # without it a paid result could not be stored
         price = await self._price(case, account)
         name = await self._older_same_name(case.resource)
         account = account.model_copy(update={"has_key": provider.configured})
-        facts = (account, *await self._facts(case, purchase, policy))
-        return {"namespace_policy": policy, "price": price, "same_lora_name": name, "facts": facts}
+        facts = (account, *await self._facts(case, purchase, namespace))
+        return {"namespace_labels": namespace, "price": price, "same_lora_name": name, "facts": facts}
 
     async def _observe_loras(self, case: DecisionInput) -> tuple[LoraView, ...]:
         """Trained LoRAs of an image, in the spec's order."""
@@ -599,12 +599,12 @@ class Observer:
         return tuple([await self._observe_lora(tenant, namespace, name) for name in names])
 
     async def _facts(
-        self, case: DecisionInput, purchase: Purchase | None, policy: NamespacePolicy
+        self, case: DecisionInput, purchase: Purchase | None, namespace: NamespaceLabels
     ) -> tuple[FeatureFacts, ...]:
         """Facts of features about a payment now, or at the time of the POST of a purchase that the ledger has lost."""
         seen = case.model_copy(update={"observed": Observation(purchase=purchase)})
         at = (case.run.sent_at if was_rewound(seen) else None) or case.now
-        return tuple([await observe(case, policy, at) for feature in self.features if (observe := feature.observe)])
+        return tuple([await observe(case, namespace, at) for feature in self.features if (observe := feature.observe)])
 
     async def _older_same_name(self, resource: Resource) -> str | None:
         """Name of an older LoraTraining with the same loraName; None: there is none. The index is incomplete after a

@@ -25,8 +25,8 @@ from contentgen_operator.providers.base import Unavailable
 from contentgen_operator.queue import gate as queue
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationQueue
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
-from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_settled
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
+from contentgen_operator.state.observed import Observation, Resource, ResourceRef, is_finished
 from contentgen_operator.state.plan import Plan
 from contentgen_operator.stores.finished_jobs import Room
 from contentgen_operator.stores.status_verification import with_owned_versions
@@ -50,7 +50,7 @@ class Reconciler:
     cache: Cache
     observer: Observer
     actor: Actor
-    policy: Policy
+    settings: DecisionSettings
     selection: Selection = DEFAULT
     buying: Buying
     payment_queue: PaymentQueue = field(default_factory=PaymentQueue)
@@ -146,7 +146,7 @@ class Reconciler:
         if body is None or body["metadata"]["uid"] != ref.uid:
             self.cache.forget(ref)
             return None
-        if is_settled(body):  # woken by a late report, say: it costs no memory
+        if is_finished(body):  # woken by a late report, say: it costs no memory
             self.cache.forget(ref)
         else:
             self.cache.note(ref, body)
@@ -161,7 +161,7 @@ class Reconciler:
                 await self._require_unchanged(resource)
             behind = _collects(plan) and self.preparation_queue.is_behind(resource.ref)
             if behind:
-                provider = self.policy.providers.of_kind(resource.ref.kind)
+                provider = self.settings.providers.of_kind(resource.ref.kind)
                 plan = without_job(resource, plan, _OLDER_FIRST, provider, now)
             admission = await self.actor.act(resource, plan, now)
         except STORE_ERRORS as error:
@@ -191,16 +191,16 @@ class Reconciler:
         try:
             return await self.observer.verified(resource)
         except STORE_ERRORS:
-            if not grace_is_over(resource, now, self.policy):
+            if not grace_is_over(resource, now, self.settings):
                 raise
             return with_owned_versions(resource, ())  # deleted all the same, with only its own files
 
     async def _plan(self, resource: Resource, now: datetime) -> Plan:
         if resource.deleting:
             self._leave_queues(resource.ref)
-            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self.policy)
+            return decide_deletion(resource, await self._observed_at_deletion(resource, now), now, self.settings)
         try:
-            case = decision_input(resource, now, self.policy)
+            case = decision_input(resource, now, self.settings)
         except ValidationError as error:
             self._leave_queues(resource.ref)
             return invalid_spec(resource, error, now)
@@ -244,7 +244,7 @@ class Reconciler:
         try:
             return await self.observer.observe_deleted(resource, now)
         except STORE_ERRORS:
-            if not grace_is_over(resource, now, self.policy):
+            if not grace_is_over(resource, now, self.settings):
                 raise
             return Observation()  # deleted all the same
 

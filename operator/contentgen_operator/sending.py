@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 from contentgen_operator.clock import utc_now
 from contentgen_operator.leader.leadership import Leadership, NotLeading
 from contentgen_operator.state.plan import Payment
-from contentgen_operator.state.purchases import PurchaseStep
+from contentgen_operator.state.purchases import SendState
 from contentgen_operator.state.sends import Send, SendEnding
 from contentgen_operator.stores.ledger import Ledger, new_sent_by
 from contentgen_operator.stores.sends import SendObjects
@@ -115,8 +115,8 @@ class Sending:
     @property
     def mine(self) -> dict[str, Any]:
         """Owner and fields that the ledger has unless another process has changed the purchase."""
-        step = {"step": (PurchaseStep.SENDING if self._sent_by else PurchaseStep.PLANNED).value}
+        state = {"send_state": (SendState.SENDING if self._sent_by else SendState.PLANNED).value}
         return {
             "owner": self.payment.purchase.job_id,
-            "expected": step | ({"sent_by": self._sent_by} if self._sent_by else {}),
+            "expected": state | ({"sent_by": self._sent_by} if self._sent_by else {}),
         }

@@ -28,12 +28,12 @@ from contentgen_operator.kube.job_manifests import WorkerSettings
 from contentgen_operator.leader.endpoint import PodSettings, WorkerEndpoint
 from contentgen_operator.leader.thread import LeaseSettings
 from contentgen_operator.notifications.granted_headers import NotificationSettings
-from contentgen_operator.orphans.steps import Retention
+from contentgen_operator.orphans.effects import Retention
 from contentgen_operator.providers.keyfile import ProviderSettings
 from contentgen_operator.providers.sending import POST_SECONDS
 from contentgen_operator.queue.fair_turns import ConcurrencyLimits
 from contentgen_operator.queue.preparation_queue import PreparationLimits
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.worker_api.tls import WorkerApiSettings
 from contentgen_runtime.http_server.servers import ANY_ADDRESS
 
@@ -195,9 +195,9 @@ class Settings(BaseSettings):
             own_prices=frozenset(self.prices),
         )
 
-    def policy(self, providers: Providers) -> Policy:
+    def decision_settings(self, providers: Providers) -> DecisionSettings:
         """Settings that decisions depend on."""
-        return Policy(
+        return DecisionSettings(
             providers=providers,
             poll_seconds=self.poll_seconds,
             adoption_seconds=self.adoption_seconds,

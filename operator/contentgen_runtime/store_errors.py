@@ -53,15 +53,15 @@ def short_text(error: Exception) -> str:
 
 
 async def until_available(
-    step: Callable[[], None], pauses: Iterable[float], on_error: Callable[[Exception, float], None]
+    call: Callable[[], None], pauses: Iterable[float], on_error: Callable[[Exception, float], None]
 ) -> None:
-    """Run a step in a thread until it raises none of STORE_ERRORS.
+    """Run a call in a thread until it raises none of STORE_ERRORS.
 
     `pauses` are the seconds between attempts; `on_error` gets each error and the pause that follows it.
     """
     for pause in pauses:
         try:
-            await asyncio.to_thread(step)
+            await asyncio.to_thread(call)
             return
         except STORE_ERRORS as error:
             on_error(error, pause)

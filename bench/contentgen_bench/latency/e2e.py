@@ -96,7 +96,7 @@ class OperatorBench:
         self._resources.finished(_named(list(Kind), "finished", self._size.finished - already), like)
         starts = [self._start(number) for number in range(self._size.starts)]
         with environment.operator(self._plane, self._at, log="operator-idle") as process:
-            self._settle(process)
+            self._until_idle(process)
             cpu, begun = process.cpu_seconds(), time.monotonic()
             asked = self._plane.operator_requests()
             time.sleep(self._size.minute)
@@ -157,7 +157,7 @@ class OperatorBench:
                 watcher.wait(lambda w: w.first(name) is not None, 120, f"a status of {name}")
                 return (watcher.first(name) or 0) - begun
 
-    def _settle(self, process: MeasuredProcess) -> None:
+    def _until_idle(self, process: MeasuredProcess) -> None:
         """Wait until the start is complete: less than 2 % of a core for three seconds."""
         deadline = time.monotonic() + 120
         quiet = 0

@@ -86,7 +86,7 @@ def follow_attempts(
             if (part.started or part.stored) and (part.stage, part.attempt) not in seen:
                 seen.add((part.stage, part.attempt))
                 yield part
-        if item.settled:
+        if item.idle:
             return
         sleep(_PAUSE)
         item = cluster.get(item.kind, item.name)

@@ -53,7 +53,7 @@ def refuse_if_any(reasons: Sequence[tuple[Item, str]]) -> None:
 
 def consequences(chosen: MovePlan, to: str, *, served: bool | None) -> tuple[str, ...]:
     """Consequences of a move, as sentences. `served`: an installation serves the class; None: unknown."""
-    begin = tuple(item.reference for item in chosen.moved if not item.settled)
+    begin = tuple(item.reference for item in chosen.moved if not item.idle)
     lines = (
         "Nothing is paid again: Completed resources stay Completed, and their files stay in the same bucket.",
         *((f"Runs that have not begun begin there, and are paid: {', '.join(begin)}.",) if begin else ()),

@@ -92,7 +92,7 @@ def _refuse(item: Item) -> None:
         raise CliError(
             f"{item.reference} waits for an approval. Approve it: kubectl contentgen approve {item.reference}"
         )
-    if not item.settled or phase is None:
+    if not item.idle or phase is None:
         raise CliError(
             f"{item.reference} is under way ({item.state.badge}, {item.status.progress} %): there is nothing to "
             f"retry. See its state: kubectl contentgen why {item.reference}"

@@ -49,7 +49,7 @@ def _poll(read: Read, timeout: float | None, pause: float) -> Iterator[Sequence[
             items = read()
             unanswered = 0
             yield items
-            if all(item.settled for item in items):
+            if all(item.idle for item in items):
                 return
         except ApiUnreachable:
             unanswered += 1

@@ -94,7 +94,7 @@ def _state(item: Item, now: datetime) -> tuple[str, ...]:
 
 def _message(item: Item) -> tuple[str, ...]:
     status = item.status
-    pending = () if item.settled or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
+    pending = () if item.idle or not status.phase or not status.phase.terminal else (_NEXT_RUN,)
     return tuple(text for text in (status.message, *pending) if text)
 
 
@@ -124,13 +124,13 @@ def _class(item: Item, context: ResourceContext) -> tuple[str, ...]:
 
 
 def _advice(item: Item, context: ResourceContext, pods: tuple[str, ...], now: datetime) -> tuple[str, ...]:
-    if context.served is False and not item.settled:
+    if context.served is False and not item.idle:
         return ("Install or start a release with this operatorClass, or, between runs, move the resource.",)
     if item.status.phase is None:
         late = (now - item.created_at).total_seconds() > _UNSEEN_SECONDS
         check = f"Check that an operator of the class {item.operator_class!r} runs and watches this namespace."
         return (check if late else "Wait a moment.",)
-    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.settled:
+    if any(": Pending: " in line or ": none: " in line for line in pods) and not item.idle:
         return ("Remove the cause of the pod's wait (below); the run then continues by itself.",)
     return advice.advice_lines(item.facts, item.reference)
 
@@ -177,7 +177,7 @@ def _event(event: Body, now: datetime) -> str:
 def _pods(item: Item, context: ResourceContext) -> tuple[str, ...]:
     """States of the current Job's pods; after the end of the run only of failed ones."""
     mine = _current(item, context)
-    if item.settled:
+    if item.idle:
         mine = [pod for pod in mine if item.status.phase is Phase.FAILED and pod["status"].get("phase") == "Failed"]
         return _pod_lines(mine)
     return _pod_lines(mine) or _without_pod(context)
@@ -258,7 +258,7 @@ def _commands(item: Item, context: ResourceContext) -> tuple[str, ...]:
     if found := _unserved(item, context):
         return found
     match status.phase:
-        case _ if not item.settled:
+        case _ if not item.idle:
             return _under_way(item, context)
         case Phase.COMPLETED if item.state.state is State.ESTIMATED:
             return (f"contentgen retry {name} --paid",)
@@ -276,7 +276,7 @@ def _unserved(item: Item, context: ResourceContext) -> tuple[str, ...]:
     """Commands for a resource that possibly no operator processes."""
     if context.served is False and item.deleting:
         return ("get operatorclasses",)
-    if context.served is False and not item.settled:
+    if context.served is False and not item.idle:
         return ("get operatorclasses", f"contentgen move {item.reference} --to CLASS")
     if context.served is None and item.status.phase is None and item.operator_class != DEFAULT_CLASS:
         return (f"get operatorclass {item.operator_class}",)
@@ -326,4 +326,4 @@ def _command(remedy: Remedy, item: Item) -> str:
 def needs_loras(item: Item) -> bool:
     """True if the state of its LoRAs belongs in the report."""
     waits = item.status.reason in LORA_WAITS
-    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.settled)
+    return item.kind is Kind.IMAGE_GENERATION and (waits or not item.idle)

@@ -24,8 +24,8 @@ class PurchaseState(StrEnum):
     DISCARDED = "discarded"
 
 
-class PurchaseStep(StrEnum):
-    """Step of a purchase in the state `intent`, in their order."""
+class SendState(StrEnum):
+    """Whether the request of a purchase in the state `intent` was sent; in their order."""
 
     PLANNED = "planned"  # nothing is sent; the process that moves it to SENDING by compare-and-set may send it
     SENDING = "sending"  # it may have been sent
@@ -91,7 +91,7 @@ def _position(document: Document) -> tuple[int, int]:
         return max(number, 1), _ACCEPTED[state]
     if _is_unsent(document):
         return number + 1, _BEFORE
-    return max(number, 1), _ABANDONED if document.get("step") == PurchaseStep.ABANDONED else _SENDING
+    return max(number, 1), _ABANDONED if document.get("sendState") == SendState.ABANDONED else _SENDING
 
 
 def _id(document: Document) -> str:
@@ -103,16 +103,16 @@ def _number(document: Document) -> int:
 
 
 def _is_unsent(document: Document) -> bool:
-    """True if the operator may send it. One without a step may have been sent."""
+    """True if the operator may send it. One without a send state may have been sent."""
     return document["state"] == PurchaseState.REFUSED or (
-        document["state"] == PurchaseState.INTENT and document.get("step") == PurchaseStep.PLANNED
+        document["state"] == PurchaseState.INTENT and document.get("sendState") == SendState.PLANNED
     )
 
 
 def _possibly_sent(document: Document, why: str) -> Document:
     """The purchase with a next try that may have been sent."""
     number = _number(document) + (1 if _is_unsent(document) else 0)
-    sending = {"state": PurchaseState.INTENT.value, "step": PurchaseStep.SENDING.value, "sendNumber": number}
+    sending = {"state": PurchaseState.INTENT.value, "sendState": SendState.SENDING.value, "sendNumber": number}
     return {**document, **sending, "error": why}
 
 

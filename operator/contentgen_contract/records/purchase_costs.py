@@ -6,7 +6,7 @@ Amounts are micro-dollars. One purchase has an amount in one of PAID, ESTIMATED 
 from enum import StrEnum
 from typing import Any
 
-from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+from contentgen_contract.records.ledger import PurchaseState, SendState
 from contentgen_contract.resources.prices import BILLED
 
 Expression = dict[str, Any]
@@ -30,9 +30,9 @@ _UNPRICED: Expression = {"$eq": [{"$ifNull": ["$estimatedMicros", -1]}, -1]}
 _FINISHED: Expression = {"$or": [_HAS_STATE["succeeded"], _HAS_STATE["collected"], _HAS_STATE["discarded"]]}
 # The cost of a request without a result is unknown unless the provider has billed it.
 _ENDED: Expression = {"$or": [_HAS_STATE["failed"], _HAS_STATE["cancelled"]]}
-_SENDING: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$step", PurchaseStep.SENDING.value]}]}
+_SENDING: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$sendState", SendState.SENDING.value]}]}
 # A person allowed another paid attempt; the abandoned one may have been paid too.
-_ABANDONED: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$step", PurchaseStep.ABANDONED.value]}]}
+_ABANDONED: Expression = {"$and": [_HAS_STATE["intent"], {"$eq": ["$sendState", SendState.ABANDONED.value]}]}
 _PENDING: Expression = {"$or": [_SENDING, _HAS_STATE["submitted"]]}
 
 PAID: Expression = {"$cond": [_BILLED, "$actualMicros", 0]}

@@ -186,7 +186,7 @@ class WindowStatus(Value):
     window: str = Field(description="Name of the window, such as day-2026-11-23, month-2026-11 or total.")
     limit: str = Field(description="Limit in US dollars.")
     reserved: str = Field(description="Upper bounds of runs under way, in US dollars.")
-    settled: str = Field(description="Charges of ended runs in US dollars; upper bounds where no charge is known yet.")
+    spent: str = Field(description="Charges of ended runs in US dollars; upper bounds where no charge is known yet.")
     remaining: str = Field(description="Money that new runs may reserve, in US dollars.")
     overrun: str = Field(
         description="Charges above the upper bounds of their runs, and lost requests that were found or adopted beyond "

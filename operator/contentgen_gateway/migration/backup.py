@@ -186,8 +186,8 @@ _DUPLICATE = 11000
 
 
 _COMPARED_FIELDS = (
-    "_id", "state", "step", "changedAt", "sentBy", "sendNumber", "jobId", "requestId", "orphanedAt", "discardAsked",
-    "others", "status", "progress", "completedAt", "revision",
+    "_id", "state", "sendState", "changedAt", "sentBy", "sendNumber", "jobId", "requestId", "orphanedAt",
+    "discardAsked", "others", "status", "progress", "completedAt", "revision",
 )  # fmt: skip
 
 

@@ -68,11 +68,11 @@ def bars(found: list[Usage], now: datetime, days: int) -> tuple[Bar, ...]:
     paid = {row.key: f"{float(row.paid) + float(row.estimated):.4f}" for row in found}
     dates = [now - timedelta(days=back) for back in range(days - 1, -1, -1)]
     most = max((float(paid.get(f"{date:%Y-%m-%d}", 0)) for date in dates), default=0) or 1.0
-    step = _WIDTH / days
+    width = _WIDTH / days
     made = []
     for number, date in enumerate(dates):
         amount = paid.get(f"{date:%Y-%m-%d}", "0")
         # A minimum height keeps small amounts visible; no spending is a line.
         height = max(_HEIGHT * float(amount) / most, 3.0 if float(amount) else 1.0)
-        made.append(Bar(date, amount, number * step + step * 0.12, _HEIGHT - height, step * 0.76, height))
+        made.append(Bar(date, amount, number * width + width * 0.12, _HEIGHT - height, width * 0.76, height))
     return tuple(made)

@@ -1,4 +1,4 @@
-"""Background task that keeps the search index in step with finished transcripts.
+"""Background task that keeps the search index equal to finished transcripts.
 
 Jobs are updated soon after their end; a periodic pass over all records repairs whatever was missed. Several gateways
 repeat each other's work with the same result.

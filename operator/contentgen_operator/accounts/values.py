@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from contentgen_contract import patterns
 from contentgen_contract.names import ACCOUNT_LABEL, DEFAULT_ACCOUNT
-from contentgen_operator.state.observed import FeatureFacts, NamespacePolicy
+from contentgen_operator.state.observed import FeatureFacts, NamespaceLabels
 
 _ACCOUNT = re.compile(patterns.ACCOUNT)
 _MISSING_RIGHT = "this release's chart grants get on namespaces; nothing is paid until then"
@@ -27,7 +27,7 @@ def is_account_name(given: object) -> bool:
     return isinstance(given, str) and given != DEFAULT_ACCOUNT and _ACCOUNT.fullmatch(given) is not None
 
 
-def granted(namespace: NamespacePolicy, configured: Collection[str]) -> AccountGrant:
+def granted(namespace: NamespaceLabels, configured: Collection[str]) -> AccountGrant:
     """Account that the labels of a namespace grant; `configured` are the names of this installation's accounts.
 
     A label that names no account has a problem, and never means the default account.

@@ -85,7 +85,7 @@ def _attempts(case: DecisionInput) -> int:
 
 def _is_unread(case: DecisionInput) -> bool:
     """True if the provider's price can't be read now: the built-in one may be another."""
-    return bool(case.observed.price.problem) and model_of(case.spec) not in case.policy.own_prices
+    return bool(case.observed.price.problem) and model_of(case.spec) not in case.settings.own_prices
 
 
 def hold(case: DecisionInput) -> Plan | None:
@@ -112,9 +112,9 @@ def current_approval(run: RunStatus) -> ApprovalStatus | None:
 
 def is_required(case: DecisionInput) -> bool:
     """True if the spec, the namespace or the installation requires an approval: the strictest decides."""
-    namespace = case.observed.namespace_policy
+    namespace = case.observed.namespace_labels
     by_namespace = namespace is not None and (bool(namespace.problem) or requires_approval(namespace.labels))
-    return case.resource.approval is Approval.MANUAL or by_namespace or case.policy.approval_required
+    return case.resource.approval is Approval.MANUAL or by_namespace or case.settings.approval_required
 
 
 def _given(case: DecisionInput) -> tuple[GivenVerdict, ...]:

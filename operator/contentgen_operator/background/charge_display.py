@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from contentgen_contract.names import Kind
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.selection import DEFAULT, Selection
-from contentgen_operator.state.observed import ResourceRef, is_settled
+from contentgen_operator.state.observed import ResourceRef, is_finished
 from contentgen_operator.state.purchases import Unsettled
 from contentgen_runtime.kube import API_ERRORS, explain
 
@@ -41,7 +41,7 @@ class ChargeDisplay:
             return
         if body is None or body["metadata"]["uid"] != ref.uid or not self.selection.serves(body):
             return
-        if is_settled(body):
+        if is_finished(body):
             await self.wake(ref)
 
 

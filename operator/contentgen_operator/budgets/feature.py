@@ -17,7 +17,7 @@ from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.leadership import Check
 from contentgen_operator.leader.loop import LeaderLoop
 from contentgen_operator.state.decision_input import DecisionInput
-from contentgen_operator.state.observed import NamespacePolicy
+from contentgen_operator.state.observed import NamespaceLabels
 from contentgen_operator.state.runs import asset_user
 from contentgen_runtime.kube import Conflict
 
@@ -41,11 +41,11 @@ def bound(budgets: Budgets, store: BudgetStore, keeper: BudgetKeeper) -> BoundFe
 
 
 async def _observe(
-    budgets: Budgets, store: BudgetStore, case: DecisionInput, policy: NamespacePolicy, at: datetime
+    budgets: Budgets, store: BudgetStore, case: DecisionInput, namespace: NamespaceLabels, at: datetime
 ) -> BudgetFacts:
     """Budgets that count the run, with the usage of their windows at that time and the run's claims."""
     user = asset_user(case.resource, case.spec)
-    found = await budgets.matching(policy.labels, case.provider, case.kind, user)
+    found = await budgets.matching(namespace.labels, case.provider, case.kind, user)
     windows = {each.uid: windows_of(each, at) for each in found}
     ids = [window.id for of_budget in windows.values() for window in of_budget]
     usage = await store.usage(ids, str(case.key)) if ids else {}

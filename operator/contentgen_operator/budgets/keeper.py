@@ -1,4 +1,4 @@
-"""Budgets: settles the claims of ended purchases, releases those of unpaid ones, and shows the usage.
+"""Budgets: sums ended purchases up instead of their claims, releases those of unpaid ones, and shows the usage.
 
 A round looks at windows with open claims. A thorough round, at the start and every 15 minutes, sums all recent windows
 again: charges become known up to 30 days after a purchase, and a store may have been restored from a backup.
@@ -41,15 +41,15 @@ class BudgetKeeper:
 
     async def round(self) -> None:
         """One round. Raises NotLeading, PyMongoError, or one of API_ERRORS."""
-        await self._settle(self.clock())
+        await self._sum_up(self.clock())
         await self._show(self.clock())
 
-    async def _settle(self, now: datetime) -> None:
+    async def _sum_up(self, now: datetime) -> None:
         last = self._thorough_at
         thorough = last is None or not timedelta(0) <= now - last < _THOROUGH
         windows = await (self.store.recent_windows(now - _LATEST_CHARGE) if thorough else self.store.open_windows())
         for window in windows:
-            await self.store.settle(window, now, thorough=thorough)
+            await self.store.sum_up(window, now, thorough=thorough)
         if thorough:
             self._thorough_at = now
 
@@ -88,7 +88,7 @@ def status_of(
     """Status of a budget, with the usage of its current windows."""
     windows = tuple(_window_status(ref, totals[ref.id]) for ref in refs)
     fullest = max(windows, key=_fullness, default=None)
-    display = f"${fullest.settled}+{fullest.reserved} of ${fullest.limit}" if fullest is not None else ""
+    display = f"${fullest.spent}+{fullest.reserved} of ${fullest.limit}" if fullest is not None else ""
     return BudgetStatus(
         observed_generation=budget.generation,
         display=display,
@@ -137,7 +137,7 @@ def _window_status(ref: WindowRef, totals: WindowTotals) -> WindowStatus:
         window=ref.id.partition("/")[2],
         limit=dollars_of(ref.limit),
         reserved=dollars_of(totals.reserved),
-        settled=dollars_of(totals.settled),
+        spent=dollars_of(totals.spent),
         remaining=dollars_of(max(ref.limit - totals.held, 0)),
         overrun=dollars_of(totals.overrun),
         warning=totals.warns(ref),
@@ -147,4 +147,4 @@ def _window_status(ref: WindowRef, totals: WindowTotals) -> WindowStatus:
 
 def _fullness(window: WindowStatus) -> float:
     limit = float(window.limit)
-    return (float(window.reserved) + float(window.settled)) / limit if limit else float("inf")
+    return (float(window.reserved) + float(window.spent)) / limit if limit else float("inf")

@@ -14,14 +14,14 @@ from contentgen_operator.budgets.values import WindowRef
 class BudgetGauges(Collector):
     """Gauges, read at each scrape."""
 
-    windows: Sequence[tuple[WindowRef, WindowTotals]] = ()  # as last settled
+    windows: Sequence[tuple[WindowRef, WindowTotals]] = ()  # as last summed
 
     def collect(self) -> Iterable[Metric]:
         """Current values; none unless the readers are named."""
         dollars = GaugeMetricFamily(
             "contentgen_budget_dollars",
             "Current window of each ContentBudget, if readers are named. `amount` is limit, reserved (upper bounds of "
-            "runs under way), settled (charges of ended runs) or overrun (above the upper bounds, or lost requests "
+            "runs under way), spent (charges of ended runs) or overrun (above the upper bounds, or lost requests "
             "beyond the limit).",
             labels=("budget", "window", "amount"),
         )
@@ -32,7 +32,7 @@ class BudgetGauges(Collector):
         )
         for ref, totals in self.windows if metrics.gauges.shows_tenants else ():
             amounts = {"limit": ref.limit, "reserved": totals.reserved}
-            for amount, micros in (amounts | {"settled": totals.settled, "overrun": totals.overrun}).items():
+            for amount, micros in (amounts | {"spent": totals.spent, "overrun": totals.overrun}).items():
                 dollars.add_metric((ref.budget, ref.window.value, amount), micros / USD)
             warning.add_metric((ref.budget, ref.window.value), totals.warns(ref))
         yield dollars

@@ -1,12 +1,12 @@
 """Collection `budgets`: one document for each window of a budget, so that a claim is one atomic update.
 
-`held` = `settled` + the amounts in `open`, the claims of purchases that are not settled. A claim is refused if
+`held` = `spent` + the amounts in `open`, the claims of purchases that are not in it. A claim is refused if
 `held` would exceed the limit. `open` is by `claim_key`; `keys` lists its names for the index. Ended purchases leave
-`open` for `settled`, so the document is as large as the number of purchases under way.
+`open` for `spent`, so the document is as large as the number of purchases under way.
 
-The ledger is the source of truth. A purchase names its windows (`budgets`) from its planning on, and `settled` is the
+The ledger is the source of truth. A purchase names its windows (`budgets`) from its planning on, and `spent` is the
 sum over all purchases in the ledger that may be paid and have no claim, written by compare-and-set of `revision`: the
-next `settle` repairs the effects of a crash, a repetition or a restored backup. So an abandoned purchase whose request
+next `sum_up` repairs the effects of a crash, a repetition or a restored backup. So an abandoned purchase whose request
 is found again stays in the sum.
 
 A purchase that is paid already, such as an adopted one, is claimed whatever the limit, before the ledger has it as
@@ -41,7 +41,7 @@ from contentgen_operator.budgets.values import (
     claim_key,
 )
 from contentgen_operator.leader.leadership import Check, unchecked
-from contentgen_operator.state.purchases import PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import PurchaseState, SendState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.mongo import Document, create_indexes
 
@@ -51,8 +51,8 @@ _PLANNING = timedelta(minutes=1)  # longest time between a claim and the plan of
 _PAYING = timedelta(minutes=15)
 _BATCH = 200  # claims that leave `open` with one update
 _INTENT = PurchaseState.INTENT.value
-_ABANDONED = {"state": _INTENT, "step": PurchaseStep.ABANDONED.value}
-_PLANNED = PurchaseStep.PLANNED.value
+_ABANDONED = {"state": _INTENT, "sendState": SendState.ABANDONED.value}
+_PLANNED = SendState.PLANNED.value
 _REFUSED = PurchaseState.REFUSED.value
 _ENDED = [
     each.value
@@ -67,7 +67,7 @@ _ENDED = [
 _MAY_BE_PAID: Document = {
     "$or": [
         {"state": {"$in": [*_ENDED, PurchaseState.SUBMITTED.value]}},
-        {"state": _INTENT, "step": {"$ne": _PLANNED}},
+        {"state": _INTENT, "sendState": {"$ne": _PLANNED}},
     ]
 }
 # The best figure that there is; the bound where the charge is unknown.
@@ -80,13 +80,13 @@ class WindowTotals(Value):
     """Totals of a window, as last written."""
 
     held: int = 0
-    settled: int = 0
+    spent: int = 0
     overrun: int = 0
 
     @property
     def reserved(self) -> int:
         """Amounts of open claims."""
-        return self.held - self.settled
+        return self.held - self.spent
 
     def warns(self, window: WindowRef) -> bool:
         """True from spec.warnAtPercent of the limit on."""
@@ -153,7 +153,7 @@ class BudgetStore:
             found = self.collection.find_one({"_id": ref.id}, fields)
             if found is None or not found.get("summed"):
                 self._insert(ref)
-                self._settle(ref.id, now, thorough=True)
+                self._sum_up(ref.id, now, thorough=True)
                 continue
             before = (found.get("open") or {}).get(key)
             had = int(before["micros"]) if before else 0
@@ -184,7 +184,7 @@ class BudgetStore:
 
     def _insert(self, ref: WindowRef) -> None:
         fresh = {"budget": ref.budget, "uid": ref.uid, "window": ref.window.value, "limit": ref.limit}
-        zero: Document = dict.fromkeys(("held", "settled", "overrun", "excess", "revision"), 0)
+        zero: Document = dict.fromkeys(("held", "spent", "overrun", "excess", "revision"), 0)
         zero |= {"open": {}, "keys": [], "summed": False}
         with contextlib.suppress(DuplicateKeyError):
             self.collection.insert_one({"_id": ref.id, **fresh, **zero, "resetsAt": ref.resets_at})
@@ -218,14 +218,14 @@ class BudgetStore:
             lambda: [str(document["_id"]) for document in self.collection.find(where, {"_id": True})]
         )
 
-    async def settle(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
-        """Release claims of unpaid purchases, and settle ended ones; True if the totals have changed.
+    async def sum_up(self, window: str, now: datetime, *, thorough: bool = False) -> bool:
+        """Release claims of unpaid purchases, and sum ended ones up; True if the totals have changed.
 
         `thorough`: also where no purchase has ended, for charges that became known and for restored backups.
         """
-        return await asyncio.to_thread(lambda: self._settle(window, now, thorough=thorough))
+        return await asyncio.to_thread(lambda: self._sum_up(window, now, thorough=thorough))
 
-    def _settle(self, window: str, now: datetime, *, thorough: bool) -> bool:
+    def _sum_up(self, window: str, now: datetime, *, thorough: bool) -> bool:
         changed, due = False, thorough
         for _ in range(_TRIES):
             self.check()
@@ -260,7 +260,7 @@ class BudgetStore:
     def _purchases(self, claims: Document) -> dict[str, Document]:
         """State of purchases with claims, by their key in the ledger."""
         names = sorted(claim["purchase"] for claim in claims.values())
-        fields = {"state": True, "step": True, "budgets": True}
+        fields = {"state": True, "sendState": True, "budgets": True}
         return {str(purchase["_id"]): purchase for purchase in self.ledger.find({"_id": {"$in": names}}, fields)}
 
     def _write_totals(self, window: str, found: Document, ended: Document) -> Document | None:
@@ -270,9 +270,9 @@ class BudgetStore:
         All of the growth counts as excess at first, because a claim may be granted meanwhile; the next call reduces it.
         """
         stay = [each["purchase"] for key, each in found["open"].items() if key not in ended]
-        settled, above = self._sum(window, stay)
+        spent, above = self._sum(window, stay)
         out = sum(int(each["micros"]) for each in ended.values())
-        held, excess = settled - int(found["settled"]) - out, int(found["excess"])
+        held, excess = spent - int(found["spent"]) - out, int(found["excess"])
         more_above = above - (int(found["overrun"]) - excess)
         grown = max(held - more_above, 0)
         needed = max(int(found["held"]) + held - int(found["limit"]) - above, 0)
@@ -283,7 +283,7 @@ class BudgetStore:
             where |= {f"open.{key}.token": each["token"], f"open.{key}.micros": each["micros"]}
         overrun = more_above + more_excess
         change: Document = {
-            "$set": {"settled": settled, "summed": True},
+            "$set": {"spent": spent, "summed": True},
             "$inc": {"held": held, "overrun": overrun, "excess": more_excess, "revision": 1},
         }
         if ended:
@@ -335,7 +335,7 @@ def _is_unneeded(claim: Document, purchase: Document | None, window: str, now: d
 
 
 def _may_be_paid(purchase: Document) -> bool:
-    planned = purchase["state"] == _INTENT and purchase.get("step") == _PLANNED
+    planned = purchase["state"] == _INTENT and purchase.get("sendState") == _PLANNED
     return not planned and purchase["state"] != _REFUSED
 
 

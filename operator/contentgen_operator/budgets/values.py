@@ -28,7 +28,7 @@ class WindowRef(Value):
 class WindowUsage(Value):
     """Usage of a window, with the claim of one purchase."""
 
-    held: int = 0  # claimed and settled
+    held: int = 0  # claimed and spent
     claimed: int | None = None  # by the purchase; None: it has no claim
     token: str = ""  # of that claim
 

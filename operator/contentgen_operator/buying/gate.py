@@ -14,7 +14,7 @@ _MAX_PAUSED_SECONDS, _MAX_STOPPED_SECONDS = 300.0, 60.0
 
 def hold_paused(case: DecisionInput) -> Plan | None:
     """The plan of a run while buying is paused."""
-    if not case.policy.buying_paused:
+    if not case.settings.buying_paused:
         return None
     message = "an administrator has paused buying (buying.paused): nothing is paid until it is false"
     return _held(case, Reason.BUYING_PAUSED, message, _MAX_PAUSED_SECONDS)

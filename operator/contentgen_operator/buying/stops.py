@@ -26,7 +26,7 @@ from contentgen_operator.buying.values import (
     stopped_scopes,
 )
 from contentgen_operator.clock import utc_now
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_runtime.kube import Conflict
 from contentgen_runtime.shared_reads import SharedReads
 
@@ -194,5 +194,5 @@ def _is_open_probe(purchase: Purchase, now: datetime, limit: BacklogLimit) -> bo
         since, until = purchase.awaited_since, purchase.awaited_until
         return since is not None and until is not None and now < min(since + limit.wait, until)
     started = purchase.state in (PurchaseState.INTENT, PurchaseState.SUBMITTED)
-    is_sent = started and purchase.step not in (PurchaseStep.PLANNED, PurchaseStep.ABANDONED)
+    is_sent = started and purchase.send_state not in (SendState.PLANNED, SendState.ABANDONED)
     return is_sent and purchase.sent_at is not None and now - purchase.sent_at < _PROBE

@@ -36,8 +36,8 @@ def cancel_run(case: DecisionInput, purchase: Purchase | None) -> Plan | None:
         return _nothing_sent(case)
     if purchase.abandoned:
         return _abandoned(case, purchase)
-    step = _BY_STATE.get(purchase.state)
-    return step(case, purchase) if step is not None else None
+    end = _BY_STATE.get(purchase.state)
+    return end(case, purchase) if end is not None else None
 
 
 def _nothing_sent(case: DecisionInput, _: Purchase | None = None) -> Plan:
@@ -73,7 +73,7 @@ def _submitted(case: DecisionInput, purchase: Purchase) -> Plan:
         run_state = processing(case, purchase, Reason.PROCESSING, f"{name} is being cancelled")
         # An unavailable provider is asked again in the next reconcile; the run continues until then.
         asking = {"cancel": cancel_request(case.key, purchase)}
-        again = CANCEL_POLL_SECONDS if view is not None else case.policy.poll_seconds
+        again = CANCEL_POLL_SECONDS if view is not None else case.settings.poll_seconds
         return new_plan(case, run_state, again=again).model_copy(update=asking)
     if (case.now - purchase.cancel_asked_at).total_seconds() < CANCEL_GRACE_SECONDS:
         run_state = processing(case, purchase, Reason.PROCESSING, f"the cancellation of {name} was requested")

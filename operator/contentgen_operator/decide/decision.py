@@ -264,8 +264,8 @@ def _source_refused(case: DecisionInput) -> str | None:
     """Reason to refuse an s3:// source, or None; the operator would sign its URL with its own permissions."""
     if isinstance(case.spec, ImageGenerationSpec) or not case.spec.source.url.startswith("s3://"):
         return None
-    policy, namespace = case.policy, case.resource.ref.namespace
-    why = sources.refusal(case.spec.source.url, namespace, policy.sources, policy.bucket)
+    settings, namespace = case.settings, case.resource.ref.namespace
+    why = sources.refusal(case.spec.source.url, namespace, settings.sources, settings.bucket)
     return f"spec.source.url: {why}" if why else None
 
 
@@ -280,7 +280,7 @@ def _language_refused(case: DecisionInput) -> str | None:
 def _lora_refused(case: DecisionInput) -> str | None:
     """Reason to refuse an address of spec.loras, or None; the provider fetches it, so only its text is checked here."""
     for where, path in _lora_paths(case):
-        if why := literal_refusal(path, case.policy.allowed_hosts):
+        if why := literal_refusal(path, case.settings.allowed_hosts):
             return f"{where}: {why}; fal fetches it from the internet: expected a public address; {unpaid_text(case)}"
     return None
 
@@ -346,7 +346,7 @@ def _collect(case: DecisionInput, purchase: Purchase) -> Plan:
         purchase_id=purchase.purchase_id,
         operator_class=class_of({"spec": case.resource.spec}),
         completed_at=case.now,
-        bucket=case.policy.bucket,
+        bucket=case.settings.bucket,
         files=tuple(
             OutputFile(key=case.prefix + file.name, size_bytes=file.size_bytes, sha256=file.sha256)
             for file in ended.files[:MAX_FILES]

@@ -18,7 +18,7 @@ from contentgen_contract.resources.status import RunStatus, VersionStatus
 from contentgen_operator.decide.payment import adoption, cancel_request, purchase_from_status, status_names_purchase
 from contentgen_operator.plans import history_searches
 from contentgen_operator.plans.planning import withdrawal_transition
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Event, LostPurchase, Plan
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState
@@ -28,9 +28,9 @@ _NEXT_SLICE_SECONDS = 0.5  # until the next files are deleted
 _SEARCH_AGAIN_SECONDS = 4.0
 
 
-def decide_deletion(resource: Resource, observed: Observation, now: datetime, policy: Policy) -> Plan:
+def decide_deletion(resource: Resource, observed: Observation, now: datetime, settings: DecisionSettings) -> Plan:
     """The plan for a resource that is being deleted; without our finalizer there is nothing to do."""
-    plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, policy))
+    plan = Plan(status=resource.status, last_chance=grace_is_over(resource, now, settings))
     run, purchase = resource.status.run, observed.purchase
     if not resource.finalized or run is None:
         return plan
@@ -41,7 +41,7 @@ def decide_deletion(resource: Resource, observed: Observation, now: datetime, po
     changes: dict[str, object] = {"stop_job": True, "discard": discard, "again_seconds": again}
     if (
         _ledger_lacks_purchase(resource, run, purchase)
-        and (lost := _reservation_from_status(resource, run, policy)) is not None
+        and (lost := _reservation_from_status(resource, run, settings)) is not None
     ):
         return plan.model_copy(update=changes | {"unrecorded": lost})
     if purchase is not None and is_searched_at_deletion(resource, purchase):
@@ -58,13 +58,13 @@ def _ledger_lacks_purchase(resource: Resource, run: RunStatus, purchase: Purchas
     return purchase is None and status_names_purchase(resource, run)
 
 
-def _reservation_from_status(resource: Resource, run: RunStatus, policy: Policy) -> LostPurchase | None:
+def _reservation_from_status(resource: Resource, run: RunStatus, settings: DecisionSettings) -> LostPurchase | None:
     """Purchase that the ledger has lost, to insert there; None: its spec is invalid. Only the status names it."""
     try:
         spec = frozen_spec(resource, run)
     except ValidationError:
         return None
-    lost = purchase_from_status(resource, run, spec, policy.providers.of_kind(resource.ref.kind))
+    lost = purchase_from_status(resource, run, spec, settings.providers.of_kind(resource.ref.kind))
     return LostPurchase(key=purchase_key(resource, run), purchase=lost)
 
 
@@ -88,8 +88,8 @@ def _search_lost_request(
             source=PurchaseState.INTENT,
             target=PurchaseState.SUBMITTED,
             owner=purchase.job_id,
-            expected={"step": purchase.step},
-            changes=changes | {"changed_at": now, "step": None},
+            expected={"send_state": purchase.send_state},
+            changes=changes | {"changed_at": now, "send_state": None},
             bound_to=purchase,
         )
         return {"moves": (move,), "hold": True, "again_seconds": 0.0}
@@ -134,9 +134,9 @@ def _cancel_was_asked(resource: Resource, purchase: Purchase) -> bool:
     return asked is not None and deleted is not None and asked >= deleted
 
 
-def grace_is_over(resource: Resource, now: datetime, policy: Policy) -> bool:
+def grace_is_over(resource: Resource, now: datetime, settings: DecisionSettings) -> bool:
     """True if errors no longer delay the deletion."""
-    return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= policy.deletion_seconds
+    return resource.deleted_at is not None and (now - resource.deleted_at).total_seconds() >= settings.deletion_seconds
 
 
 def deletion_tombstone_of(resource: Resource) -> DeletionTombstone:

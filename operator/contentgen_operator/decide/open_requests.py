@@ -130,6 +130,6 @@ def _transition(case: DecisionInput, each: OpenRequest, target: PurchaseState, *
         source=purchase.state,
         target=target,
         owner=purchase.job_id,
-        expected={"step": purchase.step},
-        changes={"changed_at": case.now, "step": None} | changes,
+        expected={"send_state": purchase.send_state},
+        changes={"changed_at": case.now, "send_state": None} | changes,
     )

@@ -47,7 +47,7 @@ from contentgen_operator.state.provider_requests import (
     arguments_json,
     is_request_id,
 )
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.state.runs import asset_user, purchase_key
 
 COLLECT_SECONDS = 15.0  # expected duration of a collect stage, for the ETA
@@ -82,7 +82,7 @@ def pay(case: DecisionInput) -> Plan:
     content = content_of(case.spec, call, case.run.facts or {}, loras)
     purchase = Purchase(
         state=PurchaseState.INTENT,
-        step=PurchaseStep.PLANNED,
+        send_state=SendState.PLANNED,
         job_id=case.resource.ref.uid,
         **_tenant_fields(case.resource),
         type=case.kind.record_type,
@@ -122,12 +122,12 @@ def call_of(case: DecisionInput, loras: tuple[LoraView, ...]) -> Call:
     """The paid call of a run with these trained LoRAs."""
     user = asset_user(case.resource, case.spec)
     job = CallContext(provider=case.provider, user_id=user, job_id=case.resource.ref.uid, version=case.run.version)
-    return kinds.call_of(case.spec, job, case.key, loras, case.policy.speech_models)
+    return kinds.call_of(case.spec, job, case.key, loras, case.settings.speech_models)
 
 
 def _account_transition(case: DecisionInput, planned: Purchase, account: str | None) -> LedgerTransition:
-    step = PurchaseStep.PLANNED.value
-    return purchase_transition(case, planned, PurchaseState.INTENT, step=step, account=account)
+    planned_state = SendState.PLANNED.value
+    return purchase_transition(case, planned, PurchaseState.INTENT, send_state=planned_state, account=account)
 
 
 def _tenant_fields(resource: Resource) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def purchase_from_status(resource: Resource, run: RunStatus, spec: Spec, provide
     return Purchase(
         purchase_id=run.purchase_id or _id_of_lost(key),
         state=PurchaseState.INTENT,
-        step=PurchaseStep.SENDING,
+        send_state=SendState.SENDING,
         job_id=resource.ref.uid,
         **_tenant_fields(resource),
         type=resource.ref.kind.record_type,
@@ -267,7 +267,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
     run_state = RunState(phase=Phase.PROCESSING, reason=Reason.PROCESSING, message="the named request is verified")
     plan = new_plan(case, run_state, again=SOON)
     plan = plan.model_copy(update={"finalizer": True, "of_features": claims(case, paid=True)})
-    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "step": None}
+    changes = {"request_id": request_id, "submitted_at": was.sent_at, "sent_at": was.sent_at, "send_state": None}
     if kept is None:
         update = {"state": PurchaseState.SUBMITTED, "changed_at": case.now, "estimated_micros": case.estimated_micros}
         purchase = was.model_copy(
@@ -279,7 +279,7 @@ def _restore_purchase(case: DecisionInput, kept: Purchase | None, request_id: st
         source=kept.state,
         target=PurchaseState.SUBMITTED,
         owner=kept.job_id,
-        expected={"step": kept.step},
+        expected={"send_state": kept.send_state},
         changes=changes
         | {"changed_at": case.now, "correlation_key": was.correlation_key, "loras": was.loras}
         | purchase_fields(case),
@@ -294,18 +294,18 @@ def _abandon_purchase(case: DecisionInput, plan: Plan, kept: Purchase | None) ->
     """
     plan = plan.model_copy(update={"of_features": claims(case, paid=True)})
     if kept is not None:
-        step = LedgerTransition(
+        move = LedgerTransition(
             key=case.key,
             source=kept.state,
             target=PurchaseState.INTENT,
             owner=kept.job_id,
-            expected={"step": kept.step},
-            changes={"step": PurchaseStep.ABANDONED.value, "changed_at": case.now} | purchase_fields(case),
+            expected={"send_state": kept.send_state},
+            changes={"send_state": SendState.ABANDONED.value, "changed_at": case.now} | purchase_fields(case),
         )
-        return plan.model_copy(update={"moves": (step,)})
+        return plan.model_copy(update={"moves": (move,)})
     lost_one = purchase_from_status(case.resource, case.run, case.spec, case.provider).model_copy(
         update={
-            "step": PurchaseStep.ABANDONED,
+            "send_state": SendState.ABANDONED,
             "changed_at": case.now,
             "sent_at": case.run.sent_at,
             "error": f"the ledger had lost it; its request was {case.run.request_id}",
@@ -326,7 +326,7 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
         return new_plan(case, run_state, moves=moves, again=SOON)
     # The annotation stays on the resource, so its token names one purchase: it must not pay for a later run too.
     if case.resource.resubmit == case.key.token:
-        moves = (purchase_transition(case, purchase, PurchaseState.INTENT, step=PurchaseStep.ABANDONED.value),)
+        moves = (purchase_transition(case, purchase, PurchaseState.INTENT, send_state=SendState.ABANDONED.value),)
         plan = next_attempt(case, RESUBMITTED, resubmitted=True)
         return plan.model_copy(update={"moves": moves})
     return _not_found(case, purchase)
@@ -335,19 +335,19 @@ def search_lost_request(case: DecisionInput, purchase: Purchase) -> Plan:
 def _not_found(case: DecisionInput, purchase: Purchase) -> Plan:
     """The plan that continues the search. A run that may be paid does not end at its deadline."""
     waited = (case.now - history_searches.sent_at(purchase)).total_seconds()
-    again = history_searches.next_search_seconds(purchase, case.now, case.policy)
+    again = history_searches.next_search_seconds(purchase, case.now, case.settings)
     problem = case.observed.provider_problem[:_MAX_PROBLEM]
     late = f"; spec.deadlineSeconds ({case.resource.deadline_seconds}) is over" if deadline_passed(case) else ""
     # A clock that is set back makes the wait shorter; the advice in the status stays all the same.
     advised = case.resource.status.phase is Phase.SUBMISSION_UNKNOWN
-    if waited < case.policy.adoption_seconds and not advised:
+    if waited < case.settings.adoption_seconds and not advised:
         message = f"the reply of {purchase.provider} was lost; searching its history for the request"
         message += f", which cannot be read: {problem}" if problem else ""
         run_state = submitting(case, Reason.LOOKING_FOR_REQUEST, message + late + _named_text(case))
         return new_plan(case, run_state, again=again)
     message = guidance.join_message(
         f"{purchase.provider} may have been paid; "
-        f"{history_searches.schedule_text(purchase, case.now, case.policy)}{late}"
+        f"{history_searches.schedule_text(purchase, case.now, case.settings)}{late}"
         f"; its history {_search_result_text(case.observed)}{_named_text(case)}",
         f"; check its dashboard, then {guidance.adopt_advice()}, or {guidance.resubmit_advice(case.key.token)}",
     )
@@ -381,7 +381,7 @@ def noted_answer(
     changes = observed_fields(purchase, view, now)
     if not changes:
         return ()
-    state, expected = purchase.state, {"step": purchase.step}
+    state, expected = purchase.state, {"send_state": purchase.send_state}
     return (LedgerTransition(key=key, source=state, target=state, owner=owner, expected=expected, changes=changes),)
 
 
@@ -405,8 +405,8 @@ def _wait_for_request(case: DecisionInput, purchase: Purchase) -> Plan:
 def run_request_ending(case: DecisionInput, purchase: Purchase, view: RequestView) -> Ending | None:
     """Ending of a purchase of the run, at the unit price of the model that was used; None while it goes on."""
     rate: dict[str, Any] = {}
-    if view.model_used and purchase.model not in case.policy.own_prices:
-        rate = costs.price_fields(case.spec, case.policy.prices.get(f"{purchase.provider}/{view.model_used}"))
+    if view.model_used and purchase.model not in case.settings.own_prices:
+        rate = costs.price_fields(case.spec, case.settings.prices.get(f"{purchase.provider}/{view.model_used}"))
     return request_ending(case.kind, purchase, view, case.now, rate)
 
 
@@ -460,10 +460,10 @@ class TooLate(Value):
 def passed_limit(case: DecisionInput, purchase: Purchase) -> TooLate | None:
     """The operator's or the run's limit that a request has passed; None: neither."""
     name = f"{purchase.provider} has not finished request {purchase.request_id}"
-    limit = timedelta(seconds=case.policy.provider_seconds)
+    limit = timedelta(seconds=case.settings.provider_seconds)
     end = (purchase.submitted_at or purchase.created_at) + limit
     if case.now > end:
-        return TooLate(since=end, text=f"{name} after {case.policy.provider_seconds} s, the operator's limit")
+        return TooLate(since=end, text=f"{name} after {case.settings.provider_seconds} s, the operator's limit")
     if deadline_passed(case):
         seconds = case.resource.deadline_seconds or 0
         since = case.run.started_at + timedelta(seconds=seconds)
@@ -481,7 +481,7 @@ def _cancel_at_limit(case: DecisionInput, purchase: Purchase, late: TooLate) -> 
             text = f"{late.text}; the cancellation could not be requested{_open_text(case)}"
             return fail(case, Reason.DEADLINE_EXCEEDED, text).model_copy(update=cancel)
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; it is being cancelled")
-        again = case.policy.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
+        again = case.settings.poll_seconds if view is None or long_over else CANCEL_POLL_SECONDS
         return new_plan(case, run_state, again=again).model_copy(update=cancel)
     if (case.now - asked).total_seconds() < CANCEL_GRACE_SECONDS:
         run_state = processing(case, purchase, Reason.PROCESSING, f"{late.text}; its cancellation was requested")
@@ -521,7 +521,7 @@ def _poll_seconds(case: DecisionInput, purchase: Purchase) -> float:
     if view is not None and view.state in MISSING:
         return missing_pause_seconds(purchase, case.now)
     since = abs((case.now - (purchase.submitted_at or case.now)).total_seconds())  # the clock may be set back
-    return min(max(since / 10, min(0.5, case.policy.poll_seconds)), case.policy.poll_seconds)
+    return min(max(since / 10, min(0.5, case.settings.poll_seconds)), case.settings.poll_seconds)
 
 
 def processing(case: DecisionInput, purchase: Purchase, reason: Reason, message: str) -> RunState:
@@ -599,5 +599,5 @@ def pause_after_refusal(case: DecisionInput, purchase: Purchase, now: datetime) 
     request is blocked; negative: it is due.
     """
     longest = _BLOCKED_PAUSE_SECONDS if purchase.blocked else _REFUSED_PAUSE_SECONDS
-    pause = min(longest, case.policy.poll_seconds * 2.0 ** min(purchase.tries, 10))
+    pause = min(longest, case.settings.poll_seconds * 2.0 ** min(purchase.tries, 10))
     return pause - (now - purchase.changed_at).total_seconds()

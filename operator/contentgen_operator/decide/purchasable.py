@@ -43,7 +43,7 @@ def _model_refused(case: DecisionInput) -> str:
     """Reason for which the model may not be bought, with alternatives; empty: it may."""
     if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
-    model, listed = model_of(case.spec), case.policy.models_allowed
+    model, listed = model_of(case.spec), case.settings.models_allowed
     if model in (map(full_name, listed) if listed else BUILT_IN_MODELS):
         return ""
     why = "does not list it" if listed else "is empty, which allows the built-in ones"
@@ -53,8 +53,8 @@ def _model_refused(case: DecisionInput) -> str:
 
 def alternatives(case: DecisionInput) -> str:
     """Text that lists models of this kind that may be bought, the most similar name first."""
-    listed = case.policy.models_allowed or BUILT_IN_MODELS
-    fitting = {full_name(each) for each in listed if _fits(case.kind, each, case.policy.providers)}
+    listed = case.settings.models_allowed or BUILT_IN_MODELS
+    fitting = {full_name(each) for each in listed if _fits(case.kind, each, case.settings.providers)}
     model = model_of(case.spec)
     near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:

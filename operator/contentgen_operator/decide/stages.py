@@ -212,7 +212,7 @@ def _ended_without_outcome(case: DecisionInput, stage: Stage, run_state: RunStat
     if stage is Stage.COLLECT:
         return _failed(case, stage, run_state, Reason.JOB_FAILED, why)
     lost = min(case.run.lost_attempts + case.observed.node_gone, _MAX_LOST_ATTEMPTS)
-    if attempt - lost >= case.policy.stage_attempts:
+    if attempt - lost >= case.settings.stage_attempts:
         return fail(case, Reason.JOB_FAILED, f"the {stage} stage failed {attempt} times, last: {why}")
     seconds = min(_FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
     pause = {
@@ -251,7 +251,7 @@ def _checked_outcome(case: DecisionInput, stage: Stage, run_state: RunState, out
         return _failed(case, stage, run_state, *wrong)
     if not isinstance(outcome.facts, kinds.ROWS[case.kind].facts[stage]):
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, f"the {stage} stage reports no facts")
-    problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.policy.recording_seconds)
+    problem = kinds.facts_problem(case.spec, outcome.facts, outcome.files, case.settings.recording_seconds)
     if problem:
         return _failed(case, stage, run_state, Reason.OUTCOME_INVALID, problem)
     return outcome if outcome.succeeded else _partial(case, run_state, outcome)

@@ -81,19 +81,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ReadLease:
-    """Step: read the Lease."""
+    """Move: read the Lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Step: write the record over `lease`; None creates the Lease."""
+    """Move: write the record over `lease`; None creates the Lease."""
 
     lease: Lease | None
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Step: write the record over this process's own `lease`."""
+    """Move: write the record over this process's own `lease`."""
 
     lease: Lease
 
@@ -107,7 +107,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Step: stop. This process led and never leads again."""
+    """Move: stop. This process led and never leads again."""
 
     why: str
 
@@ -116,7 +116,7 @@ Move = ReadLease | Acquire | Renew | Wait | Lost
 
 
 def next_move(candidate: Candidate, now: float) -> Move:
-    """Next step at a time of the process's clock."""
+    """Next move at a time of the process's clock."""
     lease, term = candidate.lease, candidate.term
     if term is not None and now >= term.ends:
         return Lost(f"the Lease was not renewed for {candidate.timing.renew:g} s")

@@ -107,7 +107,7 @@ class Elector:
         """Stand for election and lead until the Lease is lost. May be cancelled before `release`."""
         try:
             while not self._leadership.over:
-                await self._step()
+                await self._move()
         finally:
             self._end("the election has ended")
 
@@ -138,7 +138,7 @@ class Elector:
         self._leadership.revoke(why)
         self._changed()
 
-    async def _step(self) -> None:
+    async def _move(self) -> None:
         match election.next_move(self._candidate, self._around.clock()):
             case Lost(why=why):
                 _log.error("this process does not lead any more: %s", why)

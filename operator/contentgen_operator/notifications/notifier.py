@@ -114,7 +114,7 @@ class Notifier:
             for task in self._running.tasks.values():
                 task.cancel()
 
-    async def settled(self) -> None:
+    async def until_idle(self) -> None:
         """Wait for the attempts in progress."""
         while self._running.tasks:
             await asyncio.wait(list(self._running.tasks.values()))

@@ -29,15 +29,15 @@ from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
 from contentgen_operator.leader.leadership import Check, unchecked
 from contentgen_operator.observe import find_lost
-from contentgen_operator.orphans.following import FollowState, follow_state
-from contentgen_operator.orphans.steps import (
-    OrphanStep,
+from contentgen_operator.orphans.effects import (
+    OrphanEffect,
     Retention,
     is_to_be_cancelled,
     may_be_orphan,
-    next_step,
+    next_effect,
     pause,
 )
+from contentgen_operator.orphans.following import FollowState, follow_state
 from contentgen_operator.orphans.transitions import (
     after_cancel,
     after_poll,
@@ -116,19 +116,19 @@ class Orphans:
         state = await self._follow_state_if_known(key, purchase, now)
         if state is None:
             return
-        step = next_step(purchase, state, now, self.retention)
-        if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN, OrphanStep.DISCARD):
+        effect = next_effect(purchase, state, now, self.retention)
+        if state is FollowState.GONE and effect in (OrphanEffect.NOTE, OrphanEffect.SEEN, OrphanEffect.DISCARD):
             await self._confirm_served(key)
-        if step in (OrphanStep.SEARCH, OrphanStep.POLL) and (purchase.provider, purchase.account) in self._away:
+        if effect in (OrphanEffect.SEARCH, OrphanEffect.POLL) and (purchase.provider, purchase.account) in self._away:
             return  # in the next round: a request that is never found must not block the others
         try:
-            await self._take(step, state, key, purchase, now)
-            if state is FollowState.GONE and step in (OrphanStep.NOTE, OrphanStep.SEEN):
+            await self._take(effect, state, key, purchase, now)
+            if state is FollowState.GONE and effect in (OrphanEffect.NOTE, OrphanEffect.SEEN):
                 await self._store_again(key, purchase, now)
         except Unavailable as error:
             self._away.add((purchase.provider, purchase.account))
             _log.info("orphan %s waits: %s", key, error)
-        if step is not OrphanStep.NOTE:
+        if effect is not OrphanEffect.NOTE:
             followed = state is FollowState.FOLLOWED
             self._due[key.text] = now + (_PAUSE_WITH_RESOURCE if followed else pause(purchase, now))
 
@@ -151,22 +151,22 @@ class Orphans:
             return FollowState.UNSEEN
 
     async def _take(
-        self, step: OrphanStep, state: FollowState, key: StoredKey, purchase: Purchase, now: datetime
+        self, effect: OrphanEffect, state: FollowState, key: StoredKey, purchase: Purchase, now: datetime
     ) -> None:
-        if step is OrphanStep.NOTE:
+        if effect is OrphanEffect.NOTE:
             is_gone = state is FollowState.GONE
             if await self._moved(noted(key, purchase, now if is_gone else None), now):
                 message = "the resource of purchase %s (%s) is %s"
                 _log.info(message, key, purchase.state, "gone" if is_gone else "there", extra=_about(purchase))
-        elif step is OrphanStep.SEEN:
+        elif effect is OrphanEffect.SEEN:
             await self._moved(seen(key, purchase, now), now)
-        elif step is OrphanStep.DISCARD:
+        elif effect is OrphanEffect.DISCARD:
             if await self._moved(discarded(key, purchase, now), now):
                 why = "with deletionPolicy Delete" if purchase.discard_asked else "and the retention is over"
                 _log.info("orphan %s is discarded: deleted %s", key, why, extra=_about(purchase))
-        elif step in (OrphanStep.SEARCH, OrphanStep.POLL) and (provider := self._provider(purchase)) is not None:
+        elif effect in (OrphanEffect.SEARCH, OrphanEffect.POLL) and (provider := self._provider(purchase)) is not None:
             self._calls += 1
-            if step is OrphanStep.SEARCH:
+            if effect is OrphanEffect.SEARCH:
                 await self._search(key, purchase, provider, now)
             else:
                 await self._poll(key, purchase, provider, now, seen=state is not FollowState.UNSEEN)

@@ -1,10 +1,10 @@
-"""Transitions of an orphan in the ledger. Each is a compare-and-set of state, owner and step. Pure."""
+"""Transitions of an orphan in the ledger. Each is a compare-and-set of state, owner and send state. Pure."""
 
 from datetime import datetime
 from typing import Any
 
 from contentgen_operator.decide.request_endings import observed_fields, request_ending
-from contentgen_operator.orphans.steps import Retention
+from contentgen_operator.orphans.effects import Retention
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import RequestView
 from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, StoredKey
@@ -22,7 +22,7 @@ def seen(key: StoredKey, purchase: Purchase, now: datetime) -> LedgerTransition:
 
 def found_again(key: StoredKey, purchase: Purchase, request_id: str, now: datetime) -> LedgerTransition:
     """Transition for the located request of a lost reply."""
-    changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "step": None}
+    changes = {"request_id": request_id, "submitted_at": purchase.sent_at or purchase.created_at, "send_state": None}
     move = _move(key, purchase, PurchaseState.SUBMITTED, changed_at=now, **changes)
     return move.model_copy(update={"bound_to": purchase})
 
@@ -77,7 +77,7 @@ def deleted(key: StoredKey, purchase: Purchase) -> LedgerTransition:
 
 
 def _move(key: StoredKey, purchase: Purchase, target: PurchaseState, **changes: Any) -> LedgerTransition:
-    unchanged = ("step", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
+    unchanged = ("send_state", "orphaned_at", "orphan_seen_at", "request_id", "cancel_asked_at")
     expected = {name: getattr(purchase, name) for name in unchanged}
     return LedgerTransition(
         key=key, source=purchase.state, target=target, owner=purchase.job_id, expected=expected, changes=changes

@@ -6,7 +6,7 @@ long as the history keeps it. A missing entry proves nothing.
 
 from datetime import datetime, timedelta
 
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
 HISTORY = timedelta(days=30)  # fal keeps inputs and outputs for 30 days; AssemblyAI lists 90 days
@@ -20,24 +20,24 @@ def sent_at(purchase: Purchase) -> datetime:
     return purchase.sent_at or purchase.created_at
 
 
-def may_run_until(purchase: Purchase, policy: Policy) -> datetime:
+def may_run_until(purchase: Purchase, settings: DecisionSettings) -> datetime:
     """End of the longest queue and run time that the operator allows."""
-    return sent_at(purchase) + timedelta(seconds=max(policy.provider_seconds, policy.adoption_seconds))
+    return sent_at(purchase) + timedelta(seconds=max(settings.provider_seconds, settings.adoption_seconds))
 
 
-def next_search_seconds(purchase: Purchase, now: datetime, policy: Policy) -> float | None:
+def next_search_seconds(purchase: Purchase, now: datetime, settings: DecisionSettings) -> float | None:
     """Seconds until the next search: from `poll_seconds` to ten minutes, then an hour; None: at the operator's next
     start.
     """
     since = max((now - sent_at(purchase)).total_seconds(), 0.0)
-    if now < may_run_until(purchase, policy):
-        return max(min(since / 10, _MAX_SECONDS), policy.poll_seconds)
-    return max(_HOUR, policy.poll_seconds) if since < HISTORY.total_seconds() else None
+    if now < may_run_until(purchase, settings):
+        return max(min(since / 10, _MAX_SECONDS), settings.poll_seconds)
+    return max(_HOUR, settings.poll_seconds) if since < HISTORY.total_seconds() else None
 
 
-def schedule_text(purchase: Purchase, now: datetime, policy: Policy) -> str:
+def schedule_text(purchase: Purchase, now: datetime, settings: DecisionSettings) -> str:
     """Message about the schedule. It stays the same while the schedule does, because each change is a write."""
-    until, last = may_run_until(purchase, policy), sent_at(purchase) + HISTORY
+    until, last = may_run_until(purchase, settings), sent_at(purchase) + HISTORY
     if now < until:
         return f"the search goes on until {until:%Y-%m-%d %H:%M} UTC, then hourly until {last:%Y-%m-%d}"
     if now < last:

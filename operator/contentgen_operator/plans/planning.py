@@ -7,7 +7,7 @@ from contentgen_contract.resources.status import ResourceStatus, RunStatus
 from contentgen_operator.plans.status import build_status, transition_events
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.state.runs import replacing_run
 
 SOON = 0.0
@@ -102,8 +102,8 @@ def withdrawal_transition(key: PurchaseKey, purchase: Purchase, now: datetime) -
         source=PurchaseState.INTENT,
         target=PurchaseState.REFUSED,
         owner=purchase.job_id,
-        expected={"step": PurchaseStep.PLANNED.value},
-        changes={"changed_at": now, "step": None, "permanent": False, "error": "withdrawn before it was sent"},
+        expected={"send_state": SendState.PLANNED.value},
+        changes={"changed_at": now, "send_state": None, "permanent": False, "error": "withdrawn before it was sent"},
     )
 
 
@@ -111,8 +111,8 @@ def purchase_transition(
     case: DecisionInput, purchase: Purchase, target: PurchaseState, **changes: object
 ) -> LedgerTransition:
     """Transition of the run's purchase, which the resource owns by then (`Plan.adoption`)."""
-    changes = {"changed_at": case.now, "step": None} | changes
-    expected = {"step": purchase.step}
+    changes = {"changed_at": case.now, "send_state": None} | changes
+    expected = {"send_state": purchase.send_state}
     return LedgerTransition(
         key=case.key,
         source=purchase.state,

@@ -208,12 +208,12 @@ def _paid_by_other_runs(observed: Observation, uid: str, *, adopted: bool) -> tu
 def _amounts(costs: tuple[PurchaseCost, ...], other_runs: tuple[Purchase, ...], *, over: bool) -> dict[str, Any]:
     """Cost fields of a run and of all runs of its resource; `over`: the run has ended."""
     run = total(costs)
-    settled = [cost for cost in costs if cost.settled or over]
-    runs = total((*map(final_cost, other_runs), *settled))
+    counted = [cost for cost in costs if cost.known or over]
+    runs = total((*map(final_cost, other_runs), *counted))
     return {
         "actual": format_dollars(run.known) if run.exact else "",
         "actual_source": run.source[:128] if run.exact or over else "",
-        "total": format_dollars(runs.known) if settled or other_runs else "",
+        "total": format_dollars(runs.known) if counted or other_runs else "",
         "unknown": runs.unknown + runs.estimates,
         "display": run.display[:32],
     }

@@ -105,12 +105,12 @@ def _advice(provider: str, account: str | None) -> str:
     if account is None:
         return (
             f"it refuses the operator's key or its account: put a valid {provider}-key of the same account there into "
-            "the providers' Secret, or settle the account"
+            "the providers' Secret, or pay the account's bill"
         )
     return (
         f"the request belongs to the provider account {account}, and no other account is used for it: a platform "
         f"administrator puts a valid {provider}-key of the same account there into the Secret of "
-        f"providers.accounts.{account} in the chart's values, or settles the account at the provider"
+        f"providers.accounts.{account} in the chart's values, or pays the account's bill"
     )
 
 

@@ -1,6 +1,6 @@
 """Hook before a paid POST: it runs when the connection is open and no byte of the request is written yet.
 
-httpcore calls the `trace` extension before each step of a request: an exception raised there stops the request and
+httpcore calls the `trace` extension before each event of a request: an exception raised there stops the request and
 closes the connection. A proxy's CONNECT is traced as well; only the POST counts.
 """
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 
 _LOST_REPLY = timedelta(hours=1)
 _GRACE = timedelta(hours=1)  # after the operator's limit of a request
@@ -20,6 +20,6 @@ def takes_place(purchase: Purchase, now: datetime, provider_seconds: float) -> b
             return False
         since = purchase.submitted_at or purchase.changed_at
         return now - since < timedelta(seconds=provider_seconds) + _GRACE
-    if purchase.state is not PurchaseState.INTENT or purchase.step in (PurchaseStep.PLANNED, PurchaseStep.ABANDONED):
+    if purchase.state is not PurchaseState.INTENT or purchase.send_state in (SendState.PLANNED, SendState.ABANDONED):
         return False
     return now - (purchase.sent_at or purchase.changed_at) < _LOST_REPLY

@@ -25,7 +25,7 @@ class PurchaseCost(Value):
     billed: bool | None = None  # None: unknown
 
     @property
-    def settled(self) -> bool:
+    def known(self) -> bool:
         """True if the cost is from the provider's figures."""
         return self.micros is not None and self.source is not CostSource.ESTIMATE
 
@@ -91,7 +91,7 @@ def total(costs: Iterable[PurchaseCost]) -> TotalCost:
     listed = tuple(costs)
     estimates = [cost for cost in listed if cost.source is CostSource.ESTIMATE]
     unknown = [cost for cost in listed if cost.micros is None]
-    known = [cost for cost in listed if cost.settled]
+    known = [cost for cost in listed if cost.known]
     return TotalCost(
         known=sum(cost.micros or 0 for cost in known),
         estimated=sum(estimate.micros or 0 for estimate in estimates),

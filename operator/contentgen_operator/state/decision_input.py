@@ -18,7 +18,7 @@ from contentgen_operator.state.purchases import PurchaseKey
 from contentgen_operator.state.runs import asset_user, collects_again, current_run, ended, frozen_spec, purchase_key
 
 
-class Policy(Value):
+class DecisionSettings(Value):
     """Settings that decisions depend on."""
 
     bucket: str = ""
@@ -50,7 +50,7 @@ class DecisionInput(Value):
     collects_again: bool  # a person asks for another try of the collect stage of a run that is over
     observed: Observation = Observation()
     now: datetime
-    policy: Policy
+    settings: DecisionSettings
 
     def observing(self, observed: Observation) -> "DecisionInput":
         """The same input with this observation."""
@@ -64,7 +64,7 @@ class DecisionInput(Value):
     @property
     def provider(self) -> str:
         """Name of the kind's paid provider."""
-        return self.policy.providers.of_kind(self.kind)
+        return self.settings.providers.of_kind(self.kind)
 
     @property
     def key(self) -> PurchaseKey:
@@ -95,8 +95,8 @@ class DecisionInput(Value):
     def price(self) -> Price | None:
         """Unit price: the administrator's, else the provider's, else the built-in one. None: unknown."""
         model = model_of(self.spec)
-        given = None if model in self.policy.own_prices else self.observed.price.price
-        return given or self.policy.prices.get(model)
+        given = None if model in self.settings.own_prices else self.observed.price.price
+        return given or self.settings.prices.get(model)
 
     @property
     def estimated_micros(self) -> int | None:
@@ -105,7 +105,7 @@ class DecisionInput(Value):
             return 0
         seconds = kinds.sound_seconds(self.run)
         # The provider's price may be per a unit, such as GPU seconds, that is only known afterwards.
-        for price in (self.price, self.policy.prices.get(model_of(self.spec))):
+        for price in (self.price, self.settings.prices.get(model_of(self.spec))):
             if price is not None and (found := estimate(self.spec, price, seconds)) is not None:
                 return found
         return None
@@ -113,7 +113,7 @@ class DecisionInput(Value):
     @property
     def bound_micros(self) -> int | None:
         """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
-        listed = self.policy.prices.get(model_of(self.spec))
+        listed = self.settings.prices.get(model_of(self.spec))
         bounds = [self._bound_at(price, listed) for price in self._possible_prices]
         if bounds == [None]:  # the provider's unit, such as "trainings", is known only afterwards
             return self._bound_at(listed, listed)
@@ -123,8 +123,8 @@ class DecisionInput(Value):
     @property
     def _possible_prices(self) -> tuple[Price | None, ...]:
         """Prices of the models that the provider may use: AssemblyAI chooses one of the speech models."""
-        if isinstance(self.spec, TranscriptionSpec) and TRANSCRIBER not in self.policy.own_prices:
-            return speech_prices(self.policy.prices, self.policy.speech_models)
+        if isinstance(self.spec, TranscriptionSpec) and TRANSCRIBER not in self.settings.own_prices:
+            return speech_prices(self.settings.prices, self.settings.speech_models)
         return (self.price,)
 
     def _bound_at(self, price: Price | None, listed: Price | None) -> int | None:
@@ -142,7 +142,7 @@ class DecisionInput(Value):
         return keys.prefix(self.kind, self.stage, user, self.resource.ref.uid, self.run.version)
 
 
-def decision_input(resource: Resource, now: datetime, policy: Policy) -> DecisionInput:
+def decision_input(resource: Resource, now: datetime, settings: DecisionSettings) -> DecisionInput:
     """The input of a decision about a resource that is not being deleted, before anything is observed.
 
     Raises pydantic.ValidationError for a wrong spec.
@@ -151,7 +151,9 @@ def decision_input(resource: Resource, now: datetime, policy: Policy) -> Decisio
     spec = frozen_spec(resource, run)
     over = run == resource.status.run and ended(resource)
     again = over and collects_again(resource)
-    return DecisionInput(resource=resource, run=run, spec=spec, over=over, collects_again=again, now=now, policy=policy)
+    return DecisionInput(
+        resource=resource, run=run, spec=spec, over=over, collects_again=again, now=now, settings=settings
+    )
 
 
 class RunState(Value):

@@ -204,7 +204,7 @@ def asks_to_collect(given: str | None, status: dict[str, Any]) -> bool:
     return lacks and collect_again.requests_collect(given, status.get("run") or {})
 
 
-def is_settled(body: dict[str, Any]) -> bool:
+def is_finished(body: dict[str, Any]) -> bool:
     """True if nothing needs reconciling until the resource changes.
 
     Works on raw JSON: an operator checks thousands of resources at its start.
@@ -333,8 +333,8 @@ class WantedPurchase(Value):
     waits: bool = False  # undecided: a LoRA is not ready, and an existing purchase may be of another training
 
 
-class NamespacePolicy(Value):
-    """Labels of a namespace, by which it has policies, read at one moment."""
+class NamespaceLabels(Value):
+    """Labels of a namespace, by which policies hold for it, read at one moment."""
 
     uid: str = ""  # of the namespace; empty: it cannot be read
     labels: Mapping[str, str] = {}
@@ -375,7 +375,7 @@ class Observation(Value):
     request: RequestView | None = None
     provider_problem: str = ""
     access_refused: bool = False  # the problem is the operator's key or its account
-    namespace_policy: NamespacePolicy | None = None  # up to 15 s old; read again before a payment. None: not used
+    namespace_labels: NamespaceLabels | None = None  # up to 15 s old; read again before a payment. None: not used
     trouble: PodTrouble | None = None
     cause: str = ""  # why a Job ended without an outcome
     timed_out: bool = False  # the kubelet ended the Job's pod at its deadline

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import DEFAULT_ACCOUNT, Kind
-from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+from contentgen_contract.records.ledger import PurchaseState, SendState
 from contentgen_contract.records.tenancy import scoped, unscoped
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.state.effects import Effect, EffectOrder
@@ -32,8 +32,8 @@ __all__ = [
     "Purchase",
     "PurchaseKey",
     "PurchaseState",
-    "PurchaseStep",
     "SamePurchase",
+    "SendState",
     "StoredKey",
     "Unsettled",
     "new_purchase_id",
@@ -107,7 +107,7 @@ class Purchase(Value):
 
     purchase_id: str = ""  # never changes; the response is stored under it
     state: PurchaseState
-    step: PurchaseStep | None = None  # of state `intent`
+    send_state: SendState | None = None  # of state `intent`
     job_id: str  # uid of the resource that owns it now
     former_owners: tuple[str, ...] = ()
     sent_by: str | None = None  # process and attempt
@@ -152,7 +152,7 @@ class Purchase(Value):
     cost_source: str | None = None  # of the cost; actual_micros is None while that is an estimate
     actual_micros: int | None = None
     bound_micros: int | None = None  # upper bound of the estimate; None: unknown
-    budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until it is settled
+    budgets: tuple[str, ...] = ()  # windows of budgets in which it counts, with `bound_micros` until a charge is known
     content: tuple[str, ...] = ()  # hashes of the canonical request, by any of which an equal request finds it
     also_under: tuple[str, ...] = ()  # keys of equal requests that used it (`SamePurchase`)
     sent_input: str | None = None  # the call's arguments (JSON), only while the reply is lost
@@ -170,7 +170,7 @@ class Purchase(Value):
     @property
     def planned(self) -> bool:
         """True if it is to be sent, and was not sent."""
-        return self.state is PurchaseState.INTENT and self.step is PurchaseStep.PLANNED
+        return self.state is PurchaseState.INTENT and self.send_state is SendState.PLANNED
 
     @property
     def unpaid(self) -> bool:
@@ -185,7 +185,7 @@ class Purchase(Value):
     @property
     def abandoned(self) -> bool:
         """True if a person allowed the next attempt in its place."""
-        return self.state is PurchaseState.INTENT and self.step is PurchaseStep.ABANDONED
+        return self.state is PurchaseState.INTENT and self.send_state is SendState.ABANDONED
 
 
 _WORTH = {PurchaseState.COLLECTED: 4, PurchaseState.SUCCEEDED: 3, PurchaseState.SUBMITTED: 2}

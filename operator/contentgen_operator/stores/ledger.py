@@ -32,8 +32,8 @@ from contentgen_operator.state.purchases import (
     Purchase,
     PurchaseKey,
     PurchaseState,
-    PurchaseStep,
     SamePurchase,
+    SendState,
     StoredKey,
     Variant,
 )
@@ -47,7 +47,7 @@ _OPEN = [PurchaseState.INTENT.value, PurchaseState.SUBMITTED.value, PurchaseStat
 _RATE_SECONDS = 60.0
 _WITH_RESULT = {"state": PurchaseState.SUCCEEDED.value}
 _NOT_AWAITED = {"awaitedSince": None, "awaitedUntil": None}
-_INTENT, _PLANNED = PurchaseState.INTENT.value, PurchaseStep.PLANNED.value
+_INTENT, _PLANNED = PurchaseState.INTENT.value, SendState.PLANNED.value
 _PROCESS = f"{socket.gethostname()}/{secrets.token_hex(4)}"
 # Fields of an unpaid purchase that a new owner replaces; those of an earlier owner's attempt stay, and its id.
 _KEPT = {"tries", "purchaseId", "formerOwners", "sendNumber", "endedBy"}
@@ -103,7 +103,7 @@ class Ledger:
             self._check()  # there was nothing to compare with
         except Conflict:
             mine = ("purchaseId", "jobId", "changedAt")
-            planned = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "sentAt": None}
+            planned = {"_id": str(key), "state": _INTENT, "sendState": _PLANNED, "sentAt": None}
             self._collection.delete_one(planned | {name: fresh[name] for name in mine})
             raise
         return True
@@ -115,11 +115,11 @@ class Ledger:
         """
         job_id = purchase.job_id
         refused = {"state": PurchaseState.REFUSED.value, "$or": [{"permanent": False}, {"jobId": {"$ne": job_id}}]}
-        planned = {"state": _INTENT, "step": _PLANNED} | ({} if purchase.planned else {"jobId": {"$ne": job_id}})
+        planned = {"state": _INTENT, "sendState": _PLANNED} | ({} if purchase.planned else {"jobId": {"$ne": job_id}})
         before = self._collection.find_one({"_id": str(key), "$or": [refused, planned]})
         if before is None:
             return False
-        same = {name: before.get(name) for name in ("_id", "state", "step", "jobId", "changedAt")}
+        same = {name: before.get(name) for name in ("_id", "state", "sendState", "jobId", "changedAt")}
         # Replaced as a whole: it may belong to another resource now.
         change: Document = {"$set": {name: fresh[name] for name in fresh.keys() - _KEPT}}
         if before["state"] == PurchaseState.REFUSED:
@@ -132,7 +132,7 @@ class Ledger:
     @in_thread
     def drop_planned(self, key: PurchaseKey, purchase_id: str) -> None:
         """Delete a planned purchase: there is evidence that the same was bought before under another id."""
-        where = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "purchaseId": purchase_id}
+        where = {"_id": str(key), "state": _INTENT, "sendState": _PLANNED, "purchaseId": purchase_id}
         self._collection.delete_one(where)
 
     async def send(
@@ -145,12 +145,12 @@ class Ledger:
         """
         sent_by = await asyncio.to_thread(self._send, key, purchase, now, planned_at)
         if sent_by is not None:
-            self.on_change(purchase.model_copy(update={"step": PurchaseStep.SENDING, "sent_at": now}))
+            self.on_change(purchase.model_copy(update={"send_state": SendState.SENDING, "sent_at": now}))
         return sent_by
 
     def _send(self, key: PurchaseKey, purchase: Purchase, now: datetime, planned_at: datetime | None) -> str | None:
         sent_by = new_sent_by()
-        where: Document = {"_id": str(key), "state": _INTENT, "step": _PLANNED, "jobId": purchase.job_id}
+        where: Document = {"_id": str(key), "state": _INTENT, "sendState": _PLANNED, "jobId": purchase.job_id}
         where |= {"changedAt": planned_at} if planned_at is not None else {}
         change = self._sending(purchase, sent_by, now, now)
         try:
@@ -162,7 +162,7 @@ class Ledger:
 
     def _sending(self, purchase: Purchase, sent_by: str, sent_at: datetime, now: datetime) -> Document:
         """Fields of a purchase that is being sent."""
-        change = {"step": PurchaseStep.SENDING.value, "sentBy": sent_by, "sentAt": sent_at, "changedAt": now}
+        change = {"sendState": SendState.SENDING.value, "sentBy": sent_by, "sentAt": sent_at, "changedAt": now}
         given = purchase.model_dump(mode="python", by_alias=True, include={*_SENT_AS, *_PRICED_AS})
         return change | given | self._class
 
@@ -173,13 +173,13 @@ class Ledger:
         """
         noted = await asyncio.to_thread(self._note_sent, key, purchase, self._sending(purchase, sent_by, at, now))
         if noted:
-            self.on_change(purchase.model_copy(update={"step": PurchaseStep.SENDING, "sent_at": at}))
+            self.on_change(purchase.model_copy(update={"send_state": SendState.SENDING, "sent_at": at}))
         return noted
 
     def _note_sent(self, key: PurchaseKey, purchase: Purchase, change: Document) -> bool:
         where: Document = {"_id": str(key), "state": _INTENT, "jobId": purchase.job_id}
-        repeated = {"step": PurchaseStep.SENDING.value, "sentBy": change["sentBy"]}
-        where |= {"$or": [{"step": _PLANNED}, repeated]}
+        repeated = {"sendState": SendState.SENDING.value, "sentBy": change["sentBy"]}
+        where |= {"$or": [{"sendState": _PLANNED}, repeated]}
         return self._collection.update_one(where, {"$set": change}).matched_count == 1
 
     async def withdraw(self, key: PurchaseKey, sent_by: str) -> None:
@@ -191,8 +191,8 @@ class Ledger:
         await asyncio.to_thread(self._unsend, key, sent_by)
 
     def _unsend(self, key: PurchaseKey | StoredKey, sent_by: str) -> None:
-        where = {"_id": str(key), "state": _INTENT, "step": PurchaseStep.SENDING.value, "sentBy": sent_by}
-        self._collection.update_one(where, {"$set": {"step": _PLANNED, "sentBy": None, "endedBy": sent_by}})
+        where = {"_id": str(key), "state": _INTENT, "sendState": SendState.SENDING.value, "sentBy": sent_by}
+        self._collection.update_one(where, {"$set": {"sendState": _PLANNED, "sentBy": None, "endedBy": sent_by}})
         self._unsent.discard(sent_by)
 
     async def move(self, move: LedgerTransition) -> Purchase | None:

@@ -35,6 +35,6 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _note(step: str, error: Exception, pause: float) -> None:
+def _note(what: str, error: Exception, pause: float) -> None:
     metrics.store_errors.labels(store_of(error)).inc()
-    _log.warning("%s: %s; again in %.0f s", step, error, pause)
+    _log.warning("%s: %s; again in %.0f s", what, error, pause)

@@ -16,7 +16,7 @@ from contentgen_operator.providers.base import Provider, ProviderError
 from contentgen_operator.providers.sending import BeforeSend
 from contentgen_operator.state.costs import cost_of
 from contentgen_operator.state.provider_requests import Call, Found, RequestView, Search, Verified
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseState, SendState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.metrics import CONTENT_TYPE
 
@@ -96,7 +96,7 @@ class InstrumentedLedger(Ledger):
                 cost = cost_of(moved)
                 metrics.spent_dollars.labels(*labels).inc((cost.micros or 0) / USD)
                 metrics.unbilled_requests.labels(*labels).inc(cost.micros is None)
-            elif move.changes.get("step") == PurchaseStep.ABANDONED:
+            elif move.changes.get("send_state") == SendState.ABANDONED:
                 metrics.unbilled_requests.labels(*labels).inc()
         return moved
 

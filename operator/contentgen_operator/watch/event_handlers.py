@@ -12,7 +12,7 @@ from contentgen_operator import metrics
 from contentgen_operator.cleanup.left_jobs import LeftJobs
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import DEFAULT, Selection
-from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.state.observed import JobView, ResourceRef, is_finished
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_operator.worker_api.reports import Reports
 
@@ -96,7 +96,7 @@ class EventHandlers:
             self._not_served(ref, body, deleted=deleted)
         else:
             metrics.gauges.note_resource(ref.uid, kind, status.get("phase") or "Pending", status.get("reason") or "")
-        over = deleted or is_settled(body)
+        over = deleted or is_finished(body)
         for listener in self.finished:
             if over and served and not deleted:
                 listener.note(ref, body)

@@ -56,7 +56,7 @@ from contentgen_operator.worker_api.rate_limit import (
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.work_orders import (
     NotPurchased,
-    OrderPolicy,
+    OrderSettings,
     SourceRefused,
     upload_lifetime,
     work_order,
@@ -92,7 +92,7 @@ class WorkerApi:
     storage: Storage
     ledger: Ledger
     reports: Reports
-    policy: OrderPolicy
+    settings: OrderSettings
     wake: Callable[[ResourceRef, float], Awaitable[None]]
     verifier: StatusVerifier
     clock: Callable[[], float] = time.monotonic
@@ -132,7 +132,7 @@ class WorkerApi:
         purchase = await self.ledger.get(purchase_key(assignment.resource, assignment.run))
         try:
             order = await self._signing.run(
-                _namespace(assignment), work_order, assignment, purchase, self.storage, self.policy, utc_now()
+                _namespace(assignment), work_order, assignment, purchase, self.storage, self.settings, utc_now()
             )
             self.check()
         except NotPurchased as error:
@@ -154,7 +154,7 @@ class WorkerApi:
         Raises HTTPException 422 for names, sizes and content types that the stage may not write, 403 after the
         attempt's end, 409 if it has requested more than its files can need; TooManyRequests.
         """
-        limits = file_limits(assignment.spec, assignment.job.stage, self.policy.limits)
+        limits = file_limits(assignment.spec, assignment.job.stage, self.settings.limits)
         try:
             for offer in request.files:
                 _check_offer(assignment, offer, limits)
@@ -187,7 +187,7 @@ class WorkerApi:
             await self._refuse_ended(assignment)
             self._count(assignment, request.files, limits)
             kept = await self._without_leftovers(assignment, request.files)
-            good_for = upload_lifetime(assignment, self.policy, utc_now())
+            good_for = upload_lifetime(assignment, self.settings, utc_now())
             grants = await self._signed(assignment, request.files, good_for)
             self.check()
         return UploadGrants(grants=tuple(grant.model_copy(update={"stored": grant.name in kept}) for grant in grants))

@@ -27,7 +27,7 @@ class NotPurchased(Exception):
     """The purchase of the run belongs to another resource."""
 
 
-class OrderPolicy(Value):
+class OrderSettings(Value):
     """Settings that work orders depend on."""
 
     limits: Limits = Limits()
@@ -39,17 +39,17 @@ class OrderPolicy(Value):
     stage_deadline: timedelta = timedelta(hours=4)  # from the start of a pod
 
 
-def lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+def lifetime(assignment: Assignment, settings: OrderSettings, now: datetime) -> timedelta:
     """Lifetime of a work order's URLs: until the deadline of the pod, which counts from its start, so that the outcome
     can be stored while no operator runs.
     """
     started = assignment.job.started_at or now
-    return max(started + policy.stage_deadline + SLACK - now, timedelta(minutes=1))
+    return max(started + settings.stage_deadline + SLACK - now, timedelta(minutes=1))
 
 
-def upload_lifetime(assignment: Assignment, policy: OrderPolicy, now: datetime) -> timedelta:
+def upload_lifetime(assignment: Assignment, settings: OrderSettings, now: datetime) -> timedelta:
     """Lifetime of an upload URL: short, because any holder can use it until then."""
-    return min(UPLOAD_LIFETIME, lifetime(assignment, policy, now))
+    return min(UPLOAD_LIFETIME, lifetime(assignment, settings, now))
 
 
 def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | None:
@@ -62,12 +62,12 @@ def readable_result(assignment: Assignment, purchase: Purchase | None) -> str | 
 
 
 def work_order(
-    assignment: Assignment, purchase: Purchase | None, storage: Storage, policy: OrderPolicy, now: datetime
+    assignment: Assignment, purchase: Purchase | None, storage: Storage, settings: OrderSettings, now: datetime
 ) -> WorkOrder:
     """Work order. `purchase` is from the ledger, for a collect stage. Raises NotPurchased, SourceRefused."""
     ref, job = assignment.resource.ref, assignment.job
     result_key = readable_result(assignment, purchase)
-    good_for = lifetime(assignment, policy, now)
+    good_for = lifetime(assignment, settings, now)
 
     # The ledger names the response: only this key is signed.
     readable = assignment.owner | Owner(keys=frozenset({result_key} if result_key else ()))
@@ -85,27 +85,27 @@ def work_order(
         attempt=job.attempt,
         user_id=asset_user(assignment.resource, assignment.spec),
         spec=assignment.spec.model_dump(mode="json", by_alias=True),
-        source=_source(assignment, storage, policy, good_for) if job.stage is Stage.PREPARE else None,
+        source=_source(assignment, storage, settings, good_for) if job.stage is Stage.PREPARE else None,
         result=signed(result_key) if result_key else None,
         earlier=signed(earlier) if earlier else None,
         dataset=signed(assignment.dataset_prefix + "dataset.json") if collecting_lora else None,
         dataset_previews=tuple(map(signed, _previews(assignment))) if collecting_lora else (),
-        allowed_hosts=policy.allowed_hosts,
-        limits=policy.limits,
-        ca_certificates=policy.ca_certificates(),
-        proxy=policy.proxy,
+        allowed_hosts=settings.allowed_hosts,
+        limits=settings.limits,
+        ca_certificates=settings.ca_certificates(),
+        proxy=settings.proxy,
         outcome_url=storage.worker_put(assignment.owner, assignment.outcome_key, good_for),
     )
 
 
-def _source(assignment: Assignment, storage: Storage, policy: OrderPolicy, good_for: timedelta) -> Download | None:
+def _source(assignment: Assignment, storage: Storage, settings: OrderSettings, good_for: timedelta) -> Download | None:
     """Source to download. Raises SourceRefused: the run's spec comes from the status, so it is checked again."""
     spec = assignment.spec
     if isinstance(spec, ImageGenerationSpec):
         return None
     url, sha256 = spec.source.url, spec.source.sha256
     if url.startswith("s3://"):
-        why = refusal(url, assignment.resource.ref.namespace, policy.sources, policy.bucket)
+        why = refusal(url, assignment.resource.ref.namespace, settings.sources, settings.bucket)
         address = parse_s3_url(url)
         if why is not None or isinstance(address, str):
             raise SourceRefused(f"spec.source.url: {why}")

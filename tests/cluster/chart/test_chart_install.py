@@ -315,8 +315,8 @@ def without(pod: Body, *path: str | int) -> Body:
     """Pod without one field."""
     mutant = copy.deepcopy(pod)
     at: Any = mutant
-    for step in path[:-1]:
-        at = at[step]
+    for key in path[:-1]:
+        at = at[key]
     del at[path[-1]]
     return mutant
 

@@ -154,8 +154,8 @@ def changed(body: Body, path: Sequence[str | int], value: Any) -> Body:
     """Copy with another value at a path; None removes the field."""
     mutant = copy.deepcopy(body)
     at: Any = mutant
-    for step in path[:-1]:
-        at = at[step]
+    for key in path[:-1]:
+        at = at[key]
     if value is None:
         del at[path[-1]]
     elif path[-1] == "+":

@@ -73,7 +73,7 @@ class LeaderTakeover:
     fault: str
     state: str
     found: str = ""
-    """Step of the purchase at the time of the fault."""
+    """State of the purchase at the time of the fault."""
     seconds: float = 0.0
     """Seconds without a leader since the fault, or since the API server's return if it was unavailable."""
     served: float = 0.0
@@ -166,7 +166,7 @@ class Operators:
             raise Missed(f"{name} has no process here")
         return record
 
-    def settled(self) -> bool:
+    def ready(self) -> bool:
         """Whether there are exactly a ready leader behind the endpoint and a ready standby."""
         pods = self.pods()
         ready = [pod for pod in pods if not pod.metadata.deletion_timestamp and _ready(pod)]
@@ -416,9 +416,9 @@ class Takeovers:
         return self.rows
 
     def _one(self, row: LeaderTakeover) -> None:
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         self._operators.replace_worn()
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         self._asked = 0
         name, kind = self._begin(row)
         leader = self._operators.leader()
@@ -459,7 +459,7 @@ class Takeovers:
         """Process of the leader, once the resource is in the state."""
         process = self._operators.process(leader.rpartition("_")[0])
         until(f"{name} is {row.state}", lambda: self._reached(row.state, name), 60, 0.002)
-        row.found = self._step(name)
+        row.found = self._state(name)
         return process
 
     def _reached(self, state: str, name: str) -> bool:
@@ -467,15 +467,15 @@ class Takeovers:
             kind = "LoraTraining" if state == "preparing" else "ImageGeneration"
             phase = (self._world.get(kind, name).get("status") or {}).get("phase")
             return bool(phase == state.capitalize())
-        step = self._step(name)
-        return step == state or (state == "planned" and step != "")
+        found = self._state(name)
+        return found == state or (state == "planned" and found != "")
 
-    def _step(self, name: str) -> str:
+    def _state(self, name: str) -> str:
         """State of the resource's purchase: planned, sending or later; empty before it."""
         found = self._world.ledger_collection.find_one({"_id": {"$regex": f"^{self._world.namespace}/.*/{name}/"}})
         if found is None:
             return ""
-        return str(found["step"] if found["state"] == "intent" else found["state"])
+        return str(found["sendState"] if found["state"] == "intent" else found["state"])
 
     # Faults
 
@@ -501,7 +501,7 @@ class Takeovers:
         process = self._at(row, leader, name)
         began = time.monotonic()
         with frozen(process):
-            row.found = self._step(name)
+            row.found = self._state(name)
             successor = self._succeeded(row, leader, began)
             with self._stream.pausing():
                 self._go_on(name, kind, began + _THAW_SECONDS)
@@ -537,7 +537,7 @@ class Takeovers:
             until("the former leader's process ends", lambda: not processes.alive(process), _EXIT_SECONDS)
         except Missed as error:
             row.missed.append(str(error))
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         if self._operators.leader() == leader:
             row.missed.append("the same process leads again")
 
@@ -568,7 +568,7 @@ class Takeovers:
         release.kubectl(self._world.root, *where, "status", "deployment/contentgen", "--timeout=170s")
         until("a new pod leads", lambda: self._other_pod(old), _READY_SECONDS)
         row.seconds = self._holders.longest_gap(began)
-        until("a leader and a standby, both ready", self._operators.settled, _READY_SECONDS, 0.5)
+        until("a leader and a standby, both ready", self._operators.ready, _READY_SECONDS, 0.5)
         row.served = row.seconds
 
     def _other_pod(self, old: set[str]) -> bool:

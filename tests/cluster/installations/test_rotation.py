@@ -1,4 +1,4 @@
-"""Rotation of the MongoDB and S3 Secrets of a running release: adopted if valid, without a restart."""
+"""Rotation of the MongoDB and S3 Secrets of a running release: used if valid, without a restart."""
 
 import base64
 import json

@@ -40,19 +40,19 @@ def test_budget_pays_again_in_the_next_month_and_when_raised(world: ClusterWorld
     seen = ended_or_held(world, names, SECONDS)
     waiting = [each["message"] for each in seen if each["reason"] == "BudgetExceeded"]
     assert waiting == [budgets.message(budget, PAID)] * (COUNT - PAID)
-    (window,) = budgets.settled()
-    assert (window["settled"], window["held"], window["overrun"]) == (PAID * ONE, PAID * ONE, 0)
+    (window,) = budgets.summed()
+    assert (window["spent"], window["held"], window["overrun"]) == (PAID * ONE, PAID * ONE, 0)
     assert len(world.billed()) - before == PAID
     assert charged(world.billed()[before:]) == PAID * ONE, "the charges are as large as the bounds"
 
     budgets.end_month(budget)
     wait_for_completed(world, names, 2 * PAID, SECONDS)
-    assert [each["settled"] for each in budgets.settled()] == [PAID * ONE] * 2
+    assert [each["spent"] for each in budgets.summed()] == [PAID * ONE] * 2
     assert len(world.billed()) - before == 2 * PAID
 
     budgets.raise_to(budget, PAID + MORE)
     wait_for_completed(world, names, 2 * PAID + MORE, SECONDS)
-    assert sorted(each["settled"] for each in budgets.settled()) == [PAID * ONE, (PAID + MORE) * ONE]
+    assert sorted(each["spent"] for each in budgets.summed()) == [PAID * ONE, (PAID + MORE) * ONE]
     assert charged(world.billed()[before:]) == (2 * PAID + MORE) * ONE
     # Those that still wait would take the room of the next test's budgets.
     world.kubectl("delete", KIND.lower(), *names, "--timeout=600s")
@@ -72,10 +72,8 @@ def test_three_budgets_on_each_run(world: ClusterWorld, budgets: ClusterBudgets)
     assert len(waiting) == THREE - PAID_OF_THREE
     assert texts["second"] in waiting
     assert set(waiting) <= set(texts.values())
-    windows = budgets.settled()
-    assert [(window["settled"], window["held"]) for window in windows] == [
-        (PAID_OF_THREE * ONE, PAID_OF_THREE * ONE)
-    ] * 3
+    windows = budgets.summed()
+    assert [(window["spent"], window["held"]) for window in windows] == [(PAID_OF_THREE * ONE, PAID_OF_THREE * ONE)] * 3
     assert len(world.billed()) - before == PAID_OF_THREE
     assert charged(world.billed()[before:]) == PAID_OF_THREE * ONE
     # Those that still wait would be paid once the budgets are deleted.

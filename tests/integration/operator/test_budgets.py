@@ -1,4 +1,4 @@
-"""Claims and settlement of budgets on a real MongoDB server, from many threads at once."""
+"""Claims and sums of budgets on a real MongoDB server, from many threads at once."""
 
 import asyncio
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def store_of(database: Database[Document]) -> BudgetStore:
 
 def check_books(database: Database[Document]) -> None:
     for budget in database["budgets"].find():
-        assert budget["held"] == budget["settled"] + sum(claim["micros"] for claim in budget["open"].values())
+        assert budget["held"] == budget["spent"] + sum(claim["micros"] for claim in budget["open"].values())
         assert sorted(budget["keys"]) == sorted(budget["open"])
         assert budget["held"] <= budget["limit"] + budget["overrun"]
 
@@ -60,7 +60,7 @@ async def test_claims_of_one_purchase_at_once_are_one_claim(database: Database[D
     assert [budget["held"] for budget in database["budgets"].find()] == [ONE]
 
 
-async def test_claims_settlements_and_releases_at_once_keep_the_books(database: Database[Document]) -> None:
+async def test_claims_sums_and_releases_at_once_keep_the_books(database: Database[Document]) -> None:
     store, (window,) = store_of(database), refs(day="3.50")
     ended = {"state": "collected", "budgets": [window.id], "boundMicros": ONE, "actualMicros": 50_000}
 
@@ -74,18 +74,18 @@ async def test_claims_settlements_and_releases_at_once_keep_the_books(database: 
         usage = await store.usage([window.id], name)
         await store.release([BudgetRelease(purchase=name, window=window.id, token=usage[window.id].token)])
 
-    async def settle() -> None:
+    async def sum_up() -> None:
         for _ in range(20):
-            await store.settle(window.id, NOW, thorough=True)
+            await store.sum_up(window.id, NOW, thorough=True)
 
     database["ledger"].insert_many([{"_id": "old", **ended}])
-    await asyncio.gather(*(run(number) for number in range(60)), settle())
+    await asyncio.gather(*(run(number) for number in range(60)), sum_up())
     for _ in range(2):
-        await store.settle(window.id, NOW, thorough=True)
+        await store.sum_up(window.id, NOW, thorough=True)
     check_books(database)
     (left,) = database["budgets"].find()
     bought = list(database["ledger"].find({"budgets": window.id}))
-    assert (left["settled"], left["open"]) == (50_000 * len(bought), {})
+    assert (left["spent"], left["open"]) == (50_000 * len(bought), {})
 
 
 async def test_an_overrun_and_an_unknown_charge_are_summed(database: Database[Document]) -> None:
@@ -94,12 +94,12 @@ async def test_an_overrun_and_an_unknown_charge_are_summed(database: Database[Do
         {"state": "collected", "actualMicros": 90_000},
         {"state": "succeeded", "actualMicros": None, "billedMicros": None},
         {"state": "failed", "actualMicros": 50_000, "billedMicros": 10_000},
-        {"state": "intent", "step": "abandoned"},
+        {"state": "intent", "sendState": "abandoned"},
         {"state": "refused", "actualMicros": 0},
     ]
     common = {"budgets": [window.id], "boundMicros": ONE}
     database["ledger"].insert_many([{"_id": f"p{number}", **common, **cost} for number, cost in enumerate(costs)])
     await store.claim(claims("new", (window,)), NOW)
     (left,) = database["budgets"].find()
-    assert (left["settled"], left["overrun"]) == (90_000 + ONE + 10_000 + ONE, 20_000)
+    assert (left["spent"], left["overrun"]) == (90_000 + ONE + 10_000 + ONE, 20_000)
     check_books(database)

@@ -29,7 +29,7 @@ from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef
 from contentgen_operator.state.plan import StoredAnswer
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_operator.stores.preparation import prepare_stores
 from contentgen_operator.stores.records import RecordStore
@@ -102,7 +102,7 @@ async def test_a_purchase_comes_back_as_it_was_written(database: Database[dict[s
 
 async def test_sixteen_concurrent_sends_yield_one_post(database: Database[dict[str, Any]]) -> None:
     ledger = Ledger(database["ledger"])
-    planned = purchase(step=PurchaseStep.PLANNED)
+    planned = purchase(send_state=SendState.PLANNED)
     assert await ledger.intend(KEY, planned)
     sent = await asyncio.gather(*(ledger.send(KEY, planned, NOW) for _ in range(16)))
     assert sum(each is not None for each in sent) == 1
@@ -390,7 +390,7 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
     world.restart()
     kind = Kind.TRANSCRIPTION
     world.kube.apply(kind, SPECS[kind])
-    await world.step(kind)
+    await world.reconcile(kind)
     offer = OFFER.model_copy(update={"name": "audio.flac", "content_type": "audio/flac"})
     prefix = keys.prefix(kind, Stage.PREPARE, "ns", UID, 1)
     await storage.delete_prefix(OWNER, prefix)  # of the previous parameter: a grant only creates objects
@@ -406,7 +406,7 @@ async def test_a_file_changed_behind_the_workers_back_fails_the_run(
         job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
         world.process.cache.note_job(ResourceRef(kind=kind, namespace="ns", name="it", uid=UID), JobView.parse(job))
     calls = Calls(storage)
-    await world.step(kind)
+    await world.reconcile(kind)
     status = world.status(kind)
     assert calls.made == {"GetObject": 1 + changed, "HeadObject": 1}
     if changed:

@@ -46,7 +46,7 @@ from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 FREE, ONCE, PAYS, TWICE, AFTER_EARLIER = Costs
 _DONE = (Phase.COMPLETED, Phase.FAILED)
-_STEPS = 600
+_RECONCILES = 600
 
 Body = dict[str, Any]
 Repair = Callable[[], Awaitable[None]]
@@ -113,10 +113,10 @@ class ScenarioPlace:
 
     async def until(self, over: Callable[[], bool]) -> None:
         """Reconcile until the condition holds."""
-        for _ in range(_STEPS):
+        for _ in range(_RECONCILES):
             if over():
                 return
-            await self.world.step(self.kind)
+            await self.world.reconcile(self.kind)
         raise AssertionError(f"the condition was not reached: {self.world.status(self.kind)}")
 
     async def until_reason(self, reason: Reason) -> None:
@@ -206,7 +206,7 @@ Arrive = Callable[[ScenarioPlace], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Scenario:
-    """Steps that produce a reason, and the remedies of the table for it.
+    """Events that produce a reason, and the remedies of the table for it.
 
     `skipped` are remedies whose text says that they don't help in this case.
     """
@@ -301,8 +301,8 @@ async def _trained(place: ScenarioPlace) -> None:
         place.world.kube.apply(LORA, SPECS[LORA])
     kind, place.kind = place.kind, LORA
     place.breaking.clear()
-    for _ in range(_STEPS):
-        await place.world.step(LORA)
+    for _ in range(_RECONCILES):
+        await place.world.reconcile(LORA)
         if place.world.status(LORA).phase is Phase.COMPLETED:
             break
     place.kind = kind
@@ -393,13 +393,13 @@ async def _(place: ScenarioPlace) -> None:
     older["metadata"]["creationTimestamp"] = "2026-11-20T00:00:00Z"
 
     async def older_until(*phases: Phase) -> None:
-        for _ in range(_STEPS):
+        for _ in range(_RECONCILES):
             if world.status(LORA, "older").phase in phases:
                 return
-            await world.step(LORA, "older")
+            await world.reconcile(LORA, "older")
         raise AssertionError(world.status(LORA, "older"))
 
-    await world.step(LORA, "older")
+    await world.reconcile(LORA, "older")
     await older_until(Phase.PROCESSING)
     world.names.note(older)
 
@@ -407,7 +407,7 @@ async def _(place: ScenarioPlace) -> None:
         await older_until(*_DONE)
         world.kube.delete(LORA, world.now, "older")
         for _ in range(20):
-            await world.step(LORA, "older")
+            await world.reconcile(LORA, "older")
         assert not world.there(LORA, "older")
         assert world.provider.cancelled == []
         world.names.forget(UID[:-1] + "5")
@@ -634,7 +634,7 @@ def _paused(place: ScenarioPlace) -> None:
     world = place.world
 
     def pause(paused: bool) -> None:
-        world.policy = world.policy.model_copy(update={"buying_paused": paused})
+        world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": paused})
         world.restart()
 
     async def resume() -> None:
@@ -732,10 +732,12 @@ async def _(place: ScenarioPlace) -> None:
     place.edit = place.spec | {"model": "flux-dev"}
 
     async def listed() -> None:
-        place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-lora", "flux-dev")})
+        place.world.decision_settings = place.world.decision_settings.model_copy(
+            update={"models_allowed": ("flux-lora", "flux-dev")}
+        )
         place.world.restart()
 
-    place.world.policy = place.world.policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    place.world.decision_settings = place.world.decision_settings.model_copy(update={"models_allowed": ("flux-dev",)})
     place.world.restart()
     place.repair = listed
     place.apply(place.spec | {"model": "flux-lora"})
@@ -886,7 +888,7 @@ async def _(place: ScenarioPlace) -> None:
     place.repair = _answers(place, UNKNOWN, key_id="another")
     await place.until_reason(Reason.PROVIDER_NOT_CONFIGURED)
     place.world.now += timedelta(hours=2)
-    await place.world.step(place.kind)
+    await place.world.reconcile(place.kind)
 
 
 @scenario(Reason.PROVIDER_UNAVAILABLE, "it does not know the request", IMAGES, {WAIT: FREE}, paid=1)
@@ -896,7 +898,7 @@ async def _(place: ScenarioPlace) -> None:
     place.repair = _answers(place, UNKNOWN)
     await place.until_reason(Reason.PROVIDER_UNAVAILABLE)
     place.world.now += timedelta(hours=2)
-    await place.world.step(place.kind)
+    await place.world.reconcile(place.kind)
 
 
 @scenario(Reason.DEADLINE_EXCEEDED, "the provider does not know the request", IMAGES, _PAID_END, paid=1)
@@ -944,7 +946,7 @@ def _runs(place: ScenarioPlace) -> Repair:
         place.patch.setattr(place.world.provider, "poll", poll)
         await place.until(lambda: place.purchases[0]["state"] not in ("intent", "submitted"))
         for _ in range(3):
-            await place.world.step(place.kind)
+            await place.world.reconcile(place.kind)
 
     return finished
 
@@ -1243,12 +1245,12 @@ async def _(place: ScenarioPlace) -> None:
 
 @_later(Reason.MODEL_NOT_ALLOWED, "removed from the list", EDIT, RERUN, ends=True)
 async def _(place: ScenarioPlace) -> None:
-    policy = place.world.policy
-    place.world.policy = policy.model_copy(update={"models_allowed": ("flux-dev",)})
+    settings = place.world.decision_settings
+    place.world.decision_settings = settings.model_copy(update={"models_allowed": ("flux-dev",)})
     place.world.restart()
 
     async def listed() -> None:
-        place.world.policy = policy
+        place.world.decision_settings = settings
         place.world.restart()
 
     place.repair = listed

@@ -69,14 +69,14 @@ class BudgetWorld(World):
         return {budget["_id"]: budget for budget in self.database["budgets"].find()}
 
     def check_books(self) -> None:
-        """Reserved and settled money does not exceed a limit, except for the reported overrun, and includes each
+        """Reserved and spent money does not exceed a limit, except for the reported overrun, and includes each
         purchase that may be paid.
         """
         self.observed += 1
         for window in self.windows().values():
             reserved = sum(claim["micros"] for claim in window["open"].values())
-            assert reserved + window["settled"] <= window["limit"] + window["overrun"], window
-            assert window["held"] == reserved + window["settled"], window
+            assert reserved + window["spent"] <= window["limit"] + window["overrun"], window
+            assert window["held"] == reserved + window["spent"], window
             assert sorted(window["keys"]) == sorted(window["open"]), window
             assert self._least(window["_id"]) <= window["held"], window
 
@@ -95,7 +95,7 @@ class BudgetWorld(World):
         assert all(paid[name] <= limits[name] for name in limits), paid
         for budget in self.kube.budgets:
             for each_window in budget.get("status", {}).get("windows", ()):
-                held = Decimal(each_window["reserved"]) + Decimal(each_window["settled"])
+                held = Decimal(each_window["reserved"]) + Decimal(each_window["spent"])
                 assert held <= Decimal(each_window["limit"]) + Decimal(each_window["overrun"]), each_window
 
     def sent(self) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ class BudgetWorld(World):
         return [
             each
             for each in found
-            if each["state"] not in _UNPAID and (each["state"] != "intent" or each["step"] != "planned")
+            if each["state"] not in _UNPAID and (each["state"] != "intent" or each["sendState"] != "planned")
         ]
 
     @property
@@ -117,13 +117,13 @@ class BudgetWorld(World):
         for _ in range(count):
             for name in self.names_of_images:
                 before = self.now
-                await self.step(IMAGES, name)
+                await self.reconcile(IMAGES, name)
                 self.now = before
             self.check_books()
             self.check_payments()
             self.now += timedelta(seconds=300)
 
-    async def settled(self) -> None:
+    async def summed(self) -> None:
         """A thorough round over all windows, which also writes the statuses."""
         await self.keep_budgets(thorough=True)
         self.check_books()

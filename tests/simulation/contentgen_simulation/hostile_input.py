@@ -21,7 +21,7 @@ _OPERATORS = (
     "$elemMatch", "$type", "$mod", "$all", "$size", "$text", "$jsonSchema", "$function", "$accumulator", "$lookup",
     "$set", "$unset", "$inc", "$push", "$rename", "$out", "$merge", "$comment", "$bitsAllSet", "$geoWithin",
 )  # fmt: skip
-_STEPS = (
+_FOLDERS = (
     "../", "..%2f", "%2e%2e/", "..\\", "./", "//", "/", "%00", "\x00", "\n", "\r\n", "%0a", " ", "?", "#", "&", ";",
 )  # fmt: skip
 # Look-alikes of dots, slash, dollar and letters; what changes its length in lower case; markup.
@@ -48,8 +48,8 @@ def text(rng: random.Random, known: tuple[str, ...]) -> str:
     """Malicious id or parameter. `known` are existing ids."""
     pieces: dict[str, Callable[[], str]] = {
         "operator": lambda: json.dumps({rng.choice(_OPERATORS): MARK}),
-        "steps": lambda: rng.choice(_STEPS) * rng.randint(1, 6) + rng.choice(_TOPS) + "/" + rng.choice(known),
-        "inside": lambda: rng.choice(known) + rng.choice(_STEPS) + rng.choice(_TOPS) + rng.choice(_STEPS) + MARK,
+        "parents": lambda: rng.choice(_FOLDERS) * rng.randint(1, 6) + rng.choice(_TOPS) + "/" + rng.choice(known),
+        "inside": lambda: rng.choice(known) + rng.choice(_FOLDERS) + rng.choice(_TOPS) + rng.choice(_FOLDERS) + MARK,
         "key": lambda: rng.choice(_OPERATORS) + rng.choice(("", ".", "[", "]")) + MARK,
         "dotted": lambda: f"metadata.{MARK}.{rng.choice(_OPERATORS)}",
         "odd": lambda: MARK + "".join(rng.choices(_ODD, k=rng.randint(1, 4))),

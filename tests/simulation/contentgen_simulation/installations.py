@@ -63,12 +63,12 @@ class Installations:
         wanted = copy.deepcopy(SPECS[kind]) | spec | ({} if to == DEFAULT_CLASS else {"operatorClass": to})
         self.first.kube.apply(kind, wanted, uid=uid, **annotations)
 
-    async def go_on(self, kind: Kind, steps: int = 60, *, restart: bool = True) -> ResourceStatus:
+    async def go_on(self, kind: Kind, reconciles: int = 60, *, restart: bool = True) -> ResourceStatus:
         """Run both operators, restarted first unless `restart` is false."""
         for each in self.all if restart else ():
             each.restart()
-        for _ in range(steps):
+        for _ in range(reconciles):
             for each in self.all:
                 each.now = max(world.now for world in self.all)
-                await each.step(kind)
+                await each.reconcile(kind)
         return self.status(kind)

@@ -71,9 +71,9 @@ class QueueDriver:
         """Reconcile a resource next."""
         self._ready.put(ref, 0)
 
-    async def run(self, steps: int = 1_000_000) -> None:
+    async def run(self, reconciles: int = 1_000_000) -> None:
         """Reconcile until nothing is due."""
-        for _ in range(steps):
+        for _ in range(reconciles):
             await self.world.payment_queue.wake_started(self.wake)
             ref = self._ready.take(0)
             if ref is None:

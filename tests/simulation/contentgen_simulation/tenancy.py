@@ -14,15 +14,15 @@ FIRST, SECOND = SPECS[LORA], SPECS[LORA] | {"training": {"steps": 500}}
 CAT: dict[str, Any] = SPECS[IMAGES]
 PICTURE: dict[str, Any] = {"prompt": "jf on a bench", "loras": [{"loraRef": {"name": "it"}}]}
 LORA_UID, OTHER_LORA_UID, OTHER, THIRD, FOURTH = (f"1c8d8a52-6a5e-4a1c-9f3e-2f3c7c1b9a0{n}" for n in range(5))
-_STEPS = 300
+_RECONCILES = 300
 
 
 async def ended(world: World, kind: Kind = IMAGES) -> ResourceStatus:
     """Status at the end of a run, or when a user must decide."""
-    for _ in range(_STEPS):
-        await world.step(kind)
+    for _ in range(_RECONCILES):
+        await world.reconcile(kind)
         if world.status(kind).phase in (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN):
-            await world.step(kind)
+            await world.reconcile(kind)
             return world.status(kind)
     status = world.status(kind)
     raise AssertionError(f"the run did not end: {status.phase} {status.reason} {status.message}, run {status.run}")
@@ -33,7 +33,7 @@ async def applied(
 ) -> ResourceStatus:
     """Create or edit a resource; returns the status at the end of its run."""
     world.kube.apply(kind, spec, uid, **annotations)
-    await world.step(kind)
+    await world.reconcile(kind)
     return await ended(world, kind)
 
 

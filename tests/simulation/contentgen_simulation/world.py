@@ -29,7 +29,7 @@ from contentgen_contract.resources.status import ResourceStatus
 from contentgen_contract.worker.orders import Limits, Outcome
 from contentgen_operator import act, reconcile, sending
 from contentgen_operator.act import Actor
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.budgets.cluster import Budgets
 from contentgen_operator.budgets.feature import bound
 from contentgen_operator.budgets.keeper import BudgetKeeper
@@ -46,8 +46,8 @@ from contentgen_operator.leader.leadership import Check, Leadership, unchecked
 from contentgen_operator.notifications.outbox import NotificationOutbox
 from contentgen_operator.notifications.values import Notification
 from contentgen_operator.observe import Observer
+from contentgen_operator.orphans.effects import Retention
 from contentgen_operator.orphans.rounds import Orphans
-from contentgen_operator.orphans.steps import Retention
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import MaybeAccepted, Unavailable
@@ -58,8 +58,8 @@ from contentgen_operator.queue.open_places import takes_place
 from contentgen_operator.queue.payment_queue import PaymentQueue
 from contentgen_operator.queue.preparation_queue import PreparationLimits, PreparationQueue
 from contentgen_operator.reconcile import Reconciler
-from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_settled
+from contentgen_operator.state.decision_input import DecisionSettings
+from contentgen_operator.state.observed import BucketFile, JobView, ResourceRef, is_finished
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.state.provider_requests import (
     UNKNOWN,
@@ -640,7 +640,7 @@ class World:
         self.provider = FakeProvider(writes, lambda: self.now)
         self.accounts: dict[str, FakeProvider] = {}  # named provider accounts of the installation
         self.database: Any = mongomock.MongoClient(tz_aware=True)["db"]
-        self.policy = Policy(poll_seconds=300)
+        self.decision_settings = DecisionSettings(poll_seconds=300)
         self.prices: PriceSource = NoPrices()
         self.names = LoraNames()
         self.leadership = Leadership.always()
@@ -687,7 +687,7 @@ class World:
         self.payment_queue = PaymentQueue(
             self.limits,
             open_purchases=ledger.under_way,
-            takes_place=lambda purchase: takes_place(purchase, self.now, self.policy.provider_seconds),
+            takes_place=lambda purchase: takes_place(purchase, self.now, self.decision_settings.provider_seconds),
             clock=self._seconds,
         )
         self.preparation_queue = PreparationQueue(
@@ -715,7 +715,7 @@ class World:
             features=features,
             template=lambda: self.template,
         )
-        retention = Retention(provider_seconds=self.policy.provider_seconds)
+        retention = Retention(provider_seconds=self.decision_settings.provider_seconds)
         self.orphans.append(
             Orphans(
                 kube=kube,
@@ -759,7 +759,7 @@ class World:
             cache=cache,
             observer=observer,
             actor=actor,
-            policy=self.policy,
+            settings=self.decision_settings,
             selection=self.selection,
             buying=self.buying,
             payment_queue=self.payment_queue,
@@ -824,27 +824,27 @@ class World:
     def there(self, kind: Kind, name: str = "it") -> bool:
         return (kind, name) in self.kube.resources
 
-    async def until_gone(self, kind: Kind, steps: int = 20) -> None:
+    async def until_gone(self, kind: Kind, reconciles: int = 20) -> None:
         """Delete the resource and reconcile until it is gone."""
         self.kube.delete(kind, self.now)
-        for _ in range(steps):
-            await self.step(kind)
+        for _ in range(reconciles):
+            await self.reconcile(kind)
             if not self.there(kind):
-                await self.step(kind)  # after the watch's DELETED event
+                await self.reconcile(kind)  # after the watch's DELETED event
                 return
         raise AssertionError("the finalizer was not removed")
 
     def watch(self, ref: ResourceRef) -> bool:
         """Deliver the watch event; returns whether to reconcile."""
         body = self.kube.resources.get((ref.kind, ref.name))
-        settled = body is not None and body["metadata"]["uid"] == ref.uid and is_settled(body)
-        settled = settled or (body is not None and not self.selection.serves(body))
+        finished = body is not None and body["metadata"]["uid"] == ref.uid and is_finished(body)
+        finished = finished or (body is not None and not self.selection.serves(body))
         for cache in self.caches:
-            if body is None or settled:
+            if body is None or finished:
                 cache.forget(ref)
             elif self.delivers:
                 cache.note(ref, copied(body))
-        return not settled
+        return not finished
 
     async def is_behind(self, ref: ResourceRef) -> bool:
         """Whether a finished status is not of the newest run."""
@@ -855,7 +855,7 @@ class World:
         async def wake(found: ResourceRef) -> None:
             behind.append(found)
 
-        check = SettledCheck(RunDocuments(self.database["runs"]), wake)
+        check = FinishedCheck(RunDocuments(self.database["runs"]), wake)
         check.note(ref, self.kube.resources[ref.kind, ref.name])
         await check.check()
         return bool(behind)
@@ -893,7 +893,7 @@ class World:
             clock=lambda: self.now,
         )
 
-    async def step(self, kind: Kind, name: str = "it") -> None:
+    async def reconcile(self, kind: Kind, name: str = "it") -> None:
         asyncio.get_running_loop().set_default_executor(INLINE)
         uid = self.kube.resources[kind, name]["metadata"]["uid"] if self.there(kind, name) else UID
         ref = ResourceRef(kind=kind, namespace="ns", name=name, uid=uid)
@@ -912,7 +912,7 @@ class World:
 
     async def finish(self, kind: Kind, *stops: Phase) -> ResourceStatus:
         for _ in range(2000):
-            await self.step(kind)
+            await self.reconcile(kind)
             status = self.status(kind)
             if status.phase in (Phase.COMPLETED, Phase.FAILED, *stops):
                 return status
@@ -925,17 +925,17 @@ class World:
             if over():
                 return last
             last = self.now
-            await self.step(kind)
+            await self.reconcile(kind)
         raise AssertionError(f"the condition was not reached: {self.status(kind)}")
 
-    async def settle(self, kind: Kind) -> None:
+    async def recover(self, kind: Kind) -> None:
         """Restart, finish what a crash left undone, and check that nothing more is written."""
         self.restart()
         for _ in range(3):  # the faults may strike only here
-            await self.step(kind)
+            await self.reconcile(kind)
         before = len(self.writes.done)
         for _ in range(5):
-            await self.step(kind)
+            await self.reconcile(kind)
         assert self.writes.done[before:] == []
 
 

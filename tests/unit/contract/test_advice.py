@@ -36,7 +36,7 @@ from contentgen_simulation.world import SPECS
 
 _EXPECTED_POSTS = {Costs.FREE: 0, Costs.ONCE: 1, Costs.PAYS: 1, Costs.MAY_PAY_TWICE: 1, Costs.AFTER_EARLIER: 1}
 _NAMED = re.compile(r"contentgen\.dev/(collect|adopt|resubmit)=")
-_STEPS = 400
+_RECONCILES = 400
 
 
 @pytest.fixture(autouse=True)
@@ -250,12 +250,12 @@ def assert_everybody_advises_the_same(place: ScenarioPlace, remedies: dict[Actio
 
 
 async def goes_on(place: ScenarioPlace) -> None:
-    for _ in range(_STEPS):
-        await place.world.step(place.kind)
+    for _ in range(_RECONCILES):
+        await place.world.reconcile(place.kind)
         if place.world.status(place.kind).phase is Phase.COMPLETED:
             break
     for _ in range(5):
-        await place.world.step(place.kind)
+        await place.world.reconcile(place.kind)
     status = place.world.status(place.kind)
     assert status.phase is Phase.COMPLETED, status
     assert [file.key for file in status.versions[-1].files if file.key not in place.world.storage.objects] == []
@@ -523,14 +523,14 @@ async def test_early_collect_is_followed_by_a_collect_that_reads(
 async def test_unreconcilable_resource_is_applied_again_unpaid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The steps of docs/runbooks/ContentgenReconcileErrors.md, at each step of a run."""
+    """The commands of docs/runbooks/ContentgenReconcileErrors.md, after each reconcile of a run."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
     ends = set()
-    for steps in range(12):
+    for reconciles in range(12):
         place = place_of(each, monkeypatch)
         place.apply()
-        for _ in range(steps):
-            await place.world.step(place.kind)
+        for _ in range(reconciles):
+            await place.world.reconcile(place.kind)
         state = place.purchases[0]["state"] if place.purchases else None
         responses = [key for key in place.world.storage.objects if key.startswith("purchases/")]
         place.apply(place.spec | {"deletionPolicy": "Retain"})
@@ -538,7 +538,7 @@ async def test_unreconcilable_resource_is_applied_again_unpaid(
         place.uid = "second"
         place.apply()
         await place.until_over()
-        assert place.posts == (0 if state == "intent" and not place.posts else 1), steps
+        assert place.posts == (0 if state == "intent" and not place.posts else 1), reconciles
         assert [key for key in responses if key not in place.world.storage.objects] == []
         status = place.world.status(place.kind)
         cancelled = (Phase.FAILED, Reason.CANCELLED)
@@ -550,16 +550,16 @@ async def test_unreconcilable_resource_is_applied_again_unpaid(
 async def test_suspended_resource_buys_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The suspension of docs/runbooks/ContentgenSpending.md."""
     (each,) = [every for every in SCENARIOS if (every.reason, every.name) == (Reason.COMPLETED, "bought")]
-    for steps in range(8):
+    for reconciles in range(8):
         place = place_of(each, monkeypatch)
         place.apply()
-        for _ in range(steps):
-            await place.world.step(place.kind)
+        for _ in range(reconciles):
+            await place.world.reconcile(place.kind)
         paid = place.posts
         place.apply(place.spec | {"suspend": True})
         for _ in range(20):
-            await place.world.step(place.kind)
-        assert place.posts == paid, steps
+            await place.world.reconcile(place.kind)
+        assert place.posts == paid, reconciles
 
 
 async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -572,7 +572,7 @@ async def test_a_doubtful_payment_may_be_left_by_a_deletion(monkeypatch: pytest.
     place.world.kube.delete(place.kind, place.world.now)
     for _ in range(200):
         place.world.now += timedelta(minutes=10)
-        await place.world.step(place.kind)
+        await place.world.reconcile(place.kind)
         if not place.world.there(place.kind):
             break
     assert not place.world.there(place.kind)

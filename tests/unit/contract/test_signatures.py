@@ -131,7 +131,7 @@ async def test_providers_text_about_its_input_loses_the_signature(
         monkeypatch.setattr(world.provider, "submit", refuse)
     world.kube.apply(kind, SPECS[kind])
     for _ in range(12):
-        await world.step(kind)
+        await world.reconcile(kind)
     left = everything(world, caplog)
     assert "unable to download https://s3.example/bucket/a/audio.flac" in left, "the control: it was said"
     assert [mark for mark in MARKS if mark in left] == []
@@ -154,7 +154,7 @@ async def test_the_last_words_of_a_pod_are_kept_without_a_signature(
     world.delivers = False
     world.kube.apply(Kind.TRANSCRIPTION, SPECS[Kind.TRANSCRIPTION])
     for _ in range(6):
-        await world.step(Kind.TRANSCRIPTION)
+        await world.reconcile(Kind.TRANSCRIPTION)
         world.restart()
     left = everything(world, caplog)
     assert "GET https://s3.example/bucket/a/audio.flac failed" in left

@@ -71,9 +71,9 @@ def test_every_state_of_a_purchase_is_explained() -> None:
     assert set(PurchaseState) == set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
 
 
-def test_the_files_of_the_steps_exist() -> None:
+def test_the_files_of_the_arrows_exist() -> None:
     """A path without a folder of the repository is relative to the package of the path before it."""
-    for row in rows("| steps | open, in this order |"):
+    for row in rows("| arrows | open, in this order |"):
         package = ROOT
         for path in re.findall(r"`([^`]+)`", row):
             package = ROOT / "/".join(path.split("/")[:2]) if "contentgen_" in path else package
@@ -92,8 +92,8 @@ def test_twelve_changes_name_files_and_definitions_that_exist() -> None:
             assert re.search(definition, (ROOT / path).read_text(), re.MULTILINE), entry
 
 
-def test_the_steps_of_a_job_are_numbered_as_in_the_picture() -> None:
-    steps = len(re.findall(r"^  \w+->>\w+: ", picture("sequenceDiagram"), re.MULTILINE))
-    numbered = [int(number) for row in rows("| steps |") for number in re.findall(r"\d+", row.split("|")[1])]
+def test_the_arrows_of_a_job_are_numbered_as_in_the_picture() -> None:
+    arrows = len(re.findall(r"^  \w+->>\w+: ", picture("sequenceDiagram"), re.MULTILINE))
+    numbered = [int(number) for row in rows("| arrows |") for number in re.findall(r"\d+", row.split("|")[1])]
     assert numbered == sorted(numbered)
-    assert numbered[-1] == steps
+    assert numbered[-1] == arrows

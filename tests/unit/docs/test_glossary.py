@@ -25,12 +25,45 @@ def lines(pattern: str, *paths: str) -> list[str]:
     [
         (r"desk(?!top)", "worker API"),
         (r"request_claims|FileClaim|ClassClaim|claimed_for", "request_bindings, FileOffer, ClassHolder, bound_to"),
+        (r"PurchaseStep|OrphanStep|next_step\b", "SendState, OrphanEffect: a step is a part of a run that users see"),
+        (r"(?<!console\.)(?<!steps)\.step\(|\bstep\W+(planned|sending|abandoned)\b", "reconcile, sendState"),
+        (r"SettledCheck|is_settled|world\.settled?\(|item\.settled|windows.{9,40}settled", "finished, spent, idle"),
     ],
 )
 def test_a_replaced_word_occurs_nowhere(pattern: str, instead: str) -> None:
     assert lines(pattern) == [], f"the glossary says {instead}"
 
 
-def test_only_budgets_have_claims() -> None:
-    found = lines(r"\bclaim(s|ed)?\b", OPERATOR, f":!{OPERATOR}/budgets")
-    assert [line for line in found if not re.search(r"budget|claims\(case|CLAIM", line)] == []
+@pytest.mark.parametrize(
+    ("pattern", "paths", "permitted"),
+    [
+        (r"\bclaim(s|ed)?\b", (OPERATOR, f":!{OPERATOR}/budgets"), r"budget|claims\(case|CLAIM"),
+        (
+            r"settl",
+            ("operator", "worker-image", "cli", "try", "cluster"),
+            r"charge|bill|cost|ledger|Unsettled|settlement|htmx|self\._settled|(note|observe)_settled",
+        ),
+        (r"^class \w*Policy\b", ("operator", "worker-image"), r"class (DeletionPolicy|RetryPolicy)\b"),
+        (  # files and folders that have no purchase
+            r"adopt(?!ion_?seconds)",
+            (
+                "try",
+                "cluster",
+                "release",
+                "sandbox",
+                "worker-image",
+                "README.md",
+                "docs/upgrade.md",
+                "docs/benchmarks.md",
+            ),
+            "purchase|request|run|image",
+        ),
+        (  # of a run, by its type or its holder; a provider's training steps are units
+            r"steps?\b",
+            (OPERATOR,),
+            r"\bStep\b|Unit\.STEP|_step\b|e\.step|report\.step|\.progress|(later|1000) steps|and step|training|units",
+        ),
+    ],
+)
+def test_a_narrowed_word_has_one_meaning(pattern: str, paths: tuple[str, ...], permitted: str) -> None:
+    assert [line for line in lines(pattern, *paths) if not re.search(permitted, line)] == []

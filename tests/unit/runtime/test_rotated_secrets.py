@@ -321,7 +321,7 @@ async def test_a_purchase_in_flight_survives_a_rotation(
     world.kube.apply(kind, SPECS[kind])
     with stamina.set_testing(True, attempts=8):  # attempts without pauses
         for _ in range(20):
-            await world.step(kind)
+            await world.reconcile(kind)
     rotating.rotated.refresh()
     rotating.server.passwords = {"b"}
     status = await world.finish(kind)

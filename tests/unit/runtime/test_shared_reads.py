@@ -24,13 +24,13 @@ class Store:
 
     async def end(self, error: Exception | None = None) -> None:
         """End the oldest read that has begun."""
-        await settled()
+        await until_idle()
         _, end = self.begun.popleft()
         end.set_exception(error) if error else end.set_result(None)
-        await settled()
+        await until_idle()
 
 
-async def settled() -> None:
+async def until_idle() -> None:
     """Let all tasks run until they wait for the store."""
     for _ in range(10):
         await asyncio.sleep(0)
@@ -39,10 +39,10 @@ async def settled() -> None:
 async def test_callers_during_a_read_share_the_next_one() -> None:
     store = Store()
     first = asyncio.ensure_future(store.reads("a"))
-    await settled()
+    await until_idle()
     store.value = 1  # after the first read began
     later = [asyncio.ensure_future(store.reads("a")) for _ in range(3)]
-    await settled()
+    await until_idle()
     assert len(store.begun) == 1
     await store.end()
     assert len(store.begun) == 1
@@ -55,7 +55,7 @@ async def test_callers_during_a_read_share_the_next_one() -> None:
 async def test_keys_are_read_independently() -> None:
     store = Store()
     reads = [asyncio.ensure_future(store.reads(key)) for key in "ab"]
-    await settled()
+    await until_idle()
     assert len(store.begun) == 2
     await store.end()
     await store.end()
@@ -65,7 +65,7 @@ async def test_keys_are_read_independently() -> None:
 async def test_an_error_reaches_the_callers_of_its_read_only() -> None:
     store = Store()
     first = asyncio.ensure_future(store.reads("a"))
-    await settled()
+    await until_idle()
     second = asyncio.ensure_future(store.reads("a"))
     await store.end(OSError("away"))
     await store.end()
@@ -77,7 +77,7 @@ async def test_an_error_reaches_the_callers_of_its_read_only() -> None:
 async def test_a_cancelled_caller_leaves_the_read_to_the_others() -> None:
     store = Store()
     first, second = (asyncio.ensure_future(store.reads("a")) for _ in range(2))
-    await settled()
+    await until_idle()
     first.cancel()
     await store.end()
     assert await second == "a 0"

@@ -486,11 +486,11 @@ def _nobody_searches(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 def _deleted_while_lost() -> RehearsalPlan:
     """Lost request that the history lists long after another purchase under the same name."""
-    steps = (
+    events = (
         PlannedEvent("delete", 5.0, "state:sending"),
         PlannedEvent("apply", 45.0, "state:sending", args={"variant": 1}),
     )
-    return replace(plan_of(IMAGES, *steps, replies={"1": "lost"}), takes=1800.0)
+    return replace(plan_of(IMAGES, *events, replies={"1": "lost"}), takes=1800.0)
 
 
 def _other_bill(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -507,12 +507,12 @@ def _other_bill_of_the_adopted(patch: pytest.MonkeyPatch) -> RehearsalPlan:
 
 
 def _adopted_and_abandoned() -> RehearsalPlan:
-    steps = (
+    events = (
         PlannedEvent("delete", 1.0, "state:intent"),
         PlannedEvent("apply", 3600.0, "state:intent"),
         PlannedEvent("resubmit", 86400.0, "phase:SubmissionUnknown"),
     )
-    return plan_of(IMAGES, *steps, replies={"1": "lost"}, history={"lag": 108000.0})
+    return plan_of(IMAGES, *events, replies={"1": "lost"}, history={"lag": 108000.0})
 
 
 def _no_pause(patch: pytest.MonkeyPatch) -> RehearsalPlan:
@@ -1011,7 +1011,7 @@ def test_the_cost_of_an_adopted_attempt_is_its_new_owners() -> None:
     assert (verdict.violations, verdict.posts) == ((), 2), _report(verdict)
 
 
-def _steps_back(world: RehearsalWorld, old: Phase, new: Phase) -> int:
+def _violations_of(world: RehearsalWorld, old: Phase, new: Phase) -> int:
     """Number of violations caused by a status change between two phases."""
     ref = ref_of(IMAGES, world.body_of(0) or {})
     run = {"number": 1, "version": 1, "runHash": "h", "generation": 1, "spec": {}, "startedAt": world.now().isoformat()}
@@ -1033,13 +1033,13 @@ def test_an_answer_takes_a_phase_back_once(answer: str, asked: Phase, earlier: P
     world = RehearsalWorld(plan_of())
     actions = Actions(world)
     actions.apply(0)
-    assert _steps_back(world, asked, earlier) == 1
+    assert _violations_of(world, asked, earlier) == 1
     actions._annotate(0, answer, "one")
-    assert _steps_back(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
-    assert _steps_back(world, asked, earlier) == 0
-    assert _steps_back(world, asked, earlier) == 1
+    assert _violations_of(world, Phase.COMPLETED, earlier) == 1, "it answers another phase"
+    assert _violations_of(world, asked, earlier) == 0
+    assert _violations_of(world, asked, earlier) == 1
     actions._annotate(0, answer, "two")
-    assert _steps_back(world, asked, earlier) == 0
+    assert _violations_of(world, asked, earlier) == 0
 
 
 def test_a_person_names_a_lost_request_and_collects_a_failed_run() -> None:
@@ -1065,10 +1065,10 @@ def test_a_restore_of_mongodb_takes_a_phase_back_once() -> None:
     collecting, processing = Phase.COLLECTING, Phase.PROCESSING
     world.snapshot()
     world.rewind(["bucket"])
-    assert _steps_back(world, collecting, processing) == 1, "the ledger knows as much as before"
+    assert _violations_of(world, collecting, processing) == 1, "the ledger knows as much as before"
     world.rewind(["mongo"])
-    assert _steps_back(world, collecting, processing) == 0
-    assert _steps_back(world, collecting, processing) == 1
+    assert _violations_of(world, collecting, processing) == 0
+    assert _violations_of(world, collecting, processing) == 1
 
 
 def test_two_operators_that_wake_each_other_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

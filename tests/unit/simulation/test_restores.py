@@ -102,9 +102,9 @@ def test_a_sample_of_restores_finds_nothing_unknown() -> None:
 
 def test_each_combination_has_its_turn() -> None:
     plans = Counter(generate(seed).group for seed in range(RESTORE_SEED, RESTORE_SEED + PLANS))
-    for group, step, combinations in (("restored", 13, RESTORES), ("lost_object", 7, LOST)):
+    for group, stride, combinations in (("restored", 13, RESTORES), ("lost_object", 7, LOST)):
         assert plans[group] >= len(combinations)
-        assert math.gcd(step, len(combinations)) == 1, "the seeds take them all"
+        assert math.gcd(stride, len(combinations)) == 1, "the seeds take them all"
 
 
 def test_attempt_not_sought_in_the_bucket_is_paid_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,9 @@ def test_a_replanned_purchase_that_is_not_compared_is_seen(monkeypatch: pytest.M
         before = self._collection.find_one({"_id": str(key)})
         if before is None or before["state"] != "refused":
             return False
-        self._collection.update_one({"_id": str(key)}, {"$set": {n: fresh[n] for n in ("state", "step", "changedAt")}})
+        self._collection.update_one(
+            {"_id": str(key)}, {"$set": {n: fresh[n] for n in ("state", "sendState", "changedAt")}}
+        )
         return True
 
     monkeypatch.setattr(Ledger, "_planned_again", not_compared)

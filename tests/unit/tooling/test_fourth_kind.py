@@ -111,7 +111,7 @@ import pytest
 import crds
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.worker.orders import Outcome
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_simulation import world
 from contentgen_simulation.world import SHA, World, Writes
 
@@ -134,12 +134,12 @@ async def main():
     patch = pytest.MonkeyPatch()
     patch.setattr(world, "outcome_of", outcome_of)
     made = World(patch, Writes())
-    made.policy = Policy(models_allowed=("acme/dub",))
+    made.decision_settings = DecisionSettings(models_allowed=("acme/dub",))
     made.restart()
     made.kube.apply(KIND, SPEC)
     seen = []
     for _ in range(14):
-        await made.step(KIND)
+        await made.reconcile(KIND)
         seen.append(str(made.status(KIND).phase))
     (bought,) = made.database["ledger"].find()
     (record,) = made.database["jobs"].find()

@@ -72,14 +72,14 @@ class JobRunner:
         try:
             while not self._stopping.wait(_PERIOD_SECONDS):
                 try:
-                    self.step()
+                    self.tick()
                 except (httpx.TransportError, Refused) as error:
                     _log.warning("Jobs: %s", error)
         finally:
             for each in self._running.values():
                 processes.kill(each.process)
 
-    def step(self) -> None:
+    def tick(self) -> None:
         """Observe, decide and act once for each Job."""
         jobs = self._cluster.items("/apis/batch/v1/jobs")
         pods = tuple(self._cluster.items("/api/v1/pods"))

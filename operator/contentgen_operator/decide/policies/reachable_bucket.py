@@ -15,7 +15,7 @@ _MAX_WAIT_SECONDS = 300.0
 def hold(case: DecisionInput) -> Plan | None:
     """The plan of a run whose paid request would fail, because the bucket is local."""
     provider = case.provider
-    if provider not in case.policy.unreachable_for or not _is_fetched(case):
+    if provider not in case.settings.unreachable_for or not _is_fetched(case):
         return None
     message = (
         f"{provider} fetches the input of this run from the bucket, which is on this computer, and cannot reach it: "

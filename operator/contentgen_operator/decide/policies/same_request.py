@@ -13,7 +13,7 @@ from contentgen_contract.resources.status import SameRequest
 from contentgen_operator.plans.planning import SOON, new_plan, submitting, withdraw_planned
 from contentgen_operator.state.decision_input import DecisionInput, RunState
 from contentgen_operator.state.plan import Plan, Pointer
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep, SamePurchase, most_useful
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SamePurchase, SendState, most_useful
 from contentgen_operator.state.runs import is_bought_before, own_key
 
 _MOST_KEYS = 1000  # further keys of one purchase; a run under another one is found by its content, after its free stage
@@ -30,7 +30,7 @@ def may_be_anothers(case: DecisionInput, purchase: Purchase) -> bool:
     """True if a purchase under the run's own key may stand for that of an equal request, which the ledger lacked when a
     resource that waited for it was deleted.
     """
-    searched = purchase.state is PurchaseState.INTENT and purchase.step is PurchaseStep.SENDING
+    searched = purchase.state is PurchaseState.INTENT and purchase.send_state is SendState.SENDING
     own = case.run.same_as is None and case.run.paid_attempt == 1
     return searched and own and not case.resource.tenant.block_reason
 

@@ -20,7 +20,7 @@ ONE = 25_000  # micro-dollars of one megapixel by flux-dev
 _LABEL = "budget"
 _PAUSE_SECONDS = 0.1
 _OBSERVED_PER_SECOND = 0.5  # at least, on a machine with other suites
-_SETTLED_SECONDS = 120.0  # after the end of the last run; the operator settles every five seconds
+_SUMMED_SECONDS = 120.0  # after the end of the last run; the operator sums up every five seconds
 
 
 def room(runs: int) -> str:
@@ -84,17 +84,17 @@ class ClusterBudgets:
         """Reservations of the budgets, from MongoDB."""
         return list(self._world.jobs.database["budgets"].find({"budget": {"$in": self.names}}))
 
-    def settled(self) -> list[Body]:
+    def summed(self) -> list[Body]:
         """The windows once no reservation is open. Raises TookTooLong."""
-        deadline = time.monotonic() + _SETTLED_SECONDS
+        deadline = time.monotonic() + _SUMMED_SECONDS
         while self.reserved():
             if time.monotonic() > deadline:
-                raise TookTooLong(f"open reservations after {_SETTLED_SECONDS:.0f} s: {self.windows()}")
+                raise TookTooLong(f"open reservations after {_SUMMED_SECONDS:.0f} s: {self.windows()}")
             time.sleep(1)
         return self.windows()
 
     def end_month(self, name: str) -> None:
-        """Make a budget's settled window, and its purchases, those of the last month.
+        """Make a budget's summed window, and its purchases, those of the last month.
 
         The operator's clock cannot be moved on a cluster. The purchases are renamed first: a window without a document
         is summed from the ledger. A reservation that is made meanwhile stays.
@@ -124,7 +124,7 @@ class ClusterBudgets:
             for each in found:
                 reserved = sum(claim["micros"] for claim in each["open"].values())
                 self.most = max(self.most, reserved)
-                if reserved + each["settled"] > self._limits[each["budget"]] + each["overrun"]:
+                if reserved + each["spent"] > self._limits[each["budget"]] + each["overrun"]:
                     self.violations.append(each)
 
 

@@ -1,4 +1,4 @@
-"""200 pictures at once under a budget for 50, and the leader is frozen while purchases have reserved and not settled.
+"""200 pictures at once under a budget for 50, and the leader is frozen while purchases have reserved and not ended.
 
 `make acceptance` alone runs it: minutes, on the bare cluster with two operators.
 """
@@ -34,7 +34,7 @@ def test_leader_frozen_during_a_claim_exceeds_no_budget() -> None:
         with direct_world(ROOT, release.work_namespace("frozen-budget")) as world, watched_budgets(world) as budgets:
             before, operators = len(world.billed()), Operators(world)
             budget = budgets.add("budget", PAID)
-            until(operators.settled, seconds=LEAD_SECONDS * 3)
+            until(operators.ready, seconds=LEAD_SECONDS * 3)
             leader = operators.leader()
             process = operators.process(leader.rpartition("_")[0])
             names = apply_at_once(world, "frozen", COUNT)
@@ -47,14 +47,14 @@ def test_leader_frozen_during_a_claim_exceeds_no_budget() -> None:
             seen = ended_or_held(world, names, SECONDS)
             waiting = [each["message"] for each in seen if each["reason"] == "BudgetExceeded"]
             assert waiting == [budgets.message(budget, PAID)] * (COUNT - PAID)
-            (window,) = budgets.settled()
-            assert (window["settled"], window["held"], window["overrun"]) == (PAID * ONE, PAID * ONE, 0)
+            (window,) = budgets.summed()
+            assert (window["spent"], window["held"], window["overrun"]) == (PAID * ONE, PAID * ONE, 0)
             assert len(world.billed()) - before == PAID
             assert charged(world.billed()[before:]) == PAID * ONE
             budgets.raise_to(budget, PAID + MORE)
             wait_for_completed(world, names, PAID + MORE, SECONDS)
-            (window,) = budgets.settled()
-            assert window["settled"] == (PAID + MORE) * ONE
+            (window,) = budgets.summed()
+            assert window["spent"] == (PAID + MORE) * ONE
             assert charged(world.billed()[before:]) == (PAID + MORE) * ONE
             assert len({purchase["request_id"] for purchase in world.billed()}) == len(world.billed())
     finally:

@@ -217,7 +217,7 @@ class TenantWorld(GatewayWorld):
             for record in kept
         }
 
-    def settle(self) -> None:
+    def accept(self) -> None:
         """Accept the current state as the baseline."""
         self._before = self.records()
         self.bucket.reached.clear()
@@ -296,7 +296,7 @@ class Recreated(TenantWorld):
             place: resource for place, resource in self.api.resources.items() if place[0] != "red"
         }
         self._rights.clear()
-        self.settle()
+        self.accept()
 
     def may(self, caller: str | None, job: PlantedJobs, *verbs: str) -> bool:
         """Permission as in TenantWorld, except for the jobs planted in red."""

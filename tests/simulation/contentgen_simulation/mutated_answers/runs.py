@@ -19,7 +19,7 @@ from contentgen_simulation.world import SPECS, World, Writes
 
 NOT_MET = ("fal pricing", "fal bills", "fal cancel", "fal unknown")
 """Answers that no run asks for."""
-_STEPS = 100
+_RECONCILES = 100
 _ENDS = (Phase.COMPLETED, Phase.FAILED, Phase.SUBMISSION_UNKNOWN)
 _REFUSALS = ("fal submit ", "assemblyai submit ")
 _PARTS = {
@@ -112,7 +112,9 @@ class WireWorld(World):
         self.wire = wire
         super().__init__(patch, Writes())
         wire.world = self
-        self.policy = self.policy.model_copy(update={"provider_seconds": 3600, "adoption_seconds": 1800})
+        self.decision_settings = self.decision_settings.model_copy(
+            update={"provider_seconds": 3600, "adoption_seconds": 1800}
+        )
         self.storage.put_answer = self._put  # type: ignore[method-assign]
         self.restart()
 
@@ -131,8 +133,8 @@ async def run(mutant: MutatedAnswer) -> list[str]:
         world = WireWorld(patch, wire)
         world.kube.apply(wire.kind, SPECS[wire.kind] | {"paidAttempts": 2})
         try:
-            for _ in range(_STEPS):
-                await world.step(wire.kind)
+            for _ in range(_RECONCILES):
+                await world.reconcile(wire.kind)
                 if world.status(wire.kind).phase in _ENDS:
                     break
             return _judged(mutant, world)

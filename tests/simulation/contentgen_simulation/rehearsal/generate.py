@@ -22,7 +22,7 @@ from contentgen_simulation.rehearsal.world.plan import (
 
 HOUR, DAY = 3600.0, 86400.0
 STATES = ("intent", "submitted", "succeeded", "collected", "failed", "refused", "cancelled")
-STEPS = ("planned", "sending", "abandoned")  # steps of an intent
+SEND_STATES = ("planned", "sending", "abandoned")  # of an intent
 PHASES = ("Preparing", "Submitting", "Processing", "Collecting", "Completed", "Failed", "SubmissionUnknown")
 STORES = ("mongo", "storage", "kube")
 POLICIES = ("Retain", "Delete")
@@ -287,7 +287,7 @@ def _lost(random: Random, plan: RehearsalPlan, count: int = 1) -> RehearsalPlan:
     return replace(plan, replies=plan.replies | how)
 
 
-UIDS = tuple(product((*STATES[1:], *STEPS, "discarded"), POLICIES, POLICIES, ("", *STORES)))
+UIDS = tuple(product((*STATES[1:], *SEND_STATES, "discarded"), POLICIES, POLICIES, ("", *STORES)))
 """Purchase state, policies of the first and second uid, and the store that is unavailable at the deletion."""
 
 
@@ -436,7 +436,7 @@ RESTORED = (*REWOUND, ("mongo", "etcd", "bucket"))
 AFTERWARDS = ("nothing", "re-apply", "gone", "edit")
 RESTORES = tuple(
     (state, stores, after, merged)
-    for state, stores, after in product((*STATES[1:], *STEPS, "discarded"), RESTORED, AFTERWARDS)
+    for state, stores, after in product((*STATES[1:], *SEND_STATES, "discarded"), RESTORED, AFTERWARDS)
     for merged in ((False, True) if "mongo" in stores else (False,))
 )
 """State of the purchase in the backup, restored stores, what follows, and whether `contentgen restore` of a later
@@ -479,7 +479,7 @@ def _afterwards(random: Random, at: float, what: str) -> list[PlannedEvent]:
             return []
 
 
-LOST = tuple(product(("marker", "send", "end"), (*STEPS, "refused", "submitted", "collected"), (False, True)))
+LOST = tuple(product(("marker", "send", "end"), (*SEND_STATES, "refused", "submitted", "collected"), (False, True)))
 """Lost object, state of the purchase at that moment, and whether MongoDB is restored to that moment later."""
 
 
@@ -499,7 +499,7 @@ def lost_object(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
 @of_restores(1)
 def interleaved(random: Random, plan: RehearsalPlan) -> RehearsalPlan:
     """Another process that works on the resource between two operations of a ledger method."""
-    state = random.choice((*STEPS, "refused", "refused", "submitted", "collected", "failed"))
+    state = random.choice((*SEND_STATES, "refused", "refused", "submitted", "collected", "failed"))
     plan = _towards(random, replace(plan, takes=random.choice((2.0, 60.0))), state)
     if random.random() < 0.3:
         later = RESTORED_AT + random.choice((0.0, 60.0))

@@ -9,7 +9,7 @@ from functools import cache
 
 from contentgen_contract.base import Value
 from contentgen_contract.names import Phase
-from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+from contentgen_contract.records.ledger import PurchaseState, SendState
 
 NONE = "none"
 """Node of a purchase or a run that does not exist."""
@@ -23,10 +23,10 @@ class LifecycleTransition(Value):
     cause: str
 
 
-def purchase_node(state: str, step: str | None = None) -> str:
-    """Node of a purchase: its step in the state `intent`, else its state. Raises ValueError."""
+def purchase_node(state: str, send_state: str | None = None) -> str:
+    """Node of a purchase: its send state in the state `intent`, else its state. Raises ValueError."""
     known = PurchaseState(state)
-    return str(PurchaseStep(step or "") if known is PurchaseState.INTENT else known)
+    return str(SendState(send_state or "") if known is PurchaseState.INTENT else known)
 
 
 def _edges(*given: tuple[str, str, str]) -> tuple[LifecycleTransition, ...]:
@@ -35,7 +35,7 @@ def _edges(*given: tuple[str, str, str]) -> tuple[LifecycleTransition, ...]:
     )
 
 
-_PLANNED, _SENDING, _ABANDONED = PurchaseStep.PLANNED, PurchaseStep.SENDING, PurchaseStep.ABANDONED
+_PLANNED, _SENDING, _ABANDONED = SendState.PLANNED, SendState.SENDING, SendState.ABANDONED
 _REFUSED, _SUBMITTED, _SUCCEEDED = PurchaseState.REFUSED, PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED
 _FAILED, _COLLECTED = PurchaseState.FAILED, PurchaseState.COLLECTED
 _CANCELLED, _DISCARDED = PurchaseState.CANCELLED, PurchaseState.DISCARDED

@@ -34,7 +34,7 @@ WORDS = (
 """Words that mislead whoever searches them."""
 _WORDED = ("message", "error", "text")  # text: of a worker's log
 _NAMED = ("purchaseId", "uid", "resubmitToken")  # of a status: random, or counted by the writes
-_STEPS = 3  # after a scenario has arrived
+_RECONCILES = 3  # after a scenario has arrived
 
 Body = dict[str, Any]
 
@@ -72,9 +72,9 @@ async def arrived(each: Scenario, patch: pytest.MonkeyPatch, words: Callable[[An
 
 
 async def observable(place: ScenarioPlace) -> Body:
-    """Statuses without repetitions, payments, events and patches of a scenario, then of a few steps after it."""
-    for _ in range(_STEPS):
-        await place.world.step(place.kind)
+    """Statuses without repetitions, payments, events and patches of a scenario, then of a few reconciles after it."""
+    for _ in range(_RECONCILES):
+        await place.world.reconcile(place.kind)
     statuses = [status.model_dump(mode="json") for status in place.world.kube.statuses]
     names = dict(
         zip(dict.fromkeys(itertools.chain.from_iterable(map(named, statuses))), itertools.count(), strict=False)
@@ -82,7 +82,7 @@ async def observable(place: ScenarioPlace) -> Body:
     shown = [reworded(renamed(status, names)) for status in statuses]
     return {
         "statuses": [status for status, _ in itertools.groupby(shown)],
-        "purchases": [[purchase[name] for name in ("state", "step", "requestId")] for purchase in place.purchases],
+        "purchases": [[purchase[name] for name in ("state", "sendState", "requestId")] for purchase in place.purchases],
         "posts": len(place.world.provider.posts),
         "cancelled": place.world.provider.cancelled,
         "events": place.world.kube.events,
@@ -135,7 +135,7 @@ def plugin(kind: Kind, body: Body, place: ScenarioPlace) -> list[Any]:
         lambda: approving.decide(item, Verdict.APPROVED, lambda: "ann", "x").change,
         lambda: approving.decide(item, Verdict.REJECTED, lambda: "ann", "x").change,
     )
-    return [item.facts, replace(item.job, message=""), item.settled, *map(answer, calls)]
+    return [item.facts, replace(item.job, message=""), item.idle, *map(answer, calls)]
 
 
 def gateway(kind: Kind, body: Body) -> list[Any]:

@@ -66,7 +66,7 @@ class Both:
         async with asyncio.timeout(60):
             while not asked.done():
                 await asyncio.sleep(0.005)
-                await self.operator.step(kind)
+                await self.operator.reconcile(kind)
         return await asked
 
 
@@ -116,7 +116,7 @@ async def test_run_again_after_it_was_cancelled_it_is_bought_once(both: Both) ->
     for _ in range(3):
         assert (await both.ask("POST", f"/api/jobs/{UID}/retry")).status_code == 202
     for _ in range(60):
-        await both.operator.step(LORA)
+        await both.operator.reconcile(LORA)
     assert both.operator.status(LORA).phase is Phase.COMPLETED
     assert len(both.operator.provider.posts) == 1
 
@@ -158,7 +158,7 @@ async def test_deleted_nothing_is_left(both: Both, phase: Phase) -> None:
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
     assert (await both.ask("GET", f"/api/jobs/{UID}")).status_code == 404
     for _ in range(20):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert not world.there(LORA)
     assert (world.kube.jobs, world.storage.files, world.database["jobs"].count_documents({})) == ({}, {}, 0)
     assert world.provider.cancelled == (["request-1"] if phase is Phase.PROCESSING else [])
@@ -194,6 +194,6 @@ async def test_deleted_before_the_operator_has_seen_it_nothing_is_left(both: Bot
     both.gateway.dependencies.live.add(LORA, copy.deepcopy(world.kube.resources[LORA, "it"]))
     assert (await both.ask("DELETE", f"/api/jobs/{UID}")).status_code == 202
     for _ in range(5):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert (world.there(LORA), world.kube.jobs, world.provider.posts) == (False, {}, [])
     assert world.database["jobs"].count_documents({}) == 0

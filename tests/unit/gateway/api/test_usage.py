@@ -145,9 +145,9 @@ S = PurchaseState
             ("0.0000", "0.0000", "0.0000", 1),
         ),
         ({"actual_micros": None, "state": S.REFUSED}, ("0.0000", "0.0000", "0.0000", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
-        ({"actual_micros": None, "state": S.INTENT, "step": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "planned"}, ("0.0000", "0.0000", "0.0000", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "sending"}, ("0.0000", "0.0000", "0.0350", 0)),
+        ({"actual_micros": None, "state": S.INTENT, "send_state": "abandoned"}, ("0.0000", "0.0000", "0.0000", 1)),
     ],
 )
 async def test_unknown_amount_is_not_0(fields: dict[str, Any], told: tuple[str, str, str, int]) -> None:
@@ -188,7 +188,7 @@ async def test_usage_and_the_cost_of_a_purchase_are_the_same(
     document = world.database["ledger"].find_one()
     cost = cost_of(Purchase.model_validate(document | {"createdAt": START, "changedAt": START}))
     total = (await usage(world))["total"]
-    shown = cost.micros if cost.settled else 0, cost.micros if cost.source is CostSource.ESTIMATE else 0
+    shown = cost.micros if cost.known else 0, cost.micros if cost.source is CostSource.ESTIMATE else 0
     assert (float(total["paid"]), float(total["estimated"])) == tuple((each or 0) / 1e6 for each in shown)
     assert total["unknown"] == (cost.micros is None)
 

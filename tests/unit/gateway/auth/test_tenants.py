@@ -117,7 +117,7 @@ async def test_a_foreign_id_is_as_good_as_a_missing_one(endpoint: GatewayEndpoin
     world, case, known = TenantWorld(), case_of(endpoint), dict[tuple[str | None, str, str], httpx.Response]()
     jobs = planted(world, endpoint)
     cases, ids = 0, {job: await named(world, endpoint, case, job) for job in jobs}
-    world.settle()
+    world.accept()
     for job, caller in itertools.product(jobs, CALLERS):
         if world.may(caller, job, "get", "list"):
             continue

@@ -12,7 +12,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from contentgen_contract.names import Kind
-from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, PurchaseStep, merge_restored
+from contentgen_contract.records.ledger import UNCERTAIN, PurchaseState, SendState, merge_restored
 from contentgen_gateway.migration import asset_listing
 from contentgen_gateway.migration import backup as backups
 from contentgen_gateway.migration.archive import VERSION, BadArchive, create_archive, open_archive
@@ -49,8 +49,10 @@ def full() -> Any:
     world = TenantWorld()
     database = world.database
     for state in PurchaseState:
-        step = PurchaseStep.SENDING if state is PurchaseState.INTENT else None
-        database["ledger"].insert_one({"_id": f"p-{state}", **purchase(state, step=step).model_dump(by_alias=True)})
+        send_state = SendState.SENDING if state is PurchaseState.INTENT else None
+        database["ledger"].insert_one(
+            {"_id": f"p-{state}", **purchase(state, send_state=send_state).model_dump(by_alias=True)}
+        )
     database["shares"].insert_one({"_id": "s", "jobId": world.jobs[0].job_id, "with": {"user": "carol"}})
     database["collections"].insert_one({"_id": "c", "name": "campaign"})
     database["signed-out"].insert_one({"_id": "digest", "until": NOW})
@@ -81,7 +83,7 @@ def test_deleted_objects_are_restored(tmp_path: Path, name: str) -> None:
     done = put_back(after, source)
     expected, found = content(before), content(after)
     refused = next(purchase for purchase in expected["ledger"] if purchase["state"] == "refused")
-    refused |= {"state": "intent", "step": "sending", "sendNumber": 1, "error": UNCERTAIN}
+    refused |= {"state": "intent", "sendState": "sending", "sendNumber": 1, "error": UNCERTAIN}
     under_way = [job for job in expected["jobs"] if job["status"] == "processing"]
     assert under_way
     for each in under_way:
@@ -182,7 +184,7 @@ def test_an_older_state_is_brought_forward(tmp_path: Path) -> None:
     """An older backup was restored first."""
     source = saved(full(), tmp_path / "b.tar")
     older = empty()
-    older["ledger"].insert_one({"_id": "p-submitted", "state": "intent", "step": "sending"})
+    older["ledger"].insert_one({"_id": "p-submitted", "state": "intent", "sendState": "sending"})
     older["jobs"].insert_one({"jobId": "00000000-0000-4000-8000-000000000001", "versions": [], "progress": 10})
     done = put_back(older, source)
     assert older["ledger"].find_one({"_id": "p-submitted"})["state"] == "submitted"
@@ -209,23 +211,23 @@ async def test_a_restored_ledger_pays_for_nothing_again(state: PurchaseState) ->
     assert not await ledger.intend(KEY, purchase(PurchaseState.INTENT, job_id="another"))
 
 
-@pytest.mark.parametrize("step", PurchaseStep)
-async def test_a_restored_intent_is_not_sent(step: PurchaseStep) -> None:
+@pytest.mark.parametrize("send_state", SendState)
+async def test_a_restored_intent_is_not_sent(send_state: SendState) -> None:
     """A purchase that was planned at the time of the backup may have been sent since."""
     database = empty()
-    given = purchase(PurchaseState.INTENT, step=step).model_dump(by_alias=True)
+    given = purchase(PurchaseState.INTENT, send_state=send_state).model_dump(by_alias=True)
     database["ledger"].insert_one(dict(merge_restored(None, {"_id": str(KEY), **given}) or {}))
     ledger = Ledger(database["ledger"])
-    planned = purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    planned = purchase(PurchaseState.INTENT, send_state=SendState.PLANNED)
     assert not await ledger.intend(KEY, planned)
     assert await ledger.send(KEY, planned, NOW) is None
 
 
 def evidence(text: str, purchase_id: str = "p") -> dict[str, Any]:
-    """Document from `state or step number`, such as `sending 2`."""
+    """Document from `state number`, such as `sending 2`."""
     name, _, number = text.partition(" ")
-    step = name if name in list(PurchaseStep) else None
-    made = {"state": "intent" if step else name, "step": step, "sendNumber": int(number or 0)}
+    send_state = name if name in list(SendState) else None
+    made = {"state": "intent" if send_state else name, "sendState": send_state, "sendNumber": int(number or 0)}
     return {"_id": str(KEY), "purchaseId": purchase_id, "changedAt": NOW, **made}
 
 
@@ -246,8 +248,8 @@ async def test_the_later_evidence_of_a_purchase_counts(stored: str, given: str) 
     unsent = given.startswith(("planned", "refused"))
     wanted = evidence(f"sending {int(given[-1]) + 1}" if unsent else given)
     assert made is not None
-    assert {name: made[name] for name in ("state", "step", "sendNumber")} == {
-        name: wanted[name] for name in ("state", "step", "sendNumber")
+    assert {name: made[name] for name in ("state", "sendState", "sendNumber")} == {
+        name: wanted[name] for name in ("state", "sendState", "sendNumber")
     }
     assert merge_restored(made, evidence(given)) is None, "a repeated restore changes nothing"
 
@@ -276,14 +278,14 @@ def test_two_purchases_of_the_same_are_kept_and_nothing_is_paid(stored: str, giv
     made = merge_restored(evidence(stored, "one"), evidence(given, "two"))
     assert made is not None
     wanted = evidence(kept)
-    assert [made[name] for name in ("state", "step")] == [wanted[name] for name in ("state", "step")]
+    assert [made[name] for name in ("state", "sendState")] == [wanted[name] for name in ("state", "sendState")]
     assert {made["purchaseId"], *(purchase["purchaseId"] for purchase in made["others"])} == {"one", "two"}
     assert merge_restored(made, evidence(given, "two")) is None
 
 
 async def test_a_restore_replaces_only_what_it_has_read(tmp_path: Path) -> None:
     """The operator sends the purchase, or another resource adopts it, between the read and the write."""
-    for changed in ({"step": "sending"}, {"sentBy": "other"}, {"jobId": "another"}, {"sendNumber": 4}):
+    for changed in ({"sendState": "sending"}, {"sentBy": "other"}, {"jobId": "another"}, {"sendNumber": 4}):
         database = empty()
         database["ledger"].insert_one(evidence("planned 0") | {"jobId": "j", "sentBy": None})
         stored = database["ledger"].find_one({})
@@ -298,14 +300,14 @@ async def test_a_restore_replaces_only_what_it_has_read(tmp_path: Path) -> None:
         ("sending", "abandoned", True),
         ("sending", "planned", False),
         ("sending", "sending", False),
-        (None, "planned", False),  # a step that is missing or unknown: it may have been sent
+        (None, "planned", False),  # a send state that is missing or unknown: it may have been sent
         ("planned", None, True),
         ("planned", "unknown", True),
         (None, "abandoned", True),
     ],
 )
-def test_an_intent_goes_forward_by_its_steps(stored: str | None, given: str | None, later: bool) -> None:
-    made = merge_restored({"state": "intent", "step": stored}, {"state": "intent", "step": given})
+def test_an_intent_goes_forward_by_its_send_state(stored: str | None, given: str | None, later: bool) -> None:
+    made = merge_restored({"state": "intent", "sendState": stored}, {"state": "intent", "sendState": given})
     assert (made is not None) is later
 
 
@@ -319,10 +321,12 @@ async def test_the_control_a_refused_purchase_may_be_sent_again() -> None:
 @pytest.mark.parametrize("given", list(PurchaseState))
 @pytest.mark.parametrize("stored", list(PurchaseState))
 def test_a_purchase_only_goes_forward(stored: PurchaseState, given: PurchaseState) -> None:
-    made = merge_restored({"state": stored.value, "step": "sending"}, {"state": given.value, "step": "sending"})
+    made = merge_restored(
+        {"state": stored.value, "sendState": "sending"}, {"state": given.value, "sendState": "sending"}
+    )
     order = ["intent", "refused", "submitted", "succeeded", "collected"]
     if made is not None:
-        assert made["step"] == "sending"
+        assert made["sendState"] == "sending"
         assert made["state"] == (PurchaseState.INTENT if given is PurchaseState.REFUSED else given)
         assert given is not PurchaseState.DISCARDED
         assert stored in (PurchaseState.INTENT, PurchaseState.REFUSED, PurchaseState.SUBMITTED) or (

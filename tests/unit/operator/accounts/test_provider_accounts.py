@@ -11,10 +11,10 @@ from contentgen_contract.names import ACCOUNT_LABEL, ADOPT_ANNOTATION, CANCEL_AN
 from contentgen_contract.records.tenancy import Tenant
 from contentgen_operator.accounts.values import granted
 from contentgen_operator.background.settlement import ChargeSettlement
-from contentgen_operator.kube.namespace_policies import NamespacePolicies
+from contentgen_operator.kube.namespace_labels import NamespaceLabelReader
 from contentgen_operator.providers.accounts import ProviderAccounts
 from contentgen_operator.providers.base import AccessRefused, KeyRefused
-from contentgen_operator.state.observed import NamespacePolicy
+from contentgen_operator.state.observed import NamespaceLabels
 from contentgen_operator.state.provider_requests import Call, Search
 from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, Unsettled
 from contentgen_operator.stores.charges import Charges
@@ -46,7 +46,7 @@ async def until(world: World, phase: Phase, kind: Kind = IMAGES) -> None:
     for _ in range(50):
         if world.there(kind) and world.kube.resources[kind, "it"].get("status", {}).get("phase") == phase:
             return
-        await world.step(kind)
+        await world.reconcile(kind)
     raise AssertionError(f"never {phase}: {world.status(kind)}")
 
 
@@ -66,7 +66,7 @@ async def until(world: World, phase: Phase, kind: Kind = IMAGES) -> None:
     ],
 )
 def test_a_label_names_an_account_or_is_a_problem(labels: dict[str, str], name: str | None, is_problem: bool) -> None:
-    grant = granted(NamespacePolicy(labels=labels), ("team-a",))
+    grant = granted(NamespaceLabels(labels=labels), ("team-a",))
     assert (grant.name, bool(grant.problem)) == (name, is_problem)
 
 
@@ -83,12 +83,12 @@ class Namespaces:
 @pytest.mark.parametrize("body", [None, {"metadata": {"uid": "new", "labels": {ACCOUNT_LABEL: "team-a"}}}])
 async def test_label_of_a_recreated_namespace_is_no_grant(body: Any) -> None:
     with pytest.raises(Conflict):
-        await NamespacePolicies(Namespaces(body)).current("ns", Tenant(uid="old"), NOW)
+        await NamespaceLabelReader(Namespaces(body)).current("ns", Tenant(uid="old"), NOW)
 
 
 async def test_unreadable_namespace_is_not_the_default_account() -> None:
-    policy = await NamespacePolicies(Namespaces(rejection(403, "no"))).current("ns", Tenant(uid="old"), NOW)
-    assert "cannot be read" in granted(policy, ()).problem
+    labels = await NamespaceLabelReader(Namespaces(rejection(403, "no"))).current("ns", Tenant(uid="old"), NOW)
+    assert "cannot be read" in granted(labels, ()).problem
 
 
 # Which account pays
@@ -120,7 +120,7 @@ async def test_unknown_account_waits_and_the_default_never_pays(world: World, gr
     label(world, granted_to)
     world.kube.apply(IMAGES, CAT)
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, status.reason) == (Phase.PENDING, Reason.PROVIDER_NOT_CONFIGURED)
     assert f"{ACCOUNT_LABEL}={granted_to} " in (status.message or "")
@@ -137,7 +137,7 @@ async def test_account_without_a_key_waits_despite_a_default_key(world: World) -
     label(world, "team-a")
     world.kube.apply(IMAGES, CAT)
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert "account team-a has no fal-key" in (status.message or "")
@@ -160,8 +160,8 @@ async def test_a_grant_that_changes_before_the_payment_is_followed(world: World)
     label(world, "team-a")
     world.kube.apply(IMAGES, CAT)
     while not list(world.database["ledger"].find()):
-        await world.step(IMAGES)
-    assert (purchase(world)["step"], purchase(world)["account"]) == ("planned", "team-a")
+        await world.reconcile(IMAGES)
+    assert (purchase(world)["sendState"], purchase(world)["account"]) == ("planned", "team-a")
     label(world, "team-b")
     named = list[str | None]()
 
@@ -180,10 +180,10 @@ async def test_a_grant_withdrawn_while_planned_pays_nothing(world: World) -> Non
     label(world, "team-a")
     world.kube.apply(IMAGES, CAT)
     while not list(world.database["ledger"].find()):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     label(world, "unknown")
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (team.posts, world.provider.posts) == ([], [])
     assert world.status(IMAGES).reason == Reason.PROVIDER_NOT_CONFIGURED
 
@@ -198,7 +198,7 @@ async def sent_with_team(world: World, kind: Kind = IMAGES, *, lost: bool = Fals
     label(world, "team-a")
     world.kube.apply(kind, SPECS[kind])
     for _ in range(50):
-        await world.step(kind)
+        await world.reconcile(kind)
         if team.posts:
             return team
     raise AssertionError("nothing was sent")
@@ -247,7 +247,7 @@ async def test_a_removed_account_is_named_and_nothing_is_paid_again(world: World
     del world.accounts["team-a"]
     world.restart()
     for _ in range(60):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.phase in (Phase.PROCESSING, Phase.SUBMITTING, Phase.SUBMISSION_UNKNOWN)
     assert "team-a is not among providers.accounts" in (status.message or "")
@@ -298,7 +298,7 @@ async def test_orphan_of_a_removed_account_delays_no_other(world: World) -> None
     world.kube.apply(LORA, SPECS[LORA], OTHER)
     world.provider.cancels = False
     while not world.provider.posts:
-        await world.step(LORA)
+        await world.reconcile(LORA)
     await gone(world, LORA)
     await rounds(world, 6)
     states = {purchase.get("account"): purchase["state"] for purchase in world.database["ledger"].find()}
@@ -311,7 +311,7 @@ async def test_next_paid_attempt_uses_the_account_granted_then(world: World) -> 
     label(world, "team-a")
     world.kube.apply(IMAGES, CAT | {"paidAttempts": 2})
     while not team.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     label(world, "team-b")
     assert (await ended(world)).phase is Phase.COMPLETED
     assert (len(team.posts), len(other.posts)) == (1, 1)
@@ -341,7 +341,7 @@ async def test_a_forged_account_in_a_status_is_not_used(world: World) -> None:
     victim = len(team.asked)
     label(world, None)
     world.kube.apply(LORA, SPECS[LORA], OTHER)
-    await world.step(LORA)
+    await world.reconcile(LORA)
     body = world.kube.resources[LORA, "it"]
     body["status"]["run"]["providerAccount"] = "team-a"
     body["metadata"]["annotations"][ADOPT_ANNOTATION] = "team-a-request-1"
@@ -360,13 +360,13 @@ async def test_an_account_that_only_a_status_names_is_not_used(world: World) -> 
     label(world, None)
     world.kube.apply(LORA, SPECS[LORA], OTHER, **{ADOPT_ANNOTATION: "team-a-request-2"})  # that no purchase claims
     for _ in range(2):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     world.database["runs"].delete_one({"_id": OTHER})
     world.restart()
     forged = {"providerAccount": "team-a", "purchaseId": "0190a"}
     world.kube.resources[LORA, "it"]["status"]["run"] |= forged
     for _ in range(10):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert team.asked == known
 
 
@@ -381,12 +381,12 @@ async def test_crds_that_drop_the_account_stop_the_payment(world: World, monkeyp
     monkeypatch.setattr(world.kube, "put_status", pruned)
     world.kube.apply(IMAGES, CAT)
 
-    async def steps() -> None:
+    async def reconcile_times() -> None:
         for _ in range(20):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
 
     with pytest.raises(RuntimeError, match="CRDs are not those of this operator"):
-        await steps()
+        await reconcile_times()
     assert team.posts == []
 
 

@@ -17,7 +17,7 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.prices import USD, Price, PriceLookup, Unit
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.provider_requests import Found
 from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
 
@@ -49,7 +49,7 @@ async def waiting(monkeypatch: pytest.MonkeyPatch, kind: Kind = LORA, **annotati
 async def remains(world: World, kind: Kind = LORA) -> ResourceStatus:
     """The status after some more reconciles, in which nothing was paid."""
     for _ in range(6):
-        await world.step(kind)
+        await world.reconcile(kind)
     assert world.provider.posts == []
     return world.status(kind)
 
@@ -69,7 +69,7 @@ async def test_run_waits_after_its_free_stages_until_approved(kind: Kind, monkey
     assert status.run.approval is not None
     assert (status.run.approval.by, status.run.approval.run) == ("alice", 1)
     assert len(world.provider.posts) == 1
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_the_message_has_price_pictures_and_rejected_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,19 +126,19 @@ async def test_removed_rejection_does_not_restore_a_lapsed_approval(
     assert said(await remains(world, IMAGES)) == WAITING
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("reconciles", range(6))
 async def test_approval_counts_only_after_the_status_showed_the_wait(
-    steps: int, monkeypatch: pytest.MonkeyPatch
+    reconciles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is set after any number of reconciles: before the wait, it lapses."""
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA] | MANUAL)
-    for _ in range(steps):
-        await world.step(LORA)
+    for _ in range(reconciles):
+        await world.reconcile(LORA)
     shown = world.status(LORA).phase is Phase.AWAITING_APPROVAL
     world.kube.apply(LORA, SPECS[LORA] | MANUAL, **approved(1))
     for _ in range(8):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert len(world.provider.posts) == shown
 
 
@@ -180,7 +180,7 @@ async def test_edit_while_waiting_replaces_the_run_and_its_approvals(
     world = await waiting(monkeypatch, kind)
     edited = SPECS[kind] | MANUAL | EDITED[kind]
     world.kube.apply(kind, edited, **approved(1))
-    await world.step(kind)
+    await world.reconcile(kind)
     world.kube.apply(kind, edited, **approved(2))
     assert said(await world.finish(kind, Phase.AWAITING_APPROVAL)) == WAITING
     status = await remains(world, kind)
@@ -211,7 +211,7 @@ async def test_an_edit_of_a_finished_resource_waits_too(monkeypatch: pytest.Monk
     await world.finish(IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | EDITED[IMAGES], **approved(1))
     for _ in range(8):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert said(world.status(IMAGES)) == WAITING
     assert len(world.provider.posts) == 1
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
@@ -231,7 +231,7 @@ async def test_the_label_of_the_namespace_is_a_minimum(label: str, monkeypatch: 
 
 async def test_the_setting_of_the_installation_is_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, Writes())
-    world.policy = Policy(approval_required=True)
+    world.decision_settings = DecisionSettings(approval_required=True)
     world.restart()
     world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Automatic"}
     world.kube.apply(IMAGES, SPECS[IMAGES])
@@ -242,10 +242,10 @@ async def test_an_accepted_approval_stays_when_its_annotations_go(monkeypatch: p
     """It is part of the run document: it is accepted while the run is suspended in the same edit."""
     world = await waiting(monkeypatch, IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.SUSPENDED
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1, "eve", REJECT_ANNOTATION))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
     status = await world.finish(IMAGES)
     assert said(status) == (Phase.COMPLETED, "Completed")
@@ -259,9 +259,9 @@ async def test_approval_set_during_a_suspension_lapses(monkeypatch: pytest.Monke
     world = await waiting(monkeypatch, IMAGES)
     suspended = SPECS[IMAGES] | MANUAL | {"suspend": True}
     world.kube.apply(IMAGES, suspended)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, suspended, **approved(1))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **approved(1))
     assert said(await remains(world, IMAGES)) == WAITING
 
@@ -282,7 +282,7 @@ async def test_approval_forged_in_the_status_is_replaced(
 async def test_waiting_run_is_suspended_cancelled_or_late(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting(monkeypatch)
     world.kube.apply(LORA, SPECS[LORA] | MANUAL | {"suspend": True})
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert world.status(LORA).phase is Phase.SUSPENDED
     world.kube.apply(LORA, SPECS[LORA] | MANUAL)
     assert said(await world.finish(LORA, Phase.AWAITING_APPROVAL)) == WAITING
@@ -321,7 +321,7 @@ async def test_repeated_request_needs_its_own_approval(monkeypatch: pytest.Monke
     status = await world.finish(IMAGES, Phase.AWAITING_APPROVAL)
     assert "no other attempt is paid before" in (status.message or "")
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert len(world.provider.posts) == 1
     again = {APPROVE_ANNOTATION: "1-999-again", APPROVED_BY_ANNOTATION: "alice"}
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL, **again, **{RESUBMIT_ANNOTATION: token})
@@ -345,7 +345,7 @@ async def test_dry_run_ends_with_a_price_and_is_paid_without_the_field(
     assert true & {"Submitted", "Stored", "Failed"} == set()
     record = world.database["jobs"].find_one({"jobId": UID})
     assert (record["status"], record["versions"]) == ("cancelled", [])
-    await world.settle(kind)
+    await world.recover(kind)
     assert world.provider.posts == []
     world.kube.apply(kind, SPECS[kind])
     assert said(await world.finish(kind, Phase.PROCESSING))[0] in (Phase.PROCESSING, Phase.COMPLETED)
@@ -412,7 +412,7 @@ def message(world: World) -> str:
 async def approve_while_suspended(world: World, given: str = "0.07") -> None:
     """The approval is accepted, and the run waits for another cause."""
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | {"suspend": True}, **approved(1, amount=given))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.SUSPENDED
 
 
@@ -547,7 +547,10 @@ async def test_unread_price_is_neither_shown_nor_approved(monkeypatch: pytest.Mo
 async def test_price_of_the_installation_needs_no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     world, prices = World(monkeypatch, Writes()), Prices()
     prices.problem = "fal's prices could not be read: 503"
-    world.prices, world.policy = prices, world.policy.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})})
+    world.prices, world.decision_settings = (
+        prices,
+        world.decision_settings.model_copy(update={"own_prices": frozenset({"fal-ai/flux-lora"})}),
+    )
     world.restart()
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL)
     assert said(await world.finish(IMAGES, Phase.AWAITING_APPROVAL)) == WAITING

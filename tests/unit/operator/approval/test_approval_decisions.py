@@ -18,8 +18,8 @@ from contentgen_contract.names import (
 )
 from contentgen_contract.resources.status import ApprovalStatus, RunStatus
 from contentgen_operator.approval import gate
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
-from contentgen_operator.state.observed import NamespacePolicy, Observation, Resource
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
+from contentgen_operator.state.observed import NamespaceLabels, Observation, Resource
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PRICED = {"prompt": "a cat", "image": {"count": 2}}
@@ -34,7 +34,7 @@ def resource(spec: Body, status: Body | None = None, annotations: dict[str, str]
 
 
 def first_run() -> RunStatus:
-    return decision_input(resource(PRICED), NOW, Policy()).run
+    return decision_input(resource(PRICED), NOW, DecisionSettings()).run
 
 
 def status_of(run: RunStatus, phase: Phase, reason: Reason) -> Body:
@@ -86,10 +86,10 @@ def approval_case(row: ApprovalRow) -> DecisionInput:
     )
     spec = (EDITED if row.edited else PRICED) | ({"approval": "Manual"} if row.required_by == "spec" else {})
     body = resource(spec, status_of(run, phase, reason), annotations)
-    policy = Policy(approval_required=row.required_by == "installation")
-    labels = NamespacePolicy(labels={APPROVAL_LABEL: "Manual"} if row.required_by == "namespace" else {})
-    observed = Observation(namespace_policy=labels)
-    return decision_input(body, NOW, policy).observing(observed)
+    settings = DecisionSettings(approval_required=row.required_by == "installation")
+    labels = NamespaceLabels(labels={APPROVAL_LABEL: "Manual"} if row.required_by == "namespace" else {})
+    observed = Observation(namespace_labels=labels)
+    return decision_input(body, NOW, settings).observing(observed)
 
 
 def approval_verdict(row: ApprovalRow) -> str:
@@ -136,11 +136,11 @@ def test_accepted_approval_survives_changed_annotations() -> None:
     run = first_run().model_copy(update={"approval": given})
     for annotations, spec in itertools.product(ANNOTATIONS.values(), (PRICED, EDITED)):
         body = resource(spec | {"approval": "Manual"}, status_of(run, Phase.SUBMITTING, Reason.SUBMITTING), annotations)
-        assert gate.hold(gate.with_verdict(decision_input(body, NOW, Policy()))) is None
+        assert gate.hold(gate.with_verdict(decision_input(body, NOW, DecisionSettings()))) is None
 
 
 def test_a_namespace_that_cannot_be_read_requires_an_approval() -> None:
-    case = decision_input(resource(PRICED), NOW, Policy())
+    case = decision_input(resource(PRICED), NOW, DecisionSettings())
     for problem in ("", "the namespace ns cannot be read"):
-        observed = Observation(namespace_policy=NamespacePolicy(problem=problem))
+        observed = Observation(namespace_labels=NamespaceLabels(problem=problem))
         assert gate.is_required(case.observing(observed)) == bool(problem)

@@ -11,7 +11,7 @@ from contentgen_contract.resources.prices import PRICES, Price, Unit
 from contentgen_operator.audit.comparison import compare, possible_correlation_keys, wanted_checks, wanted_inputs
 from contentgen_operator.audit.facts import AuditedPurchase, AuditFacts, AuditLimits
 from contentgen_operator.state.provider_requests import ProviderBill, ProviderRequest
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 
 K, S = FindingKind, PurchaseState
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -59,10 +59,10 @@ def bought(name: str = "cat", **changes: Any) -> AuditedPurchase:
     return AuditedPurchase(key=f"red/{Kind.IMAGE_GENERATION}/{name}/hash/-/1", purchase=Purchase(**(given | changes)))
 
 
-def lost(name: str = "lost", step: PurchaseStep | None = PurchaseStep.SENDING, **more: Any) -> AuditedPurchase:
+def lost(name: str = "lost", send_state: SendState | None = SendState.SENDING, **more: Any) -> AuditedPurchase:
     """A purchase whose reply was lost."""
     unknown = {"submitted_at": None, "finished_at": None, "request_id": None, "billable_units": None}
-    return bought(name, state=S.INTENT, step=step, sent_at=NOW - 5 * DAY, **unknown, **more)
+    return bought(name, state=S.INTENT, send_state=send_state, sent_at=NOW - 5 * DAY, **unknown, **more)
 
 
 def lost_of(account: str) -> AuditedPurchase:
@@ -170,7 +170,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "a person has resubmitted the lost one": (
         {
             "requests": (listed(), listed(R2)),
-            "purchases": (bought(correlation_key="m"), lost(step=PurchaseStep.ABANDONED)),
+            "purchases": (bought(correlation_key="m"), lost(send_state=SendState.ABANDONED)),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [],
@@ -215,7 +215,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
     "a planned purchase was sent nevertheless": (
         {
             "requests": (listed(), listed(R2)),
-            "purchases": (bought(correlation_key="m"), lost(step=PurchaseStep.PLANNED)),
+            "purchases": (bought(correlation_key="m"), lost(send_state=SendState.PLANNED)),
             "looked_up": {f"fal/{R2}": listed(R2, input=INPUT)},
         },
         [(K.UNKNOWN_REQUEST, R2)],

@@ -233,7 +233,7 @@ async def test_a_retired_model_hides_no_other_price(tmp_path: Path) -> None:
 async def test_an_audit_writes_reports_only_and_sends_reads_only(account: SandboxAccount, keys: Path) -> None:
     stand = Stand(account, keys)
     account.add(R2, NOW - 4 * DAY)
-    stand.buy("lost", state=PurchaseState.INTENT, step="sending", request_id=None)
+    stand.buy("lost", state=PurchaseState.INTENT, send_state="sending", request_id=None)
     stand.buy("cat")
     stand.database["request_bindings"].insert_one({"_id": "fal/x", "purchaseId": "p-cat"})
     before = {name: copy.deepcopy(list(stand.database[name].find())) for name in ("ledger", "request_bindings")}

@@ -19,8 +19,8 @@ TEAM = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
 async def planned(world: BudgetWorld) -> None:
     """Reconcile until the purchases are planned, and not sent."""
     for name in world.names_of_images:
-        while world.database["ledger"].find_one({"jobId": f"uid-{name}", "step": "planned"}) is None:
-            await world.step(IMAGES, name)
+        while world.database["ledger"].find_one({"jobId": f"uid-{name}", "sendState": "planned"}) is None:
+            await world.reconcile(IMAGES, name)
     assert world.sent() == []
     assert sum(window["held"] for window in world.windows().values()) == len(world.names_of_images) * ONE
 
@@ -50,7 +50,7 @@ async def test_a_lowered_limit_stops_planned_runs_and_keeps_paid_ones(monkeypatc
     world.check_payments = world.check_books = lambda: None  # type: ignore[method-assign]  # the limit is lower by then
     world.names_of_images += others
     await world.rounds(4)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 2
     assert len(world.waiting()) == 2
     assert held(world) == {"uid-of-all/total": 2 * ONE}
@@ -60,7 +60,7 @@ async def test_a_lowered_limit_stops_planned_runs_and_keeps_paid_ones(monkeypatc
     assert len(world.provider.posts) == 4
 
 
-async def test_deleted_budget_settles_and_a_new_one_starts_at_zero(
+async def test_deleted_budget_is_summed_and_a_new_one_starts_at_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.14"}), count=4)
@@ -68,12 +68,12 @@ async def test_deleted_budget_settles_and_a_new_one_starts_at_zero(
     assert len(world.provider.posts) == 2
     world.kube.budgets = [budget_of(uid="another-uid", limits={"total": "0.07"})]  # deleted, and created again
     await world.rounds(6)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 3
     assert held(world) == {"uid-of-all/total": 2 * ONE, "another-uid/total": ONE}
     assert all(window["open"] == {} for window in world.windows().values())
     assert "limit" not in world.kube.budgets[0].get("status", {}), "the status is of the new budget"
-    assert world.kube.budgets[0]["status"]["windows"][0]["settled"] == "0.07"
+    assert world.kube.budgets[0]["status"]["windows"][0]["spent"] == "0.07"
 
 
 async def test_planned_run_outside_the_budget_is_paid_and_unclaimed(
@@ -84,7 +84,7 @@ async def test_planned_run_outside_the_budget_is_paid_and_unclaimed(
     await planned(world)
     world.kube.server.namespace_labels["ns"] = {"team": "b"}
     await world.rounds(8)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 1
     assert held(world) == {}
     assert world.database["ledger"].find_one()["budgets"] == []
@@ -108,7 +108,7 @@ async def test_suspended_run_releases_its_claim_and_claims_again(
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": first, "suspend": False}, f"uid-{first}", first)
     world.names_of_images = names
     await world.rounds(4)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 1
     assert world.status(IMAGES, first).reason == Reason.BUDGET_EXCEEDED
     edit(world, limits={"total": "0.14"})
@@ -150,7 +150,7 @@ async def test_purchase_at_midnight_counts_in_the_window_of_its_send(
     world.names_of_images = [first]
     world.now = datetime(2026, 12, 31, 23, 54, 59, tzinfo=UTC)
     await world.rounds(1)
-    await world.step(IMAGES, first)
+    await world.reconcile(IMAGES, first)
     world.now = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert len(world.provider.posts) == 1
     world.now = datetime(2027, 1, 1, 0, 0, 0, tzinfo=UTC)
@@ -159,7 +159,7 @@ async def test_purchase_at_midnight_counts_in_the_window_of_its_send(
     assert len(world.provider.posts) == 2, "the new day and the new month are empty"
     world.names_of_images = [first, second]
     await world.rounds(8)
-    await world.settled()
+    await world.summed()
     assert held(world) == {
         "uid-of-all/day-2026-12-31": ONE,
         "uid-of-all/month-2026-12": ONE,
@@ -168,7 +168,7 @@ async def test_purchase_at_midnight_counts_in_the_window_of_its_send(
     }
     charge = {"$set": {"billedMicros": 90_000}}
     world.database["ledger"].update_one({"budgets": "uid-of-all/day-2026-12-31"}, charge)
-    await world.settled()
+    await world.summed()
     assert world.windows()["uid-of-all/month-2026-12"]["overrun"] == 20_000
     assert world.windows()["uid-of-all/month-2027-01"]["overrun"] == 0
 
@@ -179,7 +179,7 @@ async def test_recreated_namespace_finds_the_budget_used(
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, scope=TEAM))
     world.kube.server.namespace_labels["ns"] = {"team": "a"}
     await world.rounds(8)
-    await world.settled()
+    await world.summed()
     world.kube.resources.clear()
     world.now += timedelta(days=2)
     world.kube.namespaces["ns"] = ("another-namespace", f"{world.now:%Y-%m-%dT%H:%M:%SZ}")
@@ -198,7 +198,7 @@ async def test_an_adopted_result_reserves_nothing(monkeypatch: pytest.MonkeyPatc
     world.kube.delete(IMAGES, world.now, "image-0")
     await world.rounds(8)
     assert not world.there(IMAGES, "image-0")
-    await world.settled()
+    await world.summed()
     before = world.windows()
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": "image-0"}, "uid-anew", "image-0")
     await world.rounds(8)
@@ -213,19 +213,19 @@ async def test_restored_budgets_are_repaired_in_the_first_round(monkeypatch: pyt
     await world.rounds(2)
     early = list(world.database["budgets"].find())
     await world.rounds(6)
-    await world.settled()
+    await world.summed()
     right = held(world)
     assert right == {"uid-of-all/total": 3 * ONE}
     world.database["budgets"].delete_many({})
     if restored == "stale claims":
         world.database["budgets"].insert_many(early)
     if restored == "fewer claims":
-        zero = {"held": 0, "settled": 0, "open": {}, "keys": []}
+        zero = {"held": 0, "spent": 0, "open": {}, "keys": []}
         world.database["budgets"].insert_many([each | zero for each in early])
     world.restart()
     world.keeper = None
-    await world.settled()
-    await world.settled()
+    await world.summed()
+    await world.summed()
     await world.rounds(3)
     assert held(world) == right
     assert len(world.provider.posts) == 3
@@ -248,7 +248,7 @@ UNKNOWN = dict.fromkeys(PRICES, Price(micros=1, unit=Unit.OTHER, source="test"))
 async def test_a_run_without_a_known_price_waits_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Allow` reserves nothing. Its charge is an overrun, after which no other run starts."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, unknownPrice="Allow"), count=2)
-    world.policy = world.policy.model_copy(update={"prices": UNKNOWN})
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": UNKNOWN})
     world.restart()
     first, second = world.names_of_images
     world.names_of_images = [first]
@@ -256,7 +256,7 @@ async def test_a_run_without_a_known_price_waits_where_nothing_is_left(monkeypat
     assert len(world.provider.posts) == 1
     world.database["ledger"].update_one({}, {"$set": {"billedMicros": 500_000}})
     world.keeper = None
-    await world.settled()
+    await world.summed()
     world.names_of_images = [second]
     await world.rounds(3)
     assert len(world.provider.posts) == 1
@@ -265,18 +265,18 @@ async def test_a_run_without_a_known_price_waits_where_nothing_is_left(monkeypat
 
 
 async def test_budget_of_another_class_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two installations share a database: each counts its own runs, and settles windows of both alike."""
+    """Two installations share a database: each counts its own runs, and sums windows of both alike."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}, operatorClass="another"))
     key = claim_key("of-another")
     claim = {"purchase": "of-another", "micros": ONE, "token": "t", "at": world.now}
     kept = {
         "_id": "uid-of-all/total", "budget": "all", "uid": "uid-of-all", "window": "total", "limit": ONE, "held": ONE,
-        "settled": 0, "overrun": 0, "excess": 0, "revision": 0, "open": {key: claim}, "keys": [key], "summed": True,
+        "spent": 0, "overrun": 0, "excess": 0, "revision": 0, "open": {key: claim}, "keys": [key], "summed": True,
     }  # fmt: skip
     world.database["budgets"].insert_one(kept)
-    sent = {"_id": "of-another", "state": "submitted", "step": None, "budgets": ["uid-of-all/total"]}
+    sent = {"_id": "of-another", "state": "submitted", "sendState": None, "budgets": ["uid-of-all/total"]}
     world.database["ledger"].insert_one({**sent, "boundMicros": ONE, "operatorClass": "another"})
     await world.rounds(6)
-    await world.settled()
+    await world.summed()
     assert world.status(IMAGES, "image-0").phase == Phase.COMPLETED
     assert held(world) == {"uid-of-all/total": ONE}

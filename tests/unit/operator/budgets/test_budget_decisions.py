@@ -20,7 +20,7 @@ from contentgen_operator.budgets.values import (
     matching_budget,
     windows_of,
 )
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Plan
 from contentgen_simulation.budget_world import ONE, budget_of
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 23, 23, 58, tzinfo=UTC)
 RESETS = {LimitWindow.DAY: "2026-11-24 00:00", LimitWindow.MONTH: "2026-12-01 00:00", LimitWindow.TOTAL: None}
 UNTIL_CHANGED = "until the budget or the run is changed"
 NO_PRICES = dict.fromkeys(PRICES, Price(micros=1, unit=Unit.OTHER, source="test"))
-KNOWN, UNKNOWN = Policy(), Policy(prices=NO_PRICES)
+KNOWN, UNKNOWN = DecisionSettings(), DecisionSettings(prices=NO_PRICES)
 
 
 class Reader:
@@ -43,11 +43,11 @@ class Reader:
         return self._bodies
 
 
-def image(policy: Policy = KNOWN) -> DecisionInput:
+def image(settings: DecisionSettings = KNOWN) -> DecisionInput:
     metadata = {"name": "it", "namespace": "ns", "uid": "uid-it", "generation": 1, "resourceVersion": "1"}
     times = {"creationTimestamp": "2026-11-21T11:00:00Z", "annotations": {}}
     body = {"metadata": metadata | times, "spec": {"prompt": "a cat", "image": {"count": 2}}, "status": {}}
-    return decision_input(Resource.parse(Kind.IMAGE_GENERATION, body), NOW, policy)
+    return decision_input(Resource.parse(Kind.IMAGE_GENERATION, body), NOW, settings)
 
 
 async def matching(bodies: list[dict[str, Any]], held: int, claimed: int | None) -> tuple[MatchingBudget, ...]:
@@ -62,8 +62,8 @@ def released(plan: Plan) -> list[BudgetRelease]:
     return [release for effect in plan.effects if isinstance(effect, BudgetReleases) for release in effect.each]
 
 
-def decided(budgets: tuple[MatchingBudget, ...], policy: Policy = KNOWN) -> Plan | None:
-    return hold(image(policy).observing(Observation(facts=(BudgetFacts(matching=budgets),))))
+def decided(budgets: tuple[MatchingBudget, ...], settings: DecisionSettings = KNOWN) -> Plan | None:
+    return hold(image(settings).observing(Observation(facts=(BudgetFacts(matching=budgets),))))
 
 
 class Row(NamedTuple):

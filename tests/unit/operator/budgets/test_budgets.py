@@ -1,4 +1,4 @@
-"""Budgets: claims before a payment, releases, settlement, crashes at each point, frozen leaders, restored backups."""
+"""Budgets: claims before a payment, releases, sums, crashes at each point, frozen leaders, restored backups."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +42,7 @@ def store(world: World) -> BudgetStore:
     return BudgetStore(world.database["budgets"], world.database["ledger"])
 
 
-async def settled(world: World) -> None:
+async def summed(world: World) -> None:
     """A thorough round over all windows."""
     await world.keep_budgets(thorough=True)
 
@@ -52,10 +52,10 @@ def windows(world: World) -> dict[str, dict[str, Any]]:
 
 
 def check_books(world: World) -> None:
-    """`held` is `settled` and all claims; it exceeds the limit by the reported overrun at most."""
+    """`held` is `spent` and all claims; it exceeds the limit by the reported overrun at most."""
     for window in windows(world).values():
         claims = sum(claim["micros"] for claim in window["open"].values())
-        assert window["held"] == window["settled"] + claims, window
+        assert window["held"] == window["spent"] + claims, window
         assert set(window["keys"]) == set(window["open"]), window
         assert window["held"] <= window["limit"] + window["overrun"], window
 
@@ -65,7 +65,7 @@ def bought(world: World) -> int:
     sent = [
         purchase
         for purchase in world.database["ledger"].find()
-        if purchase["state"] != "intent" or purchase["step"] != "planned"
+        if purchase["state"] != "intent" or purchase["sendState"] != "planned"
     ]
     return sum(each["boundMicros"] for each in sent if each["state"] != "refused")
 
@@ -74,7 +74,7 @@ async def rounds(world: World, names: list[str], count: int) -> None:
     for _ in range(count):
         for name in names:
             before = world.now
-            await world.step(IMAGES, name)
+            await world.reconcile(IMAGES, name)
             world.now = before
             check_books(world)
         world.now += timedelta(seconds=300)
@@ -146,7 +146,7 @@ async def test_a_crash_at_each_write_pays_once_and_keeps_the_books(monkeypatch: 
     image(world, "first")
     image(world, "second")
     await rounds(world, ["first", "second"], 12)
-    await settled(world)
+    await summed(world)
     check_books(world)
     assert bought(world) == ONE
     assert {window["held"] for window in windows(world).values()} == {ONE}
@@ -162,7 +162,7 @@ async def test_a_frozen_leader_leaves_one_claim_and_one_payment(monkeypatch: pyt
     """The leader is frozen between its claim and the plan of the purchase; the next one finishes the run."""
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     image(world)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     claim = BudgetStore.claim
     frozen = world.process
 
@@ -171,13 +171,13 @@ async def test_a_frozen_leader_leaves_one_claim_and_one_payment(monkeypatch: pyt
         refused = await claim(self, claims, now)
         world.restart()  # the next leader
         await world.finish(IMAGES)
-        await settled(world)
+        await summed(world)
         return refused
 
     monkeypatch.setattr(BudgetStore, "claim", held_up)
     world.process = frozen
     await world.finish(IMAGES)
-    await settled(world)
+    await summed(world)
     assert len(world.provider.posts) == 1
     check_books(world)
     assert [window["held"] for window in windows(world).values()] == [ONE]
@@ -188,13 +188,13 @@ async def test_a_cancelled_run_releases_its_claim(monkeypatch: pytest.MonkeyPatc
     world.provider.refuses = Busy("too many requests")
     image(world)
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (before,) = windows(world).values()
     assert before["held"] == ONE
     image(world, **{CANCEL_ANNOTATION: "1"})
     status = await world.finish(IMAGES)
     assert status.reason == Reason.CANCELLED
-    await settled(world)
+    await summed(world)
     (after,) = windows(world).values()
     assert (after["held"], after["open"]) == (0, {})
 
@@ -204,9 +204,9 @@ async def test_a_deleted_run_releases_its_claim(monkeypatch: pytest.MonkeyPatch)
     world.provider.refuses = Busy("too many requests")
     image(world, "it")
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await world.until_gone(IMAGES)
-    await settled(world)
+    await summed(world)
     (after,) = windows(world).values()
     assert (after["held"], after["open"]) == (0, {})
 
@@ -216,15 +216,15 @@ async def test_a_charge_replaces_the_bound_and_an_overrun_is_reported(monkeypatc
     image(world, "first")
     image(world, "second")
     await rounds(world, ["first", "second"], 8)
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["overrun"], window["open"]) == (2 * ONE, 0, {})
+    assert (window["spent"], window["overrun"], window["open"]) == (2 * ONE, 0, {})
     charges = iter((50_000, 500_000))
     for purchase in list(world.database["ledger"].find()):
         world.database["ledger"].update_one({"_id": purchase["_id"]}, {"$set": {"billedMicros": next(charges)}})
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["overrun"], window["held"]) == (550_000, 430_000, 550_000)
+    assert (window["spent"], window["overrun"], window["held"]) == (550_000, 430_000, 550_000)
     check_books(world)
 
 
@@ -236,11 +236,11 @@ async def test_restored_budgets_are_rebuilt_from_the_ledger(monkeypatch: pytest.
     await rounds(world, ["open"], 3)
     assert world.status(IMAGES, "open").phase == Phase.PROCESSING
     (window,) = windows(world).values()
-    zero = {"held": 0, "settled": 0, "open": {}, "keys": [], "revision": 0, "overrun": 0}
+    zero = {"held": 0, "spent": 0, "open": {}, "keys": [], "revision": 0, "overrun": 0}
     world.database["budgets"].replace_one({"_id": window["_id"]}, window | zero)
-    await settled(world)
+    await summed(world)
     (window,) = windows(world).values()
-    assert (window["settled"], window["held"], window["overrun"]) == (2 * ONE, 2 * ONE, 0)
+    assert (window["spent"], window["held"], window["overrun"]) == (2 * ONE, 2 * ONE, 0)
     check_books(world)
 
 
@@ -249,8 +249,8 @@ async def test_a_claim_without_a_purchase_is_released(monkeypatch: pytest.Monkey
     world = world_of(monkeypatch)
     (ref,) = windows_of(ContentBudget.parse(budget_of(limits={"day": "1"})), NOW)
     await store(world).claim(BudgetClaims(purchase="none", each=(BudgetClaim(ref=ref, micros=ONE),)), NOW)
-    assert not await store(world).settle(ref.id, NOW + timedelta(seconds=30)), "it may be about to be planned"
-    assert await store(world).settle(ref.id, NOW + timedelta(minutes=2))
+    assert not await store(world).sum_up(ref.id, NOW + timedelta(seconds=30)), "it may be about to be planned"
+    assert await store(world).sum_up(ref.id, NOW + timedelta(minutes=2))
     assert windows(world)[ref.id]["held"] == 0
 
 
@@ -258,7 +258,7 @@ async def test_run_over_the_limit_per_run_waits_for_an_edit(monkeypatch: pytest.
     world = world_of(monkeypatch, budget_of(limits={"day": "1"}, maxPerRun="0.05"))
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.reason == Reason.BUDGET_EXCEEDED
     assert "the run may cost $0.07, and ContentBudget all allows $0.05 per run" in (status.message or "")
@@ -280,12 +280,14 @@ async def test_a_run_fails_if_the_budget_says_so(monkeypatch: pytest.MonkeyPatch
 async def test_a_price_without_an_upper_bound(monkeypatch: pytest.MonkeyPatch, unknown_price: str, posts: int) -> None:
     world = world_of(monkeypatch, budget_of(limits={"day": "1"}, unknownPrice=unknown_price))
     other = Price(micros=1, unit=Unit.OTHER, source="test")
-    world.policy = world.policy.model_copy(update={"prices": PRICES | {"fal-ai/flux-lora": other}})
-    world.policy = world.policy.model_copy(update={"prices": dict.fromkeys(PRICES, other)})
+    world.decision_settings = world.decision_settings.model_copy(
+        update={"prices": PRICES | {"fal-ai/flux-lora": other}}
+    )
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": dict.fromkeys(PRICES, other)})
     world.restart()
     image(world)
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert len(world.provider.posts) == posts
     if not posts:
         assert "no upper bound of its price is known" in (world.status(IMAGES).message or "")
@@ -310,7 +312,7 @@ async def test_labels_of_the_namespace_decide(monkeypatch: pytest.MonkeyPatch) -
     world.kube.server.namespace_labels["ns"] = {"team": "b"}
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     world.kube.server.namespace_labels["ns"] = {"team": "c"}
     assert (await world.finish(IMAGES)).phase == Phase.COMPLETED
@@ -320,7 +322,7 @@ async def test_a_budget_that_cannot_be_read_stops_payments(monkeypatch: pytest.M
     world = world_of(monkeypatch, budget_of(limits={"week": "1"}))
     image(world)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     assert world.provider.posts == []
     await world.keep_budgets()
@@ -334,12 +336,12 @@ async def test_a_planned_purchase_of_yesterday_counts_today(monkeypatch: pytest.
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     world.now = datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC)
     image(world)
-    await world.step(IMAGES)  # starts the run
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)  # starts the run
+    await world.reconcile(IMAGES)
     world.now = datetime(2026, 11, 22, 0, 0, 1, tzinfo=UTC)
     status = await world.finish(IMAGES)
     assert status.phase == Phase.COMPLETED
-    await settled(world)
+    await summed(world)
     held = {window["_id"]: window["held"] for window in windows(world).values()}
     assert held.get("uid-of-all/day-2026-11-22") == ONE
     assert held.get("uid-of-all/day-2026-11-21", 0) == 0
@@ -373,7 +375,7 @@ async def test_the_status_and_the_metrics_show_the_usage(monkeypatch: pytest.Mon
     assert later["Exhausted"]["lastTransitionTime"] > first["Exhausted"]["lastTransitionTime"]
     assert later["Warning"]["lastTransitionTime"] == first["Warning"]["lastTransitionTime"]
     text = metrics.exposition().decode()
-    assert 'contentgen_budget_dollars{amount="settled",budget="all",window="day"} 0.07' in text
+    assert 'contentgen_budget_dollars{amount="spent",budget="all",window="day"} 0.07' in text
     assert 'contentgen_budget_warning{budget="all",window="day"} 1.0' in text
 
 
@@ -400,8 +402,8 @@ async def test_a_planned_purchase_is_sent_only_with_a_renewed_claim(monkeypatch:
     """Its claim is released and another run has taken the money, after the decision to pay."""
     world = world_of(monkeypatch, budget_of(limits={"day": "0.07"}))
     image(world)
-    while world.database["ledger"].find_one({"step": "planned"}) is None:
-        await world.step(IMAGES)
+    while world.database["ledger"].find_one({"sendState": "planned"}) is None:
+        await world.reconcile(IMAGES)
     monkeypatch.setattr(BudgetWindow, "has_room", lambda *_: True)
     ((window, kept),) = windows(world).items()
     (claim,) = kept["open"].values()
@@ -410,6 +412,6 @@ async def test_a_planned_purchase_is_sent_only_with_a_renewed_claim(monkeypatch:
     other = BudgetClaims(purchase="other", each=(BudgetClaim(ref=ref, micros=ONE),))
     assert await store(world).claim(other, world.now) is None
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.provider.posts == []
     check_books(world)

@@ -34,21 +34,21 @@ def limit_for(runs: int) -> str:
 async def test_of_200_images_at_once_a_budget_for_50_pays_50(monkeypatch: pytest.MonkeyPatch) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"day": "3.50"}), count=200)
     await world.rounds(3)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 50
     assert world.charged == 50 * ONE == 3_500_000
     assert [UNTIL in message for message in world.waiting()] == [True] * 150
     assert all("has $0.00 of $3.50 left today" in message for message in world.waiting())
     world.now = TOMORROW  # the window resets
     await world.rounds(3)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 100
     assert len(world.waiting()) == 100
     assert world.observed > 400, "it was observed at each write"
 
 
 def planned(world: BudgetWorld) -> list[str]:
-    return [purchase["_id"] for purchase in world.database["ledger"].find({"state": "intent", "step": "planned"})]
+    return [purchase["_id"] for purchase in world.database["ledger"].find({"state": "intent", "sendState": "planned"})]
 
 
 # After the write with this number the leader is frozen: in the middle of the reservations, or of the payments.
@@ -58,13 +58,13 @@ FREEZES = {
     "renewed, not sent": ("claim of budgets", PAID + PAID // 2),
     "about to send": ("sending", PAID // 2),
     "sent, no reply": ("POST", PAID // 2),
-    "sent, not settled": ("move to submitted", PAID // 2),
+    "sent, not ended": ("move to submitted", PAID // 2),
 }
 
 
 @pytest.mark.parametrize("point", FREEZES)
 async def test_leader_frozen_during_a_claim_exceeds_no_budget(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
-    """The next leader runs everything to its end and settles; then the former one goes on."""
+    """The next leader runs everything to its end and sums up; then the former one goes on."""
     world = BudgetWorld(monkeypatch, budget_of(limits={"day": limit_for(PAID)}), count=COUNT)
     posts: list[int] = []
 
@@ -74,13 +74,13 @@ async def test_leader_frozen_during_a_claim_exceeds_no_budget(monkeypatch: pytes
         world.leadership = Leadership.always()
         world.restart()
         await world.rounds(6)
-        await world.settled()
+        await world.summed()
         assert len(world.provider.posts) <= PAID
 
     world.observed_writes.freeze = (*FREEZES[point], takeover)
     await world.rounds(1)  # in it the leader is frozen, or in the next
     await world.rounds(6)
-    await world.settled()
+    await world.summed()
     assert len(posts) == 1, "it was frozen once"
     assert len(world.provider.posts) == PAID
     assert world.charged == PAID * ONE
@@ -122,7 +122,7 @@ async def test_refusal_of_one_budget_releases_the_others(monkeypatch: pytest.Mon
     monkeypatch.setattr(BudgetStore, "_release", noted)
     stale(monkeypatch)
     await world.rounds(4)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == PAID
     assert world.charged == PAID * ONE
     assert {window["held"] for window in world.windows().values()} == {PAID * ONE}
@@ -162,7 +162,7 @@ async def test_leader_frozen_between_claims_of_three_budgets(monkeypatch: pytest
 
     monkeypatch.setattr(BudgetStore, "_claim", frozen)
     await world.rounds(6)
-    await world.settled()
+    await world.summed()
     assert len(before) == 1, "the next leader ran once"
     assert before[0] < PAID, "it had something to pay"
     assert len(world.provider.posts) == PAID
@@ -172,7 +172,7 @@ async def test_leader_frozen_between_claims_of_three_budgets(monkeypatch: pytest
     assert [UNTIL in message for message in world.waiting()] == [True] * (COUNT - PAID)
     world.now = TOMORROW
     await world.rounds(3)
-    await world.settled()
+    await world.summed()
     assert len(world.provider.posts) == 2 * PAID
 
 
@@ -181,7 +181,7 @@ def run_to_end(world: BudgetWorld) -> None:
 
     async def work() -> None:
         await world.rounds(6)
-        await world.settled()
+        await world.summed()
 
     thread = threading.Thread(target=lambda: asyncio.run(work()))
     thread.start()

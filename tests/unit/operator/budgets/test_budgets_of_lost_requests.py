@@ -37,14 +37,14 @@ def apply(world: BudgetWorld, name: str, **annotations: str) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": name}, f"uid-{name}", name, **annotations)
 
 
-async def steps(world: BudgetWorld, name: str, count: int) -> None:
+async def reconcile_times(world: BudgetWorld, name: str, count: int) -> None:
     for _ in range(count):
-        await world.step(IMAGES, name)
+        await world.reconcile(IMAGES, name)
 
 
 def of(world: BudgetWorld, name: str) -> list[tuple[str, str | None]]:
     found = world.database["ledger"].find({"jobId": f"uid-{name}"}).sort("_id", 1)
-    return [(each["state"], each.get("step")) for each in found]
+    return [(each["state"], each.get("sendState")) for each in found]
 
 
 def held(world: BudgetWorld) -> dict[str, int]:
@@ -61,27 +61,27 @@ async def not_found(*_: Any) -> Found:
 
 async def lost(world: BudgetWorld, since: str) -> None:
     """The image `a` is paid. Then the ledger is restored to before the purchase, or to when it was planned or refused;
-    the budgets have settled that for half an hour.
+    the budgets have counted that for half an hour.
     """
     world.provider.running = {1}
     world.provider.refuses = Busy("slow down") if since == "refused" else None
     apply(world, "a")
     nodes = {"missing": [], "planned": [("intent", "planned")], "refused": [("refused", None)]}
     while of(world, "a") != nodes[since]:
-        await world.step(IMAGES, "a")
+        await world.reconcile(IMAGES, "a")
     before = list(world.database["ledger"].find())
     world.provider.refuses = None
     while of(world, "a") != [("submitted", None)]:
-        await world.step(IMAGES, "a")
-    await steps(world, "a", 1)  # the status names the request
+        await world.reconcile(IMAGES, "a")
+    await reconcile_times(world, "a", 1)  # the status names the request
     world.database["request_bindings"].delete_many({})
     world.database["ledger"].delete_many({})
     if before:
         world.database["ledger"].insert_many(before)
-    await steps(world, "a", 2)
+    await reconcile_times(world, "a", 2)
     world.now += timedelta(minutes=30)
-    await world.settled()
-    await steps(world, "a", 2)
+    await world.summed()
+    await reconcile_times(world, "a", 2)
     assert world.status(IMAGES, "a").phase is Phase.SUBMISSION_UNKNOWN
     assert held(world) == {}
     world.provider.find = not_found  # type: ignore[method-assign]
@@ -92,7 +92,7 @@ async def paid_by_another(world: BudgetWorld) -> None:
     """Another run takes the money of the lost one."""
     world.provider.running |= {2}
     apply(world, "b")
-    await steps(world, "b", 5)
+    await reconcile_times(world, "b", 5)
     assert world.status(IMAGES, "b").phase is Phase.PROCESSING
     assert len(world.provider.posts) == 2
 
@@ -100,7 +100,7 @@ async def paid_by_another(world: BudgetWorld) -> None:
 async def no_further_run_starts(world: BudgetWorld) -> None:
     posts = len(world.provider.posts)
     apply(world, "c")
-    await steps(world, "c", 5)
+    await reconcile_times(world, "c", 5)
     assert world.status(IMAGES, "c").reason == Reason.BUDGET_EXCEEDED
     assert len(world.provider.posts) == posts
 
@@ -117,38 +117,38 @@ def resubmit(world: BudgetWorld) -> None:
 @pytest.mark.parametrize("found_by", ["the run", "the search for orphans"])
 async def test_replaced_request_counts_until_it_is_found(monkeypatch: pytest.MonkeyPatch, found_by: str) -> None:
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.21"}), count=0)
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     find = world.provider.find
     monkeypatch.setattr(world.provider, "find", not_found)
     world.provider.lose_replies, world.provider.running = {1}, {1, 2}
     apply(world, "a")
-    await steps(world, "a", 3)
+    await reconcile_times(world, "a", 3)
     while world.status(IMAGES, "a").phase is not Phase.SUBMISSION_UNKNOWN:
-        await world.step(IMAGES, "a")
+        await world.reconcile(IMAGES, "a")
     resubmit(world)
-    await steps(world, "a", 4)
-    await world.settled()
+    await reconcile_times(world, "a", 4)
+    await world.summed()
     apply(world, "b")
-    await steps(world, "b", 3)
+    await reconcile_times(world, "b", 3)
     assert of(world, "a") == [("intent", "abandoned"), ("submitted", None)]
     assert held(world) == {TOTAL: 3 * ONE}
     monkeypatch.setattr(world.provider, "find", find)
     world.now += timedelta(minutes=20)
-    await world.settled()  # the next thorough round is later than the rest
+    await world.summed()  # the next thorough round is later than the rest
     if found_by == "the run":
-        await steps(world, "a", 3)
+        await reconcile_times(world, "a", 3)
     else:
         del world.kube.resources[IMAGES, "a"]
         world.restart()
         await world.orphans[-1].round(world.now)
     assert of(world, "a")[0] == ("submitted", None)
-    await steps(world, "b", 4)  # it ends, so that a round sums the window again
+    await reconcile_times(world, "b", 4)  # it ends, so that a round sums the window again
     assert world.status(IMAGES, "b").phase is Phase.COMPLETED
     await world.keep_budgets()
     assert held(world) == {TOTAL: 3 * ONE}
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: 3 * ONE}
     assert overruns(world) == {}
     assert len(world.provider.posts) == 3
@@ -159,11 +159,11 @@ async def test_an_adopted_request_counts_at_once(monkeypatch: pytest.MonkeyPatch
     world = BudgetWorld(monkeypatch, budget_of(limits={"total": "0.07"}), count=0)
     await lost(world, since)
     adopt(world)
-    await steps(world, "a", 2)
+    await reconcile_times(world, "a", 2)
     assert of(world, "a") == [("submitted", None)]
     assert held(world) == {TOTAL: ONE}
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: ONE}
     assert overruns(world) == {}
 
@@ -176,10 +176,10 @@ async def test_a_lost_request_that_a_person_replaces_counts_at_once(
     await lost(world, since)
     world.provider.running = {1, 2}
     resubmit(world)
-    await steps(world, "a", 5)
+    await reconcile_times(world, "a", 5)
     assert of(world, "a") == [("intent", "abandoned"), ("submitted", None)]
     assert held(world) == {TOTAL: 2 * ONE}
-    await world.settled()
+    await world.summed()
     assert held(world) == {TOTAL: 2 * ONE}
     await no_further_run_starts(world)
 
@@ -192,7 +192,7 @@ async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pyt
     await lost(world, since)
     await paid_by_another(world)
     adopt(world)
-    await steps(world, "a", 2)
+    await reconcile_times(world, "a", 2)
     over = 2 * ONE - 100_000
     assert (held(world), overruns(world)) == ({TOTAL: 2 * ONE}, {TOTAL: over})
     await no_further_run_starts(world)
@@ -207,17 +207,17 @@ async def test_an_adopted_request_above_the_limit_is_an_overrun(monkeypatch: pyt
     await world.keep_budgets()
     await reported()
     world.provider.running = set()
-    await steps(world, "a", 5)
-    await steps(world, "b", 5)
+    await reconcile_times(world, "a", 5)
+    await reconcile_times(world, "b", 5)
     assert {world.status(IMAGES, letter).phase for letter in "ab"} == {Phase.COMPLETED}
     await world.keep_budgets()
     await reported()
     world.database["budgets"].delete_many({})  # no part of a backup
     await no_further_run_starts(world)
-    await world.settled()
+    await world.summed()
     await reported()
     world.database["ledger"].update_many({}, {"$set": {"billedMicros": 45_000}})
-    await world.settled()
+    await world.summed()
     assert (held(world), overruns(world)) == ({TOTAL: 90_000}, {})
 
 
@@ -227,9 +227,9 @@ async def test_an_adopted_request_counts_in_the_window_of_its_post(monkeypatch: 
     await lost(world, "missing")
     world.now = datetime(2026, 11, 22, 1, tzinfo=UTC)
     adopt(world)
-    await steps(world, "a", 2)
+    await reconcile_times(world, "a", 2)
     assert held(world) == {"uid-of-all/day-2026-11-21": ONE}
-    await world.settled()
+    await world.summed()
     assert held(world) == {"uid-of-all/day-2026-11-21": ONE}
 
 
@@ -281,9 +281,9 @@ async def ends(world: BudgetWorld, then: Callable[[BudgetWorld], None]) -> None:
 
     A replaced one that the crash has kept out of the ledger does not count: only the run document has the next attempt.
     """
-    await steps(world, "a", 4)
+    await reconcile_times(world, "a", 4)
     world.now += timedelta(minutes=16)  # after which a claim without a purchase is released
-    await world.settled()
+    await world.summed()
     counted = ("submitted", None) if then is adopt else ("intent", "abandoned")
     is_counted = counted in of(world, "a")
     assert is_counted or then is resubmit
@@ -324,7 +324,7 @@ async def test_a_crash_between_the_claims_of_a_lost_request(
     then(world)
     collection = world.database["budgets"]
     monkeypatch.setattr(collection, "update_one", _CrashingBudgets(update)(collection.update_one))
-    await world.step(IMAGES, "a")
+    await world.reconcile(IMAGES, "a")
     world.check_books()
     await ends(world, then)
 
@@ -335,7 +335,7 @@ async def test_a_crash_between_the_claims_of_a_lost_request(
 async def test_a_leader_frozen_while_it_adopts(
     monkeypatch: pytest.MonkeyPatch, minutes: int, point: str, since: str
 ) -> None:
-    """The next leader settles, adopts and settles; then the former one goes on."""
+    """The next leader sums up, adopts and sums up; then the former one goes on."""
     world = BudgetWorld(monkeypatch, *THREE, count=0)
     await lost(world, since)
     await paid_by_another(world)
@@ -347,15 +347,15 @@ async def test_a_leader_frozen_while_it_adopts(
         world.leadership = Leadership.always()
         world.restart()
         world.now += timedelta(minutes=minutes)
-        await world.settled()
+        await world.summed()
         if minutes < 20:  # else the former leader goes on before the next one looks at the run
-            await steps(world, "a", 3)
-            await world.settled()
+            await reconcile_times(world, "a", 3)
+            await world.summed()
         taken.append(point)
 
     done = world.observed_writes.done
     world.observed_writes.freeze = (point, done.count(point) + 1, takeover)
-    await world.step(IMAGES, "a")
+    await world.reconcile(IMAGES, "a")
     world.check_books()
     await ends(world, adopt)
     # What the ledger has is moved, what it lacks is inserted; then its poll is noted.
@@ -379,8 +379,8 @@ def claims(name: str, ref: WindowRef, micros: int = ONE, **more: Any) -> BudgetC
     return BudgetClaims(purchase=name, each=(each,), **more)
 
 
-def purchase(name: str, state: str, step: str | None = None, **fields: Any) -> dict[str, Any]:
-    return {"_id": name, "state": state, "step": step, "budgets": [TOTAL], "boundMicros": ONE, **fields}
+def purchase(name: str, state: str, send_state: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"_id": name, "state": state, "sendState": send_state, "budgets": [TOTAL], "boundMicros": ONE, **fields}
 
 
 COUNTED = [
@@ -393,17 +393,17 @@ COUNTED = [
 ]
 
 
-@pytest.mark.parametrize(("state", "step", "micros"), COUNTED)
+@pytest.mark.parametrize(("state", "send_state", "micros"), COUNTED)
 async def test_a_purchase_without_a_claim_counts_if_it_may_be_paid(
-    monkeypatch: pytest.MonkeyPatch, state: str, step: str | None, micros: int
+    monkeypatch: pytest.MonkeyPatch, state: str, send_state: str | None, micros: int
 ) -> None:
     """In each round that sums the window, not only in a thorough one."""
     world = BudgetWorld(monkeypatch, count=0)
     assert await store(world).claim(claims("ended", ref_of("1")), world.now) is None
-    world.database["ledger"].insert_many([purchase("one", state, step), purchase("ended", "collected")])
-    assert await store(world).settle(TOTAL, world.now)
+    world.database["ledger"].insert_many([purchase("one", state, send_state), purchase("ended", "collected")])
+    assert await store(world).sum_up(TOTAL, world.now)
     (window,) = world.windows().values()
-    assert (window["held"], window["settled"], window["open"], window["overrun"]) == (ONE + micros, ONE + micros, {}, 0)
+    assert (window["held"], window["spent"], window["open"], window["overrun"]) == (ONE + micros, ONE + micros, {}, 0)
 
 
 async def test_a_sum_that_grows_above_the_limit_is_an_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,15 +412,15 @@ async def test_a_sum_that_grows_above_the_limit_is_an_overrun(monkeypatch: pytes
     ref = ref_of("0.10")
     assert await store(world).claim(claims("one", ref), world.now) is None
     world.database["ledger"].insert_many([purchase("one", "submitted"), purchase("two", "submitted")])
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     (window,) = world.windows().values()
     assert (window["held"], window["overrun"], window["excess"]) == (2 * ONE, 40_000, 40_000)
     world.check_books()
     world.database["ledger"].update_one({"_id": "two"}, {"$set": {"state": "collected", "actualMicros": 0}})
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: ONE}, {})
     world.database["ledger"].update_one({"_id": "two"}, {"$set": {"billedMicros": 80_000}})
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: 150_000}, {TOTAL: 50_000})
     world.check_books()
 
@@ -439,7 +439,7 @@ async def test_claim_during_a_growing_sum_is_a_reported_overrun(
         return during(self, *given)
 
     monkeypatch.setattr(BudgetStore, "_sum", claimed)
-    await store(world).settle(TOTAL, world.now, thorough=True)
+    await store(world).sum_up(TOTAL, world.now, thorough=True)
     assert (held(world), overruns(world)) == ({TOTAL: 3 * ONE}, {TOTAL: ONE})
     world.check_books()
 
@@ -457,7 +457,7 @@ async def test_purchase_sent_during_a_sum_counts_once(monkeypatch: pytest.Monkey
         return during(self, *given)
 
     monkeypatch.setattr(BudgetStore, "_sum", sent)
-    await store(world).settle(TOTAL, world.now)
+    await store(world).sum_up(TOTAL, world.now)
     assert (held(world), overruns(world)) == ({TOTAL: ONE}, {})
     assert next(iter(world.windows()[TOTAL]["open"].values()))["purchase"] == "new"
 
@@ -469,9 +469,9 @@ async def test_paid_purchase_keeps_its_claim_without_the_ledger(monkeypatch: pyt
         if state == "refused":
             world.database["ledger"].insert_one(purchase("one", state))
         assert await store(world).claim(claims("one", ref_of("0.07"), paid=True), world.now) is None
-        await store(world).settle(TOTAL, world.now + timedelta(minutes=14))
+        await store(world).sum_up(TOTAL, world.now + timedelta(minutes=14))
         assert held(world) == {TOTAL: ONE}
-        await store(world).settle(TOTAL, world.now + timedelta(minutes=16))
+        await store(world).sum_up(TOTAL, world.now + timedelta(minutes=16))
         assert held(world) == {}
 
 

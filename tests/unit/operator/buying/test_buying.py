@@ -282,7 +282,7 @@ async def test_without_a_count_nothing_is_bought(driver: QueueDriver, monkeypatc
 
     driver.apply("a", "it")
     monkeypatch.setattr(mongomock.Collection, "aggregate", fails)
-    await driver.run(steps=5)
+    await driver.run(reconciles=5)
     assert driver.status("it").reason == Reason.STORE_UNAVAILABLE
     assert driver.world.provider.posts == []
 
@@ -303,7 +303,7 @@ async def test_an_edit_replaces_a_run_that_waits(driver: QueueDriver) -> None:
 async def test_an_administrator_pauses_all_buying(driver: QueueDriver) -> None:
     names = await collecting(driver, "a", 1)
     world = driver.world
-    world.policy = world.policy.model_copy(update={"buying_paused": True})
+    world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": True})
     world.restart()
     driver.apply("a", "next")
     await driver.run()
@@ -313,7 +313,7 @@ async def test_an_administrator_pauses_all_buying(driver: QueueDriver) -> None:
         "an administrator has paused buying (buying.paused): nothing is paid until it is false",
     )
     await stored(driver, names)
-    world.policy = world.policy.model_copy(update={"buying_paused": False})
+    world.decision_settings = world.decision_settings.model_copy(update={"buying_paused": False})
     world.restart()
     await reconciled(driver, "next")
     assert len(world.provider.posts) == 2

@@ -42,7 +42,7 @@ async def test_reconcile_deletes_a_bounded_number_of_files(world: World) -> None
     await deleted_with(world, 5 * SLICE)
     counts = [len(world.storage.files)]
     while world.there(IMAGES):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         counts.append(len(world.storage.files))
         assert counts[-2] - counts[-1] <= SLICE
         assert world.there(IMAGES) or not counts[-1], "the finalizer stays until nothing is left"
@@ -54,7 +54,7 @@ async def test_finalizer_stays_while_files_are_deleted(world: World) -> None:
     await deleted_with(world, 40 * SLICE)
     before = world.now
     for _ in range(60):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         if not world.there(IMAGES):
             break
         assert world.storage.files

@@ -42,11 +42,11 @@ async def finished(world: World, kind: Kind = IMAGES, uid: str = UID, **spec: An
     return await world.finish(kind)
 
 
-async def expired(world: World, kind: Kind = IMAGES, steps: int = 5) -> bool:
+async def expired(world: World, kind: Kind = IMAGES, reconciles: int = 5) -> bool:
     """Let the time of a resource pass; True if it is gone."""
     world.now += HOUR
-    for _ in range(steps):
-        await world.step(kind)
+    for _ in range(reconciles):
+        await world.reconcile(kind)
     return not world.there(kind)
 
 
@@ -74,10 +74,10 @@ def result_unreachable(world: World) -> None:
 async def test_finished_resource_is_deleted_at_its_time(world: World) -> None:
     await finished(world)
     world.now += HOUR - timedelta(minutes=5)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.there(IMAGES)
     world.now += timedelta(minutes=5)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert not world.there(IMAGES)
 
 
@@ -92,7 +92,7 @@ async def test_files_record_ledger_and_run_document_are_kept(world: World, polic
     await finished(world, deletionPolicy=policy)
     files, record = world.storage.objects.copy(), world.database["jobs"].find_one({"jobId": UID})
     assert await expired(world)
-    await world.step(IMAGES)  # after the watch's DELETED event
+    await world.reconcile(IMAGES)  # after the watch's DELETED event
     await world.sweep()
     kept = world.database["jobs"].find_one({"jobId": UID})
     assert kept is not None
@@ -137,7 +137,7 @@ def refuse_by_budget(world: World) -> None:
 
 async def applied_again(world: World, kind: Kind = IMAGES, **spec: Any) -> ResourceStatus:
     """Let the resource expire, and apply it again as a GitOps tool does, without the annotations."""
-    assert await expired(world, kind, steps=12)
+    assert await expired(world, kind, reconciles=12)
     return await finished(world, kind, uid=OTHER_UID, **spec)
 
 
@@ -145,7 +145,7 @@ async def rerun(world: World) -> ResourceStatus:
     """The next run, by `contentgen.dev/rerun`."""
     world.kube.apply(IMAGES, SPEC, **{RERUN_ANNOTATION: "once more"})
     for _ in range(12):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     return world.status(IMAGES)
 
 
@@ -184,7 +184,7 @@ async def test_an_image_of_an_earlier_training_is_adopted(world: World) -> None:
     assert (await finished(world, **PICTURE)).phase is Phase.COMPLETED
     world.kube.apply(LORA, SPECS[LORA] | {"triggerWord": "other"}, THIRD_UID)
     for _ in range(15):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     posts = len(world.provider.posts)
     assert (await applied_again(world, **PICTURE)).reason == Reason.ADOPTED_FINISHED_RUN
     assert len(world.provider.posts) == posts
@@ -209,7 +209,7 @@ async def test_manifests_key_decides_after_a_manual_deletion(world: World) -> No
     await rerun(world)
     await applied_again(world)
     world.kube.delete(IMAGES, world.now)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert not world.there(IMAGES)
     assert (await finished(world, uid=THIRD_UID)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2, "deleted and applied by a person: a request for another run"
@@ -218,10 +218,10 @@ async def test_manifests_key_decides_after_a_manual_deletion(world: World) -> No
 async def test_a_run_that_was_cancelled_before_its_payment_is_kept(world: World) -> None:
     """Applied again, it would be paid, although a person has cancelled it."""
     world.kube.apply(IMAGES, SPEC | {"suspend": True})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, SPEC | {"suspend": True}, **{CANCEL_ANNOTATION: "1"})
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.CANCELLED
     assert not await expired(world)
 
@@ -233,7 +233,7 @@ async def test_a_crash_at_any_write_of_the_deletion_loses_no_file(monkeypatch: p
     await finished(world, deletionPolicy="Delete")
     files = world.storage.objects.copy()
     writes._points = (2 * len(writes.done) + point,)
-    assert await expired(world, steps=8)
+    assert await expired(world, reconciles=8)
     await world.sweep()
     assert (world.storage.objects, states(world)) == (files, ["collected"])
     assert (await finished(world, uid=OTHER_UID)).reason == Reason.ADOPTED_FINISHED_RUN
@@ -258,7 +258,7 @@ async def test_a_persons_deletion_before_it_deletes_the_files(world: World) -> N
         return await put(kind, namespace, name, version, finalizers)
 
     world.kube.put_finalizers = deleted_meanwhile  # type: ignore[method-assign]
-    assert await expired(world, steps=10)
+    assert await expired(world, reconciles=10)
     assert (world.storage.files, states(world)) == ({}, ["discarded"])
 
 
@@ -273,8 +273,8 @@ async def test_an_edit_in_the_same_moment_starts_its_run(world: World) -> None:
 
     world.kube.delete_resource = edited  # type: ignore[method-assign]
     world.now += HOUR
-    await world.step(IMAGES)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2
     assert world.database["runs"].find_one({"_id": UID})["expiredAt"] is None, "it was not deleted"
@@ -316,7 +316,7 @@ async def test_failed_run_with_a_paid_result_stays_until_collected(world: World)
         assert not await expired(world)
     world._leave_outcome = leave  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPEC, **{COLLECT_ANNOTATION: "1"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert await expired(world)
     assert len(world.provider.posts) == 1
@@ -334,7 +334,7 @@ async def test_a_result_of_an_earlier_run_keeps_the_resource(world: World) -> No
     await finished(world)
     world._leave_outcome = leave  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPEC | {"prompt": "a dog"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert sorted(states(world)) == ["collected", "succeeded"]
     assert not await expired(world)
@@ -351,11 +351,11 @@ async def test_an_open_request_keeps_the_resource(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"ttlSecondsAfterFinished": 0, "deadlineSeconds": 600})
     assert (await world.finish(IMAGES)).reason == Reason.DEADLINE_EXCEEDED
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.there(IMAGES), states(world)) == (True, ["submitted"])
     world.now += timedelta(days=31)  # the provider keeps no result for so long
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert not world.there(IMAGES)
 
 
@@ -363,7 +363,7 @@ async def test_a_rerun_that_was_asked_for_comes_first(world: World) -> None:
     await finished(world)
     world.now += HOUR
     world.kube.apply(IMAGES, SPEC, **{RERUN_ANNOTATION: "again"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 2
     assert await expired(world)
@@ -378,7 +378,7 @@ async def test_a_forged_end_deletes_nothing_while_a_request_is_open(world: World
     status["conditions"] = [{"type": "Failed", "status": "True"}]
     status["run"].pop("requestOpen", None)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.there(IMAGES), states(world)) == (True, ["submitted"])
 
 
@@ -396,7 +396,7 @@ async def test_an_image_waits_for_a_lora_that_a_person_deleted(world: World) -> 
     await world.until_gone(LORA)
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.LORA_MISSING
 
 
@@ -408,7 +408,7 @@ async def test_last_resource_of_a_name_decides_the_use_of_its_lora(world: World)
     await world.until_gone(LORA)
     world.kube.apply(IMAGES, PICTURE, THIRD_UID)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.LORA_MISSING
 
 
@@ -420,7 +420,7 @@ async def test_the_lora_of_a_namespace_before_this_one_is_not_used(world: World)
     world.restart()
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.LORA_MISSING
     assert len(world.provider.posts) == 1
 

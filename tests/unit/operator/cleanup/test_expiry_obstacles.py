@@ -11,9 +11,9 @@ from contentgen_contract.records.tenancy import Tenant
 from contentgen_contract.resources.status import RunStatus
 from contentgen_operator.cleanup import expiry
 from contentgen_operator.plans import history_searches
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_operator.state.run_document import RunDocument, UnrecordedRun
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def resource(spec: Body, status: Body | None = None, annotations: dict[str, str]
 
 
 def first_run() -> RunStatus:
-    return decision_input(resource(PRICED), NOW, Policy()).run
+    return decision_input(resource(PRICED), NOW, DecisionSettings()).run
 
 
 def status_of(run: RunStatus, phase: Phase, reason: Reason) -> Body:
@@ -47,10 +47,10 @@ def purchase(state: PurchaseState, **more: Any) -> Purchase:
 
 PURCHASES: dict[str, Purchase | None] = {
     "none": None,
-    "planned": purchase(PurchaseState.INTENT, step=PurchaseStep.PLANNED),
-    "reply lost": purchase(PurchaseState.INTENT, step=PurchaseStep.SENDING),
+    "planned": purchase(PurchaseState.INTENT, send_state=SendState.PLANNED),
+    "reply lost": purchase(PurchaseState.INTENT, send_state=SendState.SENDING),
     "reply lost a month ago": purchase(
-        PurchaseState.INTENT, step=PurchaseStep.SENDING, sent_at=NOW - history_searches.HISTORY
+        PurchaseState.INTENT, send_state=SendState.SENDING, sent_at=NOW - history_searches.HISTORY
     ),
     "in progress": purchase(PurchaseState.SUBMITTED),
     "result": purchase(PurchaseState.SUCCEEDED, result_key="runs/it/result.json"),
@@ -83,7 +83,7 @@ def cleanup_case(row: CleanupRow, document: RunDocument | None = DOCUMENT) -> De
         earlier=tuple(each for each in [PURCHASES[row.earlier]] if each),
         other_runs=tuple(each for each in [PURCHASES[row.other]] if each),
     )
-    return decision_input(body.model_copy(update={"document": document}), NOW, Policy()).observing(observed)
+    return decision_input(body.model_copy(update={"document": document}), NOW, DecisionSettings()).observing(observed)
 
 
 def cleanup_obstacle(row: CleanupRow) -> str:

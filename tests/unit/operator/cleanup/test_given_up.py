@@ -29,7 +29,7 @@ async def test_a_failed_run_is_labelled_and_a_completed_one_is_not(world: World)
     await failed(world)
     assert label(world) == "true"
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"prompt": "a dog"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert label(world) is None
 
@@ -42,7 +42,7 @@ async def test_a_crash_around_the_label_changes_nothing(monkeypatch: pytest.Monk
     world = World(monkeypatch, Writes((2 * at + point,)))
     await failed(world)
     assert (world.writes.fired, label(world)) == ([f"{('before', 'after')[point]} label"], "true")
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
 
 
 async def test_the_label_is_not_restored_where_a_tool_removes_it(world: World) -> None:
@@ -50,7 +50,7 @@ async def test_the_label_is_not_restored_where_a_tool_removes_it(world: World) -
     world.kube.resources[IMAGES, "it"]["metadata"]["labels"] = {}
     before = len(world.writes.done)
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.writes.done[before:], label(world)) == ([], None)
 
 
@@ -65,7 +65,7 @@ async def test_the_retry_of_a_collect_stage_removes_it(world: World) -> None:
     await failed(world)
     world.kube.apply(IMAGES, SPECS[IMAGES], **{COLLECT_ANNOTATION: "1"})
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert label(world) == "true", "there is no result to collect, so it stays given up"
 
 

@@ -69,10 +69,10 @@ class Leaver:
         return [job["metadata"]["name"] for job in self.jobs if job in self.world.kube.jobs.values()]
 
 
-async def steps(world: World, kind: Kind, seconds: float) -> None:
+async def reconcile_for(world: World, kind: Kind, seconds: float) -> None:
     until = world.now + timedelta(seconds=seconds)
     while world.now < until:
-        await world.step(kind)
+        await world.reconcile(kind)
 
 
 def looks(world: World, kind: Kind) -> LeftJobs:
@@ -91,7 +91,7 @@ async def until_woken(world: World, kind: Kind, found: LeftJobs, seconds: float)
         for job in world.kube.jobs.values():
             view = JobView.parse(job)
             found.note(view.uid, None if view.finished else owner_of(job))
-        await world.step(kind)
+        await world.reconcile(kind)
         world.now += timedelta(seconds=15)
         await found.wake_due()
 
@@ -109,7 +109,7 @@ async def test_a_preparation_that_is_left_behind_is_deleted(
     assert left.there, "it is given a minute to end by itself"
     if restarts:
         world.restart()
-    await steps(world, kind, 400)
+    await reconcile_for(world, kind, 400)
     assert left.there == []
     world.provider.running = set()
     assert (await world.finish(kind)).phase is Phase.COMPLETED
@@ -164,7 +164,7 @@ async def test_a_job_that_ends_by_itself_is_kept_for_its_log(world: World) -> No
     (job,) = left.jobs
     job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
     left.note(job)
-    await steps(world, LORA, 1000)
+    await reconcile_for(world, LORA, 1000)
     assert left.there
 
 
@@ -189,7 +189,7 @@ async def test_a_job_that_is_not_this_installations_stays(change: Callable[[Worl
     await world.finish(LORA, Phase.PROCESSING)
     (job,) = left.jobs
     change(world, job)
-    await steps(world, LORA, 1000)
+    await reconcile_for(world, LORA, 1000)
     assert left.there
 
 
@@ -197,10 +197,10 @@ async def test_the_present_job_is_never_left_behind(world: World) -> None:
     """However long a stage takes."""
     world.work = lambda: None  # type: ignore[method-assign]
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     (job,) = world.kube.jobs.values()
     job["status"] = {"active": 1, "ready": 1}
-    await steps(world, LORA, 4000)
+    await reconcile_for(world, LORA, 4000)
     assert list(world.kube.jobs.values()) == [job]
 
 
@@ -211,7 +211,7 @@ async def test_the_job_of_an_earlier_run_is_deleted(world: World) -> None:
     await world.finish(LORA, Phase.AWAITING_APPROVAL)
     world.kube.apply(LORA, SPECS[LORA] | {"approval": "Manual", "triggerWord": "other"})
     await world.until(LORA, lambda: len(left.there) == 2)
-    await steps(world, LORA, 400)
+    await reconcile_for(world, LORA, 400)
     run = world.status(LORA).run
     assert (run and run.number, left.there) == (2, [])
 

@@ -70,7 +70,7 @@ async def test_request_is_followed_after_a_move_to_another_class(
     for _ in range(40):
         if states(two) == (["intent"] if lost else ["submitted"]) and two.first.provider.posts:
             break
-        await two.first.step(IMAGE)
+        await two.first.reconcile(IMAGE)
     two.body(IMAGE)["metadata"]["finalizers"] = []  # taken off by hand, or by the grace period
     del two.first.kube.resources[IMAGE, "it"]
     two.apply(IMAGE, to, uid=HEIR)
@@ -186,7 +186,7 @@ async def test_run_of_another_installation_is_a_named_cause(monkeypatch: pytest.
     await first.finish(IMAGE, Phase.PROCESSING)
     second.now = first.now
     for _ in range(5):
-        await second.step(IMAGE)
+        await second.reconcile(IMAGE)
     told = second.status(IMAGE)
     assert (told.reason, len(first.provider.posts), second.provider.posts) == (Reason.STORES_DISAGREE, 1, [])
     assert "an installation with another MongoDB began the run" in (told.message or "")
@@ -207,11 +207,11 @@ async def test_unpaid_run_of_another_installation_waits_for_a_person(
     await first.finish(Kind.TRANSCRIPTION, Phase.PREPARING)
     second.now = first.now
     for _ in range(5):
-        await second.step(Kind.TRANSCRIPTION)
+        await second.reconcile(Kind.TRANSCRIPTION)
     first.now = second.now
     first.restart()
     for _ in range(60):
-        await first.step(Kind.TRANSCRIPTION)
+        await first.reconcile(Kind.TRANSCRIPTION)
     status = first.status(Kind.TRANSCRIPTION)
     assert (status.phase, status.reason) == (Phase.SUBMISSION_UNKNOWN, Reason.STORES_DISAGREE)
     assert (len(first.provider.posts), len(second.provider.posts)) == (0, 0)

@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason, Stage
 from contentgen_operator import metrics
 from contentgen_operator.background.charge_display import ChargeDisplay
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache
 from contentgen_operator.kube.selection import Selection
@@ -63,9 +63,9 @@ class Woken:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.cache = Cache()
-        self.settled = SettledCheck(cast("Any", None), self._wake)
+        self.finished = FinishedCheck(cast("Any", None), self._wake)
         self.handlers = EventHandlers(
-            self.cache, self._wake, Reports(), LoraNames(), selection=Selection(), finished=[self.settled]
+            self.cache, self._wake, Reports(), LoraNames(), selection=Selection(), finished=[self.finished]
         )
 
     async def _wake(self, ref: ResourceRef) -> None:
@@ -93,9 +93,9 @@ async def test_other_class_is_neither_queued_nor_counted() -> None:
 async def test_finished_resource_of_another_class_is_not_compared() -> None:
     woken = Woken()
     await woken.sees(IMAGES, resource() | {"status": END})
-    assert len(woken.settled._waiting) == 1
+    assert len(woken.finished._waiting) == 1
     await woken.sees(IMAGES, resource(version="2", **TEAM) | {"status": END})
-    assert woken.settled._waiting == {}
+    assert woken.finished._waiting == {}
 
 
 async def test_loras_wake_images_and_names_are_unique_across_classes() -> None:
@@ -126,7 +126,7 @@ async def test_a_resource_of_another_class_is_never_written_to(moves: bool, monk
         monkeypatch.setattr(world.kube, "get_resource", moved)
     before = len(world.writes.done)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.writes.done[before:], world.kube.events, world.kube.jobs) == ([], [], {})
     assert REF.model_copy(update={"uid": UID}) not in world.caches[-1]
 
@@ -148,7 +148,7 @@ async def test_finished_resource_that_changes_class_is_not_rebought(
     for spec in (TEAM, {}, TEAM):
         first.kube.apply(IMAGES, SPECS[IMAGES] | spec)
         for world in (first, second) * 4:
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         assert first.status(IMAGES).phase is Phase.COMPLETED
     assert (len(first.provider.posts), len(second.provider.posts)) == (1, 0)
 
@@ -158,7 +158,7 @@ async def submitted(world: World) -> None:
     for _ in range(40):
         if [purchase["state"] for purchase in world.database["ledger"].find()] == ["submitted"]:
             return
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     raise AssertionError("it does not submit")
 
 
@@ -205,7 +205,7 @@ async def test_image_waits_for_a_lora_of_another_class(
     world.kube.apply(LORA, SPECS[LORA] | TEAM, uid="u9", name="jesse")
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "jesse"}}]})
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     waiting = world.status(IMAGES)
     assert (waiting.reason, waiting.message) == (
         Reason.WAITING_FOR_LORA, "waiting for LoraTraining jesse, which is queued"
@@ -213,7 +213,7 @@ async def test_image_waits_for_a_lora_of_another_class(
     trained = world.kube.resources[LORA, "jesse"]
     trained["status"] = {"phase": "Completed"}
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     waiting = world.status(IMAGES)
     assert waiting.reason == Reason.WAITING_FOR_LORA
     assert "whose file is not in this installation's ledger" in (waiting.message or "")

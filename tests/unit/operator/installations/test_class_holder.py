@@ -54,7 +54,7 @@ class Classes:
 
 
 class Process:
-    """Holder whose pauses run the steps of `meanwhile` in turn; after the last one the test ends."""
+    """Holder whose pauses run the calls of `meanwhile` in turn; after the last one the test ends."""
 
     def __init__(self, classes: Classes, me: ClassOwner = FIRST, *meanwhile: Callable[[], None]) -> None:
         self.said: list[str] = []
@@ -313,15 +313,15 @@ async def test_a_class_that_changes_hands_at_any_write_pays_once(
     second.restart()
     first.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(point):
-        await first.step(IMAGES)
+        await first.reconcile(IMAGES)
     if first.status(IMAGES).phase is Phase.COMPLETED:
         return
     for _ in range(12):
         second.now += (first.now - second.now) if first.now > second.now else (second.now - second.now)
-        await second.step(IMAGES)
+        await second.reconcile(IMAGES)
     first.now = max(first.now, second.now)
     for _ in range(6):
-        await first.step(IMAGES)
+        await first.reconcile(IMAGES)
     posts = [*first.provider.posts, *([] if shared else second.provider.posts)]
     assert len(posts) <= 1
     if shared:

@@ -19,7 +19,7 @@ from contentgen_operator.background.settlement import ChargeSettlement
 from contentgen_operator.leader.leadership import Leadership, NotLeading, unchecked
 from contentgen_operator.state.observed import JobView, Resource, ResourceRef
 from contentgen_operator.state.plan import Plan
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, Unsettled
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SendState, Unsettled
 from contentgen_operator.state.run_document import RunDocument
 from contentgen_operator.stores.charges import Charges
 from contentgen_operator.stores.ledger import Ledger
@@ -74,7 +74,7 @@ class Case:
         """One reconcile."""
         ref = self.ref
         if not process.watch(ref):
-            return "settled"
+            return "finished"
         again, result = await process.process._reconcile_or_pause(ref)
         assert result != "error", self.freezer.done[-3:]
         self.world.now += timedelta(seconds=min(max(again or 1, 1), 300))
@@ -141,7 +141,7 @@ async def sweep(case: Case) -> None:
     storage = case.world.storage
     case.world.kube.delete(case.kind, case.world.now)
     pages, storage.delete_prefix = storage.delete_prefix, _away  # type: ignore[method-assign]
-    case.world.policy = case.world.policy.model_copy(update={"deletion_seconds": 0})
+    case.world.decision_settings = case.world.decision_settings.model_copy(update={"deletion_seconds": 0})
     case.lead()
     await case.until(case.world, lambda: not case.world.there(case.kind))
     storage.delete_prefix = pages  # type: ignore[method-assign]
@@ -291,7 +291,7 @@ def allowed(operation: str, what: str, before: Any, after: Any) -> bool:
         return what == "cancelled" and before == after[:1]
     # A try that the former leader has begun is taken back by its name, and its object is its own.
     if operation == "storage.put_evidence" and what.startswith("ledger "):
-        return (before["step"], after["step"], after["endedBy"]) == ("sending", "planned", before["sentBy"])
+        return (before["sendState"], after["sendState"], after["endedBy"]) == ("sending", "planned", before["sentBy"])
     # Created only, under the id of a purchase or of its key, with the same content from every writer.
     created = ("storage.put_answer", "storage.put_marker", "storage.put_mark", "storage.put_evidence")
     return operation in created and _is_new_object(what, before)
@@ -453,7 +453,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 def purchase(job_id: str, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
-        "purchase_id": f"p-{job_id}", "state": PurchaseState.INTENT, "step": PurchaseStep.PLANNED, "job_id": job_id,
+        "purchase_id": f"p-{job_id}", "state": PurchaseState.INTENT, "send_state": SendState.PLANNED, "job_id": job_id,
         "provider": "fal", "model": "m", "correlation_key": "x", "created_at": NOW, "changed_at": NOW,
     }  # fmt: skip
     return Purchase(**(given | changes))
@@ -486,14 +486,14 @@ async def test_purchase_planned_by_the_next_leader_is_not_withdrawn() -> None:
     with pytest.raises(NotLeading):
         await Ledger(store, next_leader_plans).intend(KEY, purchase("it"))
     kept = store.find_one()
-    assert (kept["purchaseId"], kept["step"]) == ("p-it", "planned"), "the id that the bucket may have"
+    assert (kept["purchaseId"], kept["sendState"]) == ("p-it", "planned"), "the id that the bucket may have"
 
 
 async def test_finished_purchases_are_not_taken_over_late() -> None:
     """Our finalizer reserved the name at the decision; another resource may use it now."""
     store = database()["ledger"]
     outputs = {"jobId": "first"}
-    bought = purchase("newer", state=PurchaseState.COLLECTED, step=None, outputs=outputs)
+    bought = purchase("newer", state=PurchaseState.COLLECTED, send_state=None, outputs=outputs)
     await Ledger(store).intend(KEY, bought)
     with pytest.raises(NotLeading):
         await Ledger(store, _raises).take_over("ns/ImageGeneration/it/", ["first"], "old")
@@ -506,7 +506,7 @@ async def test_finished_purchases_are_not_taken_over_late() -> None:
 @pytest.mark.parametrize("change", [{"orphanedAt": NOW}, {"discardAsked": True}])
 async def test_an_adoption_is_compared_with_what_became_of_an_orphan(change: dict[str, Any]) -> None:
     store = database()["ledger"]
-    seen = purchase("gone", state=PurchaseState.SUBMITTED, step=None)
+    seen = purchase("gone", state=PurchaseState.SUBMITTED, send_state=None)
     await Ledger(store).intend(KEY, seen)
     store.update_one({}, {"$set": change})
     assert not await Ledger(store).adopt(KEY, seen, "old")
@@ -518,7 +518,7 @@ async def test_purchase_planned_anew_is_not_sent_by_a_stale_reader() -> None:
     store = database()["ledger"]
     await Ledger(store).intend(KEY, purchase("mine", changed_at=NOW + timedelta(hours=1)))
     assert await Ledger(store).send(KEY, purchase("mine"), NOW, NOW) is None
-    assert store.find_one()["step"] == "planned"
+    assert store.find_one()["sendState"] == "planned"
 
 
 def _raises() -> None:
@@ -609,7 +609,7 @@ def worker_api(check: Callable[[], None], storage: Any = None) -> WorkerApi:
     """Worker API without dependencies: a request for them fails."""
     none = cast("Any", None)
     return WorkerApi(
-        authenticator=none, storage=storage, ledger=none, reports=Reports(), policy=none, wake=none, verifier=none,
+        authenticator=none, storage=storage, ledger=none, reports=Reports(), settings=none, wake=none, verifier=none,
         check=check,
     )  # fmt: skip
 

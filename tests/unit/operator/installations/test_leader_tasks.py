@@ -50,7 +50,7 @@ class Script(Leadership):
 
 async def until_it_would_pay(world: World) -> None:
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
 
 
 @pytest.mark.parametrize("left", [(), (1.9,), (10.0, 0.0), (10.0, 0.9)])
@@ -65,7 +65,7 @@ async def test_process_without_the_lease_sends_nothing(
     await until_it_would_pay(world)
     (kept,) = world.database["ledger"].find()
     assert script.asked[: len(left)] == [2.0, 1.0][: len(left)]
-    assert (world.provider.posts, kept["state"], kept["step"], kept["sentBy"]) == ([], "intent", "planned", None)
+    assert (world.provider.posts, kept["state"], kept["sendState"], kept["sentBy"]) == ([], "intent", "planned", None)
     world.leadership = Leadership.always()
     world.restart()
     await world.finish(IMAGES)
@@ -102,17 +102,17 @@ async def test_a_purchase_that_was_changed_meanwhile_is_not_taken_back(monkeypat
     class Lost(Script):
         def require(self, seconds: float = 0.0) -> None:
             if len(self.asked) == 1:
-                ledger.update_many({}, {"$set": {"step": "abandoned"}})
+                ledger.update_many({}, {"$set": {"sendState": "abandoned"}})
             super().require(seconds)
 
     world.leadership = Lost(10.0, 0.0)
     world.restart()
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(10):
-        await world.step(IMAGES)
-        if (found := ledger.find_one({})) and found["step"] == "abandoned":
+        await world.reconcile(IMAGES)
+        if (found := ledger.find_one({})) and found["sendState"] == "abandoned":
             break
-    assert ledger.find_one({})["step"] == "abandoned"
+    assert ledger.find_one({})["sendState"] == "abandoned"
     assert world.provider.posts == []
 
 
@@ -128,7 +128,7 @@ async def test_expired_lease_allows_only_the_note_of_a_post(
 
     world.provider.sending = lost
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.writes.done == ["POST", "bind request", "move to submitted"]
     (kept,) = world.database["ledger"].find()
     assert (kept["state"], kept["requestId"]) == ("submitted", "request-1")
@@ -174,7 +174,7 @@ async def test_lost_lease_allows_only_compared_writes(after: int, monkeypatch: p
     for _ in range(40):
         if world.leadership.over:
             break
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     compared = {"marker", "content", "evidence", "run document", "finalizers", "status", "event"}  # or created only
     noted = {"POST": {"bind request"}, "job": {"job record"}}
     last, *others = world.writes.done[after - 1 :] or ["none"]

@@ -230,7 +230,7 @@ async def until(world: World, reached: Callable[[], bool]) -> None:
     for _ in range(60):
         if reached():
             return
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     raise AssertionError("it does not come to that")
 
 
@@ -259,7 +259,7 @@ async def test_run_in_flight_is_released_and_resumes_later(
     await release(world)
     assert meta["finalizers"] == ["somebody.else/needs-it"]
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.writes.done[before:] == ["finalizers"], "nothing else is written to it, nor sent"
     for _ in range(4):
         world.now += timedelta(minutes=30)
@@ -307,7 +307,7 @@ async def test_idle_resource_with_files_is_released_and_held_again(
     assert body["metadata"]["finalizers"] == []
     namespaces._uids["ns"] = "a-namespace"
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (body["metadata"]["finalizers"], len(world.provider.posts)) == ([FINALIZER], 1)
 
 

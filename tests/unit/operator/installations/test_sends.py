@@ -43,11 +43,11 @@ def tries(world: World) -> dict[str, Any]:
     return {n: models["end" in n].model_validate_json(world.storage.objects[key]) for key, n in named.items()}
 
 
-async def until(world: World, state: str, step: str | None = None) -> None:
+async def until(world: World, state: str, send_state: str | None = None) -> None:
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         found = list(world.database["ledger"].find())
-        if found and (found[0]["state"], found[0]["step"]) == (state, step):
+        if found and (found[0]["state"], found[0]["sendState"]) == (state, send_state):
             return
     pytest.fail(f"not {state}: {found}")
 
@@ -153,8 +153,8 @@ async def test_failure_before_the_first_byte_leaves_it_planned(how: str, monkeyp
     await until(world, "intent", "planned")
     for _ in range(10):
         if not tries(world):
-            await world.step(IMAGES)
-    assert (purchase(world)["step"], world.provider.posts) == ("planned", [])
+            await world.reconcile(IMAGES)
+    assert (purchase(world)["sendState"], world.provider.posts) == ("planned", [])
     found = tries(world)
     assert found["1"].closed or found["1-end"].ending is SendEnding.UNSENT
     await world.finish(IMAGES)
@@ -176,9 +176,9 @@ async def test_a_try_that_another_process_has_closed_is_not_sent(monkeypatch: py
 
     monkeypatch.setattr(world.storage, "put_evidence", put_evidence)
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (first, second) = sorted(world.database["ledger"].find(), key=lambda each: str(each["_id"]))
-    assert (first["step"], len(world.provider.posts)) == ("abandoned", 1)
+    assert (first["sendState"], len(world.provider.posts)) == ("abandoned", 1)
     assert second["requestId"] == "request-1"
     assert tries(world)["1"].closed or Send.model_validate_json(world.storage.objects[frozen[0]]).closed
 
@@ -190,11 +190,11 @@ async def _abandoned(world: World) -> str:
     main, world.process = world.process, other
     try:
         for _ in range(4):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         token = resubmit_token(world.status(IMAGES))
         world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
         for _ in range(3):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
     finally:
         world.process = main
     return token
@@ -232,7 +232,7 @@ async def test_an_old_number_stops_nothing_that_was_refused_since(monkeypatch: p
     before = purchase(world)
     for _ in range(3):
         world.now += timedelta(minutes=5)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         await until(world, "refused")
     highest = purchase(world)["sendNumber"]
     assert highest > before["sendNumber"]
@@ -283,18 +283,18 @@ async def test_a_post_whose_hook_was_not_called_is_not_sent_again(
     with monkeypatch.context() as down:
         down.setattr(Ledger, "_note_sent", fails)
         for _ in range(4):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert len(world.provider.posts) == 1
-    assert purchase(world)["step"] != "planned"
+    assert purchase(world)["sendState"] != "planned"
 
 
 async def test_request_is_sent_only_if_the_ledger_has_it_as_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     world = world_of(monkeypatch)
     monkeypatch.setattr(Ledger, "_send", lambda *_: None)
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.provider.posts, tries(world)) == ([], {})
 
 
@@ -303,8 +303,8 @@ async def test_a_malformed_object_stops_the_payment(monkeypatch: pytest.MonkeyPa
     await until(world, "intent", "planned")
     world.storage.objects[keys.send_object(purchase(world)["_id"], 1)] = b"{"
     for _ in range(6):
-        await world.step(IMAGES)
-    assert (world.provider.posts, purchase(world)["step"]) == ([], "sending")
+        await world.reconcile(IMAGES)
+    assert (world.provider.posts, purchase(world)["sendState"]) == ([], "sending")
 
 
 async def test_the_object_of_another_process_is_neither_used_nor_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,8 +144,8 @@ async def test_the_cause_of_a_workers_retries_is_in_the_status(kind: Kind, stage
             step=Step.STORING if stage is Stage.COLLECT else Step.DOWNLOADING, fraction=0, message=message
         )
         world.process.observer.reports.note_progress(found["metadata"]["uid"], report)
-        await world.step(kind)
+        await world.reconcile(kind)
         assert world.status(kind).message == shown
     world.process.observer.reports.note_progress(found["metadata"]["uid"], report.model_copy(update={"message": ""}))
-    await world.step(kind)
+    await world.reconcile(kind)
     assert "s3.example" not in (world.status(kind).message or "")

@@ -24,7 +24,7 @@ async def test_a_quota_of_one_job_is_enough(world: World, kinds: tuple[Kind, ...
         apply(world, kind)
     for _ in range(300):
         for kind in kinds:
-            await world.step(kind, NAMES[kind])
+            await world.reconcile(kind, NAMES[kind])
         assert len(world.kube.jobs) <= 1
     assert {world.status(kind, NAMES[kind]).phase for kind in kinds} == {Phase.COMPLETED}
     assert len(world.provider.posts) == len(kinds)
@@ -40,7 +40,7 @@ def finished(world: World) -> dict[str, Any]:
 async def test_other_jobs_keep_their_room(world: World, what: str) -> None:
     """The next run waits, and nothing is paid for it."""
     apply(world, Kind.TRANSCRIPTION)
-    await world.step(Kind.TRANSCRIPTION, "talk")
+    await world.reconcile(Kind.TRANSCRIPTION, "talk")
     world.kube.most_jobs = 1
     job = finished(world)
     match what:
@@ -56,7 +56,7 @@ async def test_other_jobs_keep_their_room(world: World, what: str) -> None:
     assert await world.process.actor._finished_jobs.make_room("ns") is Room.NONE
     assert world.kube.jobs == kept
     apply(world, Kind.LORA_TRAINING)
-    await world.step(Kind.LORA_TRAINING, "lora")
+    await world.reconcile(Kind.LORA_TRAINING, "lora")
     assert world.status(Kind.LORA_TRAINING, "lora").reason == Reason.JOB_REFUSED
 
 

@@ -107,10 +107,10 @@ async def waiting(world: World, kind: Kind, stage: Stage, status: Body) -> Node:
     return node
 
 
-async def steps(world: World, kind: Kind, seconds: float) -> ResourceStatus:
+async def reconcile_for(world: World, kind: Kind, seconds: float) -> ResourceStatus:
     until = world.now + timedelta(seconds=seconds)
     while world.now < until:
-        await world.step(kind)
+        await world.reconcile(kind)
     return world.status(kind)
 
 
@@ -126,7 +126,7 @@ def restarted(world: World, **changes: Any) -> None:
 @pytest.mark.parametrize(("kind", "stage"), STAGES)
 async def test_a_job_that_waits_for_a_node_waits_without_a_limit(kind: Kind, stage: Stage, world: World) -> None:
     node = await waiting(world, kind, stage, UNSCHEDULABLE)
-    status = await steps(world, kind, 20 * TEMPLATE.deadline_seconds)
+    status = await reconcile_for(world, kind, 20 * TEMPLATE.deadline_seconds)
     assert (status.phase is Phase.FAILED, status.reason) == (False, Reason.POD_NOT_STARTED)
     assert "Unschedulable: 0/3 nodes" in (status.message or "")
     assert len(node.seen) == len(node.jobs) == 1, "the place in the autoscaler is kept"
@@ -160,7 +160,7 @@ async def test_cause_of_a_wait_for_a_node_is_told_in_half_a_minute(world: World)
 async def test_a_worker_that_ran_out_of_time_fails_its_run(kind: Kind, world: World) -> None:
     node = Node(world, Stage.PREPARE, RUNS)
     world.kube.apply(kind, SPECS[kind])
-    await steps(world, kind, 30)
+    await reconcile_for(world, kind, 30)
     node.ends(LATE | STARTED)
     status = await world.finish(kind)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
@@ -174,7 +174,7 @@ async def test_a_collect_stage_that_ran_out_of_time_is_tried_again(world: World)
     world.kube.apply(kind, SPECS[kind])
     await world.until(kind, lambda: node.seen)
     node.ends(LATE | STARTED)
-    status = await steps(world, kind, 1)
+    status = await reconcile_for(world, kind, 1)
     assert (status.phase, status.reason) == (Phase.COLLECTING, Reason.RETRYING)
     node.repaired()
     assert (await world.finish(kind)).phase is Phase.COMPLETED
@@ -203,7 +203,7 @@ async def test_pod_past_its_deadline_is_on_a_lost_node(world: World) -> None:
     node = Node(world, Stage.PREPARE, RUNS | {"startTime": world.now.isoformat()})
     world.kube.apply(LORA, SPECS[LORA])
     begun = world.now
-    await steps(world, LORA, 30)
+    await reconcile_for(world, LORA, 30)
     (job,) = node.jobs
     job["status"]["ready"] = 1
     told = await world.until(LORA, lambda: world.status(LORA).reason == Reason.RETRYING)
@@ -275,7 +275,7 @@ async def test_job_that_never_started_is_replaced_with_new_settings(
     (new,) = node.jobs
     assert new["metadata"]["name"] == old["metadata"]["name"], "it is the same attempt"
     assert new["spec"]["template"] != old["spec"]["template"]
-    await steps(world, kind, 300)
+    await reconcile_for(world, kind, 300)
     assert node.jobs == [new], "it is made once"
     run = world.status(kind).run
     assert run is not None
@@ -289,10 +289,10 @@ async def test_a_refused_pod_is_made_again_with_the_new_settings(world: World) -
     world.work = lambda: None  # type: ignore[method-assign]
     world.kube.apply(LORA, SPECS[LORA])
     world.kube.pod_refusals = [{"reason": "FailedCreate", "message": "maximum memory usage per Container is 1Gi"}]
-    await steps(world, LORA, 20)
+    await reconcile_for(world, LORA, 20)
     assert world.status(LORA).reason == Reason.JOB_REFUSED
     restarted(world, resources={"limits": {"memory": "1Gi"}})
-    await steps(world, LORA, 20)
+    await reconcile_for(world, LORA, 20)
     (job,) = world.kube.jobs.values()
     assert job["spec"]["template"]["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
 
@@ -324,7 +324,7 @@ async def test_a_job_that_started_or_is_held_by_a_queue_is_kept(
     (job,) = node.jobs
     restarted(world, image="worker:2")
     keeps(node, job)
-    await steps(world, LORA, 50)
+    await reconcile_for(world, LORA, 50)
     assert [each_job["metadata"]["uid"] for each_job in node.jobs] == node.seen == [job["metadata"]["uid"]]
 
 
@@ -345,7 +345,7 @@ async def test_a_stale_cache_replaces_no_job(changes: Callable[[Body], None], wo
     world.watch(ResourceRef(kind=LORA, namespace="ns", name="it", uid=UID))
     node.note(job)
     changes(job)
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert node.jobs == [job]
 
 
@@ -359,7 +359,7 @@ async def test_a_pod_that_starts_just_now_keeps_its_job(world: World, monkeypatc
         return [pod(reads.pop() if reads else RUNS, job["metadata"]["uid"])]
 
     monkeypatch.setattr(world.kube, "job_pods", listed)
-    await steps(world, LORA, 50)
+    await reconcile_for(world, LORA, 50)
     assert (reads, node.jobs) == ([], [job])
 
 
@@ -367,10 +367,10 @@ async def test_changed_template_of_a_job_is_not_compared(world: World) -> None:
     node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (job,) = node.jobs
     _forged(node, job)
-    await steps(world, LORA, 300)
+    await reconcile_for(world, LORA, 300)
     assert node.jobs == [job], "only the record counts"
     restarted(world, image="worker:2")
-    await steps(world, LORA, 30)
+    await reconcile_for(world, LORA, 30)
     assert len(node.seen) == 2
 
 
@@ -379,9 +379,9 @@ async def test_a_job_of_an_earlier_release_is_made_again(world: World) -> None:
     node = await waiting(world, LORA, Stage.PREPARE, UNSCHEDULABLE)
     world.database["worker_jobs"].update_many({}, {"$unset": {"templateHash": ""}})
     world.restart()
-    await steps(world, LORA, 30)
+    await reconcile_for(world, LORA, 30)
     assert len(node.seen) == 2
-    await steps(world, LORA, 300)
+    await reconcile_for(world, LORA, 300)
     assert len(node.seen) == 2
 
 
@@ -391,7 +391,7 @@ async def test_a_crash_at_any_write_makes_it_again_once(point: int, monkeypatch:
     node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     restarted(world, image="worker:2")
     world.writes._points = (2 * len(world.writes.done) + point,)
-    await steps(world, LORA, 60)
+    await reconcile_for(world, LORA, 60)
     (job,) = node.jobs
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "worker:2"
     run = world.status(LORA).run
@@ -412,7 +412,7 @@ async def test_a_crash_before_the_deletion_counts_no_attempt(world: World, monke
         world.restart()
 
     monkeypatch.setattr(world.kube, "delete_job", crashes)
-    await steps(world, LORA, 60)
+    await reconcile_for(world, LORA, 60)
     run = world.status(LORA).run
     assert run is not None
     assert (run.stage_attempt, len(node.seen)) == (1, 2)
@@ -429,13 +429,13 @@ async def test_job_in_deletion_is_not_mistaken_for_the_new_one(world: World, mon
             world.kube.jobs[name]["metadata"]["deletionTimestamp"] = world.now.isoformat()
 
     monkeypatch.setattr(world.kube, "delete_job", marks)
-    await steps(world, LORA, 60)
+    await reconcile_for(world, LORA, 60)
     status = world.status(LORA)
     assert status.run is not None
     assert (status.run.stage_attempt, status.run.job) == (1, None)
     (job,) = node.jobs
     await delete("ns", job["metadata"]["name"], job["metadata"]["uid"])
-    await steps(world, LORA, 60)
+    await reconcile_for(world, LORA, 60)
     run = world.status(LORA).run
     assert run is not None
     assert (run.stage_attempt, len(node.seen)) == (1, 2)
@@ -446,7 +446,7 @@ async def test_the_former_leader_does_not_delete_the_next_ones_job(world: World)
     node = await waiting(world, LORA, Stage.PREPARE, PULLS)
     (old,) = node.jobs
     restarted(world, image="worker:2")
-    await steps(world, LORA, 30)
+    await reconcile_for(world, LORA, 30)
     (new,) = node.jobs
     await world.kube.delete_job("ns", old["metadata"]["name"], old["metadata"]["uid"])
     assert node.jobs == [new]

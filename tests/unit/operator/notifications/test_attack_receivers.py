@@ -127,7 +127,7 @@ class Harness:
         while (due := await self.outbox.next_at()) is not None and due <= end:
             self.now = max(self.now, due)
             await self.notifier.round()
-            await self.notifier.settled()
+            await self.notifier.until_idle()
         self.now = end
 
     def log(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ async def test_namespaces_that_are_always_busy_leave_turns_to_others() -> None:
     finally:
         for over in waiting.values():
             over.set()
-        await harness.notifier.settled()
+        await harness.notifier.until_idle()
 
 
 async def test_slow_receiver_does_not_delay_the_others() -> None:
@@ -238,7 +238,7 @@ async def test_slow_receiver_does_not_delay_the_others() -> None:
         assert len(begun) == 3
     finally:
         free.set()
-        await harness.notifier.settled()
+        await harness.notifier.until_idle()
 
 
 async def eventually(holds: Any) -> None:

@@ -185,7 +185,7 @@ class Harness:
     async def round(self) -> None:
         """One round, with its attempts."""
         await self.notifier.round()
-        await self.notifier.settled()
+        await self.notifier.until_idle()
 
     async def until(self, end: datetime) -> None:
         """All rounds until a time."""
@@ -424,7 +424,7 @@ async def test_slow_receivers_hold_their_own_places_only(receiver: Receiver) -> 
         assert harness.notifier._running.namespaces["noisy"] == 2
     finally:
         slow.release.set()
-        await harness.notifier.settled()
+        await harness.notifier.until_idle()
         slow.close()
 
 
@@ -469,7 +469,7 @@ async def test_a_namespace_with_many_hosts_leaves_places_to_others() -> None:
         while "https://quiet.example.com/" not in begun:  # noqa: ASYNC110 - bounded above
             await asyncio.sleep(0.005)
     free.set()
-    await harness.notifier.settled()
+    await harness.notifier.until_idle()
 
 
 # Crashes, takeovers, stores that are away
@@ -487,7 +487,7 @@ async def test_a_crash_during_an_attempt_repeats_it_with_the_same_id(receiver: R
 
     harness.outbox.put = crash  # type: ignore[method-assign]
     await harness.notifier.round()
-    await harness.notifier.settled()
+    await harness.notifier.until_idle()
     harness.outbox.put = kept  # type: ignore[method-assign]
     await harness.round()
     assert len(receiver.requests) == 1  # the reservation lasts for two minutes
@@ -512,7 +512,7 @@ async def test_a_former_leader_sends_nothing(receiver: Receiver) -> None:
     await harness.notifier.keys.keys()
     harness.leads = False
     await harness.notifier.round()
-    await harness.notifier.settled()
+    await harness.notifier.until_idle()
     assert receiver.requests == []
 
 

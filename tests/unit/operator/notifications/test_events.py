@@ -263,7 +263,7 @@ async def test_a_finished_run_leaves_one_released_notification(monkeypatch: pyte
     await world.finish(Kind.IMAGE_GENERATION)
     (found,) = stored(world)
     assert (found["event"], found["state"], found["url"]) == ("Completed", "pending", URL)
-    await world.settle(Kind.IMAGE_GENERATION)
+    await world.recover(Kind.IMAGE_GENERATION)
     assert stored(world) == [found]
 
 
@@ -318,13 +318,13 @@ def notifier_of(world: World, receiver: Receiver) -> Notifier:
 
 
 async def delivered(world: World) -> Receiver:
-    """What a receiver gets once everything has settled: after a restart, and after the time for left ones."""
+    """What a receiver gets once everything is done: after a restart, and after the time for left ones."""
     receiver = Receiver()
     notifier = notifier_of(world, receiver)
     for _ in range(3):
         world.now += timedelta(minutes=2)
         await notifier.round()
-        await notifier.settled()
+        await notifier.until_idle()
     return receiver
 
 
@@ -343,7 +343,7 @@ async def test_crash_at_any_write_keeps_notifications_exact(monkeypatch: pytest.
         status = await world.finish(Kind.IMAGE_GENERATION, Phase.SUBMISSION_UNKNOWN)
         world.restart()
         for _ in range(4):
-            await world.step(Kind.IMAGE_GENERATION)
+            await world.reconcile(Kind.IMAGE_GENERATION)
         receiver = await delivered(world)
         phases = [body["data"]["phase"] for body in receiver.bodies]
         expected = ["Completed"] if status.phase is Phase.COMPLETED else []
@@ -355,7 +355,7 @@ async def test_crash_at_any_write_keeps_notifications_exact(monkeypatch: pytest.
 
 
 async def test_a_crash_after_the_status_is_made_up_for_by_the_notifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resource is settled then, so no reconcile follows."""
+    """The resource is finished then, so no reconcile follows."""
     world = world_of(monkeypatch)
     await world.finish(Kind.IMAGE_GENERATION)
     world.database["notifications"].update_one({}, {"$set": {"state": "planned"}})
@@ -467,7 +467,7 @@ async def test_a_receiver_that_never_answers_delays_no_job(monkeypatch: pytest.M
         assert notifier._running.tasks
         worlds.append(world)
         free.set()
-        await notifier.settled()
+        await notifier.until_idle()
         free.clear()
     without, with_webhook = worlds
     assert with_webhook.now == without.now

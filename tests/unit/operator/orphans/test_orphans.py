@@ -11,12 +11,12 @@ from kubernetes.aio.client.exceptions import ApiException
 from contentgen_contract.names import CANCEL_ANNOTATION, RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.prices import PRICES
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.orphans.effects import OrphanEffect, Retention, next_effect, pause
 from contentgen_operator.orphans.following import FollowState
-from contentgen_operator.orphans.steps import OrphanStep, Retention, next_step, pause
 from contentgen_operator.orphans.transitions import after_poll, discarded, noted
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.provider_requests import (
     RequestState,
     RequestView,
@@ -56,81 +56,97 @@ def purchase(state: PurchaseState = PurchaseState.SUBMITTED, **changes: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "at", "step"),
+    ("given", "at", "effect"),
     [
-        ({"state": "submitted"}, NOW, OrphanStep.NOTE),
-        ({"state": "submitted", "orphaned_at": NOW}, NOW, OrphanStep.POLL),
-        ({"state": "succeeded"}, NOW + 400 * DAY, OrphanStep.NOTE),  # of a restored ledger: the time begins now
-        ({"state": "succeeded", "discard_asked": True}, NOW, OrphanStep.NOTE),
+        ({"state": "submitted"}, NOW, OrphanEffect.NOTE),
+        ({"state": "submitted", "orphaned_at": NOW}, NOW, OrphanEffect.POLL),
+        ({"state": "succeeded"}, NOW + 400 * DAY, OrphanEffect.NOTE),  # of a restored ledger: the time begins now
+        ({"state": "succeeded", "discard_asked": True}, NOW, OrphanEffect.NOTE),
         (
             {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
             NOW + 29.9 * DAY,
-            OrphanStep.NOTHING,
+            OrphanEffect.NOTHING,
         ),
         (
             {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 28 * DAY},
             NOW + 29.9 * DAY,
-            OrphanStep.SEEN,
+            OrphanEffect.SEEN,
         ),
         (
             {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 29 * DAY},
             NOW + 30 * DAY,
-            OrphanStep.DISCARD,
+            OrphanEffect.DISCARD,
         ),
         # An old ledger was restored, or no operator ran: what became of the resource meanwhile is not known.
-        ({"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY}, NOW + 30 * DAY, OrphanStep.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, OrphanStep.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, OrphanStep.DISCARD),
+        (
+            {"state": "succeeded", "orphaned_at": NOW, "orphan_seen_at": NOW + 26 * DAY},
+            NOW + 30 * DAY,
+            OrphanEffect.NOTE,
+        ),
+        ({"state": "succeeded", "orphaned_at": NOW}, NOW + 30 * DAY, OrphanEffect.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW, "discard_asked": True}, NOW, OrphanEffect.DISCARD),
         (
             {"state": "submitted", "orphaned_at": NOW - 400 * DAY, "orphan_seen_at": NOW},
             NOW,
-            OrphanStep.POLL,
+            OrphanEffect.POLL,
         ),  # never expires
-        ({"state": "intent", "step": "planned"}, NOW + DAY, OrphanStep.NOTHING),
-        ({"state": "intent", "step": "abandoned"}, NOW + DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "send_state": "planned"}, NOW + DAY, OrphanEffect.NOTHING),
+        ({"state": "intent", "send_state": "abandoned"}, NOW + DAY, OrphanEffect.NOTHING),
         # A person has paid for another attempt: found, it is an orphan; it is not listed as one before.
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, OrphanStep.NOTHING),
-        ({"state": "intent", "step": "sending"}, NOW, OrphanStep.NOTE),
-        ({"state": "intent", "step": None}, NOW, OrphanStep.NOTE),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW, OrphanStep.NOTHING),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"}, NOW + DAY, OrphanStep.SEARCH),
-        ({"state": "intent", "step": "sending", "orphaned_at": NOW}, NOW + DAY, OrphanStep.NOTHING),
+        ({"state": "intent", "send_state": "abandoned", "sent_input": "{}"}, NOW, OrphanEffect.NOTHING),
+        ({"state": "intent", "send_state": "abandoned", "sent_input": "{}"}, NOW + DAY, OrphanEffect.SEARCH),
+        ({"state": "intent", "send_state": "abandoned", "sent_input": "{}"}, NOW + 3 * DAY, OrphanEffect.NOTHING),
+        ({"state": "intent", "send_state": "sending"}, NOW, OrphanEffect.NOTE),
+        ({"state": "intent", "send_state": None}, NOW, OrphanEffect.NOTE),
         (
-            {"state": "intent", "step": "sending", "orphaned_at": NOW, "sent_input": "{}"},
-            NOW + 3 * DAY,
-            OrphanStep.NOTHING,
+            {"state": "intent", "send_state": "sending", "orphaned_at": NOW, "sent_input": "{}"},
+            NOW,
+            OrphanEffect.NOTHING,
         ),
-        ({"state": "collected"}, NOW + 400 * DAY, OrphanStep.NOTHING),
-        ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, OrphanStep.NOTHING),
-        ({"state": "cancelled", "orphaned_at": NOW}, NOW, OrphanStep.NOTHING),
-        ({"state": "discarded"}, NOW, OrphanStep.NOTHING),
+        (
+            {"state": "intent", "send_state": "sending", "orphaned_at": NOW, "sent_input": "{}"},
+            NOW + DAY,
+            OrphanEffect.SEARCH,
+        ),
+        ({"state": "intent", "send_state": "sending", "orphaned_at": NOW}, NOW + DAY, OrphanEffect.NOTHING),
+        (
+            {"state": "intent", "send_state": "sending", "orphaned_at": NOW, "sent_input": "{}"},
+            NOW + 3 * DAY,
+            OrphanEffect.NOTHING,
+        ),
+        ({"state": "collected"}, NOW + 400 * DAY, OrphanEffect.NOTHING),
+        ({"state": "collected", "orphaned_at": NOW}, NOW + 400 * DAY, OrphanEffect.NOTHING),
+        ({"state": "cancelled", "orphaned_at": NOW}, NOW, OrphanEffect.NOTHING),
+        ({"state": "discarded"}, NOW, OrphanEffect.NOTHING),
     ],
 )
-def test_the_next_step(given: dict[str, Any], at: datetime, step: OrphanStep) -> None:
+def test_the_next_effect(given: dict[str, Any], at: datetime, effect: OrphanEffect) -> None:
     state = PurchaseState(given.pop("state"))
-    assert next_step(purchase(state, **given), FollowState.GONE, at, Retention()) is step
+    assert next_effect(purchase(state, **given), FollowState.GONE, at, Retention()) is effect
 
 
 @pytest.mark.parametrize(
-    ("given", "standing", "step"),
+    ("given", "standing", "effect"),
     [
-        ({"state": "submitted"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
-        ({"state": "submitted"}, FollowState.ENDED, OrphanStep.POLL),
-        ({"state": "succeeded", "discard_asked": True}, FollowState.ENDED, OrphanStep.NOTHING),
-        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.ENDED, OrphanStep.NOTE),
-        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.FOLLOWED, OrphanStep.NOTE),
-        ({"state": "intent", "step": "sending", "sent_input": "{}"}, FollowState.ENDED, OrphanStep.SEARCH),
-        ({"state": "intent", "step": "planned"}, FollowState.ENDED, OrphanStep.NOTHING),
-        ({"state": "intent", "step": "abandoned", "sent_input": "{}"}, FollowState.FOLLOWED, OrphanStep.NOTHING),
+        ({"state": "submitted"}, FollowState.FOLLOWED, OrphanEffect.NOTHING),
+        ({"state": "submitted"}, FollowState.ENDED, OrphanEffect.POLL),
+        ({"state": "succeeded", "discard_asked": True}, FollowState.ENDED, OrphanEffect.NOTHING),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.ENDED, OrphanEffect.NOTE),
+        ({"state": "succeeded", "orphaned_at": NOW}, FollowState.FOLLOWED, OrphanEffect.NOTE),
+        ({"state": "intent", "send_state": "sending", "sent_input": "{}"}, FollowState.ENDED, OrphanEffect.SEARCH),
+        ({"state": "intent", "send_state": "planned"}, FollowState.ENDED, OrphanEffect.NOTHING),
+        (
+            {"state": "intent", "send_state": "abandoned", "sent_input": "{}"},
+            FollowState.FOLLOWED,
+            OrphanEffect.NOTHING,
+        ),
     ],
 )
-def test_the_next_step_where_there_is_a_resource(
-    given: dict[str, Any], standing: FollowState, step: OrphanStep
+def test_the_next_effect_where_there_is_a_resource(
+    given: dict[str, Any], standing: FollowState, effect: OrphanEffect
 ) -> None:
     state = PurchaseState(given.pop("state"))
-    assert next_step(purchase(state, **given), standing, NOW + DAY, Retention()) is step
+    assert next_effect(purchase(state, **given), standing, NOW + DAY, Retention()) is effect
 
 
 def test_looks_grow_apart_and_never_end() -> None:
@@ -140,9 +156,9 @@ def test_looks_grow_apart_and_never_end() -> None:
     assert pause(purchase(), NOW - DAY).total_seconds() == 3600, "a clock that was set back"
 
 
-def test_each_move_names_owner_state_step_and_since_when() -> None:
+def test_each_move_names_owner_states_and_since_when() -> None:
     seen = purchase(PurchaseState.SUCCEEDED, orphaned_at=NOW)
-    same = {"step": None, "orphaned_at": NOW, "orphan_seen_at": None, "request_id": "r1", "cancel_asked_at": None}
+    same = {"send_state": None, "orphaned_at": NOW, "orphan_seen_at": None, "request_id": "r1", "cancel_asked_at": None}
     for move in (noted(KEY, seen, None), discarded(KEY, seen, NOW)):
         assert (move.source, move.owner) == (PurchaseState.SUCCEEDED, UID)
         assert move.expected == same
@@ -222,7 +238,7 @@ async def submitted(world: World, kind: Kind, **spec: Any) -> None:
     for _ in range(40):
         if states(world) == ["submitted"]:
             return
-        await world.step(kind)
+        await world.reconcile(kind)
     raise AssertionError(states(world))
 
 
@@ -280,7 +296,7 @@ async def test_a_lost_response_is_stored_again(kind: Kind, noted: bool, world: W
         await rounds(world, 4)
     else:
         while states(world) != ["succeeded"]:
-            await world.step(kind)
+            await world.reconcile(kind)
         vanish(world, kind)
     (response,) = responses(world)
     lost = world.storage.objects.pop(response)
@@ -310,10 +326,10 @@ async def test_a_lost_reply_is_found_without_its_resource(kind: Kind, world: Wor
     world.provider.lose_replies = {1}
     world.kube.apply(kind, SPECS[kind])
     for _ in range(40):
-        await world.step(kind)
+        await world.reconcile(kind)
         if world.provider.posts:
             break
-    assert the_purchase(world)["step"] == "sending"
+    assert the_purchase(world)["sendState"] == "sending"
     vanish(world, kind)
     await rounds(world, 10)
     kept = the_purchase(world)
@@ -343,7 +359,7 @@ async def test_deletion_with_files_cancels_once_the_provider_is_back(
         world.provider._polls = {"request-1": 0}
         cancel = world.provider.cancel
         monkeypatch.setattr(world.provider, "cancel", away)
-        await world.until_gone(IMAGES, steps=60)
+        await world.until_gone(IMAGES, reconciles=60)
         monkeypatch.setattr(world.provider, "cancel", cancel)
         await rounds(world, 2)
         assert world.provider.cancelled == asked
@@ -422,7 +438,7 @@ async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both replies were lost, the first request never arrived, and the inputs are the same."""
-    world.policy = Policy(poll_seconds=10, adoption_seconds=60)
+    world.decision_settings = DecisionSettings(poll_seconds=10, adoption_seconds=60)
     world.restart()
     world.provider.lose_replies = {1, 2}
     arrived = world.provider._matches
@@ -430,12 +446,12 @@ async def test_of_an_earlier_run_no_request_of_the_next_one_is_taken(
     spec = SPECS[IMAGES] | {"image": {"seed": 7}}
     world.kube.apply(IMAGES, spec)
     while len(world.provider.posts) < 1:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1"})
     assert (await world.finish(IMAGES)).reason == Reason.CANCELLED
     world.kube.apply(IMAGES, spec, **{CANCEL_ANNOTATION: "1", RERUN_ANNOTATION: "x"})
     while len(world.provider.posts) < 2:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await rounds(world, 6)
     assert list(world.database["request_bindings"].find()) == []
     status = await world.finish(IMAGES)

@@ -9,12 +9,12 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.kube.selection import Selection
+from contentgen_operator.orphans.effects import OrphanEffect, Retention, next_effect
 from contentgen_operator.orphans.following import FollowState
-from contentgen_operator.orphans.steps import OrphanStep, Retention, next_step
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.state.provider_requests import GONE, UNKNOWN, RequestState, RequestView
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.namespaces import Namespaces
 from contentgen_simulation.world import SPECS, UID, Crash, World, Writes
@@ -57,7 +57,7 @@ async def submitted(world: World, **spec: Any) -> None:
     for _ in range(40):
         if [purchase["state"] for purchase in purchases(world)] == ["submitted"]:
             return
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     raise AssertionError(purchases(world))
 
 
@@ -108,7 +108,7 @@ async def left(world: World, account: Account, monkeypatch: pytest.MonkeyPatch) 
 
 def planned(job_id: str = UID) -> Purchase:
     return Purchase(
-        state=PurchaseState.INTENT, step=PurchaseStep.PLANNED, job_id=job_id, provider="fal", model="m",
+        state=PurchaseState.INTENT, send_state=SendState.PLANNED, job_id=job_id, provider="fal", model="m",
         correlation_key="m",
         created_at=NOW, changed_at=NOW,
     )  # fmt: skip
@@ -197,7 +197,7 @@ async def test_a_lost_reply_is_found_where_the_resource_cannot_be_read(
     world.provider.lose_replies = {1}
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while not world.provider.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     roles.listed("other")
     await rounds(world, 10, timedelta(minutes=10))
     kept = the_purchase(world)
@@ -279,13 +279,13 @@ async def test_an_orphan_of_another_class_is_left_to_its_installation(world: Wor
 
 @pytest.mark.parametrize("state", list(PurchaseState))
 def test_purchase_without_resource_is_only_searched_or_polled(state: PurchaseState) -> None:
-    for step in PurchaseStep if state is PurchaseState.INTENT else (None,):
+    for send_state in SendState if state is PurchaseState.INTENT else (None,):
         for orphaned in (None, NOW):
-            given = {"state": state, "step": step, "sent_input": "{}", "orphaned_at": orphaned}
+            given = {"state": state, "send_state": send_state, "sent_input": "{}", "orphaned_at": orphaned}
             seen = planned().model_copy(update=given)
             for days in (0.5, 40.0):
-                taken = next_step(seen, FollowState.UNSEEN, NOW + days * DAY, Retention())
-                assert taken in (OrphanStep.NOTHING, OrphanStep.SEARCH, OrphanStep.POLL)
+                taken = next_effect(seen, FollowState.UNSEEN, NOW + days * DAY, Retention())
+                assert taken in (OrphanEffect.NOTHING, OrphanEffect.SEARCH, OrphanEffect.POLL)
 
 
 # Back again
@@ -382,7 +382,7 @@ async def test_open_request_survives_a_move_to_another_account(world: World, acc
     ours, world.provider.key_id, account.says = world.provider.key_id, "the other class's", UNKNOWN
     world.now += 2 * DAY
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert the_purchase(world)["missed"] == 0
     world.provider.key_id = ours
     assert (the_purchase(world)["state"], len(world.provider.posts)) == ("submitted", 1)

@@ -40,7 +40,7 @@ async def test_a_request_that_a_person_names_is_adopted(kind: Kind, monkeypatch:
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
     assert [binding["_id"].partition("/")[2] for binding in world.database["request_bindings"].find()] == ["request-1"]
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_request_may_be_named_during_its_search(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ async def test_request_may_be_named_during_its_search(world: World, monkeypatch:
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.status(IMAGES).reason != "LookingForRequest":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     name(world, IMAGES, "request-1")
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
 
@@ -72,21 +72,21 @@ async def test_a_purchase_that_the_ledger_has_lost_is_restored(
     if lost == "all of it":
         world.database["ledger"].delete_many({})
     else:
-        back = {"step": "planned", "sentBy": None, "sentAt": None}
+        back = {"sendState": "planned", "sentBy": None, "sentAt": None}
         world.database["ledger"].update_one({}, {"$set": back})
     for _ in range(3):
-        await world.step(kind)
+        await world.reconcile(kind)
     message = world.status(kind).message or ""
     assert "the ledger in MongoDB has lost it" in message
     assert f"{ADOPT_ANNOTATION}=<request id>" in message
     name(world, kind, "request-7")
     for _ in range(3):
-        await world.step(kind)
+        await world.reconcile(kind)
     assert "is not adopted: it is not in the history" in (world.status(kind).message or "")
     name(world, kind, "request-1")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), purchases(world)[0]["requestId"]) == (1, "request-1")
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_mismatch_is_reported_and_nothing_is_adopted(
     other = SPECS[IMAGES] | {"prompt": "a dog"}
     world.kube.apply(IMAGES, other, uid="other-uid", name="other")
     for _ in range(3):
-        await world.step(IMAGES, "other")
+        await world.reconcile(IMAGES, "other")
     world.database["request_bindings"].delete_many({})
     asked = list[str]()
     verify = world.provider.verify
@@ -121,7 +121,7 @@ async def test_mismatch_is_reported_and_nothing_is_adopted(
     token = resubmit_token(world.status(IMAGES))
     name(world, IMAGES, given)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.phase is Phase.SUBMISSION_UNKNOWN
     assert f"is not adopted: {told}" in (status.message or "")
@@ -139,7 +139,7 @@ async def test_the_request_of_another_purchase_is_not_adopted(monkeypatch: pytes
     )
     name(world, IMAGES, "request-1")
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert "is not adopted: it belongs to another purchase" in (world.status(IMAGES).message or "")
     assert purchases(world)[0].get("requestId") is None
 
@@ -153,8 +153,8 @@ async def test_a_name_that_stays_does_not_stop_the_search(world: World) -> None:
 async def test_a_name_that_stays_skips_no_check_before_a_payment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES], **{ADOPT_ANNOTATION: "request-9"})
     while not purchases(world):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     monkeypatch.setattr(world.provider, "configured", False)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.provider.posts, world.status(IMAGES).reason) == ([], "ProviderNotConfigured")

@@ -14,9 +14,9 @@ CAT: dict[str, Any] = SPECS[IMAGES]
 
 async def finished(world: World, uid: str, spec: dict[str, Any] = CAT, **annotations: str) -> Any:
     world.kube.apply(IMAGES, spec, uid, **annotations)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     for _ in range(200):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         if world.status(IMAGES).phase in (Phase.COMPLETED, Phase.FAILED):
             return world.status(IMAGES)
     raise AssertionError(world.status(IMAGES))
@@ -66,9 +66,9 @@ async def test_a_mapping_between_the_attempts_of_a_run_pays_no_third(world: Worl
     world.provider.fails = {2}
     world.kube.apply(IMAGES, CAT | {"paidAttempts": 2}, OTHER)
     while not world.database["ledger"].count_documents({"state": "failed"}):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert known.map("a-cluster", "ns", "two", "unscoped", force=True)
     for _ in range(60):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.COMPLETED
     assert len(world.provider.posts) <= 3

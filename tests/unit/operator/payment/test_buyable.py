@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import ALIASES
 from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, Price, PriceLookup, Unit
-from contentgen_operator.state.decision_input import Policy
+from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.observed import Resource, ResourceRef
 from contentgen_operator.watch.lora_names import LoraNames
 from contentgen_simulation.world import SPECS, World, Writes
@@ -27,9 +27,9 @@ class Prices:
         return self.found.get(model.rpartition("/")[2], PriceLookup())
 
 
-def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **policy: Any) -> World:
+def world_of(monkeypatch: pytest.MonkeyPatch, prices: Prices | None = None, **settings: Any) -> World:
     world = World(monkeypatch, Writes())
-    world.policy = Policy(poll_seconds=300, **policy)
+    world.decision_settings = DecisionSettings(poll_seconds=300, **settings)
     world.prices = prices or Prices()
     world.restart()
     return world
@@ -63,7 +63,7 @@ async def test_another_model_is_bought_then(world: World) -> None:
     await world.finish(IMAGES)
     world.kube.apply(IMAGES, pictures("flux-dev"))
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.COMPLETED
     assert [call.model for call in world.provider.posts] == ["fal-ai/flux/dev"]
 
@@ -139,7 +139,7 @@ async def test_a_price_alone_permits_no_model(monkeypatch: pytest.MonkeyPatch, k
     """fal prices all of its endpoints: a video costs much, and its answer has no pictures."""
     prices = Prices(**{model.rpartition("/")[2]: PriceLookup(price=FAL_PRICE)})
     world = world_of(monkeypatch, prices, own_prices=frozenset({model}))
-    world.policy = world.policy.model_copy(update={"prices": PRICES | {model: OWN_PRICE}})
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": PRICES | {model: OWN_PRICE}})
     world.restart()
     spec = {"model": model} if kind is IMAGES else {"training": {"model": model}}
     world.kube.apply(kind, SPECS[kind] | spec)
@@ -227,7 +227,7 @@ async def test_second_training_of_a_name_waits_unpaid(world: World) -> None:
     world.names.note(training("first", "u1", OLD))
     world.kube.apply(LORA, SPECS[LORA])
     for _ in range(10):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     status = world.status(LORA)
     assert (status.phase, status.reason) == (Phase.PENDING, Reason.WAITING_FOR_LORA_NAME)
     assert "LoraTraining first" in (status.message or "")
@@ -242,12 +242,12 @@ async def test_after_a_restart_the_end_of_a_wait_is_looked_up(world: World) -> N
     world.kube.resources[LORA, "first"]["metadata"]["creationTimestamp"] = OLD
     world.names.note(world.kube.resources[LORA, "first"])
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert world.status(LORA).reason == Reason.WAITING_FOR_LORA_NAME
     world.names = LoraNames()  # the watch has delivered nothing yet
     world.restart()
     for _ in range(5):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert world.status(LORA).reason == Reason.WAITING_FOR_LORA_NAME
     assert world.provider.posts == []
 
@@ -255,7 +255,7 @@ async def test_after_a_restart_the_end_of_a_wait_is_looked_up(world: World) -> N
 async def test_a_training_with_another_name_by_an_edit_goes_on(world: World) -> None:
     world.names.note(training("first", "u1", OLD))
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     world.now += timedelta(seconds=60)
     world.kube.apply(LORA, SPECS[LORA] | {"loraName": "another"})
     assert (await world.finish(LORA)).phase is Phase.COMPLETED

@@ -7,7 +7,7 @@ import pytest
 
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ending_fields, final_cost, total
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 
 S = PurchaseState
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -52,9 +52,9 @@ def cost(source: CostSource, micros: int | None, billed: bool | None) -> Purchas
         (bought(S.INTENT, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
         (bought(S.SUBMITTED), cost(CostSource.UNKNOWN, None, None)),
         # planned: nothing was sent; sending: it may be billed; abandoned: it may have been paid
-        (bought(S.INTENT, step=PurchaseStep.PLANNED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
-        (bought(S.INTENT, step=PurchaseStep.SENDING, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
-        (bought(S.INTENT, step=PurchaseStep.ABANDONED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
+        (bought(S.INTENT, send_state=SendState.PLANNED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
+        (bought(S.INTENT, send_state=SendState.SENDING, **PRICED), cost(CostSource.ESTIMATE, 50_000, None)),
+        (bought(S.INTENT, send_state=SendState.ABANDONED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
         # failed: what the provider says, else unknown; the estimate was for a success
         (bought(S.FAILED, **PRICED), cost(CostSource.UNKNOWN, None, None)),
         (bought(S.FAILED, **PRICED, billable_units=0), cost(CostSource.NOT_BILLED, 0, False)),

@@ -17,7 +17,7 @@ from contentgen_operator.state.purchases import (
     Purchase,
     PurchaseKey,
     PurchaseState,
-    PurchaseStep,
+    SendState,
     new_purchase_id,
 )
 from contentgen_operator.stores.ledger import Ledger
@@ -38,7 +38,7 @@ def purchase(**changes: Any) -> Purchase:
     given = {
         "state": PurchaseState.INTENT,
         "purchase_id": "p",
-        "step": PurchaseStep.PLANNED,
+        "send_state": SendState.PLANNED,
         "job_id": "j",
         "provider": "fal",
         "model": "m",
@@ -62,14 +62,14 @@ async def test_concurrent_sends_yield_one_payer(ledger: Ledger) -> None:
     assert [each is not None for each in sent] == [True] + [False] * 7
     found = await ledger.get(KEY)
     assert found is not None
-    assert (found.step, found.sent_by, found.sent_at) == (PurchaseStep.SENDING, sent[0], NOW)
+    assert (found.send_state, found.sent_by, found.sent_at) == (SendState.SENDING, sent[0], NOW)
 
 
 PLANNED = purchase()
-REFUSED = purchase(state=PurchaseState.REFUSED, step=None)
+REFUSED = purchase(state=PurchaseState.REFUSED, send_state=None)
 MINE = purchase(changed_at=NOW + timedelta(minutes=1))
 WITHDRAWN = LedgerTransition(
-    key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, owner="j", expected={"step": "planned"}
+    key=KEY, source=PurchaseState.INTENT, target=PurchaseState.REFUSED, owner="j", expected={"send_state": "planned"}
 )
 
 
@@ -112,7 +112,7 @@ def test_send_by_another_process_stays_sent(method: str, before: Purchase) -> No
             continue
         found = blocking(other.get)(KEY)
         assert found is not None
-        assert (found.step, found.sent_by) == (PurchaseStep.SENDING, sent[0]), interleaving.done
+        assert (found.send_state, found.sent_by) == (SendState.SENDING, sent[0]), interleaving.done
     pytest.fail("more operations than expected")
 
 
@@ -133,9 +133,9 @@ async def test_purchase_planned_for_another_resource_is_not_sent(ledger: Ledger)
     assert not await ledger.intend(KEY, purchase(job_id="l")), "it may have been sent"
 
 
-@pytest.mark.parametrize("step", [PurchaseStep.SENDING, PurchaseStep.ABANDONED])
-async def test_only_what_is_planned_is_sent(step: PurchaseStep, ledger: Ledger) -> None:
-    await ledger.intend(KEY, purchase(step=step))
+@pytest.mark.parametrize("send_state", [SendState.SENDING, SendState.ABANDONED])
+async def test_only_what_is_planned_is_sent(send_state: SendState, ledger: Ledger) -> None:
+    await ledger.intend(KEY, purchase(send_state=send_state))
     assert await ledger.send(KEY, purchase(), NOW) is None
     assert not await ledger.intend(KEY, purchase(job_id="another"))
 
@@ -210,7 +210,7 @@ async def test_a_change_names_where_it_comes_from(ledger: Ledger) -> None:
     assert found is not None
     assert (found.state, found.request_id, found.submitted_at) == (PurchaseState.SUBMITTED, "r1", NOW)
     for state in set(PurchaseState) - {PurchaseState.REFUSED}:
-        await ledger.move(move(found.state, state, step="sending" if state is PurchaseState.INTENT else None))
+        await ledger.move(move(found.state, state, send_state="sending" if state is PurchaseState.INTENT else None))
         assert not await ledger.intend(KEY, purchase()), f"{state} is paid, or may be"
         await ledger.move(move(state, found.state))
 
@@ -272,14 +272,14 @@ async def test_compare_and_set_with_a_lost_reply_permits_no_payment() -> None:
     collection.loses = False
     kept = await other.get(KEY)
     assert kept is not None
-    assert kept.step is PurchaseStep.SENDING, "another process can't know that nothing was sent"
+    assert kept.send_state is SendState.SENDING, "another process can't know that nothing was sent"
     found = await ledger.get(KEY)
     assert found is not None
     assert (found.planned, found.sent_by, found.sent_at) == (True, None, NOW), "the status may name that time"
     assert await ledger.send(KEY, purchase(), NOW)
     mine = await ledger.get(KEY)
     assert mine is not None
-    assert mine.step is PurchaseStep.SENDING, "this one was acknowledged: its POST may be sent"
+    assert mine.send_state is SendState.SENDING, "this one was acknowledged: its POST may be sent"
 
 
 async def test_the_rate_is_the_median_of_what_ended(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from contentgen_operator.decide.lora_identity import identity, may_be_drawn_with
 from contentgen_operator.orphans.following import FollowState, follow_state
 from contentgen_operator.providers.base import Busy
 from contentgen_operator.state.observed import LoraView, Resource, WantedPurchase
-from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, PurchaseStep, StoredKey, Variant
+from contentgen_operator.state.purchases import Purchase, PurchaseKey, PurchaseState, SendState, StoredKey, Variant
 from contentgen_operator.state.runs import purchase_key
 from contentgen_runtime.tenancy import SYSTEM
 from contentgen_simulation.world import SPECS, UID, World
@@ -41,7 +41,7 @@ async def drawn(world: World, uid: str = UID, spec: dict[str, Any] = PICTURE) ->
 
 
 async def ended(world: World, kind: Kind) -> ResourceStatus:
-    await world.step(kind)  # begins the run of an edit
+    await world.reconcile(kind)  # begins the run of an edit
     return await world.finish(kind)
 
 
@@ -81,7 +81,7 @@ async def test_rebuilt_cluster_adopts_finished_images(world: World) -> None:
     world.kube.jobs.clear()
     world.restart()
     world.kube.apply(LORA, SECOND, OTHER_LORA_UID)
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert TenantAdministration(world.database, "ann").confirm("rebuilt", force=True)
     assert (await ended(world, LORA)).reason == "AdoptedFinishedRun"
     assert ((await drawn(world, OTHER_UID)).reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 3)
@@ -131,7 +131,7 @@ async def test_retrained_lora_starts_no_finished_image(world: World) -> None:
     await trained(world, SECOND)
     world.restart()
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.status(IMAGES), len(world.provider.posts)) == (before, 3)
 
 
@@ -141,7 +141,7 @@ async def test_a_run_under_way_goes_on_with_its_purchase(world: World, lost: boo
     world.kube.apply(IMAGES, PICTURE)
     world.provider.lose_replies = {2} if lost else set()
     while not purchases(world) or (purchases(world)[0]["state"] == "intent" and len(world.provider.posts) < 2):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await trained(world, SECOND)
     world.restart()
     status = await world.finish(IMAGES)
@@ -152,11 +152,11 @@ async def test_a_run_goes_on_with_a_purchase_that_it_has_adopted(world: World) -
     await trained(world, FIRST)
     world.kube.apply(IMAGES, PICTURE)
     while not purchases(world) or purchases(world)[0]["state"] != "submitted":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     del world.kube.resources[IMAGES, "it"]
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     while purchases(world)[0]["jobId"] != OTHER_UID:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await trained(world, SECOND)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert (len(world.provider.posts), len(purchases(world))) == (3, 1)
@@ -167,7 +167,7 @@ async def test_the_next_attempt_of_a_run_has_the_lora_of_the_first(world: World)
     world.provider.fails = {2}
     world.kube.apply(IMAGES, PICTURE | {"paidAttempts": 2})
     while not purchases(world) or purchases(world)[0]["state"] != "failed":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await trained(world, SECOND)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert (lora_of(world, 2), lora_of(world, 4)) == (f"{LORA_UID} v1", f"{LORA_UID} v1")
@@ -180,10 +180,10 @@ async def test_the_lora_is_awaited_while_it_is_trained_again(world: World) -> No
     for kind in (IMAGES, LORA):
         await world.until_gone(kind)
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     world.kube.apply(LORA, SECOND, OTHER_LORA_UID)
     for _ in range(8):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == "WaitingForLora"
     assert world.status(IMAGES).run.purchase_id is None  # type: ignore[union-attr]
     await ended(world, LORA)
@@ -215,7 +215,7 @@ async def test_refused_request_is_sent_with_the_newest_lora(world: World) -> Non
     world.provider.refuses = Busy("too many requests")
     world.kube.apply(IMAGES, PICTURE, OTHER_UID)
     for _ in range(8):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.provider.refuses = None
     await trained(world, FIRST | {"training": {"steps": 700}})
     status = await world.finish(IMAGES)
@@ -257,7 +257,7 @@ async def test_a_crash_while_the_key_changes_buys_once(point: int, world: World)
     await trained(world, SECOND)
     world.writes._points = (2 * len(world.writes.done) + point,)
     status = await drawn(world, OTHER_UID)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     assert world.writes.fired
     assert (status.phase, lora_of(world, 4)) == (Phase.COMPLETED, f"{LORA_UID} v2")
     assert len(world.provider.posts) == 4
@@ -270,7 +270,7 @@ async def test_a_forged_identity_in_a_status_is_the_documents_again(world: World
     await trained(world, FIRST)
     world.kube.apply(IMAGES, PICTURE)
     while not purchases(world) or purchases(world)[0]["state"] != "submitted":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.kube.resources[IMAGES, "it"]["status"]["run"]["loraIdentity"] = "0" * 16
     status = await world.finish(IMAGES)
     assert status.run is not None
@@ -424,7 +424,7 @@ def test_the_identity_is_of_the_purchases_in_their_order() -> None:
 
 MINE = identity((view(V2, ONE, TWO),)) or ""
 OLD, NEW = purchase("o", loras=(V1,)), purchase("n", loras=(V2,), created_at=NOW + timedelta(hours=1))
-PLANNED = purchase("q", loras=(V1,), state=PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+PLANNED = purchase("q", loras=(V1,), state=PurchaseState.INTENT, send_state=SendState.PLANNED)
 
 
 def as_variants(found: list[tuple[str, Purchase]]) -> list[Variant]:

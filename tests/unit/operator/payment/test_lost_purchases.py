@@ -28,14 +28,14 @@ def rewind(world: World, before: Any) -> None:
     world.restart()
 
 
-async def until(world: World, state: str, step: str | None, attempt: int = 1) -> None:
+async def until(world: World, state: str, send_state: str | None, attempt: int = 1) -> None:
     for _ in range(30):
         found = [
             purchase for purchase in world.database["ledger"].find() if str(purchase["_id"]).endswith(f"/{attempt}")
         ]
-        if found and (found[0]["state"], found[0]["step"]) == (state, step):
+        if found and (found[0]["state"], found[0]["sendState"]) == (state, send_state):
             return
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     pytest.fail(f"never {state}")
 
 
@@ -61,7 +61,7 @@ async def test_a_restored_ledger_that_lacks_a_version_pays_nothing(state: str, m
     for spec in (EDITED, SPECS[IMAGES]):
         world.kube.apply(IMAGES, spec)
         for _ in range(10):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         status = world.status(IMAGES)
         assert (len(world.provider.posts), status.reason) == (posts, Reason.STORES_DISAGREE)
         assert f"purchase {version.purchase_id}" in (status.message or "")
@@ -78,7 +78,7 @@ async def test_a_person_may_pay_although_a_purchase_is_lost(monkeypatch: pytest.
     rewind(world, before)
     world.kube.apply(IMAGES, EDITED)
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     token = resubmit_token(world.status(IMAGES))
     world.kube.apply(IMAGES, EDITED, **{RESUBMIT_ANNOTATION: token})
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -87,5 +87,5 @@ async def test_a_person_may_pay_although_a_purchase_is_lost(monkeypatch: pytest.
     assert document["unrecorded"] is None
     revision = document["revision"]
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.database["runs"].find_one({})["revision"] == revision, "the loss is not recorded again"

@@ -12,7 +12,7 @@ from contentgen_contract.annotations import collect_again
 from contentgen_contract.names import COLLECT_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Unavailable
-from contentgen_operator.state.observed import ResourceRef, is_settled
+from contentgen_operator.state.observed import ResourceRef, is_finished
 from contentgen_operator.state.provider_requests import Found, RequestState, RequestView, Search
 from contentgen_runtime.kube import Conflict
 from contentgen_simulation.world import SPECS, UID, World, Writes, resubmit_token
@@ -95,7 +95,7 @@ async def test_history_is_read_less_and_less_often_and_never_dropped(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES)
     monkeypatch.setattr(world.provider, "find", nothing_found)
@@ -113,7 +113,7 @@ async def test_history_is_read_less_and_less_often_and_never_dropped(
     assert "2026-12-21" in (status.message or "")
     world.restart()
     looks = len(asked)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(asked) == looks + 1, "once more at each start"
 
 
@@ -139,7 +139,7 @@ async def test_a_deadline_does_not_end_a_run_that_may_be_paid(
     seconds: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Regression (money 12): the history was requested every second after the deadline."""
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5})
     world.restart()
     sent = await lost(world, IMAGES, deadlineSeconds=seconds)
     find = world.provider.find
@@ -204,7 +204,7 @@ async def test_a_result_that_comes_after_the_deadline_is_stored(kind: Kind, worl
     assert (status.phase, status.completion_time) == (Phase.FAILED, completed)
     assert (status.run and status.run.billed, status.run and status.run.request_open) == (True, None)
     assert world.provider.cancelled == ["request-1"]
-    await world.settle(kind)
+    await world.recover(kind)
     world.kube.apply(kind, SPECS[kind], uid="second")
     assert (await world.finish(kind)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
@@ -258,7 +258,7 @@ async def test_an_operator_that_starts_follows_what_was_open(world: World) -> No
     await late(world, IMAGES, cancels=False)
     assert await follow(world, IMAGES, lambda: world.status(IMAGES).phase is Phase.FAILED)
     world.restart()
-    assert not is_settled(world.kube.resources[IMAGES, "it"])
+    assert not is_finished(world.kube.resources[IMAGES, "it"])
     assert await follow(world, IMAGES, lambda: purchases(world)[0]["state"] == "succeeded")
 
 
@@ -271,7 +271,7 @@ async def test_cancelled_is_said_of_what_the_provider_says_it_of(kind: Kind, wor
     assert status.reason == "DeadlineExceeded"
     assert "it was cancelled" in (status.message or "")
     assert (purchases(world)[0]["state"], status.run and status.run.request_open) == ("cancelled", None)
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_result_present_at_the_cancellation_is_delivered(world: World) -> None:
@@ -312,7 +312,7 @@ async def test_token_forged_in_the_status_permits_nothing(world: World) -> None:
     world.kube.resources[IMAGES, "it"]["status"]["run"]["resubmitToken"] = "0badcafe"
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: "0badcafe"})
     assert await follow(world, IMAGES, lambda: resubmit_token(world.status(IMAGES)) == token)
-    assert (purchases(world)[0].get("step"), len(world.provider.posts)) == ("sending", 1)
+    assert (purchases(world)[0].get("sendState"), len(world.provider.posts)) == ("sending", 1)
 
 
 async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(world: World) -> None:
@@ -322,9 +322,9 @@ async def test_a_waiting_status_of_an_earlier_build_gets_its_fields(world: World
     written = world.status(IMAGES)
     status = world.kube.resources[IMAGES, "it"]["status"]
     del status["run"]["resubmitToken"], status["actions"]
-    assert not is_settled(world.kube.resources[IMAGES, "it"]), "the operator reconciles it at its start"
+    assert not is_finished(world.kube.resources[IMAGES, "it"]), "the operator reconciles it at its start"
     world.restart()
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert resubmit_token(world.status(IMAGES)) == resubmit_token(written)
     assert world.status(IMAGES).actions == written.actions
 
@@ -345,7 +345,7 @@ async def resubmitted(world: World, kind: Kind, **spec: Any) -> None:
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.SUBMISSION_UNKNOWN)
     token = resubmit_token(world.status(kind))
     world.kube.apply(kind, SPECS[kind] | spec, **{RESUBMIT_ANNOTATION: token})
-    assert await follow(world, kind, lambda: purchases(world)[0].get("step") == "abandoned")
+    assert await follow(world, kind, lambda: purchases(world)[0].get("sendState") == "abandoned")
     world.provider.find = find  # type: ignore[method-assign]
     world.provider._looks = 3  # the history has caught up
 
@@ -356,14 +356,14 @@ async def test_request_found_before_the_next_send_replaces_it(kind: Kind, world:
     assert await follow(world, kind, lambda: world.status(kind).phase is Phase.COMPLETED)
     assert len(world.provider.posts) == 1
     assert purchases(world)[0]["state"] == "collected"
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 @pytest.mark.parametrize("also_lost", [False, True])
 @pytest.mark.parametrize("kind", Kind)
 async def test_replaced_request_is_found_without_its_resource(kind: Kind, also_lost: bool, world: World) -> None:
     """The next attempt's request, whose reply is lost too, is not mistaken for the replaced one."""
-    world.policy = world.policy.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 5, "adoption_seconds": 60})
     world.restart()
     await resubmitted(world, kind)
     find, asked = world.provider.find, list[Search]()
@@ -420,7 +420,7 @@ async def test_replaced_request_is_found_and_its_result_stored(kind: Kind, hours
     assert after.cost is not None
     assert status.cost is not None
     assert after.cost.display != status.cost.display, "both are paid"
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_applied_again_the_files_of_the_later_attempt_are_used(world: World) -> None:
@@ -472,4 +472,4 @@ async def test_replaced_request_never_found_ends_with_the_history(
     assert not await follow(world, IMAGES, lambda: False)
     assert asked[-1] - world.provider.sent_at[0] > timedelta(days=29)
     assert len(asked) < 1000
-    assert is_settled(world.kube.resources[IMAGES, "it"])
+    assert is_finished(world.kube.resources[IMAGES, "it"])

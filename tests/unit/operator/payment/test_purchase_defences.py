@@ -12,11 +12,11 @@ from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_operator.decide.decision import decide
 from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.observe import find_lost
-from contentgen_operator.state.decision_input import Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.plan import Adoption, Plan
 from contentgen_operator.state.provider_requests import Call, Found, Search
-from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import LedgerTransition, Purchase, PurchaseKey, PurchaseState, SendState
 from contentgen_operator.state.runs import current_run, purchase_key
 from contentgen_operator.stores.ledger import Ledger
 from contentgen_runtime.kube import Conflict
@@ -25,7 +25,7 @@ from contentgen_simulation.world import SPECS, UID, World
 IMAGES = Kind.IMAGE_GENERATION
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = PurchaseKey(namespace="ns", kind=IMAGES, name="it", run_hash="ab", rerun=None, attempt=1)
-PLANNED, SENDING = PurchaseStep.PLANNED, PurchaseStep.SENDING
+PLANNED, SENDING = SendState.PLANNED, SendState.SENDING
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def ledger() -> Ledger:
 
 def bought(state: PurchaseState = PurchaseState.INTENT, **changes: Any) -> Purchase:
     given: dict[str, Any] = {
-        "state": state, "step": PLANNED if state is PurchaseState.INTENT else None, "purchase_id": "p", "job_id": UID,
-        "provider": "fal", "model": "m", "correlation_key": "a", "created_at": NOW, "changed_at": NOW,
+        "state": state, "send_state": PLANNED if state is PurchaseState.INTENT else None, "purchase_id": "p",
+        "job_id": UID, "provider": "fal", "model": "m", "correlation_key": "a", "created_at": NOW, "changed_at": NOW,
     }  # fmt: skip
     return Purchase.model_validate(given | changes)
 
@@ -45,12 +45,12 @@ def bought(state: PurchaseState = PurchaseState.INTENT, **changes: Any) -> Purch
 # The ledger
 
 
-async def test_a_move_names_the_owner_and_the_step(ledger: Ledger) -> None:
+async def test_a_move_names_the_owner_and_send_state(ledger: Ledger) -> None:
     await ledger.intend(KEY, bought())
     end = {"key": KEY, "source": PurchaseState.INTENT, "target": PurchaseState.REFUSED}
-    assert await ledger.move(LedgerTransition(**end, owner="another", expected={"step": PLANNED.value})) is None
-    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"step": SENDING.value})) is None
-    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"step": PLANNED.value})) is not None
+    assert await ledger.move(LedgerTransition(**end, owner="another", expected={"send_state": PLANNED.value})) is None
+    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"send_state": SENDING.value})) is None
+    assert await ledger.move(LedgerTransition(**end, owner=UID, expected={"send_state": PLANNED.value})) is not None
 
 
 async def test_only_this_planned_purchase_is_dropped(ledger: Ledger) -> None:
@@ -100,8 +100,8 @@ def resource(*, deleting: bool = False, reason: Reason = Reason.SUBMITTING, **ru
 def decided(subject: Resource, purchase: Purchase | None) -> Plan:
     seen = Observation(purchase=purchase)
     if subject.deleting:
-        return decide_deletion(subject, seen, NOW, Policy())
-    return decide(decision_input(subject, NOW, Policy()).observing(seen))
+        return decide_deletion(subject, seen, NOW, DecisionSettings())
+    return decide(decision_input(subject, NOW, DecisionSettings()).observing(seen))
 
 
 def assert_forgotten(plan: Plan) -> None:
@@ -189,7 +189,7 @@ async def test_the_status_names_the_purchase_of_the_marker(world: World) -> None
 
 async def test_a_request_of_another_purchase_is_not_written_down(world: World) -> None:
     """If a provider returns the same id for two requests, the first purchase keeps it."""
-    actor, purchase = world.process.actor, bought(step=SENDING)
+    actor, purchase = world.process.actor, bought(send_state=SENDING)
     await actor.ledger.bind_request(bought(purchase_id="another"), "r1", NOW)
     await actor.ledger.intend(KEY, purchase)
     move = LedgerTransition(
@@ -222,7 +222,7 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
     await ledger.bind_request(bought(purchase_id=owner, correlation_key="b"), "r1", NOW)
     provider: Any = Finds()
     call = Call(provider="fal", model="m", arguments={}, correlation_key="a")
-    assert await find_lost(ledger, provider, bought(step=SENDING), call) == Found(
+    assert await find_lost(ledger, provider, bought(send_state=SENDING), call) == Found(
         request_id=found, complete=found is not None
     )
 
@@ -230,9 +230,9 @@ async def test_a_request_of_another_purchase_is_not_found(ledger: Ledger, owner:
 async def test_suspension_unseen_by_the_watch_stops_the_payment(world: World) -> None:
     world.delivers = False
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.SUBMITTING
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"suspend": True})
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.provider.posts, world.status(IMAGES).phase) == ([], Phase.SUSPENDED)

@@ -101,14 +101,14 @@ async def test_response_of_another_purchase_is_never_overwritten(world: World, m
     poll, world.provider.poll = world.provider.poll, running_for_ever  # type: ignore[method-assign]
     another = {"prompt": "a dog"}
     world.kube.apply(IMAGES, another)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     await world.finish(IMAGES, Phase.PROCESSING)
     await world.until_gone(IMAGES)
     world.provider.poll = poll  # type: ignore[method-assign]
     world.kube.apply(IMAGES, another, uid=SECOND)
     assert_complete(world, await world.finish(IMAGES))
     world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert_complete(world, await world.finish(IMAGES))
     assert len(world.provider.posts) == 2
     answers = {
@@ -127,7 +127,7 @@ async def test_a_stored_response_is_taken_as_it_is(monkeypatch: pytest.MonkeyPat
     world.kube.apply(IMAGES, SPECS[IMAGES])
     stored = list[Any]()
     while not world.writes.fired:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (key,) = [each_key for each_key in world.storage.objects if each_key.endswith("response.json")]
     stored.append(world.storage.objects[key])
 
@@ -156,9 +156,13 @@ async def reach(world: World, kind: Kind, state: PurchaseState | str) -> None:
         world.provider.lose_replies = {1}
     wanted = {"lost": "intent", PurchaseState.CANCELLED: "submitted", PurchaseState.DISCARDED: "submitted"}
     for _ in range(60):
-        await world.step(kind)
+        await world.reconcile(kind)
         found = world.database["ledger"].find_one()
-        if found and found["state"] == wanted.get(state, state) and (state != "lost" or found["step"] == "sending"):
+        if (
+            found
+            and found["state"] == wanted.get(state, state)
+            and (state != "lost" or found["sendState"] == "sending")
+        ):
             break
     else:
         raise AssertionError(f"never {state}: {world.status(kind)}")
@@ -214,7 +218,7 @@ async def test_three_successive_resources_share_one_purchase(
                     patch.setattr(world.storage, "delete_prefix", refusing)
                 await world.until_gone(IMAGES, 60)
         assert len(world.provider.posts) <= 1, where
-        await world.settle(IMAGES)
+        await world.recover(IMAGES)
         await world.until_gone(IMAGES)
         await sweep(world)
         if set(policies) == {"Delete"}:
@@ -253,7 +257,7 @@ async def test_late_sweep_spares_adopted_files(world: World, monkeypatch: pytest
         await world.until_gone(IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
     while purchase(world)["state"] != "succeeded":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await sweep(world)
     assert purchase(world)["state"] == "succeeded"
     assert purchase(world)["resultKey"] in world.storage.objects
@@ -296,7 +300,7 @@ async def test_missing_files_are_collected_from_the_kept_response(kind: Kind, ha
     assert_complete(world, status)
     assert (status.reason, status.versions[0].job_id) == ("Completed", SECOND)
     assert len(world.provider.posts) == 1
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -314,7 +318,7 @@ async def test_missing_files_and_response_are_reported_as_paid(kind: Kind, world
         assert part in (status.message or ""), part
     assert len(world.provider.posts) == 1
     world.kube.apply(kind, SPECS[kind], uid=SECOND, **{RERUN_ANNOTATION: "again"})
-    await world.step(kind)
+    await world.reconcile(kind)
     assert_complete(world, await world.finish(kind))
     assert len(world.provider.posts) == 2
 
@@ -356,7 +360,7 @@ async def bought(monkeypatch: pytest.MonkeyPatch, kind: Kind, lost: bool) -> tup
     world.kube.apply(kind, SPECS[kind])
     before = saved(world)
     for _ in range(200):
-        await world.step(kind)
+        await world.reconcile(kind)
         if world.provider.posts:
             break
         if not purchases(world):
@@ -364,10 +368,10 @@ async def bought(monkeypatch: pytest.MonkeyPatch, kind: Kind, lost: bool) -> tup
     return world, before
 
 
-# Steps between the POST and the restore, up to a run that has ended: it submits, processes, collects and is completed.
-# With a lost reply it searches for 21 steps and asks a person then.
-STEPS_AFTER_POST = [(False, 0), (False, 1), (False, 2), (False, 3), (False, 4)] + [
-    (True, steps) for steps in (0, 1, 2, 15, 22)
+# Reconciles between the POST and the restore, up to the end of the run: it submits, processes, collects, is completed.
+# With a lost reply it searches for 21 reconciles and asks a person then.
+RECONCILES_AFTER_POST = [(False, 0), (False, 1), (False, 2), (False, 3), (False, 4)] + [
+    (True, reconciles) for reconciles in (0, 1, 2, 15, 22)
 ]
 
 
@@ -377,16 +381,16 @@ async def test_stores_rewound_to_before_the_purchase_pay_nothing_again(
     kind: Kind, stores: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases = set[Phase | None]()
-    for lost, steps in STEPS_AFTER_POST:
+    for lost, reconciles in RECONCILES_AFTER_POST:
         world, before = await bought(monkeypatch, kind, lost)
-        for _ in range(steps):
-            await world.step(kind)
+        for _ in range(reconciles):
+            await world.reconcile(kind)
         phase = world.status(kind).phase
         phases.add(phase)
         rewind(world, before, *stores)
         for _ in range(40):
-            await world.step(kind)
-        assert len(world.provider.posts) == 1, (lost, steps, world.status(kind))
+            await world.reconcile(kind)
+        assert len(world.provider.posts) == 1, (lost, reconciles, world.status(kind))
         status = world.status(kind)
         if status.phase is not Phase.COMPLETED:
             assert status.reason, "each resource that stopped has a reason"
@@ -407,7 +411,7 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
             world.provider.refuses = Busy("slow down")
         world.kube.apply(IMAGES, SPECS[IMAGES])
         while not purchases(world) or (since == "refused" and purchase(world)["state"] != "refused"):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         before = saved(world)
         world.provider.refuses = None
         world.provider.lose_replies = {1} if lost else set()
@@ -416,23 +420,23 @@ async def test_a_ledger_rewound_to_before_the_post_pays_nothing_again(
         else:
             world.provider.poll = running_for_ever  # type: ignore[method-assign]
         while not world.provider.posts:
-            await world.step(IMAGES)
-        await world.step(IMAGES)
+            await world.reconcile(IMAGES)
+        await world.reconcile(IMAGES)
         if outage:  # of MongoDB, reported in the status since
             world.kube.resources[IMAGES, "it"]["status"]["reason"] = "StoreUnavailable"
         rewind(world, before, "ledger")
         for _ in range(10):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         assert len(world.provider.posts) == 1
         assert world.status(IMAGES).reason == "SubmissionUnknown"
         monkeypatch.setattr(world.provider, "find", nothing_found)
         token = resubmit_token(world.status(IMAGES))
         world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         for _ in range(10):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         assert len(world.provider.posts) == 2
-        assert purchases(world)[0].get("step") == "abandoned"
+        assert purchases(world)[0].get("sendState") == "abandoned"
 
 
 async def test_person_may_pay_once_again_for_a_lost_purchase(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +515,7 @@ async def test_a_frozen_process_sends_nothing_after_a_resubmission(
     thaw.set()
     await task
     assert len(world.provider.posts) == 2
-    assert purchases(world)[0]["step"] == "abandoned"
+    assert purchases(world)[0]["sendState"] == "abandoned"
 
 
 async def until_frozen(process: Any, ref: ResourceRef) -> None:
@@ -539,10 +543,10 @@ async def test_a_request_id_is_logged_before_it_is_written(
         raise AutoReconnect("away")
 
     while not purchases(world):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     for name in ("move", "bind_request"):
         monkeypatch.setattr(ledger, name, away)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(world.provider.posts) == 1
     assert any("request-1" in log_record.getMessage() for log_record in caplog.records)
     errors = [log_record.getMessage() for log_record in caplog.records if log_record.levelno >= logging.ERROR]
@@ -562,7 +566,7 @@ async def test_failed_compare_and_set_shows_both_states(
 
     monkeypatch.setattr(world.provider, "submit", meddled)
     while not world.provider.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (error,) = [log_record.getMessage() for log_record in caplog.records if log_record.levelno >= logging.ERROR]
     for part in ("submitted", "cancelled", "request-1", purchase(world)["_id"]):
         assert part in error
@@ -577,12 +581,12 @@ async def test_a_request_belongs_to_one_purchase(world: World, monkeypatch: pyte
     for name, uid in (("it", UID), ("other", SECOND)):
         world.kube.apply(IMAGES, spec, uid=uid, name=name)
         while len(world.provider.posts) < (1 if name == "it" else 2):
-            await world.step(IMAGES, name)
+            await world.reconcile(IMAGES, name)
     del world.provider.posts[1]  # lost on the way to the provider
     monkeypatch.setattr(world.provider, "find", find)
     for _ in range(30):
         for name in ("it", "other"):
-            await world.step(IMAGES, name)
+            await world.reconcile(IMAGES, name)
     ids = [purchase.get("requestId") for purchase in purchases(world)]
     assert sorted(ids, key=str) == [None, "request-1"]
     bindings = list(world.database["request_bindings"].find())
@@ -596,7 +600,7 @@ async def test_two_lost_requests_of_the_same_input_are_found_one_each(world: Wor
         world.kube.apply(IMAGES, spec, uid=uid, name=name)
     for _ in range(60):
         for name in ("it", "other"):
-            await world.step(IMAGES, name)
+            await world.reconcile(IMAGES, name)
     assert sorted(purchase["requestId"] for purchase in purchases(world)) == ["request-1", "request-2"]
 
 
@@ -606,7 +610,7 @@ async def test_a_request_of_another_purchase_is_not_taken(world: World) -> None:
     )
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (purchase(world)["state"], purchase(world).get("requestId")) == ("intent", None)
     assert len(world.provider.posts) == 1
 
@@ -626,7 +630,7 @@ async def test_deletion_after_a_restore_of_both_stores_is_remembered(kind: Kind,
     await world.until_gone(kind)
     world.kube.apply(kind, SPECS[kind], uid=SECOND)
     for _ in range(30):
-        await world.step(kind)
+        await world.reconcile(kind)
     assert len(world.provider.posts) == 1
 
 
@@ -639,7 +643,7 @@ async def test_lost_ledger_and_forged_status_pay_nothing_again(
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.status(IMAGES).reason != reason:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     for name in ("ledger", "request_bindings", "runs"):
         world.database[name].delete_many({})
     world.storage.objects.clear()
@@ -647,7 +651,7 @@ async def test_lost_ledger_and_forged_status_pay_nothing_again(
         world.kube.resources[IMAGES, "it"]["status"]["run"].pop(name, None)
     world.restart()
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert len(world.provider.posts) == 1
 
 
@@ -667,7 +671,7 @@ async def test_a_planned_purchase_goes_on_without_a_person(world: World) -> None
     """Another resource takes the purchase over under the same id."""
     world.kube.apply(IMAGES, SPECS[IMAGES])
     await reach(world, IMAGES, PurchaseState.INTENT)
-    assert (purchase(world)["step"], world.provider.posts) == ("planned", [])
+    assert (purchase(world)["sendState"], world.provider.posts) == ("planned", [])
     bought = purchase(world)["purchaseId"]
     del world.kube.resources[IMAGES, "it"]
     world.kube.apply(IMAGES, SPECS[IMAGES], uid=SECOND)
@@ -689,7 +693,7 @@ async def test_a_crd_without_the_purchases_name_stops_the_payment(
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(3):
         with pytest.raises(RuntimeError, match="CRDs are not those of this operator"):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
     assert world.provider.posts == []
 
 

@@ -16,7 +16,7 @@ from contentgen_operator.providers.base import AccessRefused, Unavailable
 from contentgen_operator.providers.billing import FalBilling, charges_by_request
 from contentgen_operator.providers.keyfile import KeyFile
 from contentgen_operator.state.costs import CostSource, cost_of
-from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, PurchaseStep, Unsettled
+from contentgen_operator.state.purchases import BilledAccount, Purchase, PurchaseState, SendState, Unsettled
 from contentgen_operator.stores.charges import Charges
 
 S, FAL = PurchaseState, BilledAccount("fal")
@@ -267,7 +267,7 @@ class Store:
     [
         *[({"state": each}, True) for each in (S.SUCCEEDED, S.COLLECTED, S.DISCARDED, S.FAILED, S.CANCELLED)],
         *[({"state": each}, False) for each in (S.SUBMITTED, S.REFUSED)],
-        ({"state": S.INTENT, "step": PurchaseStep.SENDING}, False),
+        ({"state": S.INTENT, "send_state": SendState.SENDING}, False),
         ({"request_id": None}, False),
         ({"provider": "assemblyai"}, False),
         ({"billed_micros": 0}, False),
@@ -324,7 +324,7 @@ async def test_a_charge_is_the_cost(state: PurchaseState, micros: int) -> None:
     for units in (None, 0, 2):
         cost = cost_of(Purchase.model_validate(document(state=state, billable_units=units, billed_micros=micros)))
         assert (cost.source, cost.micros, cost.billed) == (CostSource.BILLING_EVENTS, micros, micros > 0)
-        assert cost.settled
+        assert cost.known
 
 
 # Rounds of the charge settlement

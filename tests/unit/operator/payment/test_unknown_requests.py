@@ -82,7 +82,7 @@ def test_a_request_that_was_never_seen_again_may_have_been_paid() -> None:
         ({}, 5 * HOUR, True),
         ({"missing_since": NOW}, timedelta(minutes=59), True),
         ({"missing_since": NOW}, HOUR, False),
-        ({"missing_since": NOW, "state": "intent", "step": "sending"}, timedelta(minutes=59), True),
+        ({"missing_since": NOW, "state": "intent", "send_state": "sending"}, timedelta(minutes=59), True),
     ],
 )
 def test_a_request_that_is_unknown_for_an_hour_takes_no_place(
@@ -140,7 +140,7 @@ async def running(world: World, says: Says, hours: float = 2, **spec: Any) -> No
     world.kube.apply(IMAGES, SPECS[IMAGES] | spec)
     until = world.now + hours * HOUR
     while world.now < until:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.PROCESSING
     world.provider._polls["request-1"] = 1  # so that its own next answer is the result
 
@@ -148,7 +148,7 @@ async def running(world: World, says: Says, hours: float = 2, **spec: Any) -> No
 async def goes_on(world: World, span: timedelta) -> ResourceStatus:
     until = world.now + span
     while world.now < until:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     return world.status(IMAGES)
 
 
@@ -201,7 +201,7 @@ async def test_the_key_of_another_account_ends_nothing(world: World, says: Says)
     kept = the_purchase(world)
     assert (kept["state"], kept["resultKey"] in world.storage.files) == ("succeeded", True)
     collect(world, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
 
@@ -238,13 +238,13 @@ async def test_a_collect_annotation_asks_the_provider_again(world: World, says: 
     assert f"{COLLECT_ANNOTATION}=1 fetches" in (status.message or "")
     asked = len(says.polls)
     collect(world, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, len(says.polls) > asked) == (Phase.FAILED, True)
     assert f"{COLLECT_ANNOTATION}=1 did nothing and paid nothing" in (status.message or "")
     says.view = None
     collect(world, "1-2")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.COLLECTING
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     kept = the_purchase(world)
@@ -275,8 +275,8 @@ async def test_an_unknown_request_is_polled_for_thirty_days(world: World, says: 
     await goes_on(world, 3 * HOUR)
     assert asked[-1] + 26 * DAY < says.polls[-1][0]
     world.now += DAY
-    await world.step(IMAGES)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).run.request_open is None  # type: ignore[union-attr]
     assert the_purchase(world)["state"] == "submitted", "nothing proves that it was lost"
 
@@ -343,7 +343,7 @@ async def test_a_lost_response_is_read_again_from_the_provider(world: World, say
 async def test_response_lost_before_it_is_collected_is_read_again(world: World, says: Says) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while world.database["ledger"].find_one({"state": "succeeded"}) is None:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     lose(world)
     world.kube.jobs.clear()
     for cache in world.caches:
@@ -366,7 +366,7 @@ async def test_outputs_are_deleted_if_the_provider_has_none_either(world: World,
     assert "fal " in (status.message or "")
     says.view = None
     collect(world, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
 

@@ -50,16 +50,16 @@ def held(world: World) -> set[int]:
     return {budget["held"] for budget in world.database["budgets"].find()}
 
 
-async def steps(world: World, count: int, kind: Kind = IMAGES) -> None:
+async def reconcile_times(world: World, count: int, kind: Kind = IMAGES) -> None:
     for _ in range(count):
-        await world.step(kind)
+        await world.reconcile(kind)
 
 
 async def planned(world: World) -> None:
     """A run whose purchase is planned, with its claims, and not sent."""
     for _ in range(20):
-        await world.step(IMAGES)
-        if any(purchase.get("step") == "planned" for purchase in world.database["ledger"].find()):
+        await world.reconcile(IMAGES)
+        if any(purchase.get("sendState") == "planned" for purchase in world.database["ledger"].find()):
             return
     raise AssertionError("nothing was planned")
 
@@ -90,7 +90,7 @@ async def test_a_run_that_waits_with_a_planned_purchase_holds_no_money(
     else:
         label = {ACCOUNT_LABEL: "nobody"} if how == "no account" else {APPROVAL_LABEL: "Manual"}
         world.kube.server.namespace_labels["ns"] = label
-    await steps(world, 2)
+    await reconcile_times(world, 2)
     assert held(world) == {0}
     assert world.provider.posts == []
 
@@ -103,12 +103,12 @@ async def test_an_edit_of_a_run_over_budget_takes_effect_at_once(monkeypatch: py
     world.kube.apply(kind, spec)
     await world.finish(kind, Phase.AWAITING_APPROVAL)
     world.kube.apply(kind, spec, **APPROVED)
-    await steps(world, 3, kind)
+    await reconcile_times(world, 3, kind)
     assert world.status(kind).reason == Reason.BUDGET_EXCEEDED
     world.kube.apply(kind, spec | EDITS[kind], **APPROVED)
     if kind is not LORA:
         world.kube.budgets = []
-    await steps(world, 8, kind)
+    await reconcile_times(world, 8, kind)
     status = world.status(kind)
     assert status.run is not None
     assert (status.phase, status.run.number) == (Phase.AWAITING_APPROVAL, 2)
@@ -125,7 +125,7 @@ async def test_permitted_resubmission_has_its_own_claim(monkeypatch: pytest.Monk
     world.kube.apply(IMAGES, SPECS[IMAGES])
     token = resubmit_token(await world.finish(IMAGES, Phase.SUBMISSION_UNKNOWN))
     world.kube.apply(IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token})
-    await steps(world, 6)
+    await reconcile_times(world, 6)
     await world.keep_budgets(thorough=True)
     assert world.status(IMAGES).reason == Reason.BUDGET_EXCEEDED
     assert (len(world.provider.posts), held(world)) == (1, {ONE})
@@ -144,7 +144,7 @@ async def test_an_approval_that_only_a_status_names_does_not_count(monkeypatch: 
     world.kube.resources[IMAGES, "it"]["status"]["run"]["approval"] = verdict
     world.database["runs"].delete_many({})
     world.restart()
-    await steps(world, 6)
+    await reconcile_times(world, 6)
     assert world.status(IMAGES).phase is Phase.AWAITING_APPROVAL
     assert world.provider.posts == []
 
@@ -156,7 +156,7 @@ async def test_run_with_a_withdrawn_plan_is_shown_as_waiting(monkeypatch: pytest
     await planned(world)
     world.kube.server.namespace_labels["ns"] = {APPROVAL_LABEL: "Manual"}
     for _ in range(4):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         assert world.status(IMAGES).reason == Reason.AWAITING_APPROVAL
     world.kube.apply(IMAGES, SPECS[IMAGES], **APPROVED)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -190,12 +190,12 @@ async def test_run_edited_in_the_queue_during_an_outage_is_not_paid(monkeypatch:
     await world.payment_queue._load()
     take_the_only_place(world)
     world.kube.apply(IMAGES, SPECS[IMAGES])
-    await steps(world, 2)
+    await reconcile_times(world, 2)
     assert world.status(IMAGES).reason == Reason.QUEUED
     world.kube.apply(IMAGES, SPECS[IMAGES] | EDITS[IMAGES])
     world.restart()  # the queue is in memory, and the place is free by now
     await world.finish(IMAGES)
-    await steps(world, 4)
+    await reconcile_times(world, 4)
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["a dog"]
 
 
@@ -209,5 +209,5 @@ async def test_failed_run_from_git_after_expiry_is_not_paid_again(
         await world.finish(IMAGES)
         world.now += timedelta(seconds=100)
         while world.there(IMAGES):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
     assert len(world.provider.posts) == 1

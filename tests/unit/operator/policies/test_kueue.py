@@ -109,9 +109,9 @@ async def test_suspended_job_is_queued_without_failure_or_timeout(
     kueue = Kueue(world, monkeypatch)
     apply(world, LABELS)
     for _ in range(50):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     world.now += timedelta(days=3)
-    await world.step(TRANSCRIPT)
+    await world.reconcile(TRANSCRIPT)
     status = world.status(TRANSCRIPT)
     assert (status.phase, status.reason) == (Phase.PREPARING, Reason.QUEUED)
     assert "is suspended: a queue holds it" in (status.message or "")
@@ -120,7 +120,7 @@ async def test_suspended_job_is_queued_without_failure_or_timeout(
     assert len(world.kube.jobs) == 1
     for _ in range(40):
         kueue.resume()  # the collect Job is suspended too
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert world.status(TRANSCRIPT).phase is Phase.COMPLETED
     assert len(world.provider.posts) == 1
 
@@ -130,11 +130,11 @@ async def test_a_job_that_is_preempted_is_queued_again(world: World, monkeypatch
     monkeypatch.setattr(world, "work", lambda: None)  # the worker does not finish
     apply(world, {})
     for _ in range(3):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert world.status(TRANSCRIPT).reason == Reason.PREPARING
     kueue.suspend()
     for _ in range(3):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert world.status(TRANSCRIPT).reason == Reason.QUEUED
     kueue.resume()
     monkeypatch.setattr(world, "work", kueue.work)
@@ -145,10 +145,10 @@ async def test_cancelling_deletes_a_suspended_job(world: World, monkeypatch: pyt
     Kueue(world, monkeypatch)
     apply(world, LABELS)
     for _ in range(3):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     metadata = {"name": "it", "namespace": "ns", "uid": UID, "annotations": {"contentgen.dev/cancel": "1"}}
     world.kube.store.apply((TRANSCRIPT, "it"), metadata | {"labels": LABELS}, SPECS[TRANSCRIPT])
     for _ in range(3):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert world.status(TRANSCRIPT).reason == Reason.CANCELLED
     assert world.kube.jobs == {}

@@ -18,7 +18,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def cut_off(world: World, *providers: str) -> None:
-    world.policy = world.policy.model_copy(update={"unreachable_for": frozenset(providers)})
+    world.decision_settings = world.decision_settings.model_copy(update={"unreachable_for": frozenset(providers)})
     world.restart()
 
 
@@ -27,7 +27,7 @@ async def test_a_file_that_the_provider_cannot_fetch_is_not_paid_for(world: Worl
     cut_off(world, provider)
     world.kube.apply(kind, SPECS[kind])
     for _ in range(20):
-        await world.step(kind)
+        await world.reconcile(kind)
     status = world.status(kind)
     assert (status.phase, status.reason) == (Phase.SUBMITTING, Reason.PROVIDER_NOT_CONFIGURED)
     assert "--bucket" in (status.message or "")
@@ -43,7 +43,7 @@ async def test_a_picture_with_a_trained_lora_is_not_paid_for(world: World) -> No
     spec = PLAIN | {"model": "flux-lora", "loras": [{"loraRef": {"name": "it"}}]}
     world.kube.apply(Kind.IMAGE_GENERATION, spec, OTHER)
     for _ in range(10):
-        await world.step(Kind.IMAGE_GENERATION)
+        await world.reconcile(Kind.IMAGE_GENERATION)
     assert world.status(Kind.IMAGE_GENERATION).reason == Reason.PROVIDER_NOT_CONFIGURED
     assert len(world.provider.posts) == 1
 

@@ -9,8 +9,8 @@ import pytest
 from contentgen_contract.names import RERUN_ANNOTATION, Kind, Phase, Reason
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.providers.base import Refused
-from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import is_settled
+from contentgen_operator.state.decision_input import DecisionSettings
+from contentgen_operator.state.observed import is_finished
 from contentgen_operator.state.provider_requests import GONE, RequestView
 from contentgen_simulation.tenancy import admin, mapped, rebuilt, recreated
 from contentgen_simulation.world import UID, World
@@ -43,7 +43,7 @@ async def bought(world: World, kind: Kind, spec: dict[str, Any], uid: str = UID,
     number = world.status(kind).run.number if world.there(kind) else 0  # type: ignore[union-attr]
     world.kube.apply(kind, spec, uid, **annotations)
     for _ in range(100):
-        await world.step(kind)
+        await world.reconcile(kind)
         status = world.status(kind)
         ended = status.phase in (Phase.COMPLETED, Phase.FAILED) and status.run is not None
         if ended and status.run.number > number:  # type: ignore[union-attr]
@@ -54,7 +54,9 @@ async def bought(world: World, kind: Kind, spec: dict[str, Any], uid: str = UID,
 @pytest.fixture
 def anything(world: World) -> World:
     """A world in which every model may be bought."""
-    world.policy = Policy(poll_seconds=300, models_allowed=("flux-lora", "flux-lora-fast-training", KREA))
+    world.decision_settings = DecisionSettings(
+        poll_seconds=300, models_allowed=("flux-lora", "flux-lora-fast-training", KREA)
+    )
     world.restart()
     return world
 
@@ -263,7 +265,7 @@ async def test_a_lost_ledger_pays_under_none_of_its_keys(world: World) -> None:
     world.database["ledger"].delete_many({})
     world.kube.apply(TRANSCRIPT, heard(sha256=SHA), OTHER)
     for _ in range(20):
-        await world.step(TRANSCRIPT)
+        await world.reconcile(TRANSCRIPT)
     assert (world.status(TRANSCRIPT).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 1)
 
 
@@ -280,7 +282,7 @@ async def lose_ledger(world: World, kind: Kind, after: dict[str, Any]) -> list[d
     world.database["ledger"].delete_many({})
     world.kube.apply(kind, after, OTHER)
     for _ in range(20):
-        await world.step(kind)
+        await world.reconcile(kind)
     return lost
 
 
@@ -352,7 +354,7 @@ async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: Wo
     else:
         rebuilt(world)
         world.kube.apply(IMAGES, CAT | {"prompt": "a dog"}, OTHER)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         assert admin(world).confirm("another-cluster")
         await world.finish(IMAGES)
     await world.until_gone(IMAGES)
@@ -360,7 +362,7 @@ async def test_a_lost_ledger_pays_for_no_new_spelling_after_a_takeover(world: Wo
     world.database["ledger"].delete_many({})
     world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"} | mine, UID.replace("a01", "a03"))
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.status(IMAGES).phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, posts)
 
 
@@ -378,7 +380,7 @@ async def test_an_open_request_is_waited_for(world: World) -> None:
     assert (first.reason, first.run and first.run.request_open) == (Reason.DEADLINE_EXCEEDED, True)
     world.kube.apply(IMAGES, CAT | {"model": "fal-ai/flux-lora"})
     while world.status(IMAGES).phase is not Phase.PROCESSING:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.provider.running = set()
     status = await world.finish(IMAGES)
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
@@ -393,12 +395,12 @@ async def test_compared_again_before_the_payment(world: World, until: str) -> No
     ledger.update_one({}, {"$set": {"content": []}})
     approval = {"approval": "Manual"} if until == "AwaitingApproval" else {}
     world.kube.apply(TRANSCRIPT, heard(sha256=SHA) | approval)
-    while not (world.status(TRANSCRIPT).reason == until or ledger.count_documents({"step": until})):
-        await world.step(TRANSCRIPT)
+    while not (world.status(TRANSCRIPT).reason == until or ledger.count_documents({"sendState": until})):
+        await world.reconcile(TRANSCRIPT)
     ledger.update_one({"state": "collected"}, {"$set": {"content": content}})
     status = await world.finish(TRANSCRIPT)
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 1)
-    assert ledger.count_documents({"step": "planned"}) == 0
+    assert ledger.count_documents({"sendState": "planned"}) == 0
 
 
 async def test_a_lost_reply_is_searched(world: World) -> None:
@@ -407,7 +409,7 @@ async def test_a_lost_reply_is_searched(world: World) -> None:
     before = drawn("https://example.com/a.safetensors" + SIGNED.format(1)) | {"image": {"seed": 7}}
     world.kube.apply(IMAGES, before)
     while not world.provider.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.kube.delete(IMAGES, world.now)
     world.kube.resources.clear()
     status = await bought(world, IMAGES, drawn("https://example.com/a.safetensors" + SIGNED.format(2)), OTHER)
@@ -439,7 +441,9 @@ async def test_a_cancelled_one_ends_as_for_the_same_key(world: World) -> None:
 
 async def test_neither_key_bucket_approval_nor_budget_hold_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await bought(world, TRANSCRIPT, SOUND)
-    world.policy = Policy(poll_seconds=300, approval_required=True, unreachable_for=frozenset({"assemblyai"}))
+    world.decision_settings = DecisionSettings(
+        poll_seconds=300, approval_required=True, unreachable_for=frozenset({"assemblyai"})
+    )
     world.provider.configured = False
     world.restart()
 
@@ -498,13 +502,13 @@ async def test_a_forged_same_request_changes_nothing(world: World) -> None:
     assert (status.reason, len(world.provider.posts)) == (Reason.ADOPTED_SAME_REQUEST, 2)
 
 
-async def settled(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
+async def finished(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
     """The status once nothing more follows from a manifest."""
     world.kube.apply(kind, spec, **annotations)
     body = world.kube.resources[kind, "it"]
     for _ in range(100):
-        await world.step(kind)
-        if is_settled(body):
+        await world.reconcile(kind)
+        if is_finished(body):
             return world.status(kind)
     raise AssertionError(world.status(kind))
 
@@ -530,7 +534,7 @@ async def test_random_transcriptions_pay_once_for_each_request(world: World) -> 
         source = {"url": f"https://example.com/{path}.mp3{query(chance)}"} | chance.choice([{}, {"sha256": SHA}])
         before = world.kube.resources.get((TRANSCRIPT, "it"), {}).get("spec")
         spec = {"source": source, "options": options}
-        status = await settled(world, TRANSCRIPT, spec, **({RERUN_ANNOTATION: rerun} if rerun else {}))
+        status = await finished(world, TRANSCRIPT, spec, **({RERUN_ANNOTATION: rerun} if rerun else {}))
         assert status.run is not None
         if before != spec or rerun:
             requests.add((language, path, status.run.rerun))
@@ -543,6 +547,6 @@ async def test_random_images_pay_once_for_each_request(world: World) -> None:
     for _ in range(40):
         scale, path, version = chance.choice(["0.8", "0.9"]), chance.choice("ab"), chance.choice(["", "versionId=2"])
         spec = drawn(f"https://example.com/{path}{query(chance, version)}", scale + chance.choice(["", "0", "00"]))
-        status = await settled(world, IMAGES, spec | {"model": chance.choice(["flux-lora", "fal-ai/flux-lora"])})
+        status = await finished(world, IMAGES, spec | {"model": chance.choice(["flux-lora", "fal-ai/flux-lora"])})
         requests.add((scale, path, version))
         assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, len(requests)), spec

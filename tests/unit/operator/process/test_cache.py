@@ -8,7 +8,7 @@ import pytest
 from contentgen_contract.names import FINALIZER, Kind
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.kube.cache import Cache, trimmed
-from contentgen_operator.state.observed import JobView, ResourceRef, is_settled
+from contentgen_operator.state.observed import JobView, ResourceRef, is_finished
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.lists import ResourceLists
 from contentgen_operator.watch.liveness import WatchLiveness
@@ -58,7 +58,7 @@ def job(*, finished: bool = False) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "settled"),
+    ("given", "finished"),
     [
         (done(), True),
         (done(status=FAILED), True),
@@ -80,8 +80,8 @@ def job(*, finished: bool = False) -> dict[str, Any]:
         (done(spec={"deletionPolicy": "Delete"}), False),
     ],
 )
-def test_settled_resources(given: dict[str, Any], settled: bool) -> None:
-    assert is_settled(given) is settled
+def test_finished_resources(given: dict[str, Any], finished: bool) -> None:
+    assert is_finished(given) is finished
 
 
 def test_our_own_writes_are_no_news() -> None:

@@ -150,16 +150,16 @@ def test_queue_neither_loses_nor_repeats_a_key() -> None:
     chosen = random.Random(14)  # noqa: S311 - a sequence that is the same each time
     for places in (1, 2, 7, 24):
         made, busy, wanted = queue(places), set[Key](), set[Key]()
-        for step in range(3000):
+        for turn in range(3000):
             key = (chosen.choice("aaaab"), chosen.randrange(20))
             if chosen.random() < 0.5:
-                made.put(key, step + chosen.randrange(5))
+                made.put(key, turn + chosen.randrange(5))
                 wanted.add(key)
             elif busy and chosen.random() < 0.6:
                 over = chosen.choice(sorted(busy))
                 busy.remove(over)
                 made.done(over)
-            elif (next_key := made.take(step)) is not None:
+            elif (next_key := made.take(turn)) is not None:
                 assert next_key not in busy
                 busy.add(next_key)
                 wanted.discard(next_key)

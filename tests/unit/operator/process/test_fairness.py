@@ -128,7 +128,7 @@ async def test_blocked_resource_is_not_polled(spec: dict[str, Any], monkeypatch:
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES] | spec)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase in (Phase.SUSPENDED, Phase.FAILED)
     assert await reconciles(world, timedelta(days=1)) == 1
 
@@ -150,7 +150,7 @@ async def test_waiting_for_a_lora_that_never_comes_costs_less_and_less(monkeypat
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "none"}}]})
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == "LoraMissing"
     assert await reconciles(world, timedelta(days=1)) < 200
 
@@ -313,7 +313,7 @@ async def test_conflicts_in_a_row_are_tried_again_ever_later(monkeypatch: pytest
     kind = Kind.LORA_TRAINING
     reference = World(monkeypatch, Writes())
     reference.kube.apply(kind, SPECS[kind])
-    await reference.step(kind)
+    await reference.reconcile(kind)
     (job,) = reference.kube.jobs.values()
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
@@ -347,7 +347,7 @@ async def test_resources_without_a_recorded_job_run_in_parallel(monkeypatch: pyt
     kind = Kind.LORA_TRAINING
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
-    await world.step(kind)
+    await world.reconcile(kind)
     world.storage.objects.clear()
     world.database["worker_jobs"].delete_many({})
     world.restart()
@@ -360,5 +360,5 @@ async def test_resources_without_a_recorded_job_run_in_parallel(monkeypatch: pyt
         return real(uid)
 
     monkeypatch.setattr(reports, "exclusive", exclusive)
-    await world.step(kind)
+    await world.reconcile(kind)
     assert locked == [UID]

@@ -42,7 +42,7 @@ def test_a_drain_that_is_shorter_than_a_post_is_refused() -> None:
 
 async def until(world: World, posts: int = 1) -> None:
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         if len(world.provider.posts) == posts:
             return
 
@@ -58,7 +58,7 @@ async def test_ending_process_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     world.provider.connected = ends
     await until(world)
     (kept,) = world.database["ledger"].find()
-    assert (world.provider.posts, kept["state"], kept["step"]) == ([], "intent", "planned")
+    assert (world.provider.posts, kept["state"], kept["sendState"]) == ([], "intent", "planned")
 
     async def nothing() -> None:
         """Event of the next process."""

@@ -103,7 +103,7 @@ async def test_amounts_are_those_of_the_csv() -> None:
     stand.buy()
     stand.buy(costSource=None, actualMicros=None, estimatedMicros=200_000)
     stand.buy(state="submitted", costSource=None, actualMicros=None, estimatedMicros=30_000)
-    stand.buy(state="intent", step="planned", costSource=None, actualMicros=None, estimatedMicros=4_000)
+    stand.buy(state="intent", sendState="planned", costSource=None, actualMicros=None, estimatedMicros=4_000)
     stand.buy(state="failed", costSource=None, actualMicros=None, estimatedMicros=4_000)
     assert await stand.dollars("window", "amount") == {
         (window, amount): dollars
@@ -198,7 +198,7 @@ async def test_money_by_tenant_is_shown_only_to_named_readers(monkeypatch: pytes
     monkeypatch.setattr(metrics.gauges, "features", [budgets])
     budget = ContentBudget.parse(budget_of("of-red", limits={"day": "2"}, warnAtPercent=50))
     (window,) = windows_of(budget, NOW)
-    monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, settled=1_000_000))])
+    monkeypatch.setattr(budgets, "windows", [(window, WindowTotals(held=1_000_000, spent=1_000_000))])
     monkeypatch.setattr(metrics, "_accounts", {"default", "team-red"})
     stand = Stand(plan=UsagePlan.of(UsageSettings(labels=ALL), "default", tenants=named))
     stand.buy("red", userId="rita")

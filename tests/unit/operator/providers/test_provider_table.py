@@ -139,11 +139,11 @@ class Installation(World):
         components.register_gauges(self.base, self.core)
         return self.core.reconciler
 
-    async def talk(self, name: str, *, steps: int = 12) -> Any:
+    async def talk(self, name: str, *, reconciles: int = 12) -> Any:
         """Status of a transcription after some reconciles."""
         self.kube.apply(TALK, SPECS[TALK], uid=f"uid-{name}", name=name)
-        for _ in range(steps):
-            await self.step(TALK, name)
+        for _ in range(reconciles):
+            await self.reconcile(TALK, name)
         return self.status(TALK, name)
 
 
@@ -179,8 +179,8 @@ async def test_a_run_is_bought_at_the_provider_of_its_row_and_metered(monkeypatc
 async def test_limit_of_a_third_provider_holds_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Installation(monkeypatch, ACME=1)
     world.provider.running = {1}
-    await world.talk("one", steps=6)
-    status = await world.talk("two", steps=6)
+    await world.talk("one", reconciles=6)
+    status = await world.talk("two", reconciles=6)
     assert status.reason == Reason.QUEUED
     assert "all 1 places of acme are in use (queues.maxConcurrent.acme)" in (status.message or "")
     assert len(world.provider.posts) == 1
@@ -192,9 +192,9 @@ async def test_circuit_of_a_third_provider_opens(monkeypatch: pytest.MonkeyPatch
     world = Installation(monkeypatch)
     world.provider.refuses = Busy("429")
     for number in range(FAILURES):
-        await world.talk(f"n{number}", steps=4)
+        await world.talk(f"n{number}", reconciles=4)
     assert sample("contentgen_circuit_open", account="default", model=TRANSCRIBER) == 1
-    assert "to assemblyai/universal of acme" in ((await world.talk("late", steps=4)).message or "")
+    assert "to assemblyai/universal of acme" in ((await world.talk("late", reconciles=4)).message or "")
 
 
 async def test_charges_of_a_third_provider_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:

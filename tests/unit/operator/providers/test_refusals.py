@@ -169,13 +169,13 @@ def test_refusal_of_an_input_is_not_repeatable(code: int, body: Any, headers: di
 
 @pytest.mark.parametrize("error", [Blocked("fal answered 403"), InputUnread("fal answered 422")], ids=repr)
 async def test_a_blocked_request_waits_with_growing_pauses(world: World, error: ProviderError) -> None:
-    world.policy = world.policy.model_copy(update={"poll_seconds": 200})
+    world.decision_settings = world.decision_settings.model_copy(update={"poll_seconds": 200})
     world.restart()
     world.provider.refuses = error
     world.kube.apply(IMAGES, SPECS[IMAGES])
     times = dict[int, datetime]()  # of each refusal
     while len(times) < 7:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         for kept in world.database["ledger"].find({"state": PurchaseState.REFUSED.value}):
             times.setdefault(kept["tries"], world.now)
         assert len(world.kube.statuses) < 100
@@ -183,7 +183,7 @@ async def test_a_blocked_request_waits_with_growing_pauses(world: World, error: 
     assert pauses == sorted(pauses)
     assert pauses[0] < 1000
     assert 3600 <= pauses[-1] < 3700
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, status.reason) == (Phase.SUBMITTING, Reason.PROVIDER_UNAVAILABLE)
     assert str(error)[:60] in (status.message or "")
@@ -203,14 +203,14 @@ def blocked(monkeypatch: pytest.MonkeyPatch, *namespaces: str) -> QueueDriver:
 
 async def test_only_blocks_of_several_namespaces_open_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = blocked(monkeypatch, "a", "a", "a", "a", "a", "a", "b")
-    await driver.run(steps=60)
+    await driver.run(reconciles=60)
     assert dict(driver.world.payment_queue.circuits) == {}
     driver.world.provider.refuses = None
     driver.apply("c", "other")
-    await driver.run(steps=20)
+    await driver.run(reconciles=20)
     assert len(driver.world.provider.posts) == 1, "nobody else waits"
     driver = blocked(monkeypatch, "a", "b", "c")
-    await driver.run(steps=60)
+    await driver.run(reconciles=60)
     assert driver.world.payment_queue.circuits[ENDPOINT] == "open"
 
 

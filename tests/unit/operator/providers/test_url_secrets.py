@@ -91,7 +91,7 @@ async def test_a_finished_run_keeps_no_secret_of_a_url(world: World, kind: Kind,
     assert BARE in json.dumps(status.run.spec)
     assert S3CRET not in json.dumps(status.run.spec)
     posts = len(world.provider.posts)
-    await world.settle(kind)
+    await world.recover(kind)
     assert len(world.provider.posts) == posts, "the same spec starts no run"
     resource_now = Resource.parse(kind, world.kube.resources[kind, "it"])
     assert S3CRET in frozen_spec(resource_now, status.run).model_dump_json(), "a search of its request finds it"

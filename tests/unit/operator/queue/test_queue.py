@@ -38,7 +38,7 @@ async def test_granted_runs_are_sent_before_a_burst_is_read(monkeypatch: pytest.
     driver = limited(monkeypatch, overall=4)
     for number in range(100):
         driver.apply("a", f"it-{number}")
-    await driver.run(steps=30)
+    await driver.run(reconciles=30)
     posts, seen = driver.world.provider.posts, [driver.status(f"it-{number}").phase for number in range(100)]
     assert len(posts) >= 4
     assert seen.count(None) > 50, "most are not reconciled yet"
@@ -59,7 +59,7 @@ async def test_each_waiting_resource_says_what_it_waits_for(monkeypatch: pytest.
         driver = limited(monkeypatch, **limits)
         for number in range(3):
             driver.apply("a", f"it-{number}")
-        await driver.run(steps=6)
+        await driver.run(reconciles=6)
         waiting = [driver.status(f"it-{number}") for number in (1, 2)]
         assert [each.phase for each in waiting] == [Phase.PENDING] * 2
         assert [(each.reason, each.message) for each in waiting] == [(Reason.QUEUED, text)] * 2
@@ -94,7 +94,7 @@ async def waiting_world(monkeypatch: pytest.MonkeyPatch, **spec: Any) -> World:
         await world.process._reconcile_or_pause(held)
     assert driver.status("held").phase is Phase.PROCESSING
     world.kube.apply(IMAGES, {"prompt": "a cat"} | spec)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.QUEUED
     return world
 
@@ -131,13 +131,13 @@ async def test_a_run_that_no_longer_asks_leaves_the_queue(monkeypatch: pytest.Mo
         world.kube.apply(IMAGES, {"prompt": "a cat"}, **{CANCEL_ANNOTATION: "1"})
     else:
         world.kube.delete(IMAGES, world.now)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(world.payment_queue._turns) == 0
     assert len(world.provider.posts) == 1
     if how == "suspended":
         assert world.status(IMAGES).phase is Phase.SUSPENDED
         world.kube.apply(IMAGES, {"prompt": "a cat"})
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         assert world.status(IMAGES).reason == Reason.QUEUED
 
 
@@ -147,7 +147,7 @@ async def test_edit_in_the_queue_replaces_the_run(
     world = await waiting_world(monkeypatch)
     world.kube.apply(IMAGES, {"prompt": "a dog"})
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.QUEUED
     await free_the_place(world)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -174,7 +174,7 @@ async def test_a_restart_neither_loses_nor_leaks_places(monkeypatch: pytest.Monk
     world = await waiting_world(monkeypatch)
     world.restart()
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.QUEUED
     assert world.payment_queue.taken == {"fal": 1}
     await free_the_place(world)
@@ -188,7 +188,7 @@ async def test_a_lost_reply_keeps_its_place_for_an_hour(monkeypatch: pytest.Monk
     world.provider.lose_replies = {1}
     world.kube.apply(IMAGES, {"prompt": "a cat"})
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.payment_queue.taken == {"fal": 1}
     world.database["ledger"].update_many({}, {"$set": {"model": "unknown"}})  # it is never found
     world.now += timedelta(hours=2)
@@ -217,7 +217,7 @@ async def test_a_run_whose_job_is_refused_holds_no_place(monkeypatch: pytest.Mon
     driver = limited(monkeypatch, overall=1)
     driver.world.kube.refuses_jobs = (403, "exceeded quota: small")
     driver.apply("full", "refused")
-    await driver.run(steps=1)
+    await driver.run(reconciles=1)
     assert driver.status("refused").reason == Reason.JOB_REFUSED
     assert driver.world.payment_queue.taken == {}
 
@@ -258,10 +258,10 @@ async def test_open_circuit_holds_other_namespaces_without_the_text(
     fails(driver, Busy("secret prompt of a tenant"))
     for number in range(FAILURES):
         driver.apply("a", f"it-{number}")
-    await driver.run(steps=4 * FAILURES)
+    await driver.run(reconciles=4 * FAILURES)
     assert dict(driver.world.payment_queue.circuits) == {Endpoint("fal", "fal-ai/flux-lora"): "open"}
     driver.apply("b", "other")
-    await driver.run(steps=20)
+    await driver.run(reconciles=20)
     status = driver.status("other")
     assert status.reason == Reason.CIRCUIT_OPEN
     assert (status.message or "").startswith("no request is sent to fal-ai/flux-lora of fal for a while")
@@ -274,14 +274,14 @@ async def test_half_open_circuit_tries_one_request_and_then_sends_all(monkeypatc
     driver = limited(monkeypatch)
     fails(driver, Busy("429").after(120))
     driver.apply("a", "first")
-    await driver.run(steps=4)
+    await driver.run(reconciles=4)
     for number in range(4):
         driver.apply("a", f"it-{number}")
-    await driver.run(steps=20)
+    await driver.run(reconciles=20)
     assert [driver.status(f"it-{number}").reason for number in range(4)] == [Reason.CIRCUIT_OPEN] * 4
     driver.world.provider.refuses = None
     driver.world.now += timedelta(seconds=100)
-    await driver.run(steps=20)
+    await driver.run(reconciles=20)
     assert driver.world.provider.posts == []
     driver.world.now += timedelta(seconds=21)
     await driver.run()
@@ -306,7 +306,7 @@ async def test_only_failures_of_the_endpoint_open_it(
     fails(driver, error)
     for number in range(FAILURES + 1):
         driver.apply("a", f"it-{number}")
-    await driver.run(steps=5 * FAILURES)
+    await driver.run(reconciles=5 * FAILURES)
     assert ("open" in driver.world.payment_queue.circuits.values()) is opens
 
 
@@ -330,11 +330,11 @@ async def test_circuit_of_an_account_does_not_hold_another(monkeypatch: pytest.M
     team.refuses = KeyRefused("fal", "403")
     for number in range(FAILURES):
         driver.apply("a", f"it-{number}")
-    await driver.run(steps=4 * FAILURES)
+    await driver.run(reconciles=4 * FAILURES)
     assert dict(world.payment_queue.circuits) == {Endpoint("fal", "fal-ai/flux-lora", "team-a"): "open"}
     driver.apply("b", "other")
     driver.apply("a", "held")
-    await driver.run(steps=20)
+    await driver.run(reconciles=20)
     assert len(world.provider.posts) == 1
     assert driver.status("other").phase is Phase.COLLECTING
     assert driver.status("held").reason == Reason.CIRCUIT_OPEN
@@ -349,7 +349,7 @@ async def test_wait_for_another_cause_does_not_count_as_queued(
     assert began.queued_at is not None
     world.provider.configured = False
     world.now += timedelta(seconds=300)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert len(world.payment_queue._turns) == 0
@@ -357,7 +357,7 @@ async def test_wait_for_another_cause_does_not_count_as_queued(
     assert status.run.queued_at is None
     world.provider.configured = True
     world.now += timedelta(hours=1)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.QUEUED
     await free_the_place(world)
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -371,7 +371,7 @@ async def test_each_paid_attempt_has_the_whole_queue_deadline(monkeypatch: pytes
     world.now += timedelta(hours=1)
     for _ in range(4):
         world.payment_queue._turns.occupy("another", Place("elsewhere", Account("fal")))
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert (world.status(IMAGES).reason, len(world.provider.posts)) == (Reason.QUEUED, 2)
     world.payment_queue._turns.free("another")
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
@@ -382,7 +382,7 @@ async def test_unreadable_resource_leaves_the_queue(monkeypatch: pytest.MonkeyPa
     """A status that its tenant has damaged must not get the next place."""
     world = await waiting_world(monkeypatch)
     world.kube.resources[IMAGES, "it"]["status"]["phase"] = "nonsense"
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(world.payment_queue._turns) == 0
 
 
@@ -396,7 +396,7 @@ async def test_suspended_run_returns_its_slot(monkeypatch: pytest.MonkeyPatch) -
     await world.payment_queue.wake_started(wake)
     assert world.payment_queue.taken == {"fal": 1}
     world.kube.apply(IMAGES, {"prompt": "a cat", "suspend": True})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.payment_queue.taken == {}
     assert world.status(IMAGES).phase is Phase.SUSPENDED
     assert len(world.provider.posts) == 1
@@ -405,7 +405,7 @@ async def test_suspended_run_returns_its_slot(monkeypatch: pytest.MonkeyPatch) -
 async def test_clock_set_back_neither_ends_nor_reorders_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await waiting_world(monkeypatch, queueDeadlineSeconds=600)
     world.now -= timedelta(days=2)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.reason == Reason.QUEUED
     assert len(world.payment_queue._turns) == 1
@@ -418,7 +418,7 @@ async def test_hostile_retry_after_holds_an_endpoint_an_hour_at_most(
     driver = limited(monkeypatch)
     fails(driver, Busy("429").after(after))
     driver.apply("a", "first")
-    await driver.run(steps=4)
+    await driver.run(reconciles=4)
     driver.world.provider.refuses = None
     driver.world.now += timedelta(seconds=3601)
     await driver.run()

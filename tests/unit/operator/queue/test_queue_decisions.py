@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_operator.queue import gate
 from contentgen_operator.queue.values import Limit, Turn
-from contentgen_operator.state.decision_input import DecisionInput, Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionInput, DecisionSettings, decision_input
 from contentgen_operator.state.observed import Observation, Resource
 from contentgen_operator.state.purchases import Purchase, PurchaseState
 
@@ -56,12 +56,12 @@ def queue_rows() -> Iterator[QueueRow]:
 
 def queue_case(row: QueueRow) -> DecisionInput:
     since = NOW - timedelta(seconds=row.waited) if row.waited is not None else None
-    first = decision_input(resource(PRICED), NOW, Policy()).run
+    first = decision_input(resource(PRICED), NOW, DecisionSettings()).run
     run = first.model_copy(update={"queued_at": since, "started_at": BEGAN}).model_dump(mode="json", by_alias=True)
     spec = (EDITED if row.edited else PRICED) | ({"queueDeadlineSeconds": row.deadline} if row.deadline else {})
     body = resource(spec, {"phase": Phase.PENDING.value, "reason": Reason.QUEUED.value, "run": run})
     observed = Observation(earlier=(PAID,) if row.paid_before else (), facts=(row.turn,) if row.turn else ())
-    return decision_input(body, NOW, Policy()).observing(observed)
+    return decision_input(body, NOW, DecisionSettings()).observing(observed)
 
 
 def queue_verdict(row: QueueRow) -> tuple[str, float | None]:

@@ -1,4 +1,4 @@
-"""Cancellation of a run at each step: cost, calls to the provider, and message."""
+"""Cancellation of a run after each reconcile: cost, calls to the provider, and message."""
 
 import pytest
 
@@ -35,18 +35,18 @@ def state(world: World) -> str | None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_cancellation_at_any_step_ends_and_pays_nothing_more(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancellation_at_any_time_ends_and_pays_nothing_more(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a result that was paid for is stored all the same."""
     ends = set()
-    for steps in range(14):
+    for reconciles in range(14):
         world = World(monkeypatch, Writes())
         world.kube.apply(kind, SPECS[kind])
-        for _ in range(steps):
-            await world.step(kind)
+        for _ in range(reconciles):
+            await world.reconcile(kind)
         before, paid = state(world), len(world.provider.posts)
         over = (world.status(kind).phase or Phase.PENDING).terminal
         status = await cancelled(world, kind)
-        assert len(world.provider.posts) == paid, f"after {steps} steps"
+        assert len(world.provider.posts) == paid, f"after {reconciles} reconciles"
         assert all("status" in job for job in world.kube.jobs.values()), "a Job that runs is stopped"
         record = world.database["jobs"].find_one({"jobId": UID})
         if before is None:
@@ -60,7 +60,7 @@ async def test_cancellation_at_any_step_ends_and_pays_nothing_more(kind: Kind, m
             assert over or before in ("submitted", "succeeded")
             assert record["status"] == "completed"
         ends.add((before, ended(status)))
-        await world.settle(kind)
+        await world.recover(kind)
     assert (None, (Phase.FAILED, "Cancelled", False)) in ends
     assert ("submitted", (Phase.FAILED, "Cancelled", None)) in ends
     assert ("collected", (Phase.COMPLETED, "Completed", True)) in ends
@@ -178,7 +178,7 @@ async def test_a_provider_that_is_away_is_asked_when_it_is_back(monkeypatch: pyt
     cancels, world.provider.cancel = world.provider.cancel, away  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES], **CANCEL)
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.phase is Phase.PROCESSING
     assert "is being cancelled" in (status.message or "")
@@ -191,7 +191,7 @@ async def test_request_with_a_lost_reply_is_found_and_cancelled(world: World) ->
     world.provider.poll = running_for_ever  # type: ignore[method-assign]
     world.kube.apply(IMAGES, SPECS[IMAGES])
     while not world.provider.posts:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert state(world) == "intent"
     assert ended(await cancelled(world, IMAGES)) == (Phase.FAILED, "Cancelled", None)
     assert world.provider.cancelled == ["request-1"]
@@ -220,7 +220,7 @@ async def test_no_other_attempt_follows_one_that_failed(world: World) -> None:
     spec = SPECS[IMAGES] | {"paidAttempts": 3}
     world.kube.apply(IMAGES, spec)
     while state(world) != "failed":
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.kube.apply(IMAGES, spec, **CANCEL)
     assert ended(await world.finish(IMAGES)) == (Phase.FAILED, "Cancelled", None)
     assert len(world.provider.posts) == 1
@@ -230,7 +230,7 @@ async def test_annotation_of_the_last_run_does_not_cancel_the_next(world: World)
     assert (await cancelled(world, IMAGES)).reason == "Cancelled"
     world.kube.apply(IMAGES, SPECS[IMAGES], **CANCEL, **{RERUN_ANNOTATION: "again"})
     for _ in range(50):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert ended(status) == (Phase.COMPLETED, "Completed", True)
     assert (status.run and status.run.number, len(world.provider.posts)) == (2, 1)
@@ -252,11 +252,11 @@ async def test_suspended_run_can_be_cancelled(world: World) -> None:
 async def test_a_job_that_a_crash_left_unnoted_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = World(monkeypatch, Writes())
     reference.kube.apply(LORA, SPECS[LORA])
-    await reference.step(LORA)
+    await reference.reconcile(LORA)
     after_job = 2 * reference.writes.done.index("job") + 1
     world = World(monkeypatch, Writes((after_job,)))
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert len(world.kube.jobs) == 1
     assert world.status(LORA).run is None
     assert ended(await cancelled(world, LORA)) == (Phase.FAILED, "Cancelled", False)
@@ -269,7 +269,7 @@ async def test_a_crash_at_any_write_of_a_cancellation(monkeypatch: pytest.Monkey
         world.provider.poll = running_for_ever  # type: ignore[method-assign]
         world.kube.apply(IMAGES, SPECS[IMAGES])
         while state(world) != "submitted":
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         await cancelled(world, IMAGES)
         return world
 
@@ -281,4 +281,4 @@ async def test_a_crash_at_any_write_of_a_cancellation(monkeypatch: pytest.Monkey
         assert len(world.writes.fired) == 1
         assert ended(world.status(IMAGES)) == (Phase.FAILED, "Cancelled", None), world.writes.fired
         assert (state(world), len(world.provider.posts)) == ("cancelled", 1), world.writes.fired
-        await world.settle(IMAGES)
+        await world.recover(IMAGES)

@@ -11,7 +11,7 @@ from contentgen_contract.names import STAGE_LABEL, Kind, Phase, Reason, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.spec import parse_spec, run_hash
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.state.observed import BucketFile, JobView, is_settled
+from contentgen_operator.state.observed import BucketFile, JobView, is_finished
 from contentgen_operator.state.provider_requests import UNKNOWN, RequestView
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.world import SHA, SPECS, World, Writes, outcome_of
@@ -129,7 +129,7 @@ def annotate(world: World, kind: Kind, value: str) -> None:
 
 
 def is_done(world: World, kind: Kind) -> bool:
-    return is_settled(world.kube.resources[kind, "it"])
+    return is_finished(world.kube.resources[kind, "it"])
 
 
 def advised(status: ResourceStatus) -> str:
@@ -182,7 +182,7 @@ async def test_pauses_grow_to_fifteen_minutes_and_are_in_the_status(world: World
     pauses = list[float]()
     messages = list[str]()
     while len(pauses) < 10:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         status = world.status(IMAGES)
         if status.reason == "Retrying" and status.message not in messages:
             assert status.phase is Phase.COLLECTING
@@ -203,7 +203,7 @@ async def test_the_deadline_of_a_run_that_has_begun_can_be_changed(world: World)
     collect_fails(world, _died)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     for _ in range(40):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.COLLECTING
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"collectDeadlineSeconds": 60})
     before = world.now
@@ -222,7 +222,7 @@ async def test_a_refused_job_waits_until_the_deadline(world: World) -> None:
     await world.finish(IMAGES, Phase.PROCESSING)
     world.kube.refuses_jobs = (403, "exceeded quota: small")
     for _ in range(20):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == "JobRefused"
     world.now += timedelta(days=1)
     status = await world.finish(IMAGES)
@@ -230,7 +230,7 @@ async def test_a_refused_job_waits_until_the_deadline(world: World) -> None:
     assert "exceeded quota: small" in (status.message or "")
     world.kube.refuses_jobs = None
     annotate(world, IMAGES, advised(status))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert_complete(world, await world.finish(IMAGES))
 
 
@@ -315,7 +315,7 @@ async def test_the_advice_of_a_failed_collect_stage_fetches_the_result(
     assert f"the annotation {COLLECT}=1 " in (status.message or "")
     assert "which pays nothing" in (status.message or "")
     annotate(world, kind, advised(status))
-    await world.step(kind)
+    await world.reconcile(kind)
     assert_complete(world, await world.finish(kind))
     assert is_done(world, kind)
 
@@ -327,14 +327,14 @@ async def test_each_value_of_the_annotation_asks_once(world: World) -> None:
     for attempts, value in ((2, "1"), (3, "1-again")):
         annotate(world, IMAGES, value)
         assert not is_done(world, IMAGES)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         status = await world.finish(IMAGES)
         assert status.phase is Phase.FAILED
         assert len(failed) == attempts
         assert is_done(world, IMAGES)
         assert advised(status) not in ("1", "1-again", advised(first))
         for _ in range(5):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         assert len(failed) == attempts
     assert len(set(failed)) == 3
     assert len(world.provider.posts) == 1
@@ -349,7 +349,7 @@ async def test_a_value_that_names_another_run_or_none_does_nothing(world: World,
     assert is_done(world, IMAGES)
     for cache in world.caches:
         cache.forget(owner_of(next(iter(world.kube.jobs.values()))))  # type: ignore[arg-type]
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(failed) == 1
     assert world.status(IMAGES).phase is Phase.FAILED
 
@@ -362,7 +362,7 @@ async def test_a_retry_has_the_whole_deadline_again(world: World) -> None:
     world.now += timedelta(days=3)
     asked = world.now
     annotate(world, IMAGES, advised(status))
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert world.status(IMAGES).phase is Phase.COLLECTING
     assert (await world.finish(IMAGES)).phase is Phase.FAILED
     assert 600 <= (world.now - asked).total_seconds() < 660
@@ -374,9 +374,9 @@ async def test_collect_without_a_kept_response_pays_nothing(world: World) -> Non
     world.kube.apply(IMAGES, SPECS[IMAGES])
     assert (await world.finish(IMAGES)).reason == "ProviderFailed"
     annotate(world, IMAGES, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, "ProviderFailed")
     assert f"{COLLECT}=1 did nothing" in (status.message or "")
@@ -402,7 +402,7 @@ async def test_collect_of_a_lost_result_pays_nothing(world: World, lost: str) ->
     for value in ("1", "1-again"):
         annotate(world, IMAGES, value)
         for _ in range(5):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, "ResultUnreachable")
     assert (status.message or "").count("did nothing") == 1
@@ -417,7 +417,7 @@ async def test_the_annotation_on_a_completed_run_does_nothing(world: World) -> N
     annotate(world, IMAGES, "1")
     assert is_done(world, IMAGES)
     world.restart()
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert len(world.kube.statuses) == before
 
 
@@ -435,9 +435,9 @@ async def _retried(world: World) -> tuple[int, int]:
     await world.finish(IMAGES)
     before = len(world.writes.done)
     annotate(world, IMAGES, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     for _ in range(60):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         if world.status(IMAGES).phase is Phase.COMPLETED:
             break
     assert_complete(world, world.status(IMAGES))
@@ -525,7 +525,7 @@ async def test_good_files_are_kept(world: World, fail: Fail) -> None:
     assert (status.message or "").startswith(told)
     (record,) = world.database["jobs"].find()
     assert record["versions"][0]["warnings"] == ["2 asked, 1 stored: picture 2: HTTP 503"]
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
 
 
 async def test_passing_faults_are_retried_until_the_deadline(world: World) -> None:
@@ -562,7 +562,7 @@ async def test_a_later_attempt_does_not_add_to_files_that_are_gone(world: World)
     world.kube.apply(IMAGES, SPECS[IMAGES])
     seen = list[int | None]()
     while len(seen) < 4:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         run = world.status(IMAGES).run
         partial = run.collect.partial if run and run.collect else None
         seen += [partial] if [partial] != seen[-1:] else []
@@ -578,7 +578,7 @@ async def test_the_annotation_adds_to_a_completed_run(world: World, again: Fail)
     assert is_done(world, IMAGES)
     annotate(world, IMAGES, advised(world.status(IMAGES)))
     assert not is_done(world, IMAGES)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert status.phase is Phase.COLLECTING
     assert status.run is not None
@@ -598,7 +598,7 @@ async def test_the_annotation_on_a_part_needs_the_response(world: World) -> None
     (only,) = world.database["ledger"].find()
     del world.storage.objects[only["resultKey"]]
     annotate(world, IMAGES, "1")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert_complete(world, status)
     assert "did nothing and paid nothing: the provider's answer is not in the bucket" in (status.message or "")

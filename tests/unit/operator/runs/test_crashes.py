@@ -82,7 +82,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> 
         assert status.message is not None
         world.kube.apply(kind, SPECS[kind], **{"contentgen.dev/resubmit": resubmit_token(status)})
         status = await world.finish(kind)
-    await world.settle(kind)
+    await world.recover(kind)
     return world, world.kube.resources[kind, "it"]["status"]
 
 
@@ -202,7 +202,7 @@ async def test_next_attempt_needs_the_providers_failure(
         world.kube.apply(kind, SPECS[kind] | {"paidAttempts": allowed})
         assert (await world.finish(kind)).phase is end
         assert len(world.provider.posts) == posts
-        await world.settle(kind)
+        await world.recover(kind)
 
 
 async def test_lost_reply_of_a_second_attempt_is_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ async def test_an_old_resubmit_annotation_pays_for_no_later_run(monkeypatch: pyt
     world.provider.lose_replies = {2}
     monkeypatch.setattr(world.provider, "find", nothing_found)
     world.kube.apply(kind, SPECS[kind], **annotations, **{"contentgen.dev/rerun": "once more"})
-    await world.step(kind)
+    await world.reconcile(kind)
     assert (await world.finish(kind, Phase.SUBMISSION_UNKNOWN)).phase is Phase.SUBMISSION_UNKNOWN
     assert len(world.provider.posts) == 2
 
@@ -243,17 +243,17 @@ async def nothing_found(search: Search) -> Found:
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_deleted_and_applied_again_at_each_step_pays_once(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    for steps in range(1, 14, 2):
+    for reconciles in range(1, 14, 2):
         world = World(monkeypatch, Writes())
         world.kube.apply(kind, SPECS[kind])
-        for _ in range(steps):
-            await world.step(kind)
+        for _ in range(reconciles):
+            await world.reconcile(kind)
         world.kube.apply(kind, SPECS[kind], uid="another-uid")
         world.kube.jobs.clear()  # the garbage collector
         status = await world.finish(kind)
         assert status.phase is Phase.COMPLETED
         assert len(world.provider.posts) == 1
-        await world.settle(kind)
+        await world.recover(kind)
     assert status.reason == "AdoptedFinishedRun", "the last of them came after the end"
     assert status.cost is not None
     assert status.cost.actual == "0.00"
@@ -265,19 +265,19 @@ async def test_an_edit_during_a_run_is_the_next_run(monkeypatch: pytest.MonkeyPa
     world = World(monkeypatch, Writes())
     world.kube.apply(kind, SPECS[kind])
     for _ in range(3):
-        await world.step(kind)
+        await world.reconcile(kind)
     world.kube.apply(kind, {"prompt": "a dog"})
     first = await world.finish(kind)
     assert first.run is not None
     assert (first.run.number, first.run.spec["prompt"]) == (1, "a cat")
-    await world.step(kind)
+    await world.reconcile(kind)
     second = await world.finish(kind)
     assert second.run is not None
     assert (second.run.number, second.run.spec["prompt"], [v.version for v in second.versions]) == (2, "a dog", [1, 2])
     assert [call.arguments["prompt"] for call in world.provider.posts] == ["a cat", "a dog"]
     # The first spec again, which has a purchase.
     world.kube.apply(kind, SPECS[kind])
-    await world.step(kind)
+    await world.reconcile(kind)
     third = await world.finish(kind)
     assert (third.reason, len(world.provider.posts)) == ("AdoptedFinishedRun", 2)
     assert third.cost is not None

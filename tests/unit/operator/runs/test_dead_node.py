@@ -21,7 +21,7 @@ from contentgen_operator.watch.event_handlers import EventHandlers, owner_of
 from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import unreached_storage
@@ -87,7 +87,7 @@ async def dead_node(world: World, kind: Kind, stage: Stage) -> DeadNode:
     dead = DeadNode(world, stage, times=1)
     world.kube.apply(kind, SPECS[kind])
     while not dead.names:
-        await world.step(kind)
+        await world.reconcile(kind)
     return dead
 
 
@@ -102,7 +102,7 @@ async def test_a_job_whose_node_is_gone_is_replaced_under_a_new_name(kind: Kind,
     died_at = world.now
     while dead.names[0] in world.kube.jobs:
         assert (world.now - died_at).total_seconds() < 60
-        await world.step(kind)
+        await world.reconcile(kind)
     assert (world.now - died_at).total_seconds() >= GRACE_SECONDS + pods.LOST_SECONDS
     status = world.status(kind)
     assert (status.reason, world.kube.events[-1]) == (Reason.RETRYING, ("Warning", Reason.RETRYING))
@@ -117,7 +117,7 @@ async def test_a_job_whose_node_is_gone_is_replaced_under_a_new_name(kind: Kind,
 
 async def test_a_pod_that_ends_in_its_grace_period_is_not_lost(world: World) -> None:
     dead = await dead_node(world, LORA, Stage.PREPARE)
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert world.status(LORA).reason != Reason.RETRYING
     assert list(world.kube.jobs) == dead.names
 
@@ -135,7 +135,7 @@ async def test_lost_nodes_use_no_attempts_and_are_bounded(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
     status = await world.finish(LORA)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.JOB_FAILED)
-    assert len(dead.names) == world.policy.stage_attempts + 5
+    assert len(dead.names) == world.decision_settings.stage_attempts + 5
     assert run_of(status) == (8, 5)
     assert world.provider.posts == []
     assert not world.kube.jobs
@@ -145,9 +145,9 @@ async def test_failures_of_the_worker_are_counted_beside_them(world: World) -> N
     """After two lost nodes and two failures, the third failure is the last."""
     DeadNode(world, Stage.PREPARE, times=2)
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     while run_of(world.status(LORA)) != (3, 2):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     failed = list[str]()
 
     def worked() -> None:
@@ -178,7 +178,7 @@ async def test_a_job_that_ended_with_its_node_is_not_counted_either(why: str, wo
     world.kube.pods[0]["status"] = {"phase": "Failed", "conditions": [TAINTED | {"reason": why}]}
     job["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "backoff limit"}]}
     world.caches[-1].note_job(dead_owner(job), JobView.parse(job))
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert run_of(world.status(LORA)) == (2, 1)
 
 
@@ -207,7 +207,7 @@ async def test_a_conflict_at_the_status_counts_nothing_twice(world: World, monke
     monkeypatch.setattr(world.kube, "put_status", changed)
     monkeypatch.setattr(world.kube, "delete_job", deleted)
     while run_of(world.status(LORA)) == (1, 0):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert refused
     assert run_of(world.status(LORA)) == (2, 1)
 
@@ -232,7 +232,7 @@ async def test_the_deletion_of_a_pod_wakes_its_resource(world: World) -> None:
     DeadNode(world, Stage.PREPARE, times=0)
     world.kube.apply(LORA, SPECS[LORA])
     world.work = lambda: None  # type: ignore[method-assign]
-    await world.step(LORA)
+    await world.reconcile(LORA)
     (job,) = world.kube.jobs.values()
     handlers = EventHandlers(world.caches[-1], wake, Reports())
     for status in ({"active": 1, "ready": 1}, {"active": 1, "ready": 0}, {"terminating": 1, "active": 1}):
@@ -287,10 +287,10 @@ def test_a_status_with_a_negative_count_is_not_read() -> None:
 async def test_a_count_that_somebody_else_wrote_is_bounded(world: World) -> None:
     dead = DeadNode(world, Stage.PREPARE)
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     world.kube.resources[LORA, "it"]["status"]["run"]["lostAttempts"] = 1_000_000
     assert (await world.finish(LORA)).reason == Reason.JOB_FAILED
-    assert len(dead.names) <= world.policy.stage_attempts + 5
+    assert len(dead.names) <= world.decision_settings.stage_attempts + 5
 
 
 # Worker that continues on a disconnected node
@@ -317,7 +317,7 @@ class CutOff:
             storage=storage,
             ledger=ledger,
             reports=world.process.observer.reports,
-            policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
+            settings=OrderSettings(stage_deadline=timedelta(hours=1)),
             wake=self._wake,
             verifier=StatusVerifier(
                 ledger=ledger,
@@ -366,12 +366,12 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     worker_api = CutOff(world, storage)
     world.kube.apply(kind, SPECS[kind])
     while not dead.names:
-        await world.step(kind)
+        await world.reconcile(kind)
     old = world.kube.jobs[dead.names[0]]
     token = worker_api.worker(old)
     assert (await worker_api.client.get("/v1/order", headers={"Authorization": f"Bearer {token}"})).status_code == 200
     while dead.names[0] in world.kube.jobs:
-        await world.step(kind)
+        await world.reconcile(kind)
     world._leave_outcome(kind, Stage.PREPARE, with_attempt(world.status(kind), 1))  # with the signed URL of its order
     left = {key for key in world.storage.objects if "/r1/" in key or "outcome" in key}
     assert await worker_api.says(token) <= {403, 425}, "between the attempts"
@@ -379,14 +379,14 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
 
     works, world.work = world.work, lambda: None  # type: ignore[method-assign]
     while not world.kube.jobs:
-        await world.step(kind)
+        await world.reconcile(kind)
     (new,) = world.kube.jobs.values()
     assert new["metadata"]["name"] != dead.names[0]
     worker_api.woken.clear()
     assert await worker_api.says(token) == {403}, "the next attempt has begun"
     assert worker_api.woken == []
     for _ in range(3):
-        await world.step(kind)
+        await world.reconcile(kind)
     run = world.status(kind).run
     assert run is not None
     assert run.job is not None
@@ -399,7 +399,7 @@ async def test_a_worker_that_was_cut_off_has_no_effect(world: World, storage: St
     done = world.kube.resources[kind, "it"]["status"]
     assert await worker_api.says(token) == {403}, "it has finished"
     assert worker_api.woken == []
-    await world.step(kind)
+    await world.reconcile(kind)
     assert world.kube.resources[kind, "it"]["status"] == done
     assert len(world.provider.posts) == 1
     assert left <= set(world.storage.objects)

@@ -19,7 +19,7 @@ from contentgen_operator.decide.deletion import decide_deletion
 from contentgen_operator.decide.payment import COLLECT_SECONDS
 from contentgen_operator.plans.status import store_unavailable_status
 from contentgen_operator.providers.answers import AnswerFile
-from contentgen_operator.state.decision_input import Policy, decision_input
+from contentgen_operator.state.decision_input import DecisionSettings, decision_input
 from contentgen_operator.state.kinds import table as kinds
 from contentgen_operator.state.observed import (
     BucketFile,
@@ -28,11 +28,11 @@ from contentgen_operator.state.observed import (
     Observation,
     PodTrouble,
     Resource,
-    is_settled,
+    is_finished,
 )
 from contentgen_operator.state.plan import Payment, Plan
 from contentgen_operator.state.provider_requests import GONE, TOO_LARGE, RequestState, RequestView
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 from contentgen_operator.state.runs import wants_new_run
 from contentgen_simulation.world import resubmit_token
 
@@ -81,15 +81,15 @@ FILES = {
     (TRANSCRIPT, Stage.COLLECT): ["transcript.json", "transcript.txt"],
 }
 STAGES = list(FILES)
-POLICY = Policy()
+SETTINGS = DecisionSettings()
 
 
-def decide(subject: Resource, seen: Observation, now: datetime, policy: Policy) -> Plan:
-    """Plan from the steps of a reconcile."""
+def decide(subject: Resource, seen: Observation, now: datetime, settings: DecisionSettings) -> Plan:
+    """Plan of a reconcile."""
     if subject.deleting:
-        return decide_deletion(subject, seen, now, policy)
+        return decide_deletion(subject, seen, now, settings)
     try:
-        case = decision_input(subject, now, policy)
+        case = decision_input(subject, now, settings)
     except ValidationError as error:
         return decision.invalid_spec(subject, error, now)
     return decision.decide(case.observing(seen))
@@ -115,9 +115,9 @@ def resource(kind: Kind, status: ResourceStatus | None = None, **given: Any) -> 
     return Resource.parse(kind, body)
 
 
-def settled(status: ResourceStatus) -> bool:
+def is_skipped(status: ResourceStatus) -> bool:
     """Whether event handlers skip a resource with this status as finished."""
-    return is_settled({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
+    return is_finished({"metadata": {"generation": 1}, "spec": {}, "status": dump_status(status)})
 
 
 def running(kind: Kind, stage: Stage | None = None, *, prepared: bool = True, **run: Any) -> ResourceStatus:
@@ -189,7 +189,13 @@ def job(**changes: Any) -> JobView:
 
 
 def at(
-    kind: Kind, stage: Stage, seen: Observation, *, attempt: int = 1, policy: Policy = POLICY, late: bool = False
+    kind: Kind,
+    stage: Stage,
+    seen: Observation,
+    *,
+    attempt: int = 1,
+    settings: DecisionSettings = SETTINGS,
+    late: bool = False,
 ) -> Plan:
     """Decide in the middle of a stage. `late`: the deadline of the collect stage's retries is over."""
     collecting = stage is Stage.COLLECT
@@ -200,7 +206,7 @@ def at(
         seen = seen.model_copy(update={"purchase": bought})
         status = status.model_copy(update={"phase": Phase.COLLECTING, "reason": Reason.COLLECTING})
     spec = SPECS[kind] | ({"collectDeadlineSeconds": 60} if late else {})
-    return decide(resource(kind, status, spec=spec), seen, NOW, policy)
+    return decide(resource(kind, status, spec=spec), seen, NOW, settings)
 
 
 def conditions(plan: Plan) -> dict[str, str]:
@@ -214,14 +220,14 @@ def buys(plan: Plan) -> bool:
 
 def payment(kind: Kind, subject: Resource, seen: Observation = Observation(), now: datetime = NOW) -> Payment:  # noqa: B008 - frozen
     """Payment, which follows one reconcile after the reservation, when the status names the purchase."""
-    first = decide(subject, seen, now, POLICY)
+    first = decide(subject, seen, now, SETTINGS)
     assert first.payment is None
     assert first.reservation is not None
     planned = first.reservation.purchase.model_copy(update={"purchase_id": "p1"})
     assert first.status.run is not None
     named = first.status.model_copy(update={"run": first.status.run.model_copy(update={"purchase_id": "p1"})})
     later = subject.model_copy(update={"status": named})
-    plan = decide(later, seen.model_copy(update={"purchase": planned}), now, POLICY)
+    plan = decide(later, seen.model_copy(update={"purchase": planned}), now, SETTINGS)
     assert plan.reservation is None
     assert plan.payment is not None
     assert (plan.payment.key, plan.status) == (first.reservation.key, named)
@@ -237,7 +243,7 @@ def reason(plan: Plan) -> tuple[Phase | None, str | None]:
 
 @pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
 def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
-    plan = decide(resource(kind), Observation(), NOW, POLICY)
+    plan = decide(resource(kind), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.PREPARING, Reason.PREPARING)
     assert plan.job is not None
     assert (plan.job.stage, plan.job.attempt) == (Stage.PREPARE, 1)
@@ -251,7 +257,7 @@ def test_a_new_resource_gets_a_job_that_prepares(kind: Kind) -> None:
 
 
 def test_pictures_need_no_preparation() -> None:
-    plan = decide(resource(IMAGES), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES), Observation(), NOW, SETTINGS)
     assert plan.job is None
     assert reason(plan) == (Phase.SUBMITTING, Reason.SUBMITTING)
     call = payment(IMAGES, resource(IMAGES)).call
@@ -261,7 +267,7 @@ def test_pictures_need_no_preparation() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
-    seen = conditions(decide(resource(kind), Observation(), NOW, POLICY))
+    seen = conditions(decide(resource(kind), Observation(), NOW, SETTINGS))
     assert (seen["Ready"], seen["Reconciling"], seen["Stalled"]) == ("False", "True", "False")
 
 
@@ -281,8 +287,8 @@ def test_the_first_write_already_says_that_it_is_not_ready(kind: Kind) -> None:
 )
 def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], allowed: bool) -> None:
     grants = tuple(SourceGrant(bucket=each, prefix="team/", namespaces=namespaces) for each in ("recordings", "assets"))
-    policy = Policy(sources=grants, bucket="assets")
-    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observation(), NOW, policy)
+    settings = DecisionSettings(sources=grants, bucket="assets")
+    plan = decide(resource(TRANSCRIPT, spec={"source": {"url": url}}), Observation(), NOW, settings)
     assert (plan.job is not None) is allowed
     if not allowed:
         assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
@@ -293,7 +299,7 @@ def test_only_granted_sources_are_read(url: str, namespaces: tuple[str, ...], al
 def test_unsupported_language_ends_the_run_before_any_work(code: str, meant: str) -> None:
     """The CRD has always admitted these spellings; AssemblyAI answers 400, but after the recording was prepared."""
     spec = SPECS[TRANSCRIPT] | {"options": {"language": code}}
-    plan = decide(resource(TRANSCRIPT, spec=spec), Observation(), NOW, POLICY)
+    plan = decide(resource(TRANSCRIPT, spec=spec), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (plan.job, plan.payment) == (None, None)
     message = plan.status.message or ""
@@ -535,11 +541,11 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
         assert [(notice.type, notice.reason) for notice in died.notices] == [("Warning", Reason.RETRYING)]
         # The status is the only state between reconciliations.
         waits = decide(
-            resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), POLICY
+            resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause - 1), SETTINGS
         )
         assert (waits.job, waits.again_seconds, waits.notices) == (None, 1, ())
         assert waits.status == died.status
-        plan = decide(resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause), POLICY)
+        plan = decide(resource(kind, died.status), Observation(purchase=paid), NOW + timedelta(seconds=pause), SETTINGS)
         assert plan.job is not None
         assert (plan.job.stage, plan.job.attempt) == (stage, attempt + 1)
         assert plan.status.run is not None
@@ -552,7 +558,7 @@ def test_a_job_that_died_is_replaced_so_many_times_after_a_pause(
 
 def test_a_pause_that_somebody_else_wrote_holds_nothing_up() -> None:
     status = running(LORA, prepared=False, stage_attempt=2, retry_at=NOW + timedelta(days=9))
-    assert decide(resource(LORA, status), Observation(), NOW, POLICY).job is not None
+    assert decide(resource(LORA, status), Observation(), NOW, SETTINGS).job is not None
 
 
 def test_the_cause_of_an_end_is_told_and_not_only_the_jobs_word() -> None:
@@ -567,20 +573,20 @@ def test_deadline_is_final_and_names_the_awaited() -> None:
     seen = job(finished=True, reason="BackoffLimitExceeded", message="backoff limit")
     status = running(LORA, Stage.PREPARE, prepared=False).model_copy(update={"message": "97 % of it"})
     late = Observation(job=seen, timed_out=True, cause="DeadlineExceeded: too slow")
-    plan = decide(resource(LORA, status), late, NOW, POLICY)
+    plan = decide(resource(LORA, status), late, NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     for words in ("the prepare stage ran out of time (DeadlineExceeded: too slow)", "last state: 97 % of it"):
         assert words in (plan.status.message or "")
-    assert reason(decide(resource(LORA, status), late.model_copy(update={"timed_out": False}), NOW, POLICY)) == (
+    assert reason(decide(resource(LORA, status), late.model_copy(update={"timed_out": False}), NOW, SETTINGS)) == (
         Phase.PREPARING,
         Reason.RETRYING,
     ), "the message decides nothing"
 
 
 def test_a_deadline_names_the_lora_that_it_waited_for() -> None:
-    waits = decide(with_lora(), FAILED_LORA, NOW, POLICY).status
+    waits = decide(with_lora(), FAILED_LORA, NOW, SETTINGS).status
     late = resource(IMAGES, waits, spec=with_lora().spec | {"deadlineSeconds": 60})
-    plan = decide(late, FAILED_LORA, NOW + timedelta(seconds=61), POLICY)
+    plan = decide(late, FAILED_LORA, NOW + timedelta(seconds=61), SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     assert "LoraTraining jesse has failed" in (plan.status.message or "")
 
@@ -623,7 +629,7 @@ def test_a_refused_preparation_tells_only_of_its_run(attempt: int, end: str) -> 
     """Regression: after a loss of MongoDB run 2 said that nothing was paid, though run 1's request was."""
     status = running(LORA, Stage.PREPARE, prepared=False, number=2, paid_attempt=attempt)
     seen = Observation(job=job(), trouble=PodTrouble(refused=True, words="exceeded quota: q"))
-    message = decide(resource(LORA, status), seen, NOW, POLICY).status.message or ""
+    message = decide(resource(LORA, status), seen, NOW, SETTINGS).status.message or ""
     assert message.endswith(f"{end} for this run")
 
 
@@ -635,7 +641,7 @@ def test_a_job_whose_pod_never_was_is_made_anew_at_its_deadline(kind: Kind, stag
     status = running(kind, stage, prepared=paid_for, phase=phase, reason=why, stage_attempt=3)
     over = job(finished=True, reason="DeadlineExceeded", message="too slow")  # of an earlier release's Job
     paid = purchase(kind, PurchaseState.SUCCEEDED) if paid_for else None
-    plan = decide(resource(kind, status), Observation(job=over, purchase=paid), NOW, POLICY)
+    plan = decide(resource(kind, status), Observation(job=over, purchase=paid), NOW, SETTINGS)
     assert (plan.left_job, plan.status.reason, plan.notices) == (over, why, ())
     assert plan.status.run is not None
     assert (plan.status.run.job, plan.status.run.stage_attempt) == (None, 3)
@@ -655,7 +661,7 @@ def test_deleted_job_with_an_outcome_has_succeeded() -> None:
 
 def test_a_job_of_the_collect_stage_starts_at_attempt_one() -> None:
     status = running(LORA, phase=Phase.COLLECTING)
-    plan = decide(resource(LORA, status), Observation(purchase=purchase(LORA, PurchaseState.SUCCEEDED)), NOW, POLICY)
+    plan = decide(resource(LORA, status), Observation(purchase=purchase(LORA, PurchaseState.SUCCEEDED)), NOW, SETTINGS)
     assert plan.job is not None
     assert (plan.job.stage, plan.job.attempt) == (Stage.COLLECT, 1)
 
@@ -670,23 +676,23 @@ def with_lora(**changes: Any) -> Resource:
 
 def test_a_missing_lora_is_named_before_one_in_training() -> None:
     loras = (LoraView(name="jesse", phase=Phase.PROCESSING, state="running, 63 %"), LoraView(name="jese"))
-    plan = decide(with_lora(), Observation(loras=loras), NOW, POLICY)
+    plan = decide(with_lora(), Observation(loras=loras), NOW, SETTINGS)
     assert reason(plan) == (Phase.PENDING, Reason.LORA_MISSING)
     assert (plan.status.message or "").startswith("LoraTraining jese does not exist in this namespace; nothing was")
-    plan = decide(with_lora(), Observation(loras=loras[:1]), NOW, POLICY)
+    plan = decide(with_lora(), Observation(loras=loras[:1]), NOW, SETTINGS)
     assert plan.status.message == "waiting for LoraTraining jesse, which is running, 63 %"
     assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
 
 
 def test_an_estimated_lora_is_not_waited_for_in_silence() -> None:
     lora = LoraView(name="jesse", phase=Phase.COMPLETED, state="estimated", estimated=True)
-    plan = decide(with_lora(), Observation(loras=(lora,)), NOW, POLICY)
+    plan = decide(with_lora(), Observation(loras=(lora,)), NOW, SETTINGS)
     assert "remove spec.dryRun there" in (plan.status.message or "")
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.PREPARING, Phase.PROCESSING, Phase.SUBMISSION_UNKNOWN])
 def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
-    plan = decide(with_lora(), Observation(loras=(LoraView(name="jesse", phase=phase),)), NOW, POLICY)
+    plan = decide(with_lora(), Observation(loras=(LoraView(name="jesse", phase=phase),)), NOW, SETTINGS)
     assert reason(plan) == (Phase.PENDING, Reason.WAITING_FOR_LORA)
     assert not buys(plan)
     assert plan.again_seconds is not None
@@ -697,15 +703,15 @@ def test_pictures_wait_for_their_lora(phase: Phase | None) -> None:
 def test_submitted_request_is_not_paid_again_without_the_ledger(kind: Kind) -> None:
     status = running(kind, phase=Phase.PROCESSING, reason=Reason.PROCESSING, request_id="r1", submitted_at=NOW)
     seen = Observation()
-    plan = decide(resource(kind, status), seen, NOW, POLICY)
+    plan = decide(resource(kind, status), seen, NOW, SETTINGS)
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert "request r1" in (plan.status.message or "")
     assert plan.again_seconds
     restored = Observation(purchase=purchase(kind, PurchaseState.SUBMITTED))
-    assert decide(resource(kind, plan.status), restored, NOW, POLICY).status.phase is Phase.PROCESSING
+    assert decide(resource(kind, plan.status), restored, NOW, SETTINGS).status.phase is Phase.PROCESSING
     allowed = {"contentgen.dev/resubmit": resubmit_token(plan.status)}
-    again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, POLICY)
+    again = decide(resource(kind, plan.status, annotations=allowed), seen, NOW, SETTINGS)
     assert again.status.run is not None
     assert (again.status.run.paid_attempt, again.status.run.request_id) == (2, None)
 
@@ -717,7 +723,7 @@ READY_LORA = Observation(
 
 
 def test_images_wait_for_a_failed_lora_until_it_has_a_version() -> None:
-    plan = decide(with_lora(), FAILED_LORA, NOW, POLICY)
+    plan = decide(with_lora(), FAILED_LORA, NOW, SETTINGS)
     assert reason(plan) == (Phase.PENDING, Reason.LORA_FAILED)
     assert (plan.payment, plan.status.completion_time) == (None, None)
     assert plan.reservation is None
@@ -725,29 +731,29 @@ def test_images_wait_for_a_failed_lora_until_it_has_a_version() -> None:
     assert plan.again_seconds is not None
     seen = conditions(plan)
     assert (seen["Failed"], seen["Stalled"], seen["Reconciling"]) == ("False", "True", "False")
-    again = decide(with_lora(status=plan.status), READY_LORA, NOW, POLICY)
+    again = decide(with_lora(status=plan.status), READY_LORA, NOW, SETTINGS)
     assert buys(again)
     assert conditions(again)["Stalled"] == "False"
 
 
 @pytest.mark.parametrize("seen", [FAILED_LORA, Observation(loras=(LoraView(name="jesse"),))])
 def test_an_edit_replaces_a_run_that_waits_for_a_lora(seen: Observation) -> None:
-    waits = decide(with_lora(), seen, NOW, POLICY).status
+    waits = decide(with_lora(), seen, NOW, SETTINGS).status
     assert waits.run is not None
     edited = resource(IMAGES, waits, spec={"prompt": "jf"}, generation=2)
-    run = decide(edited, seen, NOW, POLICY).status.run
+    run = decide(edited, seen, NOW, SETTINGS).status.run
     assert run is not None
     assert (run.number, run.version, run.spec) == (2, 1, {"prompt": "jf"})
     wrong = resource(IMAGES, waits, spec={"prompt": ""}, generation=2)
-    assert decide(wrong, seen, NOW, POLICY).status.run == waits.run
+    assert decide(wrong, seen, NOW, SETTINGS).status.run == waits.run
 
 
-@pytest.mark.parametrize("late", [POLICY.adoption_seconds - 60, POLICY.adoption_seconds + 60])
+@pytest.mark.parametrize("late", [SETTINGS.adoption_seconds - 60, SETTINGS.adoption_seconds + 60])
 def test_deadline_does_not_speed_up_the_search(late: int) -> None:
     """Regression (money 12): the history was requested every second without end."""
     spec = SPECS[IMAGES] | {"deadlineSeconds": 60}
     sent = NOW - timedelta(seconds=late)
-    lost = purchase(IMAGES, PurchaseState.INTENT, step=PurchaseStep.SENDING, created_at=sent, sent_at=sent)
+    lost = purchase(IMAGES, PurchaseState.INTENT, send_state=SendState.SENDING, created_at=sent, sent_at=sent)
     assert bought(IMAGES, lost, spec=spec, provider_problem="503").again_seconds == 600
     assert bought(IMAGES, lost, spec=spec).again_seconds == 600
 
@@ -756,23 +762,23 @@ def test_clock_set_back_does_not_poll_twice_a_second() -> None:
     """Regression (money 28)."""
     made = purchase(IMAGES, PurchaseState.SUBMITTED, submitted_at=NOW + timedelta(hours=24))
     view = RequestView(state=RequestState.RUNNING, message="running")
-    assert bought(IMAGES, made, request=view).again_seconds == POLICY.poll_seconds
+    assert bought(IMAGES, made, request=view).again_seconds == SETTINGS.poll_seconds
 
 
 def test_run_replaced_by_an_edit_withdraws_its_planned_purchase() -> None:
     """Another process may be about to send it."""
     waits = running(LORA, prepared=False, phase=Phase.PENDING, reason=Reason.WAITING_FOR_LORA_NAME, purchase_id="p1")
-    planned = purchase(LORA, PurchaseState.INTENT, step=PurchaseStep.PLANNED)
+    planned = purchase(LORA, PurchaseState.INTENT, send_state=SendState.PLANNED)
     seen = Observation(purchase=planned, same_lora_name="first")
     edited = SPECS[LORA] | {"triggerWord": "another"}
-    plan = decide(resource(LORA, waits, spec=edited, generation=2), seen, NOW, POLICY)
+    plan = decide(resource(LORA, waits, spec=edited, generation=2), seen, NOW, SETTINGS)
     assert plan.status.run is not None
     assert (plan.status.run.number, plan.status.run.purchase_id) == (2, None)
     (move,) = plan.moves
     assert (move.source, move.target, move.expected) == (
         PurchaseState.INTENT,
         PurchaseState.REFUSED,
-        {"step": "planned"},
+        {"send_state": "planned"},
     )
 
 
@@ -781,9 +787,9 @@ def test_a_ready_lora_is_drawn_with() -> None:
     made = payment(IMAGES, with_lora(), Observation(loras=(ready,)))
     (lora,) = made.call.arguments["loras"]
     assert (lora["path"].key, lora["scale"]) == ("loras/u/j/v1/model.safetensors", 0.8)
-    bought = made.purchase.model_copy(update={"step": PurchaseStep.SENDING})
+    bought = made.purchase.model_copy(update={"send_state": SendState.SENDING})
     assert (bought.loras, bought.namespace, bought.type) == ((lora["path"].key,), "ns", "image-generation")
-    later = decide(with_lora(), Observation(purchase=bought), NOW, POLICY)
+    later = decide(with_lora(), Observation(purchase=bought), NOW, SETTINGS)
     assert later.status.run is not None
     assert later.status.run.loras == bought.loras, "the purchase says it, also when the LoRA has a newer version"
 
@@ -793,7 +799,10 @@ def test_lora_lost_while_the_provider_was_busy_is_awaited() -> None:
     status = running(IMAGES, spec=spec, phase=Phase.SUBMITTING, reason=Reason.PROVIDER_UNAVAILABLE)
     refused = purchase(IMAGES, PurchaseState.REFUSED)
     plan = decide(
-        resource(IMAGES, status, spec=spec), Observation(purchase=refused, loras=(LoraView(name="jesse"),)), NOW, POLICY
+        resource(IMAGES, status, spec=spec),
+        Observation(purchase=refused, loras=(LoraView(name="jesse"),)),
+        NOW,
+        SETTINGS,
     )
     assert not buys(plan)
     assert reason(plan) == (Phase.SUBMITTING, Reason.LORA_MISSING), "phases only go forward"
@@ -802,7 +811,7 @@ def test_lora_lost_while_the_provider_was_busy_is_awaited() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_without_a_key_nothing_is_bought(kind: Kind) -> None:
     status = running(kind, phase=Phase.SUBMITTING) if kind is not IMAGES else None
-    plan = decide(resource(kind, status), Observation(facts=(AccountGrant(has_key=False),)), NOW, POLICY)
+    plan = decide(resource(kind, status), Observation(facts=(AccountGrant(has_key=False),)), NOW, SETTINGS)
     assert not buys(plan)
     assert plan.status.reason == Reason.PROVIDER_NOT_CONFIGURED
     assert plan.status.phase is (Phase.PENDING if kind is IMAGES else Phase.SUBMITTING)
@@ -827,7 +836,7 @@ def bought(
     spec = spec or SPECS[kind]
     status = running(kind, phase=Phase.SUBMITTING, reason=Reason.SUBMITTING, spec=spec)
     subject = resource(kind, status, annotations=annotations or {}, spec=spec)
-    return decide(subject, Observation(purchase=made, **seen), NOW, POLICY)
+    return decide(subject, Observation(purchase=made, **seen), NOW, SETTINGS)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -854,9 +863,9 @@ def test_clock_set_back_keeps_submission_unknown(told: Reason) -> None:
     """A person may be acting on it. The search continues on its schedule, by the time since the POST."""
     unknown = running(IMAGES, phase=Phase.SUBMISSION_UNKNOWN, reason=told)
     lost = purchase(IMAGES, PurchaseState.INTENT, created_at=NOW + timedelta(hours=24))
-    plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, POLICY)
+    plan = decide(resource(IMAGES, unknown), Observation(purchase=lost), NOW, SETTINGS)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
-    assert plan.again_seconds == POLICY.poll_seconds
+    assert plan.again_seconds == SETTINGS.poll_seconds
 
 
 def test_unreadable_history_is_reported_and_read_indefinitely() -> None:
@@ -893,7 +902,7 @@ def test_a_person_may_ask_for_that_very_purchase_again() -> None:
         resource(IMAGES, status, annotations={"contentgen.dev/resubmit": token}),
         Observation(purchase=lost),
         NOW,
-        POLICY,
+        SETTINGS,
     )
     assert again.status.phase is Phase.SUBMISSION_UNKNOWN
 
@@ -905,12 +914,12 @@ def test_next_attempt_without_source_facts_prepares_again(kind: Kind, prepared: 
     lost = purchase(kind, PurchaseState.INTENT, created_at=NOW - timedelta(hours=2))
     unknown = running(kind, prepared=prepared, phase=Phase.SUBMISSION_UNKNOWN, reason=Reason.SUBMISSION_UNKNOWN)
     seen = Observation(purchase=lost)
-    token = resubmit_token(decide(resource(kind, unknown), seen, NOW, POLICY).status)
+    token = resubmit_token(decide(resource(kind, unknown), seen, NOW, SETTINGS).status)
     asked = {"contentgen.dev/resubmit": token}
-    plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, POLICY)
+    plan = decide(resource(kind, unknown, annotations=asked), seen, NOW, SETTINGS)
     expected = (Phase.SUBMITTING, Reason.SUBMITTING) if prepared else (Phase.PREPARING, Reason.PREPARING)
     assert reason(plan) == expected
-    following = decide(resource(kind, plan.status, annotations=asked), Observation(), NOW, POLICY)
+    following = decide(resource(kind, plan.status, annotations=asked), Observation(), NOW, SETTINGS)
     assert (following.status.phase, following.job is None) == (expected[0], prepared)
 
 
@@ -932,7 +941,7 @@ def test_a_refusal_of_a_gone_resource_is_not_the_new_ones() -> None:
     refused = purchase(IMAGES, PurchaseState.REFUSED, permanent=True, job_id="gone")
     assert buys(bought(IMAGES, refused))
     unprepared = decide(
-        resource(LORA), Observation(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, POLICY
+        resource(LORA), Observation(purchase=purchase(LORA, PurchaseState.REFUSED, job_id="gone")), NOW, SETTINGS
     )
     assert not buys(unprepared)
     assert unprepared.job is not None
@@ -949,7 +958,7 @@ def test_the_provider_is_asked_again_while_it_works(kind: Kind, state: RequestSt
         seconds_per_unit=120 / {LORA: 1000, IMAGES: 1, TRANSCRIPT: 60.0}[kind],
     )
     assert reason(plan) == (Phase.PROCESSING, Reason.PROCESSING)
-    assert (plan.again_seconds, plan.moves, plan.payment) == (POLICY.poll_seconds, (), None)
+    assert (plan.again_seconds, plan.moves, plan.payment) == (SETTINGS.poll_seconds, (), None)
     assert plan.reservation is None
     assert plan.finalizer
     assert 5 <= plan.status.progress < 85
@@ -963,11 +972,11 @@ def test_the_provider_is_asked_again_while_it_works(kind: Kind, state: RequestSt
 def test_a_provider_that_does_not_answer_is_no_failure(kind: Kind) -> None:
     plan = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="503")
     assert reason(plan) == (Phase.PROCESSING, Reason.PROVIDER_UNAVAILABLE)
-    assert (plan.moves, plan.payment, plan.again_seconds) == ((), None, POLICY.poll_seconds)
+    assert (plan.moves, plan.payment, plan.again_seconds) == ((), None, SETTINGS.poll_seconds)
     assert plan.reservation is None
     refused = bought(kind, purchase(kind, PurchaseState.SUBMITTED), provider_problem="401", access_refused=True)
     assert reason(refused) == (Phase.PROCESSING, Reason.PROVIDER_NOT_CONFIGURED), "somebody has to act"
-    assert (refused.moves, refused.payment, refused.again_seconds) == ((), None, POLICY.poll_seconds)
+    assert (refused.moves, refused.payment, refused.again_seconds) == ((), None, SETTINGS.poll_seconds)
     assert refused.reservation is None
 
 
@@ -1022,7 +1031,7 @@ def test_a_run_that_ends_after_an_edit_is_reconciled_again(end: str) -> None:
     for edited in (True, False):
         given = ANOTHER[kind] | ({"dryRun": "Estimate"} if end == "estimated" else {}) if edited else spec
         subject = resource(kind, status, spec=given, generation=1 + edited, annotations=annotations)
-        plan = decide(subject, Observation(), NOW, POLICY)
+        plan = decide(subject, Observation(), NOW, SETTINGS)
         assert plan.status.phase in (Phase.FAILED, Phase.COMPLETED)
         assert (plan.status.observed_generation, plan.again_seconds) == (1, 0 if edited else None)
 
@@ -1099,11 +1108,11 @@ def test_fewer_unsafe_and_black_pictures_are_told(count: int, images: list[dict[
     done = outcome(IMAGES, Stage.COLLECT, facts={"type": "images", "images": images}, files=files)
     status = running(IMAGES, Stage.COLLECT, phase=Phase.COLLECTING, spec=spec)
     seen = finished(IMAGES, Stage.COLLECT, done, purchase=purchase(IMAGES, PurchaseState.SUCCEEDED))
-    plan = decide(resource(IMAGES, status, spec=spec), seen, NOW, POLICY)
+    plan = decide(resource(IMAGES, status, spec=spec), seen, NOW, SETTINGS)
     assert (reason(plan), plan.status.message) == ((Phase.COMPLETED, Reason.COMPLETED), told)
     # After a crash between the ledger and the status:
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=plan.moves[0].changes["outputs"])
-    again = decide(resource(IMAGES, status, spec=spec), Observation(purchase=made, outputs_stored=True), NOW, POLICY)
+    again = decide(resource(IMAGES, status, spec=spec), Observation(purchase=made, outputs_stored=True), NOW, SETTINGS)
     assert again.status.message == told
 
 
@@ -1133,7 +1142,7 @@ def spent(plan: Plan) -> tuple[str, str, str, bool | None]:
 def test_cost_of_a_finished_run_is_the_providers(changes: dict[str, Any], expected: tuple[str, str, str, bool]) -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, **changes)
-    plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observation(purchase=made), NOW, POLICY)
+    plan = decide(resource(IMAGES, running(IMAGES, phase=Phase.COLLECTING)), Observation(purchase=made), NOW, SETTINGS)
     assert spent(plan) == expected
 
 
@@ -1166,12 +1175,12 @@ def test_all_paid_attempts_and_runs_are_in_the_cost() -> None:
     made = purchase(IMAGES, PurchaseState.COLLECTED, outputs=STORED.model_dump(mode="json", by_alias=True), **BILLED)
     status = running(IMAGES, phase=Phase.COLLECTING, number=2, paid_attempt=3)
     seen = Observation(purchase=made, outputs_stored=True, earlier=(failed, failed), other_runs=(made, failed))
-    plan = decide(resource(IMAGES, status), seen, NOW, POLICY)
+    plan = decide(resource(IMAGES, status), seen, NOW, SETTINGS)
     assert spent(plan) == ("6.00", BY_UNITS, "$6.00", True)
     assert plan.status.cost is not None
     assert (plan.status.cost.total, plan.status.cost.unknown) == ("10.00", 0)
     lost = purchase(IMAGES, PurchaseState.CANCELLED)
-    plan = decide(resource(IMAGES, status), seen.model_copy(update={"earlier": (lost,)}), NOW, POLICY)
+    plan = decide(resource(IMAGES, status), seen.model_copy(update={"earlier": (lost,)}), NOW, SETTINGS)
     assert spent(plan) == ("", f"unknown, {BY_UNITS}", "$2.00 + unknown", True)
     assert plan.status.cost is not None
     assert (plan.status.cost.total, plan.status.cost.unknown) == ("6.00", 1)
@@ -1194,7 +1203,7 @@ def test_attempts_of_another_resource_are_not_in_the_cost() -> None:
         made = purchase(IMAGES, PurchaseState.SUCCEEDED, error="gone", result_key=None, **BILLED)
         earlier = failed.model_copy(update={"job_id": job_id})
         status = running(IMAGES, paid_attempt=2)
-        plan = decide(resource(IMAGES, status), Observation(purchase=made, earlier=(earlier,)), NOW, POLICY)
+        plan = decide(resource(IMAGES, status), Observation(purchase=made, earlier=(earlier,)), NOW, SETTINGS)
         assert plan.status.cost is not None
         assert plan.status.cost.display == shown
 
@@ -1207,7 +1216,7 @@ def test_end_paid_by_another_resource_is_not_billed(state: PurchaseState) -> Non
 
 
 def test_request_lost_by_the_ledger_has_an_unknown_cost() -> None:
-    plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES, running(IMAGES, purchase_id="p1")), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.SUBMISSION_UNKNOWN, Reason.SUBMISSION_UNKNOWN)
     assert plan.status.cost is not None
     assert (plan.status.cost.actual, plan.status.cost.display) == ("", "unknown")
@@ -1215,8 +1224,8 @@ def test_request_lost_by_the_ledger_has_an_unknown_cost() -> None:
 
 def test_a_model_without_a_price_costs_an_unknown_amount() -> None:
     spec = SPECS[IMAGES] | {"model": "some/model"}
-    policy = Policy(models_allowed=("some/model",))
-    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, policy)
+    settings = DecisionSettings(models_allowed=("some/model",))
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, settings)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros is None
     assert plan.status.cost is not None
@@ -1227,13 +1236,17 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
 
 
 @pytest.mark.parametrize(
-    ("policy", "price", "micros"),
+    ("settings", "price", "micros"),
     [
-        (Policy(), None, 35_000),
-        (Policy(), FAL_PRICE, 10_000),
-        (Policy(prices={"fal-ai/flux-lora": Price(micros=1, unit=Unit.IMAGE, source="contract")}), FAL_PRICE, 10_000),
+        (DecisionSettings(), None, 35_000),
+        (DecisionSettings(), FAL_PRICE, 10_000),
         (
-            Policy(
+            DecisionSettings(prices={"fal-ai/flux-lora": Price(micros=1, unit=Unit.IMAGE, source="contract")}),
+            FAL_PRICE,
+            10_000,
+        ),
+        (
+            DecisionSettings(
                 prices={"fal-ai/flux-lora": Price(micros=1, unit=Unit.IMAGE, source="contract")},
                 own_prices=frozenset({"fal-ai/flux-lora"}),
             ),
@@ -1241,15 +1254,17 @@ FAL_PRICE = Price(micros=10_000, unit=Unit.MEGAPIXEL, source="fal's pricing endp
             1,
         ),
         # Unit that cannot be counted: the table gives the estimate, the provider's price the charge.
-        (Policy(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
+        (DecisionSettings(), FAL_PRICE.model_copy(update={"unit": Unit.OTHER}), 35_000),
     ],
 )
-def test_price_order_is_administrator_provider_built_in(policy: Policy, price: Price | None, micros: int) -> None:
-    plan = decide(resource(IMAGES), Observation(price=PriceLookup(price=price)), NOW, policy)
+def test_price_order_is_administrator_provider_built_in(
+    settings: DecisionSettings, price: Price | None, micros: int
+) -> None:
+    plan = decide(resource(IMAGES), Observation(price=PriceLookup(price=price)), NOW, settings)
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros == micros
     assert plan.reservation.purchase.bound_micros == micros
-    assert plan.reservation.purchase.billing is (not policy.own_prices), (
+    assert plan.reservation.purchase.billing is (not settings.own_prices), (
         "the unit of a contract may be another than the bill's"
     )
     assert plan.reservation.purchase.price_source
@@ -1279,7 +1294,7 @@ STORED = VersionStatus(version=1, job_id=UID, completed_at=NOW, files=(), facts=
 def test_earlier_purchase_is_adopted(kind: Kind) -> None:
     outputs = STORED.model_copy(update={"job_id": "gone"}).model_dump(mode="json", by_alias=True)
     made = purchase(kind, PurchaseState.COLLECTED, job_id="gone", outputs=outputs, actual_micros=2_000_000)
-    plan = decide(resource(kind), Observation(purchase=made, outputs_stored=True), NOW, POLICY)
+    plan = decide(resource(kind), Observation(purchase=made, outputs_stored=True), NOW, SETTINGS)
     assert plan.adoption is not None
     assert (plan.adoption.purchase.job_id, plan.adoption.job_id) == ("gone", UID)
     assert reason(plan) == (Phase.COMPLETED, Reason.ADOPTED_FINISHED_RUN)
@@ -1290,11 +1305,11 @@ def test_earlier_purchase_is_adopted(kind: Kind) -> None:
     assert plan.status.cost.actual == "0.00"
 
 
-def test_crash_after_the_last_ledger_step_is_no_adoption() -> None:
+def test_crash_after_the_last_ledger_write_is_no_adoption() -> None:
     outputs = STORED.model_dump(mode="json", by_alias=True)
     made = purchase(LORA, PurchaseState.COLLECTED, outputs=outputs, **BILLED)
     seen = Observation(purchase=made, outputs_stored=True)
-    plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), seen, NOW, POLICY)
+    plan = decide(resource(LORA, running(LORA, phase=Phase.COLLECTING)), seen, NOW, SETTINGS)
     assert (reason(plan), plan.adoption) == ((Phase.COMPLETED, Reason.COMPLETED), None)
     assert plan.status.cost is not None
     assert plan.status.cost.actual == "2.00"
@@ -1314,19 +1329,19 @@ def done(kind: Kind, phase: Phase = Phase.COMPLETED, **changes: Any) -> Resource
 @pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.FAILED])
 def test_the_end_is_final_and_quiet(kind: Kind, phase: Phase) -> None:
     status = done(kind, phase)
-    plan = decide(resource(kind, status), Observation(), NOW + timedelta(days=1), POLICY)
+    plan = decide(resource(kind, status), Observation(), NOW + timedelta(days=1), SETTINGS)
     assert plan == Plan(status=status)
 
 
 def test_a_rename_of_a_lora_trains_nothing() -> None:
     for status in (done(LORA), done(LORA, Phase.FAILED)):
         renamed = resource(LORA, status, spec=SPECS[LORA] | {"loraName": "jesse_2"}, generation=2)
-        plan = decide(renamed, Observation(), NOW, POLICY)
+        plan = decide(renamed, Observation(), NOW, SETTINGS)
         assert (plan.status.run, plan.job, plan.payment) == (status.run, None, None)
         assert plan.reservation is None
         assert plan.status.observed_generation == 2
         both = SPECS[LORA] | {"loraName": "jesse_2", "triggerWord": "x"}
-        run = decide(resource(LORA, status, spec=both, generation=3), Observation(), NOW, POLICY).status.run
+        run = decide(resource(LORA, status, spec=both, generation=3), Observation(), NOW, SETTINGS).status.run
         assert run is not None
         assert run.run_hash == run_hash(LORA, parse_spec(LORA, both)), "the hash of a run holds its name, as before"
 
@@ -1335,13 +1350,13 @@ def test_a_rename_of_a_lora_trains_nothing() -> None:
 def test_an_edit_of_what_decides_nothing_starts_nothing(kind: Kind) -> None:
     status = done(kind)
     spec = SPECS[kind] | {"metadata": {"tags": ["a"], "isPublic": True}, "paidAttempts": 3, "userId": "me"}
-    plan = decide(resource(kind, status, spec=spec, generation=2), Observation(), NOW, POLICY)
+    plan = decide(resource(kind, status, spec=spec, generation=2), Observation(), NOW, SETTINGS)
     assert (plan.payment, plan.job, plan.notices) == (None, None, ())
     assert plan.reservation is None
     assert plan.status.observed_generation == 2
     assert {condition.observed_generation for condition in plan.status.conditions} == {2}
     assert plan.status.phase is Phase.COMPLETED
-    again = decide(resource(kind, plan.status, spec=spec, generation=2), Observation(), NOW, POLICY)
+    again = decide(resource(kind, plan.status, spec=spec, generation=2), Observation(), NOW, SETTINGS)
     assert again == Plan(status=plan.status)
 
 
@@ -1350,7 +1365,7 @@ def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
     edited = resource(kind, done(kind), spec=ANOTHER[kind], generation=2)
     rerun = resource(kind, done(kind), annotations={"contentgen.dev/rerun": "x"})
     for subject in (edited, rerun):
-        plan = decide(subject, Observation(), NOW, POLICY)
+        plan = decide(subject, Observation(), NOW, SETTINGS)
         assert plan.status.run is not None
         assert (plan.status.run.number, plan.status.run.version) == (2, 2)
         assert plan.status.progress <= 10
@@ -1359,7 +1374,7 @@ def test_an_edit_of_inputs_is_the_next_run_and_a_rerun_too(kind: Kind) -> None:
         assert conditions(plan)["Ready"] == "False"
         assert plan.job is not None or buys(plan)
     failed = resource(kind, done(kind, Phase.FAILED, versions=()), annotations={"contentgen.dev/rerun": "x"})
-    run = decide(failed, Observation(), NOW, POLICY).status.run
+    run = decide(failed, Observation(), NOW, SETTINGS).status.run
     assert run is not None
     assert (run.number, run.version) == (2, 2), "each run has a version number of its own"
 
@@ -1374,7 +1389,7 @@ def test_a_run_is_frozen(kind: Kind) -> None:
         generation=5,
         annotations={"contentgen.dev/rerun": "x"},
     )
-    plan = decide(subject, Observation(job=job()), NOW, POLICY)
+    plan = decide(subject, Observation(job=job()), NOW, SETTINGS)
     assert plan.status.run is not None
     assert plan.status.run.spec == SPECS[kind]
     assert (plan.status.run.number, plan.status.run.rerun, plan.status.observed_generation) == (1, None, 5)
@@ -1383,26 +1398,28 @@ def test_a_run_is_frozen(kind: Kind) -> None:
 def test_progress_never_goes_back_in_a_run() -> None:
     status = running(LORA, Stage.PREPARE, prepared=False, progress=48)
     report = Progress(step=Step.DOWNLOADING, fraction=0.1)
-    plan = decide(resource(LORA, status), Observation(job=job(), progress=report), NOW, POLICY)
+    plan = decide(resource(LORA, status), Observation(job=job(), progress=report), NOW, SETTINGS)
     assert plan.status.progress == 48
 
 
 def test_a_resource_that_is_deleted_is_left_alone() -> None:
     for kind in Kind:
         status = running(kind)
-        assert decide(resource(kind, status, deleting=True), Observation(), NOW, POLICY) == Plan(status=status)
+        assert decide(resource(kind, status, deleting=True), Observation(), NOW, SETTINGS) == Plan(status=status)
 
 
 # Conditions, events, messages
 
 
 def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
-    first = decide(resource(LORA), Observation(), NOW, POLICY).status
+    first = decide(resource(LORA), Observation(), NOW, SETTINGS).status
     later = NOW + timedelta(minutes=5)
-    second = decide(resource(LORA, first), Observation(job=job(finished=True, message="evicted")), later, POLICY).status
+    second = decide(
+        resource(LORA, first), Observation(job=job(finished=True, message="evicted")), later, SETTINGS
+    ).status
     assert {condition.last_transition_time for condition in second.conditions} == {NOW}
     failed = decide(
-        resource(LORA, second), Observation(job=job(finished=True, reason="DeadlineExceeded")), later, POLICY
+        resource(LORA, second), Observation(job=job(finished=True, reason="DeadlineExceeded")), later, SETTINGS
     ).status
     moved = {condition.type for condition in failed.conditions if condition.last_transition_time == later}
     assert moved == {"Reconciling", "Stalled", "Failed"}
@@ -1411,13 +1428,13 @@ def test_the_time_of_a_condition_moves_with_its_status_alone() -> None:
 def test_events_are_posted_at_transitions_only() -> None:
     subject = resource(IMAGES)
     waiting = Observation(facts=(AccountGrant(has_key=False),))
-    first = decide(subject, waiting, NOW, POLICY)
+    first = decide(subject, waiting, NOW, SETTINGS)
     assert [(n.type, n.reason) for n in first.notices] == [("Normal", Reason.PROVIDER_NOT_CONFIGURED)]
-    again = decide(resource(IMAGES, first.status), waiting, NOW, POLICY)
+    again = decide(resource(IMAGES, first.status), waiting, NOW, SETTINGS)
     assert again.notices == ()
     assert again.status == first.status
     refused = Observation(purchase=purchase(IMAGES, PurchaseState.REFUSED, permanent=True, error="no"))
-    end = decide(resource(IMAGES, first.status), refused, NOW, POLICY)
+    end = decide(resource(IMAGES, first.status), refused, NOW, SETTINGS)
     assert [(n.type, n.reason) for n in end.notices] == [("Warning", Reason.PROVIDER_REFUSED)]
 
 
@@ -1431,7 +1448,7 @@ def test_deciding_twice_about_the_same_changes_nothing(kind: Kind) -> None:
     seen = Observation(
         purchase=purchase(kind, PurchaseState.SUBMITTED), request=RequestView(state=RequestState.RUNNING, message="m")
     )
-    second = decide(resource(kind, first), seen, NOW, POLICY)
+    second = decide(resource(kind, first), seen, NOW, SETTINGS)
     assert second.status == first
     assert second.notices == ()
 
@@ -1474,13 +1491,13 @@ def test_an_invalid_spec_of_a_worker_ends_the_run(kind: Kind, stage: Stage) -> N
     verdict = outcome(kind, stage, reason="InvalidSpec", message="no Vision here", files=[], facts=None)
     ended = at(kind, stage, finished(kind, stage, verdict)).status
     assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.INVALID_SPEC)
-    assert settled(ended)
+    assert is_skipped(ended)
     for generation, spec in ((1, SPECS[kind]), (2, SPECS[kind] | {"metadata": {"tags": ["a"]}})):
-        plan = decide(resource(kind, ended, generation=generation, spec=spec), Observation(), NOW, POLICY)
+        plan = decide(resource(kind, ended, generation=generation, spec=spec), Observation(), NOW, SETTINGS)
         assert (plan.status.run, plan.job, plan.payment) == (ended.run, None, None)
         assert plan.reservation is None
     for edit in ({"generation": 2, "spec": ANOTHER[kind]}, {"annotations": {"contentgen.dev/rerun": "1"}}):
-        run = decide(resource(kind, ended, **edit), Observation(), NOW, POLICY).status.run
+        run = decide(resource(kind, ended, **edit), Observation(), NOW, SETTINGS).status.run
         assert run is not None
         assert run.number == 2
 
@@ -1535,7 +1552,7 @@ def test_a_rerun_annotation_that_is_taken_off_starts_nothing(kind: Kind) -> None
 
 def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
     long = {"contentgen.dev/rerun": "x" * 257}
-    plan = decide(resource(IMAGES, annotations=long), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES, annotations=long), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (plan.status.message or "").startswith("metadata.annotations[contentgen.dev/rerun]: ")
 
@@ -1548,40 +1565,40 @@ def test_a_rerun_annotation_that_is_too_long_is_named() -> None:
 def test_an_end_that_somebody_else_wrote_is_mended(kind: Kind, phase: Phase) -> None:
     under_way = at(kind, Stage.COLLECT, Observation(job=job())).status
     foreign = under_way.model_copy(update={"phase": phase, "completion_time": NOW, "reason": "Whatever"})
-    assert not settled(foreign)
+    assert not is_skipped(foreign)
     paid = purchase(kind, PurchaseState.SUCCEEDED)
-    plan = decide(resource(kind, foreign), Observation(purchase=paid, job=job()), NOW, POLICY)
+    plan = decide(resource(kind, foreign), Observation(purchase=paid, job=job()), NOW, SETTINGS)
     assert (reason(plan), plan.payment) == ((Phase.COLLECTING, Reason.COLLECTING), None)
     assert plan.reservation is None
     assert plan.status.run is not None
     assert plan.status.run.number == 1
     alone = ResourceStatus(phase=phase, observed_generation=1, completion_time=NOW)
-    assert not settled(alone)
-    assert decide(resource(kind, alone), Observation(purchase=paid, job=job()), NOW, POLICY).status.run is not None
+    assert not is_skipped(alone)
+    assert decide(resource(kind, alone), Observation(purchase=paid, job=job()), NOW, SETTINGS).status.run is not None
 
 
 def test_an_invalid_spec_is_said_once_and_mended() -> None:
     wrong = {"prompt": "jf", "model": "flux-dev", "loras": [{"path": "https://h/l.safetensors"}]}
-    plan = decide(resource(IMAGES, spec=wrong), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES, spec=wrong), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert (len(plan.notices), plan.payment) == (1, None)
     assert plan.reservation is None
     assert conditions(plan)["Stalled"] == "True"
-    again = decide(resource(IMAGES, plan.status, spec=wrong), Observation(), NOW, POLICY)
+    again = decide(resource(IMAGES, plan.status, spec=wrong), Observation(), NOW, SETTINGS)
     assert again == Plan(status=plan.status)
-    mended = decide(resource(IMAGES, plan.status, generation=2), Observation(), NOW, POLICY)
+    mended = decide(resource(IMAGES, plan.status, generation=2), Observation(), NOW, SETTINGS)
     assert buys(mended)
 
 
 def test_a_finished_run_survives_an_invalid_edit() -> None:
     status = done(IMAGES)
-    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observation(), NOW, POLICY).status
+    wrong = decide(resource(IMAGES, status, spec={"prompt": ""}, generation=2), Observation(), NOW, SETTINGS).status
     assert (wrong.phase, wrong.reason, wrong.versions) == (Phase.FAILED, Reason.INVALID_SPEC, status.versions)
     outputs = status.versions[0].model_dump(mode="json", by_alias=True)
     seen = Observation(
         purchase=purchase(IMAGES, PurchaseState.COLLECTED, outputs=outputs, actual_micros=1), outputs_stored=True
     )
-    back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, POLICY)
+    back = decide(resource(IMAGES, wrong, generation=3), seen, NOW, SETTINGS)
     assert (back.status.phase, back.payment) == (Phase.COMPLETED, None)
     assert back.reservation is None
     # A run in progress is not affected.
@@ -1589,7 +1606,7 @@ def test_a_finished_run_survives_an_invalid_edit() -> None:
         resource(LORA, running(LORA, Stage.PREPARE, prepared=False), spec={}, generation=2),
         Observation(job=job()),
         NOW,
-        POLICY,
+        SETTINGS,
     )
     assert frozen.status.phase is Phase.PREPARING
 
@@ -1612,7 +1629,7 @@ def test_a_store_that_is_away_is_said_and_nothing_else_changes() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_status_survives_the_api_server(kind: Kind) -> None:
-    for status in (decide(resource(kind), Observation(), NOW, POLICY).status, done(kind)):
+    for status in (decide(resource(kind), Observation(), NOW, SETTINGS).status, done(kind)):
         assert ResourceStatus.model_validate(dump_status(status)) == status
 
 
@@ -1638,20 +1655,20 @@ def test_a_refused_key_is_waited_for() -> None:
 )
 def test_unfetchable_lora_is_refused_before_the_payment(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": "https://example.com/a"}, {"path": path + "?X-Amz-Signature=1"}]}
-    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.SOURCE_NOT_ALLOWED)
     assert not buys(plan)
     assert f"spec.loras[1].path: {path}: " in (plan.status.message or "")
     assert "Signature" not in (plan.status.message or "")
     host = path.split("/")[2]
-    allowed = Policy(allowed_hosts=(f"{host}:80",))
+    allowed = DecisionSettings(allowed_hosts=(f"{host}:80",))
     assert buys(decide(resource(IMAGES, spec=spec), Observation(), NOW, allowed))
 
 
 @pytest.mark.parametrize("path", ["https://huggingface.co/me/lora", "https://h.example/a.ckpt"])
 def test_page_or_pickle_as_a_lora_is_refused_before_the_payment(path: str) -> None:
     spec = {"prompt": "a cat", "loras": [{"path": path + "?token=secret"}]}
-    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, POLICY)
+    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.INVALID_SPEC)
     assert not buys(plan)
     assert (plan.status.message or "").startswith(f"spec.loras[0].path: {path}: a p")
@@ -1665,12 +1682,12 @@ def test_a_result_that_cannot_be_had_says_that_it_was_paid(kind: Kind) -> None:
     )
     status = running(kind, Stage.COLLECT, phase=Phase.COLLECTING)
     seen = finished(kind, Stage.COLLECT, lost, purchase=purchase(kind, PurchaseState.SUCCEEDED))
-    plan = decide(resource(kind, status), seen, NOW, POLICY)
+    plan = decide(resource(kind, status), seen, NOW, SETTINGS)
     assert reason(plan) == (Phase.FAILED, Reason.RESULT_UNREACHABLE)
     for part in ("HTTP 404", "r1", "was paid", "contentgen.dev/collect=1 ", "contentgen.dev/rerun"):
         assert part in (plan.status.message or "")
     again = decide(
-        resource(kind, uid="later"), Observation(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, POLICY
+        resource(kind, uid="later"), Observation(purchase=purchase(kind, PurchaseState.SUCCEEDED)), NOW, SETTINGS
     )
     assert not buys(again)
     assert again.job is not None
@@ -1701,7 +1718,7 @@ def test_failures_after_a_payment_tell_how_to_collect(kind: Kind, stage: Stage, 
         long_ago = {"finished_at": NOW - timedelta(minutes=2)}
         paid = purchase(kind, PurchaseState.SUCCEEDED, **long_ago) if collecting else None
         spec = SPECS[kind] | {"deletionPolicy": policy, "collectDeadlineSeconds": 60}
-        plan = decide(resource(kind, status, spec=spec), seen.model_copy(update={"purchase": paid}), NOW, POLICY)
+        plan = decide(resource(kind, status, spec=spec), seen.model_copy(update={"purchase": paid}), NOW, SETTINGS)
         assert plan.status.phase is Phase.FAILED, name
         message = plan.status.message or ""
         said = "the annotation contentgen.dev/collect=1 fetches the result once more, which pays nothing"
@@ -1711,5 +1728,5 @@ def test_failures_after_a_payment_tell_how_to_collect(kind: Kind, stage: Stage, 
 def test_a_source_that_fails_says_nothing_of_payment() -> None:
     bad = outcome(TRANSCRIPT, Stage.PREPARE, reason="NoAudio", message="no sound", files=[], facts=None)
     status = running(TRANSCRIPT, Stage.PREPARE, prepared=False)
-    plan = decide(resource(TRANSCRIPT, status), finished(TRANSCRIPT, Stage.PREPARE, bad), NOW, POLICY)
+    plan = decide(resource(TRANSCRIPT, status), finished(TRANSCRIPT, Stage.PREPARE, bad), NOW, SETTINGS)
     assert (plan.status.reason, plan.status.message) == (Reason.NO_AUDIO, "no sound")

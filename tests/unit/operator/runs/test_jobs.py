@@ -68,8 +68,8 @@ def test_the_pod_is_restricted() -> None:
 def test_a_mutant_is_not(path: tuple[Any, ...], value: Any) -> None:
     job = manifest()
     where = job["spec"]["template"]["spec"]
-    for step in path[:-1]:
-        where = where[step]
+    for key in path[:-1]:
+        where = where[key]
     where[path[-1]] = value
     assert violations(job) != []
 

@@ -45,7 +45,7 @@ async def processing(world: World, kind: Kind, **spec: Any) -> None:
 async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind])
     for _ in range(100):
-        await world.step(kind)
+        await world.reconcile(kind)
         state = (world.database["ledger"].find_one() or {}).get("state")
         assert finalized(world, kind) == (state in ("intent", "submitted")), (world.status(kind).phase, state)
         if world.status(kind).phase is Phase.COMPLETED:
@@ -57,10 +57,10 @@ async def test_finalizer_exists_only_while_a_paid_request_is_open(kind: Kind, wo
 async def test_with_policy_delete_the_finalizer_stays(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | DELETE)
     await world.finish(IMAGES)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     assert finalized(world, IMAGES)
     world.kube.apply(IMAGES, SPECS[IMAGES])  # the policy is Retain again
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert not finalized(world, IMAGES)
 
 
@@ -69,30 +69,30 @@ async def test_with_policy_delete_the_finalizer_stays(world: World) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("policy", ["Retain", "Delete"])
-async def test_deletion_at_any_step_and_reapplication_pay_once(
+async def test_deletion_at_any_time_and_reapplication_pay_once(
     kind: Kind, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = set()
-    for steps in range(14):
+    for reconciles in range(14):
         world = World(monkeypatch, Writes())
         spec = SPECS[kind] | {"deletionPolicy": policy}
         world.kube.apply(kind, spec)
-        for _ in range(steps):
-            await world.step(kind)
+        for _ in range(reconciles):
+            await world.reconcile(kind)
         phase = world.status(kind).phase
         await world.until_gone(kind)
         assert world.kube.jobs == {}
         record = world.database["jobs"].find_one({"jobId": UID})
         if policy == "Delete":
             assert record is None
-            assert world.storage.files == {}, f"after {steps} steps"
+            assert world.storage.files == {}, f"after {reconciles} reconciles"
         elif phase is not None:
             assert record["status"] == ("completed" if phase is Phase.COMPLETED else "cancelled")
         world.kube.apply(kind, spec, uid="another-uid")
         status = await world.finish(kind)
         ends.add((phase, status.reason))
-        assert len(world.provider.posts) <= 1, f"after {steps} steps"
-        await world.settle(kind)
+        assert len(world.provider.posts) <= 1, f"after {reconciles} reconciles"
+        await world.recover(kind)
     again = "AdoptedFinishedRun" if policy == "Retain" else "OutputsDeleted"
     assert (Phase.COMPLETED, again) in ends
     assert (Phase.PROCESSING, "Cancelled") in ends
@@ -220,7 +220,7 @@ async def test_a_neighbours_files_stay(world: World) -> None:
 async def test_suspended_from_the_start_nothing_is_started(kind: Kind, world: World) -> None:
     world.kube.apply(kind, SPECS[kind] | {"suspend": True})
     for _ in range(10):
-        await world.step(kind)
+        await world.reconcile(kind)
     status = world.status(kind)
     assert (status.phase, status.reason) == (Phase.SUSPENDED, "Suspended")
     seen = {condition.type: condition.status for condition in status.conditions}
@@ -238,7 +238,7 @@ async def test_suspended_from_the_start_nothing_is_started(kind: Kind, world: Wo
 
 async def test_suspended_while_it_prepares_it_stops_before_it_pays(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     world.kube.apply(LORA, SPECS[LORA] | {"suspend": True})
     assert (await world.finish(LORA, Phase.SUSPENDED)).phase is Phase.SUSPENDED
     status = world.status(LORA)
@@ -270,14 +270,18 @@ async def test_a_provider_that_is_stuck_is_cancelled_at_the_deadline(kind: Kind,
     assert (status.phase, status.reason) == (Phase.FAILED, "DeadlineExceeded")
     assert status.message is not None
     assert "deadlineSeconds (900)" in status.message
-    assert timedelta(seconds=900) <= world.now - started < timedelta(seconds=900 + 2 * world.policy.poll_seconds)
+    assert (
+        timedelta(seconds=900)
+        <= world.now - started
+        < timedelta(seconds=900 + 2 * world.decision_settings.poll_seconds)
+    )
     assert (world.provider.cancelled, len(world.provider.posts)) == (["request-1"], 1)
     assert not finalized(world, kind)
-    await world.settle(kind)
+    await world.recover(kind)
 
 
 async def test_the_operators_own_limit_for_a_provider(world: World) -> None:
-    world.policy = world.policy.model_copy(update={"provider_seconds": 3600})
+    world.decision_settings = world.decision_settings.model_copy(update={"provider_seconds": 3600})
     world.restart()
     await processing(world, IMAGES)
     status = await world.finish(IMAGES)
@@ -324,7 +328,7 @@ async def test_unstored_result_is_collected_by_the_next_resource(
     monkeypatch.setattr(world.storage, "stored", stored)
     if policy == "Delete":
         world.kube.apply(kind, SPECS[kind] | {"deletionPolicy": "Retain"})
-        await world.step(kind)
+        await world.reconcile(kind)
     await world.until_gone(kind)
     world.kube.apply(kind, SPECS[kind], uid="another-uid")
     status = await world.finish(kind)
@@ -333,13 +337,13 @@ async def test_unstored_result_is_collected_by_the_next_resource(
 
 async def test_a_missing_lora_is_told_from_one_in_training(world: World) -> None:
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "it"}}]}, uid="images-uid")
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, status.reason) == (Phase.PENDING, "LoraMissing")
     assert (status.message or "").startswith("LoraTraining it does not exist in this namespace; nothing was paid here")
     world.kube.apply(LORA, SPECS[LORA])
     await world.finish(LORA, Phase.PROCESSING)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.reason, status.message) == (
         "WaitingForLora", "waiting for LoraTraining it, which is running, 60 %"

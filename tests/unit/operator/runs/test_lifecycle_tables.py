@@ -3,7 +3,7 @@
 import pytest
 
 from contentgen_contract.names import Phase
-from contentgen_contract.records.ledger import PurchaseState, PurchaseStep
+from contentgen_contract.records.ledger import PurchaseState, SendState
 from contentgen_simulation.rehearsal.lifecycle import (
     NONE,
     PHASE_ORDER,
@@ -22,8 +22,8 @@ def edges(*tables: tuple[LifecycleTransition, ...]) -> list[tuple[str, str]]:
     return [(each.source, each.target) for table in tables for each in table]
 
 
-def test_every_state_and_step_is_reached() -> None:
-    known = {str(each) for each in (*PurchaseState, *PurchaseStep)} - {str(PurchaseState.INTENT)}
+def test_every_state_is_reached() -> None:
+    known = {str(each) for each in (*PurchaseState, *SendState)} - {str(PurchaseState.INTENT)}
     assert {target for _, target in edges(PURCHASE_TRANSITIONS)} == known | {NONE}
     assert {target for _, target in edges(PHASE_TRANSITIONS, PHASE_PAUSES, PHASE_RETURNS)} == {
         str(phase) for phase in Phase
@@ -66,14 +66,14 @@ def test_phases_that_can_follow_within_a_paid_attempt(before: Phase, after: Phas
 def test_only_planned_purchases_are_sent_and_sent_ones_stay() -> None:
     every = edges(PURCHASE_TRANSITIONS, RESTORED_TRANSITIONS)
     # (none, sending): the ledger has lost a purchase that was sent.
-    assert [source for source, target in every if target == str(PurchaseStep.SENDING)] == ["planned", NONE]
+    assert [source for source, target in every if target == str(SendState.SENDING)] == ["planned", NONE]
     assert [source for source, target in every if target == NONE] == ["planned"]
     paid = {"submitted", "succeeded", "collected", "failed", "cancelled", "discarded"}
     assert not [edge for edge in every if edge[0] in paid and edge[1] not in paid]
 
 
 @pytest.mark.parametrize(
-    ("state", "step", "expected"),
+    ("state", "send_state", "expected"),
     [
         ("intent", "planned", "planned"),
         ("intent", "abandoned", "abandoned"),
@@ -81,11 +81,11 @@ def test_only_planned_purchases_are_sent_and_sent_ones_stay() -> None:
         ("refused", "planned", "refused"),
     ],
 )
-def test_the_node_of_a_purchase(state: str, step: str | None, expected: str) -> None:
-    assert purchase_node(state, step) == expected
+def test_the_node_of_a_purchase(state: str, send_state: str | None, expected: str) -> None:
+    assert purchase_node(state, send_state) == expected
 
 
-@pytest.mark.parametrize(("state", "step"), [("paid", None), ("intent", "sent"), ("intent", None)])
-def test_unknown_states_are_refused(state: str, step: str | None) -> None:
+@pytest.mark.parametrize(("state", "send_state"), [("paid", None), ("intent", "sent"), ("intent", None)])
+def test_unknown_states_are_refused(state: str, send_state: str | None) -> None:
     with pytest.raises(ValueError, match="is not a valid"):
-        purchase_node(state, step)
+        purchase_node(state, send_state)

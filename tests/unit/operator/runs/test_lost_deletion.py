@@ -28,7 +28,7 @@ async def lost(monkeypatch: pytest.MonkeyPatch, kind: Kind, **spec: Any) -> Worl
     world.provider._looks = 3
     world.kube.apply(kind, SPECS[kind] | spec)
     for _ in range(20):
-        await world.step(kind)
+        await world.reconcile(kind)
         if world.provider.posts:
             return world
     raise AssertionError("nothing is sent")
@@ -66,7 +66,7 @@ async def test_request_not_found_stays_in_the_ledger_with_a_message(
     await world.until_gone(Kind.IMAGE_GENERATION)
     assert (world.now - before).total_seconds() < 10, "one search"
     assert world.kube.events.count(WARNING) == 1
-    assert (purchase(world)["state"], purchase(world)["step"]) == ("intent", "sending")
+    assert (purchase(world)["state"], purchase(world)["sendState"]) == ("intent", "sending")
     monkeypatch.setattr(world.provider, "find", find)
     world.kube.apply(Kind.IMAGE_GENERATION, SPECS[Kind.IMAGE_GENERATION], uid="second")
     assert (await world.finish(Kind.IMAGE_GENERATION)).phase is Phase.COMPLETED
@@ -79,7 +79,7 @@ async def test_unreadable_history_delays_a_deletion_for_a_while(monkeypatch: pyt
     before = world.now
     await world.until_gone(Kind.TRANSCRIPTION)
     waited = (world.now - before).total_seconds()
-    assert world.policy.deletion_seconds <= waited < 2 * world.policy.deletion_seconds
+    assert world.decision_settings.deletion_seconds <= waited < 2 * world.decision_settings.deletion_seconds
     assert world.kube.events.count(WARNING) == 1
 
 
@@ -90,10 +90,10 @@ async def test_a_history_that_is_readable_again_in_time_is_searched(monkeypatch:
     monkeypatch.setattr(world.provider, "find", away)
     world.kube.delete(Kind.TRANSCRIPTION, world.now)
     for _ in range(2):
-        await world.step(Kind.TRANSCRIPTION)
+        await world.reconcile(Kind.TRANSCRIPTION)
     monkeypatch.setattr(world.provider, "find", find)
     for _ in range(5):
-        await world.step(Kind.TRANSCRIPTION)
+        await world.reconcile(Kind.TRANSCRIPTION)
     assert (world.there(Kind.TRANSCRIPTION), world.provider.cancelled) == (False, ["request-1"])
 
 

@@ -47,7 +47,7 @@ async def story(monkeypatch: pytest.MonkeyPatch, kind: Kind, writes: Writes) -> 
     world.restart()
     world.kube.apply(kind, SPECS[kind])
     await world.finish(kind)
-    await world.settle(kind)
+    await world.recover(kind)
     return world, storage
 
 

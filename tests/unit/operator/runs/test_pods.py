@@ -135,7 +135,7 @@ def test_quotas_without_room_for_a_pod(given: dict[str, Any], full: bool) -> Non
 
 async def looked_at(world: World, kind: Kind, times: int = 1) -> None:
     for _ in range(times):
-        await world.step(kind)
+        await world.reconcile(kind)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -167,7 +167,7 @@ async def test_job_refused_after_payment_reports_it_and_continues(kind: Kind, wo
     await world.finish(kind, Phase.PROCESSING)
     world.kube.refuses_jobs = QUOTA
     while world.status(kind).phase is Phase.PROCESSING:
-        await world.step(kind)
+        await world.reconcile(kind)
     status = world.status(kind)
     assert (status.phase, status.reason) == (Phase.COLLECTING, Reason.JOB_REFUSED)
     for words in (QUOTA[1], "Request request-1 of", "was paid", "its answer is kept"):
@@ -243,7 +243,7 @@ async def test_the_cause_of_a_workers_end_is_read_from_its_pod(world: World, mon
     world.kube.apply(LORA, SPECS[LORA])
     seen = []
     for _ in range(40):
-        await world.step(LORA)
+        await world.reconcile(LORA)
         for job in world.kube.jobs.values():
             job["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "backoff limit"}]}
             world.kube.pods = [pod(job["metadata"]["uid"], **state(terminated={"reason": "OOMKilled"}))]

@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect
 from contentgen_contract.names import RERUN_ANNOTATION, RESUBMIT_ANNOTATION, Kind, Phase, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.status import ResourceStatus
-from contentgen_operator.background.settled import SettledCheck
+from contentgen_operator.background.finished import FinishedCheck
 from contentgen_operator.state.observed import BucketFile, ResourceRef
 from contentgen_operator.stores.run_documents import RunDocuments
 from contentgen_operator.watch.event_handlers import EventHandlers
@@ -60,15 +60,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world_of(monkeypatch)
 
 
-async def steps(world: World, kind: Kind, count: int = 16) -> None:
+async def reconcile_times(world: World, kind: Kind, count: int = 16) -> None:
     for _ in range(count):
-        await world.step(kind)
+        await world.reconcile(kind)
 
 
 async def made(world: World, kind: Kind, spec: dict[str, Any], **annotations: str) -> ResourceStatus:
     """Apply the spec and finish its run. Returns the status."""
     world.kube.apply(kind, spec, **annotations)
-    await world.step(kind)
+    await world.reconcile(kind)
     status = await world.finish(kind)
     assert status.phase is Phase.COMPLETED, status
     return status
@@ -142,7 +142,7 @@ async def test_restored_etcd_pays_and_overwrites_nothing(kind: Kind, world: Worl
         world.kube.apply(kind, spec)
         while not (posts(world) == number and world.status(kind).phase is Phase.COMPLETED):
             assert len(moments) < 100, world.status(kind)
-            await world.step(kind)
+            await world.reconcile(kind)
             moments.append(etcd(world))
             if number == 2 and posts(world) == 2 and len(moments) % 2:
                 under_way = saved(world)
@@ -151,7 +151,7 @@ async def test_restored_etcd_pays_and_overwrites_nothing(kind: Kind, world: Worl
         put_back(world, end)
         kept = bytes_of(world, world.status(kind))
         restore_etcd(world, moments[moment])
-        await steps(world, kind, 20)
+        await reconcile_times(world, kind, 20)
         assert posts(world) == 2, (moment, world.status(kind))
         status = await made(world, kind, THIRD[kind])
         assert posts(world) == 3, (moment, status)
@@ -187,18 +187,18 @@ async def test_restored_mongodb_pays_nothing_and_has_advice(kind: Kind, monkeypa
         await made(world, kind, SPECS[kind])
         before = mongo(world) if since == "first run" else empty
         world.kube.apply(kind, OTHER[kind])
-        await world.step(kind)
+        await world.reconcile(kind)
         await world.finish(kind, stop)
         kept = bytes_of(world, world.status(kind))
         restore_mongo(world, before)
         for key in [each_key for each_key in world.storage.objects if each_key.startswith("purchases/by-key/")]:
             del world.storage.objects[key]
-        await steps(world, kind)
+        await reconcile_times(world, kind)
         assert posts(world) == 2, (since, stop)
         if stop is Phase.COMPLETED:
             assert world.status(kind).phase is Phase.COMPLETED
             world.kube.apply(kind, THIRD[kind])
-            await steps(world, kind)
+            await reconcile_times(world, kind)
             assert posts(world) == 2, (since, stop)
         status = world.status(kind)
         assert status.reason == "StoresDisagree", (since, stop, status)
@@ -211,18 +211,18 @@ async def test_restored_mongodb_pays_nothing_and_has_advice(kind: Kind, monkeypa
         assert posts(world) == 3
         assert {key: world.storage.objects[key] for key in kept} == kept
         assert_numbers_used_once(world)
-        await world.settle(kind)
+        await world.recover(kind)
 
 
 async def test_a_mongodb_that_is_put_right_goes_on_without_a_person(world: World) -> None:
     await made(world, IMAGES, SPECS[IMAGES])
     before = mongo(world)
     world.kube.apply(IMAGES, OTHER[IMAGES])
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     await world.finish(IMAGES, Phase.PROCESSING)
     right = mongo(world)
     restore_mongo(world, before)
-    await steps(world, IMAGES)
+    await reconcile_times(world, IMAGES)
     assert world.status(IMAGES).reason == "StoresDisagree"
     restore_mongo(world, right)
     status = await world.finish(IMAGES)
@@ -238,7 +238,7 @@ async def test_etcd_and_mongodb_of_one_backup_agree(world: World) -> None:
     restore_etcd(world, both[0])
     restore_mongo(world, both[1])
     world.kube.apply(IMAGES, OTHER[IMAGES])
-    await steps(world, IMAGES)
+    await reconcile_times(world, IMAGES)
     assert posts(world) == 2
     assert world.status(IMAGES).reason == "SubmissionUnknown"
     assert {key: world.storage.objects[key] for key in kept if "/v2/" not in key} != {}
@@ -291,7 +291,7 @@ FORGERIES = {
 async def test_forged_status_neither_pays_twice_nor_blocks_for_ever(
     forgery: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status is forged at every other step of a second run."""
+    """The status is forged at every third reconcile of a second run."""
     for moment in itertools.count(0, 3):
         world = world_of(monkeypatch)
         await made(world, TRANSCRIPT, SPECS[TRANSCRIPT])
@@ -299,14 +299,14 @@ async def test_forged_status_neither_pays_twice_nor_blocks_for_ever(
         world.kube.apply(TRANSCRIPT, OTHER[TRANSCRIPT])
         ended = False
         for _ in range(moment):
-            await world.step(TRANSCRIPT)
+            await world.reconcile(TRANSCRIPT)
             ended = world.status(TRANSCRIPT).phase is Phase.COMPLETED and posts(world) == 2
         forge(world, TRANSCRIPT, FORGERIES[forgery])
-        await steps(world, TRANSCRIPT)
+        await reconcile_times(world, TRANSCRIPT)
         if world.status(TRANSCRIPT).reason == "StoresDisagree":
             assert forgery in ("number", "huge number", "attempt"), (moment, world.status(TRANSCRIPT))
             world.kube.apply(TRANSCRIPT, OTHER[TRANSCRIPT], **{RESUBMIT_ANNOTATION: token(world, TRANSCRIPT)})
-            await steps(world, TRANSCRIPT)
+            await reconcile_times(world, TRANSCRIPT)
         status = world.status(TRANSCRIPT)
         assert status.phase is Phase.COMPLETED, (moment, status)
         assert posts(world) == 2, (moment, status)
@@ -337,7 +337,7 @@ async def test_status_forged_before_the_first_run_pays_nothing(world: World, mon
     forged = await other.finish(IMAGES, Phase.SUBMITTING)
     world.kube.resources[IMAGES, "it"]["status"] = copy.deepcopy(other.kube.resources[IMAGES, "it"]["status"])
     assert forged.run is not None
-    await steps(world, IMAGES)
+    await reconcile_times(world, IMAGES)
     assert posts(world) == 0
     assert world.status(IMAGES).reason == "StoresDisagree"
     status = await made(world, IMAGES, SPECS[IMAGES], **{RESUBMIT_ANNOTATION: token(world, IMAGES)})
@@ -351,13 +351,13 @@ async def test_an_allowed_payment_after_a_disagreement_allows_no_other(world: Wo
     await made(world, IMAGES, SPECS[IMAGES])
     world.kube.apply(IMAGES, OTHER[IMAGES])
     forge(world, IMAGES, numbered(5))
-    await steps(world, IMAGES)
+    await reconcile_times(world, IMAGES)
     allowed = {RESUBMIT_ANNOTATION: token(world, IMAGES)}
     await made(world, IMAGES, OTHER[IMAGES], **allowed)
     assert posts(world) == 2
     world.kube.apply(IMAGES, THIRD[IMAGES], **allowed)
     forge(world, IMAGES, numbered(50))
-    await steps(world, IMAGES)
+    await reconcile_times(world, IMAGES)
     assert (posts(world), world.status(IMAGES).reason) == (2, "StoresDisagree")
 
 
@@ -380,7 +380,7 @@ async def test_two_operators_begin_one_run(kind: Kind, world: World, monkeypatch
         if not entered:
             entered.append(1)
             before = document(world)["number"]
-            await world.step(kind)  # the first operator's whole reconcile
+            await world.reconcile(kind)  # the first operator's whole reconcile
             assert document(world)["number"] == before + 1
         return plan
 
@@ -403,12 +403,12 @@ async def test_runs_without_a_document_are_taken_over(kind: Kind, monkeypatch: p
         await made(world, kind, SPECS[kind])
         kept = bytes_of(world, world.status(kind))
         world.kube.apply(kind, OTHER[kind])
-        await steps(world, kind, moment)
+        await reconcile_times(world, kind, moment)
         ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
         number = (world.status(kind).run or ResourceStatus.model_validate({})).model_dump().get("number")
         world.database["runs"].drop()
         world.restart()
-        await steps(world, kind)
+        await reconcile_times(world, kind)
         status = world.status(kind)
         assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
         assert status.run is not None
@@ -429,10 +429,10 @@ async def test_runs_after_the_restored_documents_are_taken_over(kind: Kind, monk
         await made(world, kind, SPECS[kind])
         before = mongo(world)
         world.kube.apply(kind, OTHER[kind])
-        await steps(world, kind, moment)
+        await reconcile_times(world, kind, moment)
         ended = world.status(kind).phase is Phase.COMPLETED and posts(world) == 2
         restore_mongo(world, before, "runs")
-        await steps(world, kind)
+        await reconcile_times(world, kind)
         status = world.status(kind)
         assert (status.phase, posts(world)) == (Phase.COMPLETED, 2), (moment, status)
         assert [version.version for version in status.versions] == [1, 2]
@@ -547,7 +547,7 @@ async def test_finished_resources_are_compared_in_batches(world: World) -> None:
     async def wake(ref: ResourceRef) -> None:
         woken.append(ref.uid)
 
-    check = SettledCheck(documents, wake)
+    check = FinishedCheck(documents, wake)
     handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     one = world.database["runs"].find_one()
     body = world.kube.resources[IMAGES, "it"]
@@ -574,7 +574,7 @@ async def test_a_resource_that_is_gone_or_changed_is_not_compared(world: World) 
     async def wake(ref: ResourceRef) -> None:
         """The change itself triggers the reconcile."""
 
-    check = SettledCheck(RunDocuments(world.database["runs"]), wake)
+    check = FinishedCheck(RunDocuments(world.database["runs"]), wake)
     handlers = EventHandlers(world.process.cache, wake, Reports(), finished=[check])
     for deleted, spec in ((True, {}), (False, {"suspend": True})):
         await handlers.resource(IMAGES, body, deleted=False)

@@ -94,7 +94,7 @@ async def test_commands_given_twice_and_in_the_wrong_order_pay_nothing(world: Wo
     await applied(world, UID)
     rebuilt(world, "cluster-b", "ns-b")
     world.kube.apply(IMAGES, CAT, OTHER)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     known = admin(world)
     assert known.map("cluster-b", "ns", "ns-b", "unscoped")
     assert known.confirm("cluster-b")
@@ -111,7 +111,7 @@ async def test_cluster_that_takes_itself_back_has_the_others_purchases(world: Wo
     before, resources = dict(world.kube.namespaces), copied(list(world.kube.resources.values()))
     rebuilt(world, "cluster-b", "ns-b")
     world.kube.apply(IMAGES, CAT, OTHER)
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     assert admin(world).confirm("cluster-b", force=True)
     await ended(world)
     await applied(world, OTHER, CAT | {"prompt": "a dog"})
@@ -141,7 +141,7 @@ async def test_an_etcd_of_before_a_training_pays_nothing(world: World) -> None:
     world.restart()
     for _ in range(40):
         for kind in (LORA, IMAGES):
-            await world.step(kind)
+            await world.reconcile(kind)
     assert (world.status(LORA).phase, world.status(IMAGES).phase) == (Phase.COMPLETED, Phase.COMPLETED)
     assert len(world.provider.posts) == posts
 
@@ -162,7 +162,7 @@ async def test_older_mongodb_draws_with_the_training_that_it_knows(world: World)
     world.kube.apply(IMAGES, PICTURE, UID)
     for _ in range(30):
         for kind in (LORA, IMAGES):
-            await world.step(kind)
+            await world.reconcile(kind)
     drawn_with = [str(post.arguments["loras"][0]["path"]) for post in world.provider.posts[posts:]]
     assert (["/v1/" in each for each in drawn_with], world.status(LORA).phase) == ([True], Phase.COMPLETED)
 
@@ -204,22 +204,22 @@ async def test_orphan_of_a_waiting_image_outlives_the_retention(world: World) ->
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
     while states(world, type=IMAGES.record_type) != ["submitted"]:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     del world.kube.resources[IMAGES, "it"]
     await rounds(world, 4)
     await rounds(world, 28, timedelta(days=1))
     await gone(world, LORA)
     world.kube.apply(LORA, SECOND | {"suspend": True}, OTHER_LORA_UID)
     for _ in range(3):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     world.kube.apply(IMAGES, PICTURE, OTHER)
     for _ in range(3):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == Reason.WAITING_FOR_LORA
     await rounds(world, 4, timedelta(days=1))
     world.kube.apply(LORA, FIRST, OTHER_LORA_UID)
     for _ in range(20):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     status = await ended(world)
     # The LoRA's frozen run of the other steps is paid before the edit's run adopts; the pictures are paid once.
     drawn = [post.model for post in world.provider.posts].count("fal-ai/flux-lora")
@@ -232,13 +232,13 @@ async def test_crash_during_a_retraining_under_a_planned_purchase(points: int, w
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
     while not states(world, type=IMAGES.record_type):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     busy = states(world, type=IMAGES.record_type) == ["intent"] and len(world.provider.posts) == 1
     assert busy
     await applied(world, LORA_UID, SECOND, LORA)
     world.writes._points = (2 * len(world.writes.done) + points, 2 * len(world.writes.done) + points + 5)
     status = await ended(world)
-    await world.settle(IMAGES)
+    await world.recover(IMAGES)
     if {"before POST", "before evidence", "after evidence"} & {*world.writes.fired}:  # it may have been sent
         assert (status.phase, len(world.provider.posts)) == (Phase.SUBMISSION_UNKNOWN, 2)
         return
@@ -279,7 +279,7 @@ async def test_cancelled_run_that_finishes_is_collected(world: World) -> None:
     world.provider.cancels = False
     world.kube.apply(IMAGES, CAT)
     while states(world) != ["submitted"]:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     poll = world.provider.poll
 
     async def running(model: str, request_id: str) -> Any:
@@ -290,13 +290,13 @@ async def test_cancelled_run_that_finishes_is_collected(world: World) -> None:
     world.kube.apply(IMAGES, CAT, **{CANCEL_ANNOTATION: "1"})
     assert (await ended(world)).reason == Reason.CANCELLED
     world.kube.apply(IMAGES, CAT, **{CANCEL_ANNOTATION: "1", COLLECT_ANNOTATION: "1"})
-    await world.step(IMAGES)  # too early
+    await world.reconcile(IMAGES)  # too early
     world.provider.poll = poll  # type: ignore[method-assign]
     for _ in range(20):
         world.now += timedelta(minutes=30)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert states(world) == ["succeeded"]
     world.kube.apply(IMAGES, CAT, **{CANCEL_ANNOTATION: "1", COLLECT_ANNOTATION: "1-2"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = await ended(world)
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1)

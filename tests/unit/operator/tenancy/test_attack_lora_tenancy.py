@@ -116,7 +116,7 @@ async def test_request_of_a_cancelled_run_is_stored_meanwhile(world: World) -> N
     world.provider.cancels = False
     world.kube.apply(IMAGES, spec)
     while not states(world, state="submitted"):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     poll = world.provider.poll
 
     async def running(model: str, request_id: str) -> Any:
@@ -130,11 +130,11 @@ async def test_request_of_a_cancelled_run_is_stored_meanwhile(world: World) -> N
     world.provider.poll = poll  # type: ignore[method-assign]
     world.kube.apply(IMAGES, spec | {"suspend": True}, **{CANCEL_ANNOTATION: "1", RERUN_ANNOTATION: "x"})
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.status(IMAGES).reason == "Suspended"
     for _ in range(24 * 7):
         world.now += timedelta(hours=1)
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
         await world.orphans[-1].round(world.now)
     assert states(world) == ["succeeded"], "a week later the paid result of run 1 is in the bucket"
 

@@ -56,7 +56,7 @@ async def test_cancelled_purchase_with_a_newer_lora_is_not_rebought(world: World
     await applied(world, LORA_UID, SECOND, LORA)
     world.kube.apply(IMAGES, PICTURE, OTHER)
     while len(world.provider.posts) < 4:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     await applied(world, OTHER, PICTURE, **{CANCEL_ANNOTATION: "1"})
     await world.until_gone(IMAGES)
     status = await applied(world, THIRD, PICTURE)

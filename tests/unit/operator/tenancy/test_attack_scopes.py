@@ -43,7 +43,7 @@ async def test_unpaid_purchase_of_an_earlier_namespace_hides_no_paid(world: Worl
     world.provider.refuses = Busy("too many requests")
     world.kube.apply(IMAGES, CAT, UID)
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert states(world) == ["refused"]
     world.provider.refuses = None
     await recreated(world)
@@ -62,7 +62,7 @@ async def test_unpaid_purchase_of_another_scope_hides_no_paid_one(world: World) 
     world.provider.refuses = Busy("too many requests")
     world.kube.apply(IMAGES, CAT, UID)
     for _ in range(6):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert "refused" in states(world)
     world.provider.refuses = None
     await recreated(world, "third-namespace")
@@ -119,7 +119,7 @@ async def test_command_in_the_message_keeps_the_tenant(world: World) -> None:
     rebuilt(world)
     world.kube.apply(IMAGES, DOG, THIRD)
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     message = world.status(IMAGES).message or ""
     found = re.search(r"namespaces map (\S+) --cluster (\S+) --uid (\S+) --to ([^\s`]+)", message)
     assert found is not None, message
@@ -133,7 +133,7 @@ async def test_second_takeover_follows_what_the_first_took_over(world: World) ->
     """install.md: --from takes over from one cluster. concepts.md: an orphan is found, followed and stored."""
     world.kube.apply(IMAGES, CAT, UID)
     while states(world) != ["submitted"]:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     world.provider._polls["request-1"] = 1  # it has succeeded before the next cluster looks: no request lasts for days
     rebuilt(world, "cluster-b", "namespace-b")
     await rounds(world, 1)
@@ -193,7 +193,7 @@ async def test_orphan_applied_again_pays_only_as_advised(world: World, retrained
     await applied(world, LORA_UID, FIRST, LORA)
     world.kube.apply(IMAGES, PICTURE, UID)
     while states(world, type=IMAGES.record_type) != ["submitted"]:
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     del world.kube.resources[IMAGES, "it"]
     await rounds(world, 4)
     assert states(world, type=IMAGES.record_type) == ["succeeded"]
@@ -229,7 +229,7 @@ async def test_a_collect_pays_nothing_whatever_was_trained_since(world: World, m
     for key, value in saved.items():
         world.storage.objects.setdefault(key, value)
     world.kube.apply(IMAGES, PICTURE, OTHER, **{COLLECT_ANNOTATION: "1"})
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     status = await ended(world)
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, posts)
 

@@ -21,7 +21,7 @@ async def test_cleanup_of_the_earlier_cluster_spares_adopted_files(world: World,
     spec = SPECS[IMAGES] | {"deletionPolicy": policy}
     world.kube.apply(IMAGES, spec, UID)
     while not world.database["ledger"].count_documents({"state": "submitted"}):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     if finished:
         await world.finish(IMAGES)
     kube: Any = world.kube
@@ -38,6 +38,6 @@ async def test_cleanup_of_the_earlier_cluster_spares_adopted_files(world: World,
     world.restart()
     world.kube.apply(IMAGES, spec, OTHER)
     for _ in range(40):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     status = world.status(IMAGES)
     assert (status.phase, len(world.provider.posts)) == (Phase.COMPLETED, 1), (status.reason, status.message)

@@ -27,7 +27,7 @@ def count_reads(world: World) -> list[str]:
 async def estimated(world: World, name: str) -> None:
     """Have a dry run read the labels."""
     world.kube.apply(IMAGES, CAT | {"dryRun": "Estimate", "prompt": name}, uid=f"uid-{name}", name=name)
-    await world.step(IMAGES, name)
+    await world.reconcile(IMAGES, name)
     assert world.status(IMAGES, name).phase is Phase.COMPLETED
 
 
@@ -39,34 +39,34 @@ async def test_dry_runs_share_one_read_of_the_labels(world: World) -> None:
     assert names.count("ns") <= RUNS + 2, "one of each resource's tenant, and one of the labels in 15 s"
 
 
-async def steps_to_payment(monkeypatch: pytest.MonkeyPatch) -> int:
+async def reconciles_to_payment(monkeypatch: pytest.MonkeyPatch) -> int:
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, CAT)
     for number in range(50):
         if world.provider.posts:
             return number
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     raise AssertionError("never paid")
 
 
 @pytest.mark.parametrize("change", ["approval", "account", "unknown account", "recreated"])
 async def test_a_change_after_the_last_read_counts_at_the_payment(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    """The namespace changes before each step that leads to the payment, just after its labels were read."""
-    first = change == "recreated"  # before its first step a resource has no tenant yet
-    for before in range(first, await steps_to_payment(monkeypatch)):
+    """The namespace changes before each reconcile that leads to the payment, just after its labels were read."""
+    first = change == "recreated"  # before its first reconcile a resource has no tenant yet
+    for before in range(first, await reconciles_to_payment(monkeypatch)):
         world = World(monkeypatch, Writes())
         team = world.add_account("team-a")
         await estimated(world, "other")
         world.kube.apply(IMAGES, CAT)
         for _ in range(before):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         labels = {"approval": {APPROVAL_LABEL: "Manual"}, "account": {ACCOUNT_LABEL: "team-a"}}
         world.kube.server.namespace_labels["ns"] = labels.get(change, {ACCOUNT_LABEL: "team-b"})
         if change == "recreated":
             world.kube.namespaces["ns"] = ("another-namespace", "2026-11-21T12:00:00Z")
             world.kube.server.namespace_labels["ns"] = {}
         for _ in range(10):
-            await world.step(IMAGES)
+            await world.reconcile(IMAGES)
         assert world.provider.posts == [], (change, before)
         assert len(team.posts) == (change == "account"), (change, before)
         if change == "approval":
@@ -76,11 +76,11 @@ async def test_a_change_after_the_last_read_counts_at_the_payment(monkeypatch: p
 @pytest.mark.parametrize("uid", ["", "another-namespace"])
 async def test_a_change_between_the_plan_and_its_payment_counts(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
     """In the reconcile that would pay, the namespace changes after the read that the plan is made from."""
-    steps = await steps_to_payment(monkeypatch)
+    reconciles = await reconciles_to_payment(monkeypatch)
     world = World(monkeypatch, Writes())
     world.kube.apply(IMAGES, CAT)
-    for _ in range(steps - 1):
-        await world.step(IMAGES)
+    for _ in range(reconciles - 1):
+        await world.reconcile(IMAGES)
     read = world.kube.get_namespace
 
     async def changed_after(name: str) -> Any:
@@ -92,5 +92,5 @@ async def test_a_change_between_the_plan_and_its_payment_counts(monkeypatch: pyt
 
     world.kube.get_namespace = changed_after  # type: ignore[method-assign]
     for _ in range(10):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.provider.posts == []

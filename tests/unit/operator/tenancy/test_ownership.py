@@ -75,7 +75,7 @@ def with_or_without(world: World, documents: str) -> None:
 DOCUMENTS = pytest.mark.parametrize("documents", ["run documents", "none"])
 
 
-def unsettled(status: dict[str, Any]) -> None:
+def unfinished(status: dict[str, Any]) -> None:
     """A status that needs reconciling."""
     status["observedGeneration"] = 0
 
@@ -119,7 +119,7 @@ async def test_images_use_no_model_that_the_ledger_lacks(world: World) -> None:
     world.kube.resources[LORA, "jesse"]["status"] = {"phase": "Completed", "versions": versions}
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "jesse"}}]})
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     assert world.provider.posts == []
     assert world.status(IMAGES).reason == "WaitingForLora"
 
@@ -132,7 +132,7 @@ async def test_a_forged_newer_version_does_not_hide_the_trained_model(world: Wor
     forge(world, LORA, lambda status: status["versions"].append(forged))
     world.kube.apply(IMAGES, SPECS[IMAGES] | {"loras": [{"loraRef": {"name": "it"}}]}, uid="images-uid")
     for _ in range(5):
-        await world.step(IMAGES)
+        await world.reconcile(IMAGES)
     (drawn,) = [post for post in world.provider.posts if post.correlation_key.startswith("seed:")]
     (lora,) = drawn.arguments["loras"]
     assert lora["path"].startswith(f"http://s3.example/bucket/loras/ns/{UID}/v1/model.safetensors?")
@@ -147,12 +147,12 @@ async def test_a_record_copies_no_files_from_a_forged_status(kind: Kind, world: 
 
     def change(status: dict[str, Any]) -> None:
         with_foreign_files(kind)(status)
-        unsettled(status)
+        unfinished(status)
         status["run"]["loras"] = [MODEL]
 
     forge(world, kind, change)
     world.restart()
-    await world.step(kind)
+    await world.reconcile(kind)
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
     assert VICTIM not in str(record)
@@ -164,12 +164,12 @@ async def test_the_loras_of_a_record_are_those_that_were_paid_with(world: World)
     world.database["jobs"].delete_one({"jobId": UID})
 
     def change(status: dict[str, Any]) -> None:
-        unsettled(status)
+        unfinished(status)
         status["run"]["loras"] = [MODEL]
 
     forge(world, IMAGES, change)
     world.restart()
-    await world.step(IMAGES)
+    await world.reconcile(IMAGES)
     record = world.database["jobs"].find_one({"jobId": UID})
     assert record is not None
     assert MODEL not in str(record), "a LoRA that looks used cannot be deleted by its owner"
@@ -184,13 +184,13 @@ async def test_a_forged_user_in_the_frozen_spec_is_not_acted_for(phase: Phase, d
 
     def change(status: dict[str, Any]) -> None:
         status["run"]["spec"]["userId"] = "victim"
-        unsettled(status)
+        unfinished(status)
 
     forge(world, TRANSCRIPT, change)
     with_or_without(world, documents)
     world.restart()
     status = await world.finish(TRANSCRIPT)
-    await world.settle(TRANSCRIPT)
+    await world.recover(TRANSCRIPT)
     assert status.phase is Phase.COMPLETED
     record = world.database["jobs"].find_one({"jobId": UID})
     purchase = world.database["ledger"].find_one()

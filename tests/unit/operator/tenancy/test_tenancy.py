@@ -237,12 +237,12 @@ async def test_a_forged_status_does_not_take_the_scope_off_another_run(world: Wo
     world.kube.namespaces["ns"] = ("another-namespace", world.kube.namespaces["ns"][1])
     unbound(world)
     world.kube.apply(IMAGE, cat, uid=THIRD)
-    await world.step(IMAGE)
+    await world.reconcile(IMAGE)
     run = world.kube.resources[IMAGE, "it"]["status"]["run"]
     forged = run | {"runHash": own.run_hash, "spec": dog}
     for _ in range(3):
         world.kube.resources[IMAGE, "it"]["status"]["run"] = forged
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
     assert [purchase["jobId"] for purchase in world.database["ledger"].find({"formerOwners": THIRD})] == []
     assert {purchase["jobId"] for purchase in world.database["ledger"].find({"tenant": None})} == {UID, OTHER}
 
@@ -256,7 +256,7 @@ async def orphaned(world: World, uid: str) -> None:
     while not [
         purchase for purchase in world.database["ledger"].find({"jobId": uid}) if purchase["state"] == "submitted"
     ]:
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
     world.kube.resources.clear()
     world.kube.jobs.clear()
 
@@ -340,14 +340,14 @@ async def test_a_lost_binding_of_a_recreated_namespace_is_made_again(world: Worl
     assert len(world.provider.posts) == 2
 
 
-@pytest.mark.parametrize("steps", range(1, 9))
-async def test_database_without_bindings_pays_nothing_again(world: World, steps: int) -> None:
+@pytest.mark.parametrize("reconciles", range(1, 9))
+async def test_database_without_bindings_pays_nothing_again(world: World, reconciles: int) -> None:
     """The database is restored to before the first purchase, during a run in the re-created namespace."""
     await finished(world, UID)
     await recreate(world)
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
-    for _ in range(steps):
-        await world.step(IMAGE)
+    for _ in range(reconciles):
+        await world.reconcile(IMAGE)
     posts = len(world.provider.posts)
     for name in ("ledger", "clusters", "namespaces", "request_bindings"):
         world.database[name].delete_many({})
@@ -364,7 +364,7 @@ async def test_database_without_bindings_pays_nothing_again(world: World, steps:
 async def held(world: World, uid: str) -> None:
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=uid)
     for _ in range(5):
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
     status = world.status(IMAGE)
     assert (status.phase, status.reason) == (Phase.PENDING, Reason.CLUSTER_NOT_CONFIRMED)
     assert "contentgen namespaces confirm --cluster another-cluster" in (status.message or "")
@@ -409,7 +409,7 @@ async def test_a_resource_of_an_unconfirmed_cluster_can_be_deleted(world: World)
     await finished(world, UID)
     rebuild(world)
     world.kube.apply(IMAGE, SPECS[IMAGE] | {"deletionPolicy": "Delete"}, uid=OTHER)
-    await world.step(IMAGE)
+    await world.reconcile(IMAGE)
     await world.until_gone(IMAGE)
     assert world.database["ledger"].find_one()["state"] == "collected"
 
@@ -424,7 +424,7 @@ async def test_no_payment_without_the_right_to_read_namespaces(world: World, cap
     world.kube.get_namespace = forbidden  # type: ignore[method-assign]
     world.kube.apply(IMAGE, SPECS[IMAGE], uid=OTHER)
     for _ in range(5):
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     assert len(world.provider.posts) == 1
     assert bought(world)["jobId"] == UID, "and nothing is adopted"

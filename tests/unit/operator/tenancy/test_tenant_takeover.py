@@ -50,9 +50,9 @@ def bought(world: World, **where: Any) -> dict[str, Any]:
     return dict(found)
 
 
-async def steps(world: World, count: int = 5) -> None:
+async def reconcile_times(world: World, count: int = 5) -> None:
     for _ in range(count):
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
 
 
 async def rounds(world: World, count: int = 4) -> None:
@@ -66,7 +66,7 @@ async def under_way(world: World, uid: str = UID, spec: dict[str, Any] = CAT) ->
     while not [
         purchase for purchase in world.database["ledger"].find({"jobId": uid}) if purchase["state"] == "submitted"
     ]:
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
 
 
 async def two_clusters(world: World) -> Clusters:
@@ -77,7 +77,7 @@ async def two_clusters(world: World) -> Clusters:
     clusters = Clusters(world)
     clusters.switch()
     world.kube.apply(IMAGE, CAT, uid=OTHER)
-    await steps(world)
+    await reconcile_times(world)
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     return clusters
 
@@ -103,7 +103,7 @@ async def test_earlier_cluster_leaves_everything_alone_afterwards(world: World) 
     await world.finish(IMAGE, Phase.PROCESSING)
     assert bought(world)["jobId"] == OTHER
     clusters.switch()
-    await steps(world)
+    await reconcile_times(world)
     await rounds(world)
     status = world.status(IMAGE)
     assert status.reason == Reason.CLUSTER_NOT_CONFIRMED
@@ -273,7 +273,7 @@ async def test_deletion_in_the_earlier_cluster_spares_adopted_files(world: World
     admin(world).confirm("cluster-b", force=True)
     world.provider._polls.clear()  # the request runs for a while
     while bought(world)["jobId"] != OTHER:
-        await world.step(IMAGE)
+        await world.reconcile(IMAGE)
     assert bought(world)["state"] == "submitted"
     clusters.switch()
     world.kube.resources[IMAGE, "it"]["spec"] = CAT | {"deletionPolicy": policy}
@@ -298,7 +298,7 @@ async def test_a_cluster_takes_back_what_was_taken_over(world: World) -> None:
     admin(world).confirm("cluster-b", force=True)
     await world.finish(IMAGE)
     assert admin(world).confirm("a-cluster", force=True)
-    await steps(world)
+    await reconcile_times(world)
     assert (await Tenancy(world.kube, world.database).of("ns")).block_reason
     clusters.switch()
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
@@ -345,7 +345,7 @@ async def test_mapping_to_a_scope_in_use_is_refused(world: World) -> None:
     assert not admin(world).map("cluster-b", "ns", "namespace-b", "unscoped")
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED
     clusters.switch()
-    await steps(world)
+    await reconcile_times(world)
     assert world.status(IMAGE).reason == Reason.CLUSTER_NOT_CONFIRMED
     assert bought(world)["jobId"] == OTHER
     assert (await Tenancy(world.kube, world.database).of(SYSTEM)).block_reason == "", "its other namespaces go on"
@@ -557,7 +557,7 @@ async def test_unreadable_namespace_waits_unpaid(world: World) -> None:
     world.kube.apply(IMAGE, CAT)
     for _ in range(5):
         with pytest.raises(TimeoutError):
-            await world.step(IMAGE)
+            await world.reconcile(IMAGE)
     assert (world.provider.posts, world.database["ledger"].count_documents({})) == ([], 0)
     world.kube.get_namespace = read  # type: ignore[method-assign]
     assert (await world.finish(IMAGE)).phase is Phase.COMPLETED

@@ -25,7 +25,7 @@ from contentgen_operator.worker_api.authentication import NotAWorker, NotYetReco
 from contentgen_operator.worker_api.rate_limit import Admission, TooManyRequests
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, _Rates, create_app
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.http_server.token_buckets import RateLimit, TokenBuckets
 from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
@@ -132,7 +132,7 @@ async def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
             tenancy=Tenancy(world.kube, database),
         ),
         reports=Reports(),
-        policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
+        settings=OrderSettings(stage_deadline=timedelta(hours=1)),
         wake=wake,
         clock=clock,
     )

@@ -25,7 +25,7 @@ from contentgen_operator.stores.status_verification import StatusVerifier
 from contentgen_operator.worker_api import server
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.tenancy import Tenancy
 from contentgen_simulation.object_storage import client, empty_bucket
 from contentgen_simulation.world import SPECS, UID, World, Writes
@@ -68,7 +68,7 @@ class Setting:
             storage=storage,
             ledger=ledger,
             reports=self.reports,
-            policy=OrderPolicy(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
+            settings=OrderSettings(stage_deadline=timedelta(seconds=OUTCOME_URL_SECONDS)),
             wake=world.process.wake,
             verifier=StatusVerifier(
                 ledger=ledger,

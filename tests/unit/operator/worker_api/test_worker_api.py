@@ -32,7 +32,7 @@ from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.certificate_authority import new_authority
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.ca_bundle import LastBundle
 from contentgen_runtime.stores import in_thread
 from contentgen_runtime.tenancy import Tenancy
@@ -222,7 +222,7 @@ async def setting(bucket: Storage, ca_file: Path) -> AsyncIterator[Setting]:
         storage=bucket,
         ledger=made.ledger,
         reports=made.reports,
-        policy=OrderPolicy(
+        settings=OrderSettings(
             stage_deadline=timedelta(hours=1),
             allowed_hosts=("h:1",),
             proxy=PROXY,

@@ -28,7 +28,7 @@ from contentgen_operator.worker_api.authentication import WorkerAuthenticator
 from contentgen_operator.worker_api.reports import Reports
 from contentgen_operator.worker_api.server import WorkerApi, create_app
 from contentgen_operator.worker_api.tls import CertificateTerm, KeptSecret, WorkerApiTls
-from contentgen_operator.worker_api.work_orders import OrderPolicy
+from contentgen_operator.worker_api.work_orders import OrderSettings
 from contentgen_runtime.http_server import connections, servers
 from contentgen_runtime.http_server.servers import TimedProtocol, tls_server
 from contentgen_runtime.http_server.token_buckets import RateLimit
@@ -116,7 +116,7 @@ def worker_api_of(world: World, reports: Reports, storage: Storage, wake: Any) -
         storage=storage,
         ledger=ledger,
         reports=reports,
-        policy=OrderPolicy(stage_deadline=timedelta(hours=1)),
+        settings=OrderSettings(stage_deadline=timedelta(hours=1)),
         wake=wake,
         verifier=StatusVerifier(
             ledger=ledger,

@@ -123,7 +123,7 @@ async def test_a_job_that_a_tenant_prepared_is_replaced(monkeypatch: pytest.Monk
     """The name of the next Job can be computed, and an owner reference copied."""
     reference = World(monkeypatch, Writes())
     reference.kube.apply(LORA, SPECS[LORA])
-    await reference.step(LORA)
+    await reference.reconcile(LORA)
     name = only_job(reference)["metadata"]["name"]
     world = World(monkeypatch, Writes())
     world.kube.apply(LORA, SPECS[LORA])
@@ -145,7 +145,7 @@ async def test_two_operators_leave_the_job_of_the_other(
     """
     monkeypatch.setattr(world, "work", lambda: None)
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     first, before = world.process, only_job(world)
     if same_name:
         world.database["worker_jobs"].update_one({}, {"$set": {"attempt": 7, "uid": "older"}})
@@ -153,12 +153,12 @@ async def test_two_operators_leave_the_job_of_the_other(
         before["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
     world.restart()
     for _ in range(4):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     (mine,) = [job["metadata"]["uid"] for job in world.kube.jobs.values() if "status" not in job]
     assert mine != before["metadata"]["uid"]
     world.process = first
     for _ in range(4):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert [job["metadata"]["uid"] for job in world.kube.jobs.values() if "status" not in job] == [mine]
     status = world.status(LORA)
     assert status.run is not None
@@ -169,14 +169,14 @@ async def test_two_operators_leave_the_job_of_the_other(
 async def test_a_job_that_only_the_status_names_is_replaced(world: World) -> None:
     """After a restore of MongoDB, or if a tenant wrote the status."""
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     before = only_job(world)["metadata"]
     del only_job(world)["status"]  # its worker is still busy
     world.storage.objects.clear()
     world.database["worker_jobs"].delete_many({})
     world.restart()
     for _ in range(3):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     after = only_job(world)["metadata"]
     assert (after["name"], after["uid"] != before["uid"]) == (before["name"], True)
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
@@ -186,27 +186,27 @@ async def test_a_job_that_only_the_status_names_is_replaced(world: World) -> Non
 async def test_a_record_of_another_attempt_does_not_count(world: World) -> None:
     """MongoDB was restored from a backup older than the Job."""
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     before = only_job(world)["metadata"]["uid"]
     del only_job(world)["status"]
     world.storage.objects.clear()
     world.database["worker_jobs"].update_one({}, {"$set": {"attempt": 7, "uid": "older"}})
     world.restart()
     for _ in range(3):
-        await world.step(LORA)
+        await world.reconcile(LORA)
     assert only_job(world)["metadata"]["uid"] != before
     assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
 async def test_a_forged_job_in_the_status_is_corrected(world: World) -> None:
     world.kube.apply(LORA, SPECS[LORA])
-    await world.step(LORA)
+    await world.reconcile(LORA)
     recorded = only_job(world)["metadata"]["uid"]
     del only_job(world)["status"]
     world.storage.objects.clear()
     world.kube.resources[LORA, "it"]["status"]["run"]["job"] |= {"name": "theirs", "uid": "theirs"}
     world.restart()
-    await world.step(LORA)
+    await world.reconcile(LORA)
     run = world.status(LORA).run
     assert run is not None
     assert run.job is not None
@@ -216,7 +216,7 @@ async def test_a_forged_job_in_the_status_is_corrected(world: World) -> None:
 
 async def test_a_forged_job_name_in_the_status_deletes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.kube.apply(LORA, SPECS[LORA] | {"deletionPolicy": "Delete"})
-    await world.step(LORA)
+    await world.reconcile(LORA)
     world.kube.jobs["theirs"] = {"metadata": {"name": "theirs", "uid": "theirs"}, "status": {}}
     body = world.kube.resources[LORA, "it"]
     body["status"]["run"]["job"] |= {"name": "theirs", "uid": "theirs"}
@@ -229,6 +229,6 @@ async def test_a_forged_job_name_in_the_status_deletes_nothing(world: World, mon
 
     monkeypatch.setattr(world.kube, "delete_job", delete_job)
     world.kube.delete(LORA, world.now)
-    await world.step(LORA)
+    await world.reconcile(LORA)
     assert deleted
     assert "theirs" not in deleted

@@ -19,7 +19,7 @@ from contentgen_worker.media.shots.boundaries import LAG, Boundary
 SLOT = 0.4  # seconds
 EDGE = 0.12  # seconds kept away from boundaries: quality recovers some frames after a cut
 _PENDING = LAG + 0.5  # seconds; a boundary may be found that late
-_UNSETTLED = int(_PENDING / SLOT) + 2  # slots
+_PENDING_SLOTS = int(_PENDING / SLOT) + 2  # slots
 _SPARE = 6  # slots of the current shot beyond its quota
 _MEASURED_PER_FRAME = 3  # slots per wanted frame whose full picture is measured
 _SUDDEN = 6.0  # mean difference of luma, beyond twice that of the frame before
@@ -133,11 +133,11 @@ class BestFrames:
             self._slots.append(self._best)
         self._best, self._opened = None, seconds
         room = self._quota.frames_for(seconds - (self._start or 0.0)) + _SPARE
-        settled = [candidate for candidate in self._slots if candidate.frame.seconds < seconds - _PENDING]
-        if len(settled) > room:
-            self._slots = [*merge_nearest(settled), *self._slots[len(settled) :]]
-            self._length = min(max(SLOT, (seconds - settled[0].frame.seconds) / room / 2), _PENDING)
-        if len(self._slots) > room + _UNSETTLED:  # flickering light ends a slot at each change
+        closed = [candidate for candidate in self._slots if candidate.frame.seconds < seconds - _PENDING]
+        if len(closed) > room:
+            self._slots = [*merge_nearest(closed), *self._slots[len(closed) :]]
+            self._length = min(max(SLOT, (seconds - closed[0].frame.seconds) / room / 2), _PENDING)
+        if len(self._slots) > room + _PENDING_SLOTS:  # flickering light ends a slot at each change
             self._slots = merge_nearest(self._slots)
 
 

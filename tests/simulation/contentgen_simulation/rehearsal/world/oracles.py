@@ -256,7 +256,10 @@ class Oracles:
         over = status.completion_time + timedelta(seconds=seconds + _KEPT_SECONDS)
         ledger = self.world.database["ledger"]
         bought = ledger.find_one({"requestId": (status.run and status.run.request_id) or ""}) or {}
-        open_states = ({"state": {"$in": ["submitted", "succeeded"]}}, {"state": "intent", "step": {"$ne": "planned"}})
+        open_states = (
+            {"state": {"$in": ["submitted", "succeeded"]}},
+            {"state": "intent", "sendState": {"$ne": "planned"}},
+        )
         waits = ledger.find_one({"jobId": body["metadata"]["uid"], "$or": list(open_states)})
         is_done = bought.get("state") == "collected" and waits is None and self.world.confirmed
         if is_done and over < self.world.now():
@@ -272,7 +275,7 @@ class Oracles:
         limit = micros_of(self.world.cluster.budgets[0]["spec"]["limits"]["day"])
         bounds: defaultdict[str, int] = defaultdict(int)
         for purchase in self.world.database["ledger"].find({"state": {"$ne": "refused"}}):
-            if (purchase["state"], purchase.get("step")) != ("intent", "planned"):
+            if (purchase["state"], purchase.get("sendState")) != ("intent", "planned"):
                 for window in purchase["budgets"] or ("none",):
                     bill = purchase.get("actualMicros")
                     bounds[window] += bill if bill is not None else purchase["boundMicros"] or 0
@@ -285,7 +288,7 @@ class Oracles:
         """Check the totals of all windows."""
         for budget in self.world.database["budgets"].find():
             claims = sum(claim["micros"] for claim in budget["open"].values())
-            if budget["held"] != budget["settled"] + claims or set(budget["keys"]) != set(budget["open"]):
+            if budget["held"] != budget["spent"] + claims or set(budget["keys"]) != set(budget["open"]):
                 self.report("a budget is not exceeded", "its totals are wrong", f"{budget}"[:600])
 
     def _how_forgotten(self, earlier: "Post") -> str:
@@ -325,7 +328,7 @@ class Oracles:
     def _transitions(self, purchases: list[Body]) -> None:
         before, self._nodes = (
             self._nodes,
-            {purchase["_id"]: purchase_node(purchase["state"], purchase.get("step")) for purchase in purchases},
+            {purchase["_id"]: purchase_node(purchase["state"], purchase.get("sendState")) for purchase in purchases},
         )
         restored, self._restores = self._restores != self.world.mongo_restores, self.world.mongo_restores
         for key in sorted({} if restored else before.keys() | self._nodes.keys()):
@@ -676,7 +679,7 @@ class Oracles:
                 "model": request.model,
                 "account": request.post.account or None,
                 "state": "intent",
-                "step": {"$nin": ["planned", "abandoned"]},
+                "sendState": {"$nin": ["planned", "abandoned"]},
                 "createdAt": {"$lte": sent},
             }
         )
@@ -723,7 +726,7 @@ class Oracles:
         self.report("a stopped resource has a reason", f"unexpected {error.partition(':')[0]}", f"{ref.name}: {error}")
 
     def at_the_end(self) -> None:
-        """Check the final state, after time to settle."""
+        """Check the final state, after a time of rest."""
         self.ledger_changed(list(self.world.database["ledger"].find()))
         self._books()
         self._notifications()

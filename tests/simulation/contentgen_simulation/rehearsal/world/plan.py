@@ -28,7 +28,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class PlannedEvent:
-    """Event `at` seconds after `on`: the start (""), `state:<purchase state, or step of an intent>`, `phase:<phase>` or
+    """Event `at` seconds after `on`: the start (""), `state:<state or send state of a purchase>`, `phase:<phase>` or
     `reason:<reason>`.
 
     `who` is the index of a subject. `do` names a method of `world.Actions`, `args` its arguments.

@@ -43,7 +43,7 @@ class _Wiring(World):
         accounts: Any = {name: Proxy(each, "provider") for name, each in there.items()}
         self.accounts = accounts
         self.database = DatabaseProxy(world.database, world.ledger_changed)
-        self.policy = world.policy
+        self.decision_settings = world.decision_settings
         self.template = world.template
         self.limits = PlaceLimits(overall=world.plan.places)
         self.preparation_limits = PreparationLimits(overall=world.plan.places)

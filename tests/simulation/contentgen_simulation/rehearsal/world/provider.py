@@ -225,10 +225,10 @@ class ProviderWorld:
         trace = request.extensions.get("trace")
         await io_points.point(f"{name}.connect", "before")
         self._connect(request)
-        for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
+        for event in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
-                await trace(step, {"request": _Sent(request.method.encode())})
+                await trace(event, {"request": _Sent(request.method.encode())})
         await io_points.point(name, "before")
         reply = self._answer(request)
         await io_points.point(name, "after")
@@ -240,10 +240,10 @@ class ProviderWorld:
         io_points.point_now(f"{name}.connect", "before")
         self._connect(request)
         trace = request.extensions.get("trace")
-        for step in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
+        for event in ("connection.connect_tcp.started", "connection.connect_tcp.complete",
                      "http11.send_request_headers.started"):  # fmt: skip
             if trace is not None:
-                trace(step, {"request": _Sent(request.method.encode())})
+                trace(event, {"request": _Sent(request.method.encode())})
         io_points.point_now(name, "before")
         reply = self._answer(request)
         io_points.point_now(name, "after")

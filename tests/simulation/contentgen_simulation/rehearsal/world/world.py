@@ -24,8 +24,8 @@ from contentgen_contract.resources.operator_class import DEFAULT_CLASS
 from contentgen_gateway.migration import backup
 from contentgen_gateway.migration.namespaces import CommandRefused, TenantAdministration
 from contentgen_operator.cleanup import expiry
-from contentgen_operator.state.decision_input import Policy
-from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_settled
+from contentgen_operator.state.decision_input import DecisionSettings
+from contentgen_operator.state.observed import JobView, Resource, ResourceRef, is_finished
 from contentgen_operator.state.run_document import status_digest
 from contentgen_operator.watch.event_handlers import owner_of
 from contentgen_simulation.api_server import copied
@@ -54,7 +54,7 @@ _RENEW_DEADLINE_SECONDS, _TAKEOVER_SECONDS = 10.0, 17.0
 _MOST_LOOKS = 200
 _SWEEP_SECONDS = 900.0
 _DELIVERY_SECONDS = 0.05  # between a change of the outbox and the notifier's round
-_SETTLE_SECONDS = 4 * 86400.0  # simulated time after the last event
+_REST_SECONDS = 4 * 86400.0  # simulated time after the last event
 _MOST_RECONCILES = 9000  # six days with a reconcile per minute
 _SHORTEST_POLL_SECONDS, _PERSON_SECONDS = 30.0, 3600.0
 _MEANWHILE = 3  # reconciles of another process between two operations: enough to plan and to send
@@ -108,7 +108,7 @@ class RehearsalWorld:
         self.seconds = 0.0
         self.skew = 0.0
         self.story: list[str] = []
-        self.policy = Policy(poll_seconds=300)
+        self.decision_settings = DecisionSettings(poll_seconds=300)
         self.template = TEMPLATE  # of the Jobs of a process that starts
         self.faults = FaultInjector(self)
         self.lines = LineTracer(self)
@@ -160,7 +160,7 @@ class RehearsalWorld:
         self._delivering: list[RehearsalProcess] = []
         self._stopped = False
         self._states: dict[str, str] = {}  # state of the newest purchase, by namespace/kind/name
-        self._steps: dict[str, str] = {}  # step of an intent, by namespace/kind/name
+        self._send_states: dict[str, str] = {}  # send state of an intent, by namespace/kind/name
         self._last_error = _LastError()
         self._actions = Actions(self)
 
@@ -230,7 +230,7 @@ class RehearsalWorld:
         at = self._queue[0][0] if self._queue else float("inf")
         process, ref, due = self._due()
         last = max((event.at for event in self.plan.events), default=0.0)
-        if min(at, due) > last + _SETTLE_SECONDS or self.reconciles >= _MOST_RECONCILES:
+        if min(at, due) > last + _REST_SECONDS or self.reconciles >= _MOST_RECONCILES:
             return False
         if process is not None and ref is not None and due < at:
             self.seconds = max(due, self.seconds)
@@ -327,7 +327,7 @@ class RehearsalWorld:
 
     def _unfinished(self) -> bool:
         """Whether a purchase may still be found or its result downloaded without a resource."""
-        lost = {"state": "intent", "step": {"$nin": ["planned", "abandoned"]}}
+        lost = {"state": "intent", "sendState": {"$nin": ["planned", "abandoned"]}}
         wanted = {"$or": [{"state": "submitted"}, lost]}
         return self.database["ledger"].find_one(wanted) is not None
 
@@ -448,7 +448,7 @@ class RehearsalWorld:
         if ref.kind is Kind.LORA_TRAINING:
             for other in process.names.note(copied(body)) if body is not None else process.names.forget(ref.uid):
                 process.wake(other)
-        if body is None or is_settled(body):
+        if body is None or is_finished(body):
             process.cache.forget(ref)
             if body is None or self._is_behind(ref, body):
                 process.wake(ref)
@@ -458,7 +458,7 @@ class RehearsalWorld:
             process.wake(ref)
 
     def _is_behind(self, ref: ResourceRef, body: Body) -> bool:
-        """Whether a finished status is not of the newest run, by `SettledCheck`."""
+        """Whether a finished status is not of the newest run, by `FinishedCheck`."""
         found = self.database["runs"].find_one({"_id": ref.uid})
         return found is not None and found["digest"] != status_digest(body["status"])
 
@@ -487,7 +487,9 @@ class RehearsalWorld:
         """Handle a write to the ledger."""
         found = sorted(self.database["ledger"].find(), key=lambda each: each["createdAt"])
         self._states = {_named(each): str(each["state"]) for each in found}
-        self._steps = {_named(each): str(each.get("step")) if each["state"] == "intent" else "" for each in found}
+        self._send_states = {
+            _named(each): str(each.get("sendState")) if each["state"] == "intent" else "" for each in found
+        }
         self.oracles.ledger_changed(found)
         self._fire_triggers()
 
@@ -512,7 +514,7 @@ class RehearsalWorld:
     def _met(self, event: PlannedEvent) -> bool:
         what, _, value = event.on.partition(":")
         if what == "state":
-            return value in (self.state_of(event.who), self.step_of(event.who))
+            return value in (self.state_of(event.who), self.send_state_of(event.who))
         body = self.body_of(event.who)
         return body is not None and body["status"].get(what) == value
 
@@ -547,10 +549,10 @@ class RehearsalWorld:
         subject = self.plan.subjects[who]
         return self._states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
-    def step_of(self, who: int) -> str:
-        """Step of a subject's newest purchase if that is an intent."""
+    def send_state_of(self, who: int) -> str:
+        """Send state of a subject's newest purchase if that is an intent."""
         subject = self.plan.subjects[who]
-        return self._steps.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
+        return self._send_states.get(f"{subject.namespace}/{subject.kind}/{subject.name}", "")
 
     def is_recorded(self, request_id: str) -> bool:
         """Whether a ledger entry has this request id."""

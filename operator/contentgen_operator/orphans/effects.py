@@ -1,4 +1,4 @@
-"""Next step with a purchase whose resource may be gone. Pure."""
+"""Next effect on a purchase whose resource may be gone. Pure."""
 
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -7,7 +7,7 @@ from contentgen_contract.base import Value
 from contentgen_contract.resources.prices import PRICES, Price
 from contentgen_operator.orphans.following import FollowState
 from contentgen_operator.plans import history_searches
-from contentgen_operator.state.purchases import Purchase, PurchaseState, PurchaseStep
+from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 
 _POST_TIME = timedelta(minutes=10)  # in which the sending process may still record the request id
 _SEARCH_TIME = timedelta(days=1)  # after the provider's longest time
@@ -24,8 +24,8 @@ class Retention(Value):
     own_prices: frozenset[str] = frozenset()
 
 
-class OrphanStep(Enum):
-    """Next step with an orphan."""
+class OrphanEffect(Enum):
+    """Next effect on an orphan."""
 
     NOTHING = auto()
     NOTE = auto()  # record since when its resource is gone, or that it is not
@@ -35,46 +35,46 @@ class OrphanStep(Enum):
     DISCARD = auto()
 
 
-def next_step(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanStep:
-    """Next step with an open purchase."""
+def next_effect(purchase: Purchase, state: FollowState, now: datetime, retention: Retention) -> OrphanEffect:
+    """Next effect on an open purchase."""
     if state is FollowState.UNSEEN:  # located for as long as the provider keeps a result
-        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanStep.NOTHING
+        return _locating(purchase, now, retention) if history_searches.is_open(purchase, now) else OrphanEffect.NOTHING
     is_gone, was_gone = state is FollowState.GONE, purchase.orphaned_at is not None
     if was_gone and not is_gone:
-        return OrphanStep.NOTE
+        return OrphanEffect.NOTE
     if state is FollowState.FOLLOWED or not may_be_orphan(purchase):
-        return OrphanStep.NOTHING
+        return OrphanEffect.NOTHING
     # The user has paid for another attempt: nothing to decide before its request is found.
     if is_gone and not was_gone and not purchase.abandoned:
-        return OrphanStep.NOTE
+        return OrphanEffect.NOTE
     if purchase.state is PurchaseState.SUCCEEDED:
-        return _keeping(purchase, now, retention) if is_gone else OrphanStep.NOTHING
+        return _keeping(purchase, now, retention) if is_gone else OrphanEffect.NOTHING
     return _locating(purchase, now, retention)
 
 
-def _locating(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
+def _locating(purchase: Purchase, now: datetime, retention: Retention) -> OrphanEffect:
     if purchase.state is PurchaseState.SUBMITTED:
-        return OrphanStep.POLL
-    return OrphanStep.SEARCH if _is_searched(purchase, now, retention) else OrphanStep.NOTHING
+        return OrphanEffect.POLL
+    return OrphanEffect.SEARCH if _is_searched(purchase, now, retention) else OrphanEffect.NOTHING
 
 
-def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanStep:
-    """Next step with a result without a resource. The retention starts again if the resource was not seen as gone all
+def _keeping(purchase: Purchase, now: datetime, retention: Retention) -> OrphanEffect:
+    """Next effect on a result without a resource. The retention starts again if the resource was not seen as gone all
     the time, such as after a restore of an old ledger or a stop of the operator.
     """
     since = purchase.orphaned_at or now
     seen = purchase.orphan_seen_at or since
     if now - seen > _WATCH_GAP:
-        return OrphanStep.NOTE
+        return OrphanEffect.NOTE
     if purchase.discard_asked or now >= since + retention.kept:
-        return OrphanStep.DISCARD
-    return OrphanStep.SEEN if now - seen >= _SEEN_EVERY else OrphanStep.NOTHING
+        return OrphanEffect.DISCARD
+    return OrphanEffect.SEEN if now - seen >= _SEEN_EVERY else OrphanEffect.NOTHING
 
 
 def may_be_orphan(purchase: Purchase) -> bool:
     """True if it may be paid and is not collected."""
     if purchase.state is PurchaseState.INTENT:
-        return purchase.step is not PurchaseStep.PLANNED
+        return purchase.send_state is not SendState.PLANNED
     return purchase.state in (PurchaseState.SUBMITTED, PurchaseState.SUCCEEDED)
 
 

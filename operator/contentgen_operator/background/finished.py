@@ -19,7 +19,7 @@ _BATCH_SECONDS = 0.2
 _NO_RUN = status_digest({})
 
 
-class SettledCheck:
+class FinishedCheck:
     """Collects finished statuses from the watches."""
 
     def __init__(self, runs: RunDocuments, wake: Callable[[ResourceRef], Awaitable[None]]) -> None:
