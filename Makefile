@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 # Options of `make release` and others reach the programs as environment variables.
-export KEY PUBKEY REGISTRY DOWNLOADS PLATFORMS ALLOW_DIRTY
+export KEY PUBKEY REGISTRY DOWNLOADS PLATFORMS ALLOW_DIRTY MAX_USD
 # Set in many containers. Without cached byte code each of the hundreds of Python processes of a run compiles its imports
 # again: collecting the unit tests took 20 s of CPU instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,6 +33,7 @@ REGISTRY ?=
 DOWNLOADS ?=
 PLATFORMS ?=
 ALLOW_DIRTY ?=
+MAX_USD ?=
 
 .PHONY: help
 help: ### the commands of a contributor
@@ -221,8 +222,8 @@ golden: .venv/.ready ### update the expected results of the golden video (tests/
 	@$(PY) -m contentgen_bench golden
 
 .PHONY: test-real
-test-real: .venv/.ready ### tests with the real fal and AssemblyAI; costs money: explains how, and asks first
-	@$(PY) -m contentgen_real
+test-real: .venv/.ready ### the real fal, AssemblyAI, S3 and cluster against the facts; costs money: prints prices and asks first; MAX_USD=1, ARGS="--only pictures"
+	@PYTHONPATH=tests/simulation $(PY) -m contentgen_real $(ARGS)
 
 .PHONY: generate
 generate: .venv/.ready ## CRDs and reference pages from the models

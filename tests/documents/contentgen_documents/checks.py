@@ -111,7 +111,7 @@ def targets() -> frozenset[str]:
 @cache
 def variables() -> frozenset[str]:
     """Variables of the Makefile and environment variables of the programs that it calls."""
-    own = re.findall(r"^([A-Z]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    own = re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
     sources = [path.read_text() for path in (ROOT / "cluster/contentgen_cluster").glob("*.py")]
     return frozenset(own).union(
         *(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z_]+)\"", source) for source in sources)

@@ -58,6 +58,16 @@ NOT_RUN = (
             "make try ARGS=my.yaml",
         ),
     ),
+    NotRun(
+        "it needs keys of the real services; tests/unit/real and tests/integration/sandbox/test_real_checks.py run it",
+        (
+            "make test-real",
+            "make test-real ARGS=--later",
+            "make test-real MAX_USD=3",
+            'make test-real ARGS="--again pictures"',
+            'make test-real ARGS="--only prices --only pictures"',
+        ),
+    ),
     NotRun("it ends the cluster", ("make cluster-down",)),
     NotRun("it serves until Ctrl-C, at ports of this machine that may be taken; test_ui.py has it", ("make ui",)),
     NotRun("it serves until Ctrl-C, at a port of this machine that may be taken; tests/pages has it", ("make pages",)),

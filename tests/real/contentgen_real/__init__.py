@@ -1,1 +1,1 @@
-"""`make test-real`: our provider adapters against the real fal and AssemblyAI, with a person's keys and consent."""
+"""`make test-real`: the real fal, AssemblyAI, S3 and cluster against the facts, with a person's keys and consent."""

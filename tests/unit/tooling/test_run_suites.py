@@ -13,8 +13,6 @@ from suites import ACCEPTANCE, ALONE, ON_CLUSTER, RUNS, Program, SuiteLane, Suit
 ROOT = Path(__file__).parents[3]
 STEPS = [step for name in ("test", "cluster") for lane in RUNS[name] for step in lane.steps]
 NOWHERE = Program("contentgen-no-such-program", "no-such-package")
-BY_HAND = {"tests/real"}
-"""Tests that cost money: `make test-real` alone runs them."""
 FULL_SIZE = {"tests/cluster/policies/acceptance"}
 """Tests that take up to an hour: `make acceptance` alone runs them."""
 
@@ -32,7 +30,7 @@ def script(name: str, code: str = "", **more: object) -> SuiteStep:
 
 def test_every_test_file_is_in_one_suite() -> None:
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
-    files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in BY_HAND | FULL_SIZE)}
+    files -= {name for name in files if any(name.startswith(f"{folder}/") for folder in FULL_SIZE)}
     paths = [word for step in STEPS for word in step.python if word.startswith("tests/")]
     in_suites = Counter(name for name in files for path in paths if name == path or name.startswith(f"{path}/"))
     assert {name: in_suites[name] for name in files} == dict.fromkeys(files, 1)

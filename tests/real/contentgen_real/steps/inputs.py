@@ -1,25 +1,33 @@
 """The smallest inputs that the providers take."""
 
 import io
-import math
-import struct
 import wave
 import zipfile
 
+import numpy as np
 from PIL import Image
 
-_RATE = 16_000
+from contentgen_demo.film.speech import RATE, speak
+
+SECONDS = 10
+"""Length of the recording."""
+_TEXT = (
+    "The quick brown fox jumps over the lazy dog. A red cube stands on a white table. "
+    "Every request is paid once, and every answer is compared with the facts."
+)
 
 
-def tone(seconds: int) -> bytes:
-    """A WAV of a soft tone."""
+def speech() -> bytes:
+    """A WAV of ten seconds of English speech. Raises OSError."""
+    spoken = speak(_TEXT)[: RATE * SECONDS]
+    track = np.zeros(RATE * SECONDS, dtype=np.float32)
+    track[: len(spoken)] = spoken
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
-        sound.setframerate(_RATE)
-        samples = (int(6000 * math.sin(2 * math.pi * 440 * at / _RATE)) for at in range(_RATE * seconds))
-        sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+        sound.setframerate(RATE)
+        sound.writeframes((track * 32_000).astype("<i2").tobytes())
     return buffer.getvalue()
 
 

@@ -1,0 +1,1 @@
+"""The steps, by the service that they ask."""
