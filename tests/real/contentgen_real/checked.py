@@ -14,7 +14,7 @@ import httpx
 
 from contentgen_real.conformance import ReceivedAnswer, ShapeDifference, answer_differences, strict, type_name
 from contentgen_real.place import ProviderPlace
-from contentgen_simulation.facts import Facts
+from contentgen_simulation.facts import PublishedFacts
 
 _FRAMING = ("content-encoding", "content-length", "transfer-encoding")
 
@@ -31,7 +31,7 @@ class AnswerChecks:
     shapes: dict[str, list[Any]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     headers: dict[str, Mapping[str, str]] = field(default_factory=dict)  # of the last result, by request id
-    _facts: dict[str, Facts] = field(default_factory=dict)
+    _facts: dict[str, PublishedFacts] = field(default_factory=dict)
 
     def add(self, request: httpx.Request, reply: httpx.Response) -> None:
         """Compare one answer; requests to other addresses, such as downloads, are ignored."""
@@ -46,7 +46,7 @@ class AnswerChecks:
                 self._compare(self._load(path), request.method, documented + url.removeprefix(base), reply)
                 return
 
-    def _compare(self, facts: Facts, method: str, url: str, reply: httpx.Response) -> None:
+    def _compare(self, facts: PublishedFacts, method: str, url: str, reply: httpx.Response) -> None:
         try:
             name = facts.endpoint(method, url)
         except LookupError:
@@ -69,13 +69,13 @@ class AnswerChecks:
         if expected != found:
             self.differences.append(ShapeDifference(where, path, str(expected), str(found)))
 
-    def _output(self, model: str) -> Facts | None:
+    def _output(self, model: str) -> PublishedFacts | None:
         try:
             return self._load(f"fal/models/{model.replace('/', '--')}.json") if model else None
         except OSError:
             return None
 
-    def _load(self, path: str) -> Facts:
+    def _load(self, path: str) -> PublishedFacts:
         if path not in self._facts:
             self._facts[path] = strict(path)
         return self._facts[path]

@@ -13,7 +13,7 @@ from typing import Any
 from jsonschema import ValidationError
 
 from contentgen_contract.texts import foreign_text
-from contentgen_simulation.facts import Facts, load
+from contentgen_simulation.facts import PublishedFacts, load
 
 _PLAIN = re.compile(r"[A-Za-z0-9_ .-]{1,40}")  # a word or number that may be printed
 _TYPES = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"), (dict, "object"))
@@ -36,13 +36,15 @@ class ShapeDifference:
         return f"{self.where}, {self.path}: expected {self.expected}, found {self.found}"
 
 
-def strict(path: str) -> Facts:
-    """Facts of a file below `facts/` whose schemas refuse unknown names. Raises OSError for no such file."""
+def strict(path: str) -> PublishedFacts:
+    """PublishedFacts of a file below `facts/` whose schemas refuse unknown names. Raises OSError for no such file."""
     facts = load(path)
-    return Facts(facts.path, _closed(deepcopy(facts.document)))
+    return PublishedFacts(facts.path, _closed(deepcopy(facts.document)))
 
 
-def body_differences(facts: Facts, where: str, schema: Mapping[str, Any], body: object) -> list[ShapeDifference]:
+def body_differences(
+    facts: PublishedFacts, where: str, schema: Mapping[str, Any], body: object
+) -> list[ShapeDifference]:
     """Differences between a JSON value and a schema of these facts."""
     errors = facts.validator(schema).iter_errors(body)
     told = dict.fromkeys((_INDEX.sub("[*]", path), *texts) for error in errors for path, *texts in _told(error))
@@ -56,10 +58,10 @@ class ReceivedAnswer:
     status: int
     headers: Mapping[str, str]
     body: object
-    output: Facts | None = None
+    output: PublishedFacts | None = None
 
 
-def answer_differences(facts: Facts, name: str, answer: ReceivedAnswer) -> list[ShapeDifference]:
+def answer_differences(facts: PublishedFacts, name: str, answer: ReceivedAnswer) -> list[ShapeDifference]:
     """Differences between a reply and the facts of an endpoint."""
     responses, status = facts.document["endpoints"][name]["responses"], str(answer.status)
     if (known := responses.get(status)) is None:

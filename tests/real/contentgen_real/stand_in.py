@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 from PIL import Image as Picture
 
-from contentgen_simulation.facts import Facts, fact_files, load
+from contentgen_simulation.facts import PublishedFacts, fact_files, load
 
 BASE = "http://127.0.0.1:9"
 SETTINGS = {
@@ -191,12 +191,12 @@ class StandInProviders:
         return 200, {"page_details": {**details, "next_url": None}, "transcripts": transcripts}
 
 
-def _example(facts: Facts, definition: str, name: str = "all fields") -> Json:
+def _example(facts: PublishedFacts, definition: str, name: str = "all fields") -> Json:
     return _of(facts, facts.definitions[definition], name)
 
 
-def _of(facts: Facts, schema: Mapping[str, Any], name: str = "all fields") -> Json:
-    whole = Facts(facts.path, {"$defs": schema.get("$defs", facts.definitions)})
+def _of(facts: PublishedFacts, schema: Mapping[str, Any], name: str = "all fields") -> Json:
+    whole = PublishedFacts(facts.path, {"$defs": schema.get("$defs", facts.definitions)})
     example: Json = next(instance for example, instance in whole.examples(schema) if example == name)
     return example
 

@@ -1,4 +1,4 @@
-"""Facts about S3, clusters and speech models compared with what the product sends and knows."""
+"""PublishedFacts about S3, clusters and speech models compared with what the product sends and knows."""
 
 from copy import deepcopy
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Facts about fal's platform, AssemblyAI, S3 and clusters, and the product compared with them."""
+"""PublishedFacts about fal's platform, AssemblyAI, S3 and clusters, and the product compared with them."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ from contentgen_operator.state.kinds.row import CallContext
 from contentgen_operator.state.kinds.table import call_of
 from contentgen_operator.state.provider_requests import Call, RequestState, Search
 from contentgen_operator.state.purchases import PurchaseKey, Unsettled
-from contentgen_simulation.facts import Facts, fact_files, load
+from contentgen_simulation.facts import PublishedFacts, fact_files, load
 
 # The SDK uses deprecated names of pydantic.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -80,7 +80,7 @@ def test_sources_are_dated_and_cited(path: str) -> None:
 
 
 @pytest.mark.parametrize("facts", [FAL, TRANSCRIPTS], ids=lambda facts: facts.path)
-def test_examples_fit_their_schemas(facts: Facts) -> None:
+def test_examples_fit_their_schemas(facts: PublishedFacts) -> None:
     for definition, schema in facts.definitions.items():
         if definition == "TranscriptParams":  # a request, with rules between its parameters
             continue
@@ -106,7 +106,7 @@ class Published:
     example with all fields where there is none.
     """
 
-    facts: Facts
+    facts: PublishedFacts
     stream: Callable[[bytes], httpx.AsyncByteStream | httpx.SyncByteStream] = _Body
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -346,7 +346,7 @@ def transcript(product: Product) -> Awaitable[Any]:
     return product.assemblyai.poll("", ID)
 
 
-def success(facts: Facts, endpoint: str) -> Mapping[str, Any]:
+def success(facts: PublishedFacts, endpoint: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = facts.document["endpoints"][endpoint]["responses"]["200"]["body"]
     return found
 

@@ -6,7 +6,7 @@ import pytest
 
 from contentgen_real.checked import shape
 from contentgen_real.conformance import ReceivedAnswer, answer_differences, body_differences, strict
-from contentgen_simulation.facts import Facts
+from contentgen_simulation.facts import PublishedFacts
 
 OBJECT = {
     "type": "object",
@@ -19,7 +19,7 @@ OBJECT = {
         "parts": {"type": "array", "items": {"$ref": "#/$defs/part"}},
     },
 }
-FACTS = Facts(
+FACTS = PublishedFacts(
     "own.json", {"$defs": {"part": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}}}
 )
 FAL = strict("fal/platform.json")
@@ -58,7 +58,7 @@ def test_difference_of_an_alternative_is_that_of_the_nearest(pending: dict[str, 
 
 @pytest.fixture
 def pending() -> dict[str, Any]:
-    facts = Facts("", FAL.document)
+    facts = PublishedFacts("", FAL.document)
     example: dict[str, Any] = next(iter(facts.examples(FAL.definitions["inQueue"])))[1]
     return example
 

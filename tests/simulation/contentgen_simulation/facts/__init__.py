@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
-FACTS = Path(__file__).parents[3] / "facts"
+FACTS = Path(__file__).parents[4] / "facts"
 Schema = Mapping[str, Any]
 _OF_THE_CONNECTION = frozenset({"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"})
 _FORMATS = {
@@ -31,9 +31,9 @@ _TEXTS = (
 )  # fmt: skip
 
 
-def load(path: str) -> "Facts":
-    """Facts of one file below `facts/`."""
-    return Facts(path, json.loads((FACTS / path).read_text()))
+def load(path: str) -> "PublishedFacts":
+    """PublishedFacts of one file below `facts/`."""
+    return PublishedFacts(path, json.loads((FACTS / path).read_text()))
 
 
 def fact_files() -> list[str]:
@@ -42,8 +42,8 @@ def fact_files() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Facts of one file: endpoints with schemas of their requests and answers."""
+class PublishedFacts:
+    """PublishedFacts of one file: endpoints with schemas of their requests and answers."""
 
     path: str
     document: Mapping[str, Any]
