@@ -83,7 +83,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
-    connected = Stores.of(settings)
+    connected = Stores.of(settings, settings.s3_session_seconds)
     base = components.build_foundation(settings, kube, tls, connected)
     core = components.build_reconcile_loop(base)
     background = components.build_background(base, core)

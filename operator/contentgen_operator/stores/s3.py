@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from os.path import commonprefix
@@ -96,14 +96,17 @@ class Storage:
         endpoint: str | None,
         public_endpoint: str | None,
         provider_lifetime: timedelta = timedelta(days=1),
+        least_lifetime: timedelta = timedelta(0),
         session: boto3.session.Session | None = None,
     ) -> None:
         self.bucket = bucket
         self._provider_lifetime = provider_lifetime
+        self._least_lifetime = least_lifetime
         self._region = region
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
         session = session or s3.session()
+        self._credentials = session.get_credentials()
         self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
         self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
@@ -176,9 +179,18 @@ class Storage:
         return self._sign(self._client, "get_object", params, lifetime)
 
     def provider_get(self, owner: Owner, key: str) -> str:
-        """URL with which a provider reads one object. Raises NotOwned."""
+        """URL with which a provider reads one object, valid until the credentials end. Raises NotOwned."""
         params = {"Bucket": self.bucket, "Key": require_owned(owner, key)}
-        return self._sign(self._public, "get_object", params, self._provider_lifetime)
+        left = s3.lasts(self._credentials, datetime.now(UTC))
+        lifetime = self._provider_lifetime if left is None else min(left, self._provider_lifetime)
+        return self._sign(self._public, "get_object", params, lifetime)
+
+    @in_thread
+    def require_session(self) -> None:
+        """Renew credentials that end too early for a provider. Raises SessionTooShort if the new ones do too, and the
+        errors of STS.
+        """
+        s3.require_lasting(self._credentials, self._least_lifetime)
 
     def grant(self, owner: Owner, prefix: str, offer: FileOffer, lifetime: timedelta) -> UploadGrant:
         """URL and headers for one PUT of exactly these bytes under a new key.
@@ -453,7 +465,7 @@ class Storage:
 
     def _sign(self, client: "S3Client", method: str, params: dict[str, Any], lifetime: timedelta) -> str:
         return client.generate_presigned_url(
-            method, Params=params, ExpiresIn=int(min(lifetime, _LONGEST_URL).total_seconds())
+            method, Params=params, ExpiresIn=max(1, int(min(lifetime, _LONGEST_URL).total_seconds()))
         )
 
 

@@ -112,7 +112,7 @@ OF_NO_OWNER = {"remove_temporary", "put_mark", "put_evidence", "evidence", "evid
 
 WITHOUT_A_KEY = {
     "ensure_bucket", "require_bucket", "plain_url", "put_marker", "marker",
-    "source_get", "old_versions", "set_temporary_rules",
+    "source_get", "old_versions", "set_temporary_rules", "require_session",
 }  # fmt: skip
 """`plain_url` signs nothing; markers hash their keys; `source_get` is of other buckets (test_sources.py);
 `old_versions` reads names only.
