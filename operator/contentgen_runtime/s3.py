@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -69,6 +70,12 @@ def connect(session: boto3.session.Session, region: str, endpoint: str | None, *
 def bucket_url(endpoint: str | None, bucket: str) -> str:
     """Plain address of a bucket, as records hold it, without a slash at the end; None is AWS."""
     return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
+
+
+def is_aws(endpoint: str | None) -> bool:
+    """True for Amazon S3, also through a VPC endpoint; None is AWS."""
+    host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
+    return host.endswith(("amazonaws.com", "amazonaws.com.cn"))
 
 
 def code(error: ClientError) -> str:

@@ -5,6 +5,7 @@ STORE_ERRORS
 ├── BotoCoreError, ClientError    S3: connection, response
 ├── BucketMissing                 S3: the bucket does not exist
 ├── CreateOnlyIgnored             S3: an object can be created twice
+├── WrongRegion                   S3: the bucket is in another region than the configured one
 ├── SessionTooShort               S3: a URL for a provider would end too early
 └── NotDeleted                    S3: an object could not be deleted
 """
@@ -45,13 +46,25 @@ class SessionTooShort(Exception):
         )
 
 
+class WrongRegion(Exception):
+    """The bucket is in another region than the configured one. boto3 follows the redirect of S3; workers and providers,
+    whose URLs are signed for the configured region, get an error.
+    """
+
+    def __init__(self, bucket: str, found: str, configured: str) -> None:
+        super().__init__(
+            f"bucket {bucket!r} is in region {found}, not in {configured}, so no URL of it works: "
+            f"set storage.region to {found}"
+        )
+
+
 class NotDeleted(Exception):
     """The store did not delete an object."""
 
 
 STORE_ERRORS = (
     *(PyMongoError, BotoCoreError, ClientError),
-    *(BucketMissing, CreateOnlyIgnored, SessionTooShort, NotDeleted),
+    *(BucketMissing, CreateOnlyIgnored, WrongRegion, SessionTooShort, NotDeleted),
 )
 
 

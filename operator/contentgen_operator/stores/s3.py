@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores import bucket_lifecycle
 from contentgen_operator.stores.object_versions import MOST_DELETED, MOST_LISTED, Listed, ObjectVersions
+from contentgen_operator.stores.requirements import Lack, Requirement
 from contentgen_runtime import s3
 from contentgen_runtime.shared_reads import SharedReads
-from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored
+from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted, WrongRegion
 from contentgen_runtime.stores import in_thread
 
 if TYPE_CHECKING:
@@ -113,25 +115,75 @@ class Storage:
         self._hurried = s3.connect(session, region, endpoint, hurried=True)
         self._versions = ObjectVersions(self._client, bucket)
         self._creates_only = False  # not known yet
+        self._lacks: tuple[Lack, ...] = ()
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
         self._checks: SharedReads[None, None] = SharedReads(lambda _: asyncio.to_thread(self._require_bucket))
 
     def ensure_bucket(self) -> None:
-        """Create the bucket if it is missing, and enable versioning. Idempotent.
+        """Create the bucket if it is missing, enable versioning, and check what the store can do. Idempotent.
 
         Versioning is also enabled for an existing bucket without a versioning status, but not if it was suspended.
         """
+        region = None  # a new bucket is in the configured one
         try:
-            self._client.head_bucket(Bucket=self.bucket)
+            region = self._client.head_bucket(Bucket=self.bucket).get("BucketRegion")
         except ClientError as error:
             if s3.code(error) not in _NO_BUCKET:
                 raise
             self._create_bucket()
         self._ensure_versioning()
-        try:
-            self._require_create_only()
-        except (CreateOnlyIgnored, ClientError) as error:  # said at each payment again, by `require_bucket`
-            _log.error("nothing is paid: %s", error)
+        self._lacks = tuple(self._check(region))
+        for lack in self._lacks:
+            _log.log(logging.ERROR if lack.stops_payments else logging.WARNING, "bucket %s: %s", self.bucket, lack.text)
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """Requirements that the store did not meet at the start of the process."""
+        return self._lacks
+
+    def _check(self, region: str | None) -> Iterator[Lack]:
+        """Requirements that the store does not meet, tried on an object of our own. Raises BotoCoreError."""
+        for requirement, require in (
+            (Requirement.REGION, partial(self._require_region, region)),
+            (Requirement.CREATE_ONLY, self._require_create_only),
+        ):
+            try:
+                require()
+            except (WrongRegion, CreateOnlyIgnored, ClientError) as error:  # raised by `require_bucket` again
+                yield Lack(requirement=requirement, text=f"nothing is paid: {error}")
+        key = f"{keys.STORE_CHECK}{secrets.token_hex(8)}"
+        for recommended, tried, text in (
+            (Requirement.CHECKSUMS, self._keeps_checksums, "stored files have no SHA-256 and are read to compare them"),
+            (Requirement.VERSIONS, self._lists_versions, "no versions are listed: only current objects are deleted"),
+            (Requirement.BULK_DELETION, self._deletes_many, "objects are not deleted in bulk, but one by one"),
+        ):
+            try:
+                if not tried(key):
+                    yield Lack(requirement=recommended, text=text)
+            except (ClientError, NotDeleted) as error:
+                yield Lack(requirement=recommended, text=f"{text}, or not at all: {error}")
+
+    def _keeps_checksums(self, key: str) -> bool:
+        checksum = base64.b64encode(hashlib.sha256(b"{}").digest()).decode()  # in a header, as workers send it
+        self._client.put_object(
+            Bucket=self.bucket, Key=key, Body=b"{}", ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
+        )
+        head = s3.head(self._client, self.bucket, key)
+        return head is not None and bool(head.get("ChecksumSHA256"))
+
+    def _lists_versions(self, key: str) -> bool:
+        self._versions.page(key)
+        return self._versions.lists_versions
+
+    def _deletes_many(self, key: str) -> bool:
+        for page in self._versions.pages(key):
+            self._versions.delete([version.version for version in page.listed])
+        return self._versions.deletes_many
+
+    def _require_region(self, found: str | None) -> None:
+        """Raises WrongRegion if AWS has the bucket in another region. Other services name regions as they like."""
+        if s3.is_aws(self._endpoint) and found and found != self._region:
+            raise WrongRegion(self.bucket, found, self._region)
 
     def _require_create_only(self) -> None:
         """Raises CreateOnlyIgnored if the second creation of an object succeeds."""
@@ -221,18 +273,19 @@ class Storage:
         return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
-        """Raises BucketMissing, CreateOnlyIgnored, or boto3's errors for an unavailable store. Concurrent callers share
-        the next check.
+        """Raises BucketMissing, WrongRegion, CreateOnlyIgnored, or boto3's errors for an unavailable store. Concurrent
+        callers share the next check.
         """
         await self._checks(None)
 
     def _require_bucket(self) -> None:
         try:
-            self._client.head_bucket(Bucket=self.bucket)
+            found = self._client.head_bucket(Bucket=self.bucket).get("BucketRegion")
         except ClientError as error:
             if s3.code(error) in _NO_BUCKET:
                 raise BucketMissing(self.bucket) from None
             raise
+        self._require_region(found)
         self._require_create_only()
 
     @in_thread
