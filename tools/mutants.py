@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-_COPIED = ("operator", "cli", "tests/unit", "tests/simulation", "pyproject.toml")
+_COPIED = ("operator", "cli", "facts", "tests/unit", "tests/simulation", "pyproject.toml")
 _ON_PATH = ("operator", "tests/simulation", "tools", "worker-image", "sandbox", "cli")
 # Imported once and inherited by fork: most of a test's time is their import.
 _PRELOADED = (

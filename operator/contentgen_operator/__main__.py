@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from contentgen_operator import components
+from contentgen_operator import components, metrics
 from contentgen_operator.components import Foundation, ReconcileLoop
 from contentgen_operator.kube.api import Kube
 from contentgen_operator.leader.loop import LeaderLoop
@@ -16,6 +16,7 @@ from contentgen_operator.leader.tasks import LeaderTasks
 from contentgen_operator.providers.network import reach_cluster_directly
 from contentgen_operator.settings import Settings
 from contentgen_operator.stores.preparation import Indexed, prepare_stores
+from contentgen_operator.stores.requirements import Requirement
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.telemetry.instrumented import Exposition, counted_worker_api
 from contentgen_operator.watch.kopf_handlers import build_registry, watch
@@ -83,7 +84,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: float, stop: asyncio.Event) -> None:
-    connected = Stores.of(settings)
+    connected = Stores.of(settings, settings.s3_session_seconds)
     base = components.build_foundation(settings, kube, tls, connected)
     core = components.build_reconcile_loop(base)
     background = components.build_background(base, core)
@@ -143,6 +144,9 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
         *base.features,
     ]
     await prepare_stores(stores.storage, indexed)
+    health.store_lacks = stores.storage.lacks
+    lacking = {lack.requirement for lack in health.store_lacks}
+    metrics.gauges.store_requirements = {name.value: name not in lacking for name in Requirement}
     health.stores_ready = True
 
 

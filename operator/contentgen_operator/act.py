@@ -498,6 +498,8 @@ class Actor:
         bought, kind = payment.purchase, payment.key.kind
         inputs = ownership.job_owner(kind, bought.job_id, (bought.user_id,)) | Owner(keys=frozenset(bought.loras))
         # Signed before `sending`, so that a failure leaves the purchase unsent.
+        if _has_inputs(payment.call.arguments):
+            await self.storage.require_session()
         arguments = self._presigned(inputs, payment.call.arguments)
         call = payment.call.model_copy(update={"arguments": arguments, "purchase_id": bought.purchase_id})
         sending = Sending(
@@ -757,6 +759,19 @@ class Actor:
             self._written_records.pop(resource.ref.uid, None)
         else:
             self._written_records[resource.ref.uid] = status
+
+
+def _has_inputs(value: Any) -> bool:
+    """True if the arguments of a call contain a file of the bucket, which the provider downloads."""
+    match value:
+        case StoredObject():
+            return True
+        case dict():
+            return any(map(_has_inputs, value.values()))
+        case list():
+            return any(map(_has_inputs, value))
+        case _:
+            return False
 
 
 def _may_be_uncollectable(plan: Plan, now: datetime) -> bool:

@@ -224,6 +224,7 @@ def _storage(settings: Settings, connected: Stores) -> Storage:
         endpoint=settings.s3_endpoint,
         public_endpoint=settings.s3_public_endpoint,
         provider_lifetime=timedelta(seconds=settings.provider_deadline_seconds) + SLACK,
+        least_lifetime=timedelta(seconds=settings.s3_provider_url_seconds),
         session=connected.session,
     )
 

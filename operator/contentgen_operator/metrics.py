@@ -140,6 +140,7 @@ class Gauges(Collector):
         # To be delivered; seconds since the oldest was created, and since an attempt has been due.
         self.notifications: tuple[int, float, float] = (0, 0.0, 0.0)
         self.certificate_expiry: Callable[[], float] = lambda: 0.0
+        self.store_requirements: Mapping[str, bool] = {}  # by name, whether the store met it at the start
         self._resources: dict[str, tuple[tuple[str, str, str], float]] = {}  # labels, and since when
         self._tally: Tally[tuple[str, str, str]] = Tally()
 
@@ -210,6 +211,18 @@ class Gauges(Collector):
             "End of validity of the worker API's certificate.",
             self.certificate_expiry(),
         )
+        yield self._store_requirements()
+
+    def _store_requirements(self) -> Metric:
+        met = GaugeMetricFamily(
+            "contentgen_store_requirement",
+            "1 if S3 met a requirement at the start of the process, else 0: region and create_only, without which "
+            "nothing is paid, versions, bulk_deletion and checksums.",
+            labels=("requirement",),
+        )
+        for requirement, is_met in self.store_requirements.items():
+            met.add_metric((requirement,), is_met)
+        return met
 
     def _waits(self) -> Metric:
         """Ages of waits. A run that is at work changes its reason by itself, and one that is over never."""

@@ -1,12 +1,16 @@
-"""`helm test`: the operator is ready, the API server accepts each kind, and, if the provider is free, a small job
-completes.
+"""`helm test`: the operator is ready, S3 has what is needed to pay, the API server accepts each kind, and, if the
+provider is free, a small job completes.
+
+This pod has no credentials of the stores: the operator's health endpoint has the result of the check at its start.
 """
 
 import argparse
+import json
 import logging
 import secrets
 import sys
 import time
+import urllib.request
 
 from kubernetes.client.exceptions import ApiException
 
@@ -19,6 +23,8 @@ from kubernetes import client, config
 
 _log = logging.getLogger("selftest")
 _ROLLOUT_SECONDS = 60
+_STORES_SECONDS = 10
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the operator is in the cluster
 
 TINY: dict[Kind, Body] = {
     Kind.IMAGE_GENERATION: {
@@ -61,6 +67,21 @@ class SelftestChecks:
             if time.monotonic() > deadline:
                 raise SelftestFailed(f"no pod of deployment {namespace}/{deployment} is ready: {found.get('status')}")
             time.sleep(1)
+
+    def stores(self, url: str) -> None:
+        """The operator found a bucket that can be listed and in which objects are created once. Other abilities that it
+        lacks are logged.
+        """
+        try:
+            with _DIRECT.open(url, timeout=_STORES_SECONDS) as reply:
+                lacks = json.load(reply)["lacks"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SelftestFailed(f"{url} does not say what S3 can do: {error}") from error
+        for lack in lacks:
+            _log.warning("S3 lacks %s: %s", lack["name"], lack["text"])
+        if needed := [lack["text"] for lack in lacks if lack["stopsPayments"]]:
+            raise SelftestFailed("; ".join(needed))
+        _log.info("S3: the bucket is there, and objects are created once")
 
     def kinds(self) -> None:
         """The API server accepts one manifest of each kind in a dry run: CRDs, validation rules, admission policies."""
@@ -119,6 +140,7 @@ def main() -> None:
     parser.add_argument("--deployment", required=True, help="its Deployment")
     parser.add_argument("--in", dest="place", required=True, help="the namespace for the resources")
     parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="the class that the operator serves")
+    parser.add_argument("--stores", required=True, help="URL of what the operator says about the stores")
     parser.add_argument("--job", action="store_true", help="run a job; only where the provider is the sandbox")
     parser.add_argument("--seconds", type=float, default=180, help="the longest that the job may take")
     asked = parser.parse_args()
@@ -128,6 +150,7 @@ def main() -> None:
         check = SelftestChecks(api, asked.place, asked.operator_class)
         try:
             check.operator(asked.namespace, asked.deployment)
+            check.stores(asked.stores)
             check.kinds()
             if asked.job:
                 check.job(asked.seconds)

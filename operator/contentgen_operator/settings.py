@@ -121,6 +121,15 @@ class Settings(BaseSettings):
         None,
         description="Folder with the files access-key-id and secret-access-key, used instead of the environment.",
     )
+    s3_session_seconds: int = Field(
+        43200,
+        ge=900,
+        le=43200,
+        description="Session that is asked of STS for a workload identity; the role may allow less.",
+    )
+    s3_provider_url_seconds: int = Field(
+        2700, ge=0, le=43200, description="Least lifetime of the URL of a paid request's input; no payment below."
+    )
 
     providers: dict[str, ProviderSettings] = Field(
         default_factory=lambda: {name: ProviderSettings.of(name, os.environ) for name in PROVIDERS.names},

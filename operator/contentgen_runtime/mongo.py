@@ -2,23 +2,30 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import ConfigurationError
 from pymongo.read_concern import ReadConcern
 
 from contentgen_runtime.rotation import Rotated, read_files
 
 Document = dict[str, Any]
 Connect = Callable[[str, str], Database[Document]]
+_AWS, _AWS_PACKAGE = "MONGODB-AWS", "pymongo_auth_aws"
 _RETIRED_SECONDS = 600.0  # longer than any operation, and than a server keeps an idle cursor
 
 
 def connect(uri: str, name: str) -> Database[Document]:
-    """Database of a URI; connects lazily. Times are time-zone-aware, in UTC."""
+    """Database of a URI; connects lazily. Times are time-zone-aware, in UTC. Raises pymongo's ConfigurationError for a
+    URI that cannot work.
+    """
+    _require_packages(uri)
     client: MongoClient[Document] = MongoClient(
         uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=10000, tz_aware=True
     )
@@ -31,6 +38,18 @@ def connect(uri: str, name: str) -> Database[Document]:
         read_concern=ReadConcern("majority"),
         write_concern=WriteConcern(w="majority", j=True),
     )
+
+
+def _require_packages(uri: str) -> None:
+    """Raises ConfigurationError for an authentication whose package is missing: pymongo says so at the first operation,
+    as if the server were unavailable.
+    """
+    options = {option.lower(): value for option, value in parse_qsl(uri.partition("?")[2])}
+    if options.get("authmechanism") == _AWS and find_spec(_AWS_PACKAGE) is None:
+        raise ConfigurationError(
+            f"the MongoDB URI has authMechanism={_AWS}, whose package {_AWS_PACKAGE} is not in the image: "
+            "give the URI a user with a password"
+        )
 
 
 def create_indexes(

@@ -1,25 +1,52 @@
-"""S3 connections: client, credentials of a mounted Secret, HEAD requests."""
+"""S3 connections: client, credentials of a mounted Secret or of a workload identity, HEAD requests.
 
+A presigned URL does not outlive the session of a workload identity that signed it. STS gives a web identity one hour
+unless the request asks for more, and botocore never asks (boto/botocore#3411). Sessions are requested here with
+DurationSeconds, and with STS's default where the role allows no more. botocore renews sessions 15 minutes before their
+end; `require_lasting` does so earlier.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
+from botocore.credentials import (
+    AssumeRoleWithWebIdentityCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    DeferredRefreshableCredentials,
+    ReadOnlyCredentials,
+    RefreshableCredentials,
+)
 from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.utils import FileWebIdentityTokenLoader
 
 from contentgen_runtime.rotation import Rotated, read_files
+from contentgen_runtime.store_errors import SessionTooShort
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
+_log = logging.getLogger(__name__)
 PARALLEL = 16  # requests at a time
 MISSING = {"404", "NoSuchKey", "NotFound"}
 _FILES = ("access-key-id", "secret-access-key")
 _METHOD = "mounted-secret"
+_BOTOCORES_OWN = "assume-role-with-web-identity"
+_TOO_LONG = {"ValidationError", "InvalidParameterValue"}  # of AWS, and of MinIO
 
 
 def connect(session: boto3.session.Session, region: str, endpoint: str | None, *, hurried: bool = False) -> "S3Client":
@@ -43,6 +70,12 @@ def connect(session: boto3.session.Session, region: str, endpoint: str | None, *
 def bucket_url(endpoint: str | None, bucket: str) -> str:
     """Plain address of a bucket, as records hold it, without a slash at the end; None is AWS."""
     return f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
+
+
+def is_aws(endpoint: str | None) -> bool:
+    """True for Amazon S3, also through a VPC endpoint; None is AWS."""
+    host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
+    return host.endswith(("amazonaws.com", "amazonaws.com.cn"))
 
 
 def code(error: ClientError) -> str:
@@ -130,15 +163,149 @@ class _Provider(CredentialProvider):
         return self._key
 
 
-def session(key: MountedKey | None = None, ca_file: Path | None = None) -> boto3.session.Session:
-    """Session with a mounted key; None uses the environment: variables, or a workload identity.
+class WebIdentityProvider(CredentialProvider):
+    """Sessions of the role in AWS_ROLE_ARN, of `seconds` or as long as STS allows without asking."""
+
+    METHOD = "web-identity-with-duration"
+
+    def __init__(self, session: botocore.session.Session, seconds: int) -> None:
+        super().__init__()
+        self._create_client = session.create_client
+        self._seconds = seconds
+
+    def load(self) -> Credentials | None:
+        """Credentials, requested at their first use; None without a web identity in the environment."""
+        token_file, role = os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"), os.environ.get("AWS_ROLE_ARN")
+        if not token_file or not role:
+            return None
+        name = os.environ.get("AWS_ROLE_SESSION_NAME")
+        fetcher = partial(self._fetcher, token_file, role, {"RoleSessionName": name} if name else {})
+        wanted, allowed = fetcher({"DurationSeconds": self._seconds}), fetcher({})
+        return DeferredRefreshableCredentials(partial(self._fetch, wanted, allowed), self.METHOD)
+
+    def _fetcher(self, token_file: str, role: str, name: dict[str, Any], more: dict[str, Any]) -> Any:
+        loader = FileWebIdentityTokenLoader(token_file)
+        return AssumeRoleWithWebIdentityCredentialFetcher(self._create_client, loader, role, extra_args=name | more)
+
+    def _fetch(self, wanted: Any, allowed: Any) -> Any:
+        try:
+            return wanted.fetch_credentials()
+        except ClientError as error:
+            if code(error) not in _TOO_LONG:
+                raise
+            _log.info("the role allows no session of %d s; the default is used: %s", self._seconds, error)
+            return allowed.fetch_credentials()
+
+
+class RenewableCredentials(Credentials):
+    """Credentials of a chain of providers, which is asked again by `renew`."""
+
+    def __init__(self, load: Callable[[], Credentials | None]) -> None:
+        super().__init__("", "", method="renewable")
+        self._load = load
+        self._lock = threading.Lock()
+        self._current = load()
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Credentials in use. Raises NoCredentialsError if there are none."""
+        if self._current is None:
+            raise NoCredentialsError
+        return self._current.get_frozen_credentials()
+
+    def lasts(self, now: datetime) -> timedelta | None:
+        """Time until the session ends; None: there is no session, or it was not used yet."""
+        end = _end_of(self._current)
+        return end - now if end is not None else None
+
+    def renew(self, least: timedelta, now: datetime) -> None:
+        """Begin a new session if the current one lasts less than `least`; it is kept if it lasts longer. Raises the
+        errors of STS.
+        """
+        with self._lock:
+            self.get_frozen_credentials()  # begins the first session
+            lasts = self.lasts(now)
+            if lasts is None or lasts >= least or (renewed := self._load()) is None:
+                return
+            renewed.get_frozen_credentials()
+            end = _end_of(renewed)
+            if end is None or end - now > lasts:
+                self._current = renewed
+
+
+class _Renewable(CredentialProvider):
+    METHOD = "renewable"
+
+    def __init__(self, load: Callable[[], Credentials | None]) -> None:
+        super().__init__()
+        self._load_chain = load
+
+    def load(self) -> Credentials:
+        """See botocore's."""
+        return RenewableCredentials(self._load_chain)
+
+
+def _make_renewable(
+    session: botocore.session.Session, chain: botocore.session.Session, region: str, seconds: int
+) -> None:
+    """Let `session` have the credentials of the chain of another one, as RenewableCredentials. `region` is STS's if the
+    environment names none.
+    """
+    if not chain.get_config_variable("region"):
+        chain.set_config_variable("region", region)
+    resolver: CredentialResolver = chain.get_component("credential_provider")
+    resolver.insert_before(_BOTOCORES_OWN, WebIdentityProvider(chain, seconds))
+    session.register_component("credential_provider", CredentialResolver([_Renewable(resolver.load_credentials)]))
+
+
+def lasts(credentials: Any, now: datetime) -> timedelta | None:
+    """Time until a session's credentials end; None for an access key, which does not end."""
+    return credentials.lasts(now) if isinstance(credentials, RenewableCredentials) else None
+
+
+def require_lasting(credentials: Any, least: timedelta) -> None:
+    """Renew a session that ends within `least`. Raises SessionTooShort if the new one does so too, and errors of
+    STS.
+    """
+    if not isinstance(credentials, RenewableCredentials):
+        return
+    credentials.renew(least, datetime.now(UTC))
+    left = credentials.lasts(datetime.now(UTC))
+    if left is not None and left < least:
+        raise SessionTooShort(left, least)
+
+
+def _end_of(credentials: Credentials | None) -> datetime | None:
+    """End of a session. The attribute is private: botocore shows only whether a session ends within a given time
+    (`refresh_needed`), which signs no URL with its real end.
+    """
+    if not isinstance(credentials, RefreshableCredentials):
+        return None
+    end: datetime | None = credentials._expiry_time  # type: ignore[attr-defined]
+    return end
+
+
+def session(
+    key: MountedKey | None = None, ca_file: Path | None = None, duration: "SessionDuration | None" = None
+) -> boto3.session.Session:
+    """Session with a mounted key; None uses the environment: variables, or a workload identity, whose sessions can be
+    renewed early and last as long as `duration` asks for. None: botocore's default.
 
     `ca_file`: PEM of all accepted CAs, read at each new connection; None: AWS_CA_BUNDLE, or the public CAs.
     """
     inner = _inner_session(ca_file)
     if key is not None:
         inner.get_component("credential_provider").insert_before("env", _Provider(key))
+    elif duration is not None:
+        _make_renewable(inner, _inner_session(ca_file), duration.region, duration.seconds)
     return boto3.session.Session(botocore_session=inner)
+
+
+@dataclass(frozen=True)
+class SessionDuration:
+    """Wanted duration of a workload identity's sessions, and the region of STS if the environment names none."""
+
+    region: str
+    seconds: int
 
 
 def _inner_session(ca_file: Path | None) -> botocore.session.Session:

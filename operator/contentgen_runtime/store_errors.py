@@ -5,11 +5,14 @@ STORE_ERRORS
 ├── BotoCoreError, ClientError    S3: connection, response
 ├── BucketMissing                 S3: the bucket does not exist
 ├── CreateOnlyIgnored             S3: an object can be created twice
+├── WrongRegion                   S3: the bucket is in another region than the configured one
+├── SessionTooShort               S3: a URL for a provider would end too early
 └── NotDeleted                    S3: an object could not be deleted
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,11 +36,36 @@ class CreateOnlyIgnored(Exception):
         )
 
 
+class SessionTooShort(Exception):
+    """A URL for a provider would end with the session of the bucket's credentials, too early to be of use."""
+
+    def __init__(self, lasts: timedelta, least: timedelta) -> None:
+        super().__init__(
+            f"the session of the bucket's credentials ends in {_minutes(lasts)} min, and a provider needs "
+            f"{_minutes(least)} min to download its input: give the role longer sessions, or use an access key"
+        )
+
+
+class WrongRegion(Exception):
+    """The bucket is in another region than the configured one. boto3 follows the redirect of S3; workers and providers,
+    whose URLs are signed for the configured region, get an error.
+    """
+
+    def __init__(self, bucket: str, found: str, configured: str) -> None:
+        super().__init__(
+            f"bucket {bucket!r} is in region {found}, not in {configured}, so no URL of it works: "
+            f"set storage.region to {found}"
+        )
+
+
 class NotDeleted(Exception):
     """The store did not delete an object."""
 
 
-STORE_ERRORS = (PyMongoError, BotoCoreError, ClientError, BucketMissing, CreateOnlyIgnored, NotDeleted)
+STORE_ERRORS = (
+    *(PyMongoError, BotoCoreError, ClientError),
+    *(BucketMissing, CreateOnlyIgnored, WrongRegion, SessionTooShort, NotDeleted),
+)
 
 
 def store_of(error: Exception) -> Literal["MongoDB", "S3"]:
@@ -66,3 +94,7 @@ async def until_available(
         except STORE_ERRORS as error:
             on_error(error, pause)
             await asyncio.sleep(pause)
+
+
+def _minutes(time: timedelta) -> int:
+    return max(0, int(time.total_seconds() // 60))

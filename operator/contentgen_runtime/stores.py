@@ -60,10 +60,13 @@ class Stores:
     refreshed: Sequence[Refreshed]
 
     @classmethod
-    def of(cls, settings: StoreSettings) -> "Stores":
-        """Connects lazily. Raises ValueError for a missing file, or pymongo's error for a malformed URI."""
+    def of(cls, settings: StoreSettings, session_seconds: int | None = None) -> "Stores":
+        """Connects lazily. Raises ValueError for a missing file, or pymongo's error for a malformed URI.
+
+        `session_seconds`: wanted duration of the sessions of a workload identity; None: botocore's default.
+        """
         database, of_mongo = _database(settings)
-        session, of_s3 = s3_session(settings)
+        session, of_s3 = s3_session(settings, session_seconds)
         return cls(database, session, [*of_mongo, *of_s3])
 
 
@@ -74,12 +77,15 @@ def _database(settings: StoreSettings) -> tuple[Database[dict[str, Any]], list[R
     return rotated.database, [rotated]
 
 
-def s3_session(settings: StoreSettings) -> tuple[boto3.session.Session, list[Refreshed]]:
+def s3_session(
+    settings: StoreSettings, session_seconds: int | None = None
+) -> tuple[boto3.session.Session, list[Refreshed]]:
     """Session, and what it reads from files: private CAs and its key. Raises ValueError for an unusable CA file."""
     cas = CombinedBundle(settings.ca_file) if settings.ca_file is not None else None
     ca_file, refreshed = (cas.path, [cas]) if cas is not None else (None, [])
     if settings.s3_key_folder is None:
-        return s3.session(None, ca_file), [*refreshed]
+        duration = s3.SessionDuration(settings.s3_region, session_seconds) if session_seconds is not None else None
+        return s3.session(None, ca_file, duration), [*refreshed]
     key = s3.MountedKey(
         settings.s3_key_folder,
         bucket=settings.s3_bucket,

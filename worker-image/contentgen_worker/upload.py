@@ -26,6 +26,7 @@ _PARALLEL = 16
 _ROUNDS = 4  # rounds of fresh grants without any file stored
 _MARGIN_SECONDS = 30.0  # before a grant's expiry by our clock: the request must arrive in time
 _TIMEOUT = httpx.Timeout(60, connect=10)
+_CHECK_403 = "check its clock and keys, and kms:GenerateDataKey and kms:Decrypt of a bucket with SSE-KMS"
 RequestGrants = Callable[[Sequence[FileOffer]], tuple[UploadGrant, ...]]
 
 
@@ -34,7 +35,7 @@ class _PutResult(Enum):
 
     STORED = "stored"
     EXPIRED = "the grant had expired before the upload began"
-    REFUSED = "the store answered 403; check its clock and keys"
+    REFUSED = f"the store answered 403; {_CHECK_403}"
     EXISTS = "the store answered 412: another file has this key and is not removed"
 
 
@@ -100,7 +101,7 @@ class Uploader:
                 return self._put(url, {"Content-Type": JSON}, output)
             except _SignatureExpired:
                 url = new_url()
-        raise Retryable(f"outcome: the store answered 403 to {_ROUNDS} signed URLs; check its clock and keys")
+        raise Retryable(f"outcome: the store answered 403 to {_ROUNDS} signed URLs; {_CHECK_403}")
 
     def _store_all(self, outputs: Sequence[Output], fraction: Fraction) -> None:
         done = 0

@@ -135,6 +135,8 @@ def purchase_response(purchase_id: str) -> str:
 EVIDENCE = "purchases/by-key/"
 """Prefix of the create-only objects that prove purchases after a restore of the ledger. None is ever deleted."""
 
+STORE_CHECK = f"{TEMPORARY}store-check/"
+"""Prefix of objects with which the operator tries a store at its start, and which it deletes."""
 CREATE_ONLY_CHECK = f"{EVIDENCE}create-only"
 """Key of the object with which the operator checks that the store refuses a second creation."""
 

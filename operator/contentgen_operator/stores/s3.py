@@ -10,11 +10,13 @@ import hashlib
 import json
 import logging
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from os.path import commonprefix
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,23 +34,23 @@ from contentgen_operator.fairness.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores import bucket_lifecycle
+from contentgen_operator.stores.object_versions import MOST_DELETED, MOST_LISTED, Listed, ObjectVersions
+from contentgen_operator.stores.requirements import Lack, Requirement
 from contentgen_runtime import s3
 from contentgen_runtime.shared_reads import SharedReads
-from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted
+from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted, WrongRegion
 from contentgen_runtime.stores import in_thread
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _log = logging.getLogger(__name__)
 _MAX_OUTCOME_BYTES = 4 * 2**20
 _LONGEST_URL = timedelta(days=7)  # S3's maximum
 _NOT_OURS_TO_SET = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 _CHUNK = 1 << 20
-_MOST_LISTED = 10_000  # versions under the common prefix of one request's names (256 at most)
+_MOST_LEFT = 10_000  # versions under the common prefix of one request's names (256 at most)
 _NAMESPACE_HEADS = s3.PARALLEL // 2  # concurrent requests of one namespace, so that threads remain for others
-_MOST_DELETED = 1000  # keys in one DeleteObjects request
 _UNREADABLE = "unreadable"  # id of a malformed marker
 _EXISTS = {"412", "PreconditionFailed"}
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
@@ -59,7 +61,10 @@ class InvalidOutcome(Exception):
 
 
 class Leftovers(Value):
-    """Existing objects under the keys of an upload request: names to keep, and (key, version id) pairs to remove."""
+    """Existing objects under the keys of an upload request: names to keep, and (key, version id) pairs to remove.
+
+    The version id is empty in a store without versions, here and below.
+    """
 
     kept: frozenset[str] = frozenset()
     stale: tuple[tuple[str, str], ...] = ()
@@ -93,38 +98,92 @@ class Storage:
         endpoint: str | None,
         public_endpoint: str | None,
         provider_lifetime: timedelta = timedelta(days=1),
+        least_lifetime: timedelta = timedelta(0),
         session: boto3.session.Session | None = None,
     ) -> None:
         self.bucket = bucket
         self._provider_lifetime = provider_lifetime
+        self._least_lifetime = least_lifetime
         self._region = region
         self._endpoint = endpoint
         self._public_endpoint = public_endpoint or endpoint
         session = session or s3.session()
+        self._credentials = session.get_credentials()
         self._client = s3.connect(session, region, endpoint)
         same = self._public_endpoint == endpoint
         self._public = self._client if same else s3.connect(session, region, self._public_endpoint)
         self._hurried = s3.connect(session, region, endpoint, hurried=True)
+        self._versions = ObjectVersions(self._client, bucket)
         self._creates_only = False  # not known yet
+        self._lacks: tuple[Lack, ...] = ()
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
         self._checks: SharedReads[None, None] = SharedReads(lambda _: asyncio.to_thread(self._require_bucket))
 
     def ensure_bucket(self) -> None:
-        """Create the bucket if it is missing, and enable versioning. Idempotent.
+        """Create the bucket if it is missing, enable versioning, and check what the store can do. Idempotent.
 
         Versioning is also enabled for an existing bucket without a versioning status, but not if it was suspended.
         """
+        region = None  # a new bucket is in the configured one
         try:
-            self._client.head_bucket(Bucket=self.bucket)
+            region = self._client.head_bucket(Bucket=self.bucket).get("BucketRegion")
         except ClientError as error:
             if s3.code(error) not in _NO_BUCKET:
                 raise
             self._create_bucket()
         self._ensure_versioning()
-        try:
-            self._require_create_only()
-        except (CreateOnlyIgnored, ClientError) as error:  # said at each payment again, by `require_bucket`
-            _log.error("nothing is paid: %s", error)
+        self._lacks = tuple(self._check(region))
+        for lack in self._lacks:
+            _log.log(logging.ERROR if lack.stops_payments else logging.WARNING, "bucket %s: %s", self.bucket, lack.text)
+
+    @property
+    def lacks(self) -> tuple[Lack, ...]:
+        """Requirements that the store did not meet at the start of the process."""
+        return self._lacks
+
+    def _check(self, region: str | None) -> Iterator[Lack]:
+        """Requirements that the store does not meet, tried on an object of our own. Raises BotoCoreError."""
+        for requirement, require in (
+            (Requirement.REGION, partial(self._require_region, region)),
+            (Requirement.CREATE_ONLY, self._require_create_only),
+        ):
+            try:
+                require()
+            except (WrongRegion, CreateOnlyIgnored, ClientError) as error:  # raised by `require_bucket` again
+                yield Lack(requirement=requirement, text=f"nothing is paid: {error}")
+        key = f"{keys.STORE_CHECK}{secrets.token_hex(8)}"
+        for recommended, tried, text in (
+            (Requirement.CHECKSUMS, self._keeps_checksums, "stored files have no SHA-256 and are read to compare them"),
+            (Requirement.VERSIONS, self._lists_versions, "no versions are listed: only current objects are deleted"),
+            (Requirement.BULK_DELETION, self._deletes_many, "objects are not deleted in bulk, but one by one"),
+        ):
+            try:
+                if not tried(key):
+                    yield Lack(requirement=recommended, text=text)
+            except (ClientError, NotDeleted) as error:
+                yield Lack(requirement=recommended, text=f"{text}, or not at all: {error}")
+
+    def _keeps_checksums(self, key: str) -> bool:
+        checksum = base64.b64encode(hashlib.sha256(b"{}").digest()).decode()  # in a header, as workers send it
+        self._client.put_object(
+            Bucket=self.bucket, Key=key, Body=b"{}", ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
+        )
+        head = s3.head(self._client, self.bucket, key)
+        return head is not None and bool(head.get("ChecksumSHA256"))
+
+    def _lists_versions(self, key: str) -> bool:
+        self._versions.page(key)
+        return self._versions.lists_versions
+
+    def _deletes_many(self, key: str) -> bool:
+        for page in self._versions.pages(key):
+            self._versions.delete([version.version for version in page.listed])
+        return self._versions.deletes_many
+
+    def _require_region(self, found: str | None) -> None:
+        """Raises WrongRegion if AWS has the bucket in another region. Other services name regions as they like."""
+        if s3.is_aws(self._endpoint) and found and found != self._region:
+            raise WrongRegion(self.bucket, found, self._region)
 
     def _require_create_only(self) -> None:
         """Raises CreateOnlyIgnored if the second creation of an object succeeds."""
@@ -172,9 +231,18 @@ class Storage:
         return self._sign(self._client, "get_object", params, lifetime)
 
     def provider_get(self, owner: Owner, key: str) -> str:
-        """URL with which a provider reads one object. Raises NotOwned."""
+        """URL with which a provider reads one object, valid until the credentials end. Raises NotOwned."""
         params = {"Bucket": self.bucket, "Key": require_owned(owner, key)}
-        return self._sign(self._public, "get_object", params, self._provider_lifetime)
+        left = s3.lasts(self._credentials, datetime.now(UTC))
+        lifetime = self._provider_lifetime if left is None else min(left, self._provider_lifetime)
+        return self._sign(self._public, "get_object", params, lifetime)
+
+    @in_thread
+    def require_session(self) -> None:
+        """Renew credentials that end too early for a provider. Raises SessionTooShort if the new ones do too, and the
+        errors of STS.
+        """
+        s3.require_lasting(self._credentials, self._least_lifetime)
 
     def grant(self, owner: Owner, prefix: str, offer: FileOffer, lifetime: timedelta) -> UploadGrant:
         """URL and headers for one PUT of exactly these bytes under a new key.
@@ -205,18 +273,19 @@ class Storage:
         return f"{s3.bucket_url(self._public_endpoint, self.bucket)}/{key}"
 
     async def require_bucket(self) -> None:
-        """Raises BucketMissing, CreateOnlyIgnored, or boto3's errors for an unavailable store. Concurrent callers share
-        the next check.
+        """Raises BucketMissing, WrongRegion, CreateOnlyIgnored, or boto3's errors for an unavailable store. Concurrent
+        callers share the next check.
         """
         await self._checks(None)
 
     def _require_bucket(self) -> None:
         try:
-            self._client.head_bucket(Bucket=self.bucket)
+            found = self._client.head_bucket(Bucket=self.bucket).get("BucketRegion")
         except ClientError as error:
             if s3.code(error) in _NO_BUCKET:
                 raise BucketMissing(self.bucket) from None
             raise
+        self._require_region(found)
         self._require_create_only()
 
     @in_thread
@@ -259,7 +328,7 @@ class Storage:
         for offer in offers:
             require_owned(owner, prefix + offer.name)
         try:
-            found = await self._heads.run(namespace, self._versions, {prefix + offered.name for offered in offers})
+            found = await self._heads.run(namespace, self._left, {prefix + offered.name for offered in offers})
             likely = [offered for offered in offers if found.sizes.get(prefix + offered.name) == offered.size_bytes]
             same = await self._heads.map(namespace, partial(self._keeps, prefix), likely)
         except (ClientError, BotoCoreError) as error:
@@ -267,31 +336,20 @@ class Storage:
             return Leftovers()
         kept = frozenset(offer.name for offer, is_same in zip(likely, same, strict=True) if is_same)
         return Leftovers(
-            kept=kept, stale=tuple(version for version in found.all if version[0].removeprefix(prefix) not in kept)
+            kept=kept, stale=tuple(left.version for left in found.all if left.key.removeprefix(prefix) not in kept)
         )
 
-    def _versions(self, wanted: set[str]) -> "_Versions":
+    def _left(self, wanted: set[str]) -> "_Left":
         shared = commonprefix(list(wanted))  # noqa: RUF071 - by character, as S3 compares prefixes
-        pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket, Prefix=shared, PaginationConfig={"MaxItems": _MOST_LISTED}
-        )
-        found = _Versions()
-        for page in pages:
-            for version in page.get("Versions", ()):
-                if version["Key"] in wanted:
-                    found.all.append((version["Key"], version["VersionId"]))
-                    if version["IsLatest"]:
-                        found.sizes[version["Key"]] = version["Size"]
-            markers = page.get("DeleteMarkers", ())
-            found.all.extend((marker["Key"], marker["VersionId"]) for marker in markers if marker["Key"] in wanted)
-        return found
+        pages = islice(self._versions.pages(shared), _MOST_LEFT // MOST_LISTED)
+        listed = [version for page in pages for version in page.listed if version.key in wanted]
+        return _Left(listed, {found.key: found.size_bytes for found in listed if found.latest})
 
     async def remove(self, owner: Owner, versions: Sequence[tuple[str, str]]) -> None:
         """Delete (key, version id) pairs, including delete markers. Raises NotDeleted or NotOwned."""
         for key, _ in versions:
             require_owned(owner, key)
-        for start in range(0, len(versions), _MOST_DELETED):
-            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
+        await asyncio.to_thread(self._versions.delete, versions)
 
     async def remove_temporary(self, versions: Sequence[tuple[str, str]]) -> None:
         """Delete (key, version id) pairs under `temp/`, whose keys may have any characters. Raises NotDeleted or
@@ -300,8 +358,7 @@ class Storage:
         for key, _ in versions:
             if not key.startswith(keys.TEMPORARY):
                 raise NotOwned(key)
-        for start in range(0, len(versions), _MOST_DELETED):
-            await asyncio.to_thread(self._delete, versions[start : start + _MOST_DELETED])
+        await asyncio.to_thread(self._versions.delete, versions)
 
     def _keeps(self, prefix: str, offer: FileOffer) -> bool:
         """True if the stored file equals the offer. False without a checksum: sending it again is cheaper than reading
@@ -332,33 +389,21 @@ class Storage:
 
     @in_thread
     def delete_prefix(
-        self, owner: Owner, prefix: str, most: int = _MOST_DELETED, keep: frozenset[str] = frozenset()
+        self, owner: Owner, prefix: str, most: int = MOST_DELETED, keep: frozenset[str] = frozenset()
     ) -> DeletedPage:
         """Delete up to `most` (1000 at most) versions and delete markers under a prefix, with two requests, and one
-        more for each page of keys to `keep`.
+        more for each page of keys to `keep`. More requests only in a store without one of the two.
 
         Raises NotOwned, and NotDeleted if the store kept one of them.
         """
         if not prefix.endswith("/"):  # `…/job` would take `…/job-of-another/` with it
             raise NotOwned(prefix)
-        pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket,
-            Prefix=require_owned(owner, prefix),
-            PaginationConfig={"PageSize": min(most, _MOST_DELETED)},
-        )
-        for page in pages:
-            listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            doomed = [(version["Key"], version["VersionId"]) for version in listed if version["Key"] not in keep]
+        for page in self._versions.pages(require_owned(owner, prefix), min(most, MOST_DELETED)):
+            doomed = [version.version for version in page.listed if version.key not in keep]
             if doomed:
-                self._delete(doomed)
-                return DeletedPage(count=len(doomed), more=page.get("IsTruncated", False))
+                self._versions.delete(doomed)
+                return DeletedPage(count=len(doomed), more=page.following is not None)
         return DeletedPage(count=0, more=False)
-
-    def _delete(self, versions: Sequence[tuple[str, str]]) -> None:
-        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key, "VersionId": version} for key, version in versions]
-        reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": doomed, "Quiet": True})
-        if errors := reply.get("Errors"):
-            raise NotDeleted(f"{errors[0].get('Key')}: {errors[0].get('Code')}")
 
     @in_thread
     def set_temporary_rules(self, *, wanted: bool) -> bool:
@@ -370,17 +415,9 @@ class Storage:
         """Versions and delete markers of one page under a prefix that were written before a time. `after` is the
         position that the previous page returned; empty for the first one.
         """
-        marker, version = after
-        more: Any = ({"KeyMarker": marker} if marker else {}) | ({"VersionIdMarker": version} if version else {})
-        page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=_MOST_DELETED, **more)
-        listed = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        found = tuple(
-            (each_version["Key"], each_version["VersionId"])
-            for each_version in listed
-            if each_version["LastModified"] < before
-        )
-        following = (page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
-        return OldVersions(versions=found, following=following if page.get("IsTruncated") else None)
+        page = self._versions.page(prefix, after, MOST_LISTED)
+        found = tuple(version.version for version in page.listed if version.modified < before)
+        return OldVersions(versions=found, following=page.following)
 
     @in_thread
     def put_marker(self, buying_key: str, purchase_id: str, namespace_uid: str | None = None) -> str:
@@ -481,16 +518,16 @@ class Storage:
 
     def _sign(self, client: "S3Client", method: str, params: dict[str, Any], lifetime: timedelta) -> str:
         return client.generate_presigned_url(
-            method, Params=params, ExpiresIn=int(min(lifetime, _LONGEST_URL).total_seconds())
+            method, Params=params, ExpiresIn=max(1, int(min(lifetime, _LONGEST_URL).total_seconds()))
         )
 
 
-@dataclass
-class _Versions:
-    """Versions and delete markers as (key, version id) pairs; sizes of the current versions, in bytes."""
+@dataclass(frozen=True)
+class _Left:
+    """Versions and delete markers, and the sizes of the current versions in bytes (None: deleted)."""
 
-    all: list[tuple[str, str]] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
+    all: list[Listed]
+    sizes: dict[str, int | None]
 
 
 def _evidence(key: str) -> str:

@@ -11,9 +11,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
 
 from contentgen_contract.names import Kind
 from contentgen_operator.fairness.work_queue import WorkQueue
+from contentgen_operator.stores.requirements import Lack
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_runtime.namespaces import Namespaces
 
@@ -38,6 +40,7 @@ class OperatorHealth:
     problem: Callable[[], str] = lambda: ""
     namespaces: Namespaces = field(default_factory=Namespaces)
     stores_ready: bool = field(default=False, init=False)
+    store_lacks: tuple[Lack, ...] = field(default=(), init=False)  # at the start of the process
 
     def __post_init__(self) -> None:
         self._expected = _WATCHES * len(self.namespaces.scopes) + (self.namespaces.selector is not None)
@@ -76,7 +79,7 @@ class OperatorHealth:
 
 
 def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[bytes, str]]]) -> FastAPI:
-    """App with GET /healthz, /readyz and /metrics."""
+    """App with GET /healthz, /readyz, /stores and /metrics."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def answer(problems: list[str], good: str = "ok") -> Response:
@@ -89,6 +92,17 @@ def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[byt
     @app.get("/readyz")
     async def readyz() -> Response:
         return answer(health.unready(), f"ok; leader: {str(health.leads()).lower()}")
+
+    @app.get("/stores")
+    async def stores() -> Response:
+        """What S3 lacks, by name; 503 until the stores are prepared. `helm test` reads it."""
+        if not health.stores_ready:
+            return answer(["the stores are not available"])
+        lacks = [
+            {"name": lack.requirement, "stopsPayments": lack.stops_payments, "text": lack.text}
+            for lack in health.store_lacks
+        ]
+        return JSONResponse({"lacks": lacks})
 
     @app.get("/metrics")
     async def exposition() -> Response:

@@ -307,5 +307,5 @@ def _policy(document: Any) -> Problems:
         if statement.keys() != {"Effect", "Resource", "Action"}:
             yield f"a statement of {sorted(statement)}"
         for action in statement["Action"]:
-            if not re.fullmatch(r"s3:(Get|Put|List|Delete|Create)[A-Z]\w+", action):
-                yield f"no action of S3: {action}"
+            if not re.fullmatch(r"s3:(Get|Put|List|Delete|Create)[A-Z]\w+|kms:(Decrypt|GenerateDataKey)", action):
+                yield f"no action of S3 or KMS: {action}"

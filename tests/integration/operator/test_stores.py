@@ -294,6 +294,13 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
     assert {name: reply.status_code for name, reply in refused.items()} == dict.fromkeys(refused, 403)
 
 
+async def test_the_start_finds_what_payments_need_and_leaves_nothing(storage: Storage) -> None:
+    assert [lack.text for lack in storage.lacks if lack.stops_payments] == []
+    if "versions" not in {lack.requirement for lack in storage.lacks}:
+        left = await storage.old_versions("temp/store-check/", datetime.now(UTC) + timedelta(days=1), ("", ""))
+        assert left.versions == ()
+
+
 def test_urls_live_as_long_as_their_class() -> None:
     storage = Storage(
         bucket="b",

@@ -4,6 +4,8 @@ import functools
 from typing import Any
 
 import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from moto.s3.models import s3_backends
 
 from contentgen_operator.stores.s3 import Storage
@@ -36,6 +38,22 @@ def storage_of(
 def unreached_storage() -> Storage:
     """Storage that only signs: nothing answers at its endpoint."""
     return storage_of(region="us-east-1", endpoint="http://s3:9000")
+
+
+def refuse(storage: Storage, operation: str, status: int, code: str) -> list[str]:
+    """Let the store refuse an operation, as services do that lack it; returns the refused keys and prefixes, which
+    grow. botocore raises the error as if the service had sent it (event `before-call`, as its Stubber).
+    """
+    asked: list[str] = []
+
+    def answer(params: Any, **_: Any) -> Any:
+        asked.append(params["url_path"])
+        error = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        return AWSResponse(params["url"], status, HTTPHeaders(), None), error
+
+    for boto_client in (storage._client, storage._public, storage._hurried):
+        boto_client.meta.events.register(f"before-call.s3.{operation}", answer)
+    return asked
 
 
 def empty_bucket() -> Storage:

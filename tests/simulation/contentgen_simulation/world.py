@@ -422,6 +422,9 @@ class MemoryStorage:
             if stored_object.startswith(prefix) and stored_object > after
         )
 
+    async def require_session(self) -> None:
+        """An access key, which does not end."""
+
     def provider_get(self, owner: Owner, key: str) -> str:
         return f"http://s3.example/bucket/{require_owned(owner, key)}?X-Amz-Signature=secret"
 

@@ -310,7 +310,7 @@ async def test_a_long_list_is_continued_where_the_last_round_ended(
     rounds: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("contentgen_operator.cleanup.temporary_files._PAGES", 1)
-    monkeypatch.setattr("contentgen_operator.stores.s3._MOST_DELETED", 2)
+    monkeypatch.setattr("contentgen_operator.stores.s3.MOST_LISTED", 2)
     await rounds.job(status="processing", completedAt=None)
     waiting = [f"runs/{UID}/1/collect-{number}.json" for number in range(1, 5)]
     put(*waiting, "runs/j/1/prepare-1.json")

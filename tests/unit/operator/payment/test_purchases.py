@@ -4,6 +4,7 @@ import asyncio
 import copy
 import itertools
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.provider_requests import UNKNOWN, Found, RequestState, RequestView, Search
 from contentgen_operator.state.purchases import PurchaseState
 from contentgen_runtime.kube import Conflict
-from contentgen_runtime.store_errors import NotDeleted
+from contentgen_runtime.store_errors import NotDeleted, SessionTooShort
 from contentgen_simulation.world import SPECS, UID, World, Writes, outcome_of, resubmit_token
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -228,6 +229,30 @@ async def test_three_successive_resources_share_one_purchase(
 
 async def refusing(*_: Any, **__: Any) -> None:
     raise NotDeleted("AccessDenied")
+
+
+async def too_short() -> None:
+    raise SessionTooShort(timedelta(minutes=12), timedelta(minutes=45))
+
+
+@pytest.mark.parametrize("kind", [LORA, TRANSCRIPT])
+async def test_nothing_is_paid_that_a_provider_can_not_download(
+    kind: Kind, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.kube.apply(kind, SPECS[kind])
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "require_session", too_short)
+        await world.until(kind, lambda: world.status(kind).reason == Reason.STORE_UNAVAILABLE)
+        assert "ends in 12 min, and a provider needs 45 min" in (world.status(kind).message or "")
+    assert world.provider.posts == []
+    assert_complete(world, await world.finish(kind))
+    assert len(world.provider.posts) == 1
+
+
+async def test_an_input_without_files_needs_no_session(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.storage, "require_session", too_short)
+    world.kube.apply(IMAGES, SPECS[IMAGES])
+    assert_complete(world, await world.finish(IMAGES))
 
 
 async def sweep(world: World) -> None:

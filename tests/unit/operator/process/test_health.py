@@ -6,6 +6,7 @@ import httpx
 
 from contentgen_contract.names import Kind
 from contentgen_operator.fairness.work_queue import WorkQueue
+from contentgen_operator.stores.requirements import Lack, Requirement
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.watch.liveness import WatchLiveness
 
@@ -130,3 +131,15 @@ def test_without_any_rights_it_is_not_ready() -> None:
     assert subject.unready() == ["the right to watch any of its namespaces (403)"]
     watches.opened("namespaces/red/jobs")
     assert subject.unready() == []
+
+
+async def test_what_the_store_lacks_is_served_once_it_is_known() -> None:
+    subject, _ = health(Clock())
+    app = health_app(subject, metrics=None)  # type: ignore[arg-type]  # not asked for
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://operator") as asking:
+        assert (await asking.get("/stores")).status_code == 503
+        subject.stores_ready = True
+        assert (await asking.get("/stores")).json() == {"lacks": []}
+        subject.store_lacks = (Lack(requirement=Requirement.CREATE_ONLY, text="nothing is paid"),)
+        lack = {"name": "create_only", "stopsPayments": True, "text": "nothing is paid"}
+        assert (await asking.get("/stores")).json() == {"lacks": [lack]}

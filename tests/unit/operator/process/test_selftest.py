@@ -20,11 +20,15 @@ DEPLOYMENT = "/apis/apps/v1/namespaces/contentgen/deployments/contentgen"
 PICTURES = "/apis/contentgen.dev/v1alpha1/namespaces/marketing/imagegenerations"
 
 
+STORES = "/stores"
+
+
 class Cluster:
     """API server as far as the self-test uses it; an image goes through `statuses`, one per read."""
 
     def __init__(self) -> None:
         self.ready = 1
+        self.lacks: list[Body] | None = []
         self.refused: str | None = None
         self.statuses: list[Body] = []
         self.created: list[tuple[str, bool]] = []
@@ -35,6 +39,8 @@ class Cluster:
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Body]:
         if path == DEPLOYMENT:
             return 200, {"status": {"readyReplicas": self.ready} if self.ready else {}}
+        if path == STORES:
+            return (200, {"lacks": self.lacks}) if self.lacks is not None else (503, {})
         if method == "POST":
             assert query["fieldValidation"] == ["Strict"]
             self.created.append((body["kind"], query.get("dryRun") == ["All"]))
@@ -97,6 +103,35 @@ def test_an_operator_that_is_not_ready_does_not(cluster: tuple[Cluster, Selftest
     server.ready = 0
     with pytest.raises(SelftestFailed, match="no pod of deployment contentgen/contentgen is ready"):
         check.operator("contentgen", "contentgen", 0)
+
+
+def lack(name: str, *, stops: bool) -> Body:
+    return {"name": name, "stopsPayments": stops, "text": f"no {name}"}
+
+
+def test_a_store_without_a_recommended_ability_passes(
+    cluster: tuple[Cluster, SelftestChecks], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, check = cluster
+    server.lacks = [lack("versions", stops=False)]
+    check.stores(f"{check._api.configuration.host}{STORES}")
+    assert "S3 lacks versions: no versions" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ([lack("region", stops=True), lack("versions", stops=False)], "^no region$"),
+        (None, "does not say what S3 can do"),
+    ],
+)
+def test_a_store_with_which_nothing_is_paid_fails(
+    cluster: tuple[Cluster, SelftestChecks], lacks: list[Body] | None, words: str
+) -> None:
+    server, check = cluster
+    server.lacks = lacks
+    with pytest.raises(SelftestFailed, match=words):
+        check.stores(f"{check._api.configuration.host}{STORES}")
 
 
 def test_the_kinds_are_tried_in_a_dry_run_only(cluster: tuple[Cluster, SelftestChecks]) -> None:

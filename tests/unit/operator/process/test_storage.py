@@ -18,9 +18,11 @@ from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.providers.answers import AnswerFile
 from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
+from contentgen_operator.stores.requirements import Requirement
 from contentgen_operator.stores.s3 import InvalidOutcome, Leftovers, Storage
-from contentgen_runtime.store_errors import CreateOnlyIgnored, NotDeleted
-from contentgen_simulation.object_storage import client, empty_bucket, storage_of
+from contentgen_runtime import s3
+from contentgen_runtime.store_errors import CreateOnlyIgnored, NotDeleted, WrongRegion
+from contentgen_simulation.object_storage import client, empty_bucket, refuse, storage_of
 
 GOOD = b'{"jobId":"j","stage":"prepare","attempt":1,"reason":"Completed","newer":1}'
 MINUTE = timedelta(minutes=1)
@@ -248,6 +250,66 @@ async def test_bucket_without_conditional_puts_stops_payments(
     assert "nothing is paid" in caplog.text
     with pytest.raises(CreateOnlyIgnored, match="If-None-Match"):
         await careless.require_bucket()
+
+
+async def test_wrong_region_is_said_before_a_payment(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    """boto3 follows S3's redirect, so that only workers and providers would notice."""
+    elsewhere = storage_of(region="us-east-1")
+    with pytest.raises(WrongRegion, match=r"is in region eu-central-1, not in us-east-1.*set storage.region"):
+        await elsewhere.require_bucket()
+    elsewhere.ensure_bucket()
+    assert [(lack.requirement, lack.stops_payments) for lack in elsewhere.lacks] == [(Requirement.REGION, True)]
+    assert "nothing is paid: bucket 'assets' is in region eu-central-1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "aws"),
+    [
+        (None, True),
+        ("https://bucket.vpce-1.s3.eu-central-1.vpce.amazonaws.com", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://account.r2.cloudflarestorage.com", False),
+        ("http://minio:9000", False),
+    ],
+)
+def test_only_aws_is_held_to_the_names_of_its_regions(endpoint: str | None, aws: bool) -> None:
+    assert s3.is_aws(endpoint) is aws
+
+
+LACKS: list[tuple[tuple[str, int, str] | None, set[str]]] = [
+    (None, set()),
+    (("ListObjectVersions", 501, "NotImplemented"), {"versions"}),
+    (("DeleteObjects", 400, "MissingContentMD5"), {"bulk_deletion"}),
+    (("DeleteObjects", 403, "AccessDenied"), {"bulk_deletion"}),
+    (("HeadObject", 403, "AccessDenied"), {"checksums"}),
+    (("PutObject", 403, "AccessDenied"), {"create_only", "checksums"}),
+]
+
+
+@pytest.mark.parametrize(("refused", "lacks"), LACKS)
+def test_a_store_is_checked_at_the_start(
+    refused: tuple[str, int, str] | None, lacks: set[str], storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    checked = storage_of()
+    if refused is not None:
+        refuse(checked, *refused)
+    caplog.clear()
+    checked.ensure_bucket()
+    assert {lack.requirement for lack in checked.lacks} == lacks
+    for lack in checked.lacks:
+        assert f"bucket assets: {lack.text}" in caplog.messages, "one line for each"
+
+
+def test_a_store_without_checksums_is_noticed(storage: Storage) -> None:
+    checked = storage_of()
+    checked._client.meta.events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.pop("ChecksumSHA256"))
+    checked.ensure_bucket()
+    assert [lack.requirement for lack in checked.lacks] == [Requirement.CHECKSUMS]
+
+
+def test_the_check_of_a_store_leaves_nothing(storage: Storage) -> None:
+    found = client().list_object_versions(Bucket="assets", Prefix="temp/")
+    assert (found.get("Versions"), found.get("DeleteMarkers")) == (None, None)
 
 
 async def test_files_to_keep_stay_where_a_prefix_is_deleted(storage: Storage) -> None:

@@ -1113,7 +1113,7 @@ def test_an_expired_outcome_url_is_asked_for_again(world: World) -> None:
 def test_a_store_that_refuses_every_url_for_the_outcome_is_said(world: World) -> None:
     collect_transcript(world, TRANSCRIPT)
     world.put_codes = [200] * 4 + [403] * 4
-    with pytest.raises(Retryable, match="403 to 4 signed URLs; check its clock and keys"):
+    with pytest.raises(Retryable, match="403 to 4 signed URLs; check its clock and keys, and kms:GenerateDataKey"):
         world.run()
 
 
