@@ -1,12 +1,16 @@
-"""`helm test`: the operator is ready, the API server accepts each kind, and, if the provider is free, a small job
-completes.
+"""`helm test`: the operator is ready, the API server accepts each kind and a worker Job, and, if the provider is free,
+a small job completes.
+
+Only the operator may create a worker Job, so its health endpoint has the result of that dry run.
 """
 
 import argparse
+import json
 import logging
 import secrets
 import sys
 import time
+import urllib.request
 
 from kubernetes.client.exceptions import ApiException
 
@@ -19,6 +23,7 @@ from kubernetes import client, config
 
 _log = logging.getLogger("selftest")
 _ROLLOUT_SECONDS = 60
+_WORKER_JOB_SECONDS = 60
 
 TINY: dict[Kind, Body] = {
     Kind.IMAGE_GENERATION: {
@@ -71,6 +76,22 @@ class SelftestChecks:
                 raise SelftestFailed(f"{kind.value} is refused in a dry run: {error.status} {error.body}") from error
             _log.info("%s is served, and accepts a manifest (dry run)", kind.value)
 
+    def worker_job(self, url: str) -> None:
+        """The API server accepts a worker Job of the operator in a dry run: quotas, webhooks, admission policies."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the operator is in the cluster
+        try:
+            with direct.open(url, timeout=_WORKER_JOB_SECONDS) as reply:
+                found = json.load(reply)
+            namespace, refusal, unknown = found["namespace"], found["refusal"], found["unknown"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SelftestFailed(f"{url} does not say whether a worker Job is accepted: {error}") from error
+        if refusal:
+            raise SelftestFailed(f"a worker Job in {namespace} is refused in a dry run: {refusal}")
+        if unknown:
+            _log.warning("whether a worker Job is accepted is not known: %s", unknown)
+        else:
+            _log.info("a worker Job in %s is accepted (dry run)", namespace)
+
     def job(self, seconds: float) -> None:
         """One image from manifest to Completed; the resource is deleted in any case."""
         kind = Kind.IMAGE_GENERATION
@@ -121,6 +142,7 @@ def main() -> None:
     parser.add_argument("--operator-class", default=DEFAULT_CLASS, help="the class that the operator serves")
     parser.add_argument("--job", action="store_true", help="run a job; only where the provider is the sandbox")
     parser.add_argument("--seconds", type=float, default=180, help="the longest that the job may take")
+    parser.add_argument("--worker-job", required=True, help="URL of what the operator says about a worker Job")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
@@ -129,6 +151,7 @@ def main() -> None:
         try:
             check.operator(asked.namespace, asked.deployment)
             check.kinds()
+            check.worker_job(asked.worker_job)
             if asked.job:
                 check.job(asked.seconds)
             else:

@@ -17,6 +17,7 @@ from kubernetes import client
 
 Body = dict[str, Any]
 DEPLOYMENT = "/apis/apps/v1/namespaces/contentgen/deployments/contentgen"
+WORKER_JOB = "/worker-job"
 PICTURES = "/apis/contentgen.dev/v1alpha1/namespaces/marketing/imagegenerations"
 
 
@@ -25,6 +26,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.ready = 1
+        self.worker_job: Body | None = {"namespace": "marketing", "refusal": "", "unknown": ""}
         self.refused: str | None = None
         self.statuses: list[Body] = []
         self.created: list[tuple[str, bool]] = []
@@ -35,6 +37,8 @@ class Cluster:
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Body]:
         if path == DEPLOYMENT:
             return 200, {"status": {"readyReplicas": self.ready} if self.ready else {}}
+        if path == WORKER_JOB:
+            return (200, self.worker_job) if self.worker_job is not None else (503, {})
         if method == "POST":
             assert query["fieldValidation"] == ["Strict"]
             self.created.append((body["kind"], query.get("dryRun") == ["All"]))
@@ -118,6 +122,46 @@ def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestCheck
     server.refused = "Transcription"
     with pytest.raises(SelftestFailed, match="Transcription is refused in a dry run: 422"):
         check.kinds()
+
+
+def asks(check: SelftestChecks) -> None:
+    check.worker_job(f"{check._api.configuration.host}{WORKER_JOB}")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "said"),
+    [
+        ("", "a worker Job in marketing is accepted"),
+        ("500 timeout", "whether a worker Job is accepted is not known: 500"),
+    ],
+)
+def test_worker_job_that_nothing_refused_passes(
+    cluster: tuple[Cluster, SelftestChecks], caplog: pytest.LogCaptureFixture, unknown: str, said: str
+) -> None:
+    server, check = cluster
+    server.worker_job = {"namespace": "marketing", "refusal": "", "unknown": unknown}
+    with caplog.at_level("INFO"):
+        asks(check)
+    assert said in caplog.text
+    assert server.created == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            {"namespace": "marketing", "refusal": "403 metadata.annotations: expected {}", "unknown": ""},
+            "a worker Job in marketing is refused in a dry run: 403 metadata.annotations",
+        ),
+        (None, "/worker-job does not say whether a worker Job is accepted"),
+        ({"namespace": "marketing"}, "does not say whether"),
+    ],
+)
+def test_refused_worker_job_fails(cluster: tuple[Cluster, SelftestChecks], answer: Body | None, said: str) -> None:
+    server, check = cluster
+    server.worker_job = answer
+    with pytest.raises(SelftestFailed, match=said):
+        asks(check)
 
 
 def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, SelftestChecks]) -> None:
