@@ -19,6 +19,7 @@ from contentgen_operator.stores.preparation import Indexed, prepare_stores
 from contentgen_operator.stores.requirements import Requirement
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.telemetry.instrumented import Exposition, counted_worker_api
+from contentgen_operator.telemetry.worker_job_check import add_worker_job
 from contentgen_operator.watch.kopf_handlers import build_registry, watch
 from contentgen_operator.watch.lists import ResourceLists
 from contentgen_operator.worker_api.server import create_app
@@ -93,7 +94,8 @@ async def _serve(settings: Settings, kube: Kube, tls: WorkerApiTls, refresh_in: 
     app = counted_worker_api(create_app(components.build_worker_api(base, core)))
     host = settings.listen_address
     worker_server = tls_server(app, settings.worker_api.port, tls.context, host)
-    health_server = plain_server(health_app(health, Exposition(base.stores.ledger)), settings.health_port, host)
+    asked = add_worker_job(health_app(health, Exposition(base.stores.ledger)), components.build_worker_job_check(base))
+    health_server = plain_server(asked, settings.health_port, host)
     leader_tasks = LeaderTasks(base.role.acquired, core.reconciler.queue, base.shared.cache.refs)
     handlers = components.build_event_handlers(base, background, leader_tasks)
     lists = ResourceLists(kube, base.selection.namespaces, base.shared.watches, handlers)

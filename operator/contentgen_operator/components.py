@@ -73,6 +73,7 @@ from contentgen_operator.state.purchases import Purchase
 from contentgen_operator.stores.s3 import Storage
 from contentgen_operator.telemetry.health import OperatorHealth
 from contentgen_operator.telemetry.instrumented import InstrumentedLedger, InstrumentedProvider
+from contentgen_operator.telemetry.worker_job_check import WorkerJobCheck, namespace_for_the_check
 from contentgen_operator.watch.event_handlers import EventHandlers
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_operator.watch.lora_names import LoraNames
@@ -515,6 +516,13 @@ def build_health(base: Foundation, core: ReconcileLoop) -> OperatorHealth:
         problem=lambda: base.role.problem,
         namespaces=base.selection.namespaces,
     )
+
+
+def build_worker_job_check(base: Foundation) -> WorkerJobCheck:
+    """Dry run of a worker Job, for `helm test`."""
+    settings = base.settings
+    place = partial(namespace_for_the_check, base.selection.namespaces, settings.namespace)
+    return WorkerJobCheck(base.kube, place, partial(_template, settings, base.tls))
 
 
 def register_gauges(base: Foundation, core: ReconcileLoop) -> None:

@@ -1,7 +1,8 @@
-"""`helm test`: the operator is ready, S3 has what is needed to pay, the API server accepts each kind, and, if the
-provider is free, a small job completes.
+"""`helm test`: the operator is ready, S3 has what is needed to pay, the API server accepts each kind and a worker Job,
+and, if the provider is free, a small job completes.
 
-This pod has no credentials of the stores: the operator's health endpoint has the result of the check at its start.
+This pod has no credentials of the stores, and only the operator may create a worker Job: the operator's health endpoint
+has the results of the check at its start and of a dry run.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import secrets
 import sys
 import time
 import urllib.request
+from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
@@ -23,7 +25,7 @@ from kubernetes import client, config
 
 _log = logging.getLogger("selftest")
 _ROLLOUT_SECONDS = 60
-_STORES_SECONDS = 10
+_HEALTH_SECONDS = 60  # the operator may wait for the API server's dry run
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the operator is in the cluster
 
 TINY: dict[Kind, Body] = {
@@ -72,11 +74,7 @@ class SelftestChecks:
         """The operator found a bucket that can be listed and in which objects are created once. Other abilities that it
         lacks are logged.
         """
-        try:
-            with _DIRECT.open(url, timeout=_STORES_SECONDS) as reply:
-                lacks = json.load(reply)["lacks"]
-        except (OSError, ValueError, KeyError) as error:
-            raise SelftestFailed(f"{url} does not say what S3 can do: {error}") from error
+        (lacks,) = _health(url, "lacks")
         for lack in lacks:
             _log.warning("S3 lacks %s: %s", lack["name"], lack["text"])
         if needed := [lack["text"] for lack in lacks if lack["stopsPayments"]]:
@@ -91,6 +89,16 @@ class SelftestChecks:
             except ApiException as error:
                 raise SelftestFailed(f"{kind.value} is refused in a dry run: {error.status} {error.body}") from error
             _log.info("%s is served, and accepts a manifest (dry run)", kind.value)
+
+    def worker_job(self, url: str) -> None:
+        """The API server accepts a worker Job of the operator in a dry run: quotas, webhooks, admission policies."""
+        namespace, refusal, unknown = _health(url, "namespace", "refusal", "unknown")
+        if refusal:
+            raise SelftestFailed(f"a worker Job in {namespace} is refused in a dry run: {refusal}")
+        if unknown:
+            _log.warning("whether a worker Job is accepted is not known: %s", unknown)
+        else:
+            _log.info("a worker Job in %s is accepted (dry run)", namespace)
 
     def job(self, seconds: float) -> None:
         """One image from manifest to Completed; the resource is deleted in any case."""
@@ -133,6 +141,16 @@ def _true(status: Body, condition: str) -> bool:
     )
 
 
+def _health(url: str, *names: str) -> list[Any]:
+    """Members of an answer of the operator's health endpoint. Raises SelftestFailed."""
+    try:
+        with _DIRECT.open(url, timeout=_HEALTH_SECONDS) as reply:
+            found = json.load(reply)
+        return [found[name] for name in names]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SelftestFailed(f"{url} does not say {' and '.join(names)}: {error}") from error
+
+
 def main() -> None:
     """`python -m contentgen_operator.selftest`, in the cluster."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -143,6 +161,7 @@ def main() -> None:
     parser.add_argument("--stores", required=True, help="URL of what the operator says about the stores")
     parser.add_argument("--job", action="store_true", help="run a job; only where the provider is the sandbox")
     parser.add_argument("--seconds", type=float, default=180, help="the longest that the job may take")
+    parser.add_argument("--worker-job", required=True, help="URL of what the operator says about a worker Job")
     asked = parser.parse_args()
     logs.configure("plain")
     config.load_incluster_config()
@@ -152,6 +171,7 @@ def main() -> None:
             check.operator(asked.namespace, asked.deployment)
             check.stores(asked.stores)
             check.kinds()
+            check.worker_job(asked.worker_job)
             if asked.job:
                 check.job(asked.seconds)
             else:

@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes.utils.quantity import parse_quantity
 from pydantic.alias_generators import to_camel
 
 from contentgen_contract.base import Value
@@ -561,3 +563,47 @@ def provider_variables() -> set[str]:
         keys = ("key_file", "audit_key_file", *(["billing_key_file"] if clients.billing else []))
         found |= {f"{name}_{key}" for key in (*keys, *clients.urls)}
     return found
+
+
+AUTOPILOT = json.loads((ROOT / "facts/kubernetes/mutations/autopilot.json").read_text())["limits"]
+
+
+@cache
+def on_autopilot() -> tuple[Manifest, ...]:
+    """Rendering with examples/values/autopilot.yaml."""
+    values = ("--values", str(ROOT / "examples/values/autopilot.yaml"))
+    result = run("helm", "template", "contentgen", str(CHART), "--namespace", "contentgen", *values)
+    assert result.returncode == 0, result.stderr
+    return tuple(manifest for manifest in yaml.load_all(result.stdout, yaml.CSafeLoader) if manifest)
+
+
+def quantity(text: str) -> Decimal:
+    """Kubernetes quantity, such as 10Gi."""
+    return Decimal(parse_quantity(text))  # type: ignore[no-untyped-call]
+
+
+def test_limits_equal_requests_on_autopilot() -> None:
+    """Autopilot lowers other limits."""
+    worker = json.loads(env_of(on_autopilot(), "contentgen")["CONTENTGEN_WORKER_RESOURCES"])
+    pods = [pod_of(on_autopilot(), name)["containers"][0]["resources"] for name in ("contentgen", "contentgen-gateway")]
+    for resources in (worker, *pods):
+        requests = {name: quantity(text) for name, text in resources["requests"].items()}
+        assert resources["limits"] == resources["requests"]
+        assert requests["cpu"] >= quantity(AUTOPILOT["cpuLeast"])
+        assert requests["memory"] >= quantity(AUTOPILOT["memoryLeast"])
+    assert worker["requests"]["ephemeral-storage"] == AUTOPILOT["ephemeralStorageMost"]
+
+
+def test_largest_film_fits_into_autopilots_ephemeral_storage() -> None:
+    largest = json.loads(env_of(on_autopilot(), "contentgen")["CONTENTGEN_LIMITS"])["downloadBytes"]
+    assert largest <= quantity(AUTOPILOT["ephemeralStorageMost"]) * 2 / 3
+
+
+def test_keys_that_jobs_may_have_are_complete_or_prefixes() -> None:
+    """No pattern for all keys, and none for our own."""
+    for key in ("*", "/*", "a*", "a.b/c*", "contentgen.dev/*", "x.contentgen.dev/note", "a/b/*"):
+        result = template(f"worker.allowedJobAnnotationKeys={{{key}}}")
+        assert result.returncode != 0, key
+        assert "allowedJobAnnotationKeys" in result.stderr
+    assert template("worker.allowedJobAnnotationKeys={note,a.b/c,a.b/*}").returncode == 0
+    assert template("worker.allowedJobAnnotationKeys=null").returncode == 0

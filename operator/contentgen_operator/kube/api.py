@@ -127,7 +127,7 @@ class Kube(KubeApi):
             names = [pod["metadata"]["name"] for pod in mine]
             if not names:
                 return ""
-            how = {"tailLines": 100, "limitBytes": 65536}
+            how: dict[str, str | int] = {"container": pods.WORKER_CONTAINER, "tailLines": 100, "limitBytes": 65536}
             path = api_path(PODS, namespace=namespace, name=names[-1], subresource="log", query=how)
         except InvalidName as error:
             _log.warning("no log is read: %s", error)

@@ -25,7 +25,7 @@ _INTERNAL = 500  # a validating webhook that cannot be called
 _UNDECIDED = (401, 404, 408, 409, 410, 429)  # credentials, deleted namespace, load: not about the Job
 _NO_DRY_RUN = "does not support dry run"
 _ENDED = ("Succeeded", "Failed")
-_WORKER = "worker"  # name of our container; injected ones may run while it waits for its image
+WORKER_CONTAINER = "worker"  # injected ones may run while it waits for its image
 _DEADLINE_EXCEEDED = "DeadlineExceeded"  # the kubelet's reason on a pod
 _NODE_GONE = ("DeletionByTaintManager", "DeletionByPodGC")
 _STARTING = ("", "ContainerCreating", "PodInitializing")
@@ -58,7 +58,7 @@ def waiting_cause(pod: Body, seconds: float) -> str:
     status = pod.get("status") or {}
     if status.get("phase", "Pending") != "Pending":
         return ""
-    for state in _states(status):
+    for state in [*_states(status), *_init_states(status)]:
         waiting = state.get("waiting") or {}
         if waiting.get("reason", "") not in _STARTING:
             return _words(waiting["reason"], waiting.get("message"))
@@ -79,7 +79,8 @@ def end_cause(pods: Sequence[Body]) -> str:
     if ended is not None and ended.get("reason") == "OOMKilled":
         return f"OOMKilled: the worker needed more than its memory limit ({_memory_limit(pod)})"
     if status.get("reason"):
-        return _words(str(status["reason"]), status.get("message"))
+        words = _words(str(status["reason"]), status.get("message"))
+        return f"{words}{_added_containers_note(pod)}" if timed_out(pods) else words
     if why := _disruption(status):
         return why
     if ended is not None:
@@ -87,6 +88,33 @@ def end_cause(pods: Sequence[Body]) -> str:
         end = f"{ended.get('reason') or 'Error'}: the worker ended with exit code {ended.get('exitCode', '?')}"
         return f"{end}: {words}" if words else end
     return waiting_cause(pod, SCHEDULING_SECONDS) or "its pod was deleted"
+
+
+def _added_containers_note(pod: Body) -> str:
+    """Containers that a webhook has added to a pod, and the worker's end before the pod's deadline; empty without them.
+
+    A pod ends when all of its containers do: with a proxy that does not end with the worker, it ends at its deadline.
+    """
+    spec = pod.get("spec") or {}
+    every = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    added = [str(container["name"]) for container in every if not _is_workers(container)]
+    if not added:
+        return ""
+    return f"; its pod has containers that are not the operator's: {', '.join(added)}{_early_end_note(pod)}"[:_WORDS]
+
+
+def _early_end_note(pod: Body) -> str:
+    """End of the worker's container; empty if the kubelet ended it at the pod's deadline."""
+    ended = next(iter(_states(pod.get("status") or {})), {}).get("terminated") or {}
+    at, started, seconds = _instant(ended.get("finishedAt")), started_at(pod), pod["spec"].get("activeDeadlineSeconds")
+    if at is None or started is None or not isinstance(seconds, int) or (at - started).total_seconds() >= seconds:
+        return ""
+    return f"; the worker had ended with exit code {ended.get('exitCode', '?')} at {at:%H:%M:%S} UTC"
+
+
+def _is_workers(container: Body) -> bool:
+    """True for the worker's container, or its status."""
+    return bool(container.get("name", WORKER_CONTAINER) == WORKER_CONTAINER)
 
 
 def last_words(message: object) -> str:
@@ -119,11 +147,7 @@ def ever_ran(pods: Sequence[Body]) -> bool:
 
 
 def _ran(status: Body) -> bool:
-    mine = [
-        each_status
-        for each_status in status.get("containerStatuses") or ()
-        if each_status.get("name", _WORKER) == _WORKER
-    ]
+    mine = filter(_is_workers, status.get("containerStatuses") or ())
     return status.get("phase") in ("Running", "Succeeded") or any(map(_was_created, mine))
 
 
@@ -236,8 +260,13 @@ def _instant(text: object) -> datetime | None:
 
 def _states(status: Body) -> list[Body]:
     """States of the containers, the worker's first."""
-    mine_first = sorted(status.get("containerStatuses") or (), key=lambda each: each.get("name", _WORKER) != _WORKER)
-    return [each.get("state") or {} for each in mine_first]
+    mine_first = sorted(status.get("containerStatuses") or (), key=lambda container: not _is_workers(container))
+    return [container.get("state") or {} for container in mine_first]
+
+
+def _init_states(status: Body) -> list[Body]:
+    """States of the init containers, which only webhooks add: the worker waits for their end."""
+    return [container.get("state") or {} for container in status.get("initContainerStatuses") or ()]
 
 
 def _words(reason: str, message: object) -> str:
@@ -245,8 +274,9 @@ def _words(reason: str, message: object) -> str:
 
 
 def _memory_limit(pod: Body) -> str:
-    containers = (pod.get("spec") or {}).get("containers") or [{}]
-    return str(((containers[0].get("resources") or {}).get("limits") or {}).get("memory", "none of its own"))
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    mine: Body = next(filter(_is_workers, containers), {})
+    return str(((mine.get("resources") or {}).get("limits") or {}).get("memory", "none of its own"))
 
 
 def _controller_uid(pod: Body) -> str:

@@ -1,7 +1,7 @@
 """Requests across the security boundary of the API server: callers, prepared objects, and responses."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +174,12 @@ def template_of(world: ClusterWorld) -> JobTemplate:
     where = ("--namespace", release.NAMESPACE)
     found = json.loads(release.kubectl(world.root, *where, "get", "deployment/contentgen", "--output", "json"))
     container = found["spec"]["template"]["spec"]["containers"][0]
-    env = {variable["name"].removeprefix("CONTENTGEN_"): variable.get("value", "") for variable in container["env"]}
+    return template_told(container["env"])
+
+
+def template_told(variables: Sequence[Body]) -> JobTemplate:
+    """Job template by the environment of the operator's container."""
+    env = {variable["name"].removeprefix("CONTENTGEN_"): variable.get("value", "") for variable in variables}
     return JobTemplate(
         image=env["WORKER_IMAGE"],
         image_pull_policy=env["WORKER_IMAGE_PULL_POLICY"],
@@ -243,10 +248,10 @@ _VERBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
 
 
 @contextmanager
-def connected(token: str | None = None) -> Iterator[client.ApiClient]:
+def connected(token: str | None = None, kubeconfig: str = str(KUBECONFIG)) -> Iterator[client.ApiClient]:
     """API client of the administrator, or of the owner of a token."""
     given = client.Configuration()
-    config.load_kube_config(str(KUBECONFIG), client_configuration=given)
+    config.load_kube_config(kubeconfig, client_configuration=given)
     given.retries = False
     if token is not None:
         given.cert_file = given.key_file = None

@@ -52,7 +52,8 @@ STARTED = {
 
 def pod(status: Body, uid: str = "j1", seconds: int | None = 600) -> Body:
     owner = {"apiVersion": "batch/v1", "kind": "Job", "uid": uid, "controller": True}
-    spec = {} if seconds is None else {"activeDeadlineSeconds": seconds}
+    spec: Body = {} if seconds is None else {"activeDeadlineSeconds": seconds}
+    spec["containers"] = [{"name": container["name"]} for container in status.get("containerStatuses", ())]
     return {"metadata": {"name": "p", "ownerReferences": [owner]}, "spec": spec, "status": status}
 
 
@@ -166,6 +167,86 @@ async def test_a_worker_that_ran_out_of_time_fails_its_run(kind: Kind, world: Wo
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
     assert "DeadlineExceeded: Pod was active on the node longer" in (status.message or "")
     assert world.provider.posts == []
+
+
+# A container that a webhook added to the pod runs on after the worker: the Job never completes
+
+PROXIED = RUNS | {
+    "startTime": "2026-11-21T00:00:00Z",
+    "containerStatuses": [
+        {
+            "name": "worker",
+            "containerID": "1",
+            "state": {"terminated": {"exitCode": 1, "finishedAt": "2026-11-21T00:00:40Z"}},
+        },
+        {"name": "istio-proxy", "state": {"running": {}}},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", [LORA, Kind.TRANSCRIPTION])
+async def test_sidecar_is_named_when_the_deadline_ends_the_run(kind: Kind, world: World) -> None:
+    node = Node(world, Stage.PREPARE, PROXIED)
+    world.kube.apply(kind, SPECS[kind])
+    await reconcile_for(world, kind, TEMPLATE.deadline_seconds)
+    assert world.status(kind).phase is Phase.PREPARING
+    node.ends(PROXIED | LATE)
+    status = await world.finish(kind)
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+    said = "containers that are not the operator's: istio-proxy; the worker had ended with exit code 1 at 00:00:40 UTC"
+    assert said in (status.message or "")
+    assert (len(node.seen), world.provider.posts) == (1, [])
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_sidecar_at_the_collect_stage_pays_nothing_twice(kind: Kind, world: World) -> None:
+    """Each attempt ends at the deadline; the paid result is kept for the next ones."""
+    node = Node(world, Stage.COLLECT, PROXIED)
+    world.kube.apply(kind, SPECS[kind])
+    await world.until(kind, lambda: node.seen)
+    for _ in range(3):
+        before = len(node.seen)
+        node.ends(PROXIED | LATE)
+        await world.until(kind, lambda: world.status(kind).reason == Reason.RETRYING)
+        assert "istio-proxy" in (world.status(kind).message or "")
+        await world.until(kind, lambda before=before: len(node.seen) > before)  # type: ignore[misc]
+    node.repaired()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize(("kind", "stage"), STAGES)
+async def test_outcome_counts_though_a_sidecar_keeps_the_job_running(kind: Kind, stage: Stage, world: World) -> None:
+    """The worker reports its outcome, whether its pod ends or not."""
+    world.kube.apply(kind, SPECS[kind])
+    work, kept = world.work, list[str]()
+
+    def runs_on() -> None:
+        work()
+        for job in world.kube.jobs.values():
+            if job["metadata"]["labels"][STAGE_LABEL] == stage and "conditions" in job.get("status", {}):
+                kept.append(job["metadata"]["uid"])
+                job["status"] = {"active": 1, "ready": 0}
+                world.process.observer.reports.note_finished(job["metadata"]["uid"])
+
+    world.work = runs_on  # type: ignore[method-assign]
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert kept
+    assert len(world.provider.posts) == 1
+
+
+async def test_job_that_a_webhook_changed_is_not_replaced(world: World) -> None:
+    """The operator compares what it would create with what it created, and never with the stored Job."""
+    node = await waiting(world, LORA, Stage.PREPARE, PULLS)
+    (job,) = node.jobs
+    job["metadata"]["annotations"]["autopilot.gke.io/warden-version"] = "2.9.37"
+    job["spec"]["template"]["spec"]["tolerations"].append({"key": "kubernetes.io/arch", "operator": "Exists"})
+    job["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "500m"}}
+    node.note(job)
+    await reconcile_for(world, LORA, 300)
+    assert (node.jobs, len(node.seen)) == ([job], 1)
+    node.repaired()
+    assert (await world.finish(LORA)).phase is Phase.COMPLETED
 
 
 async def test_a_collect_stage_that_ran_out_of_time_is_tried_again(world: World) -> None:

@@ -11,11 +11,13 @@ from aiohttp import ClientConnectorError, web
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from contentgen_contract.names import Kind
+from contentgen_contract.names import Kind, Stage
 from contentgen_operator.kube.api import Kube
+from contentgen_operator.kube.job_manifests import job_manifest
 from contentgen_operator.state.observed import ResourceRef
 from contentgen_operator.state.plan import Event
 from contentgen_runtime.kube import Conflict
+from contentgen_simulation.world import TEMPLATE
 
 REF = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
 OURS = "/apis/contentgen.dev/v1alpha1/namespaces/ns/transcriptions/it"
@@ -224,6 +226,25 @@ async def test_the_log_of_a_dead_worker_is_told_and_stops_nothing(api: tuple[Api
     server.texts[f"{pods}/planted/log"] = "nothing of a worker"
     there["items"].append({"metadata": {"namespace": "ns", "name": "planted", "creationTimestamp": "2027-01-01"}})
     assert await _said(server, kube, pods, there) == "07:08:09 order: http://h/a\nKilled", "a pod with the Job's label"
+
+
+async def test_log_is_the_workers_among_several_containers(api: tuple[Api, Kube]) -> None:
+    """Without a name, the API server refuses to choose between the worker and a container that a webhook added."""
+    server, kube = api
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "job-uid", "controller": True}
+    pod = {"metadata": {"namespace": "ns", "name": "p", "ownerReferences": [owner]}}
+    named: list[str | None] = []
+
+    async def log(request: web.Request) -> web.Response:
+        named.append(request.query.get("container"))
+        return web.Response(text="Killed\n")
+
+    server.handlers["/api/v1/namespaces/ns/pods/p/log"] = log
+    there = {"metadata": {"resourceVersion": "1"}, "items": [pod]}
+    assert await _said(server, kube, "/api/v1/namespaces/ns/pods", there) == "Killed"
+    ref = ResourceRef(kind=Kind.TRANSCRIPTION, namespace="ns", name="it", uid="u")
+    made = job_manifest(ref, 1, Stage.PREPARE, 1, TEMPLATE)["spec"]["template"]["spec"]["containers"]
+    assert named == [container["name"] for container in made]
 
 
 async def _said(server: Api, kube: Kube, pods: str, listed: Any) -> str:

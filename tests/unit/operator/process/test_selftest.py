@@ -17,6 +17,7 @@ from kubernetes import client
 
 Body = dict[str, Any]
 DEPLOYMENT = "/apis/apps/v1/namespaces/contentgen/deployments/contentgen"
+WORKER_JOB = "/worker-job"
 PICTURES = "/apis/contentgen.dev/v1alpha1/namespaces/marketing/imagegenerations"
 
 
@@ -29,6 +30,7 @@ class Cluster:
     def __init__(self) -> None:
         self.ready = 1
         self.lacks: list[Body] | None = []
+        self.worker_job: Body | None = {"namespace": "marketing", "refusal": "", "unknown": ""}
         self.refused: str | None = None
         self.statuses: list[Body] = []
         self.created: list[tuple[str, bool]] = []
@@ -41,6 +43,8 @@ class Cluster:
             return 200, {"status": {"readyReplicas": self.ready} if self.ready else {}}
         if path == STORES:
             return (200, {"lacks": self.lacks}) if self.lacks is not None else (503, {})
+        if path == WORKER_JOB:
+            return (200, self.worker_job) if self.worker_job is not None else (503, {})
         if method == "POST":
             assert query["fieldValidation"] == ["Strict"]
             self.created.append((body["kind"], query.get("dryRun") == ["All"]))
@@ -122,7 +126,7 @@ def test_a_store_without_a_recommended_ability_passes(
     ("lacks", "words"),
     [
         ([lack("region", stops=True), lack("versions", stops=False)], "^no region$"),
-        (None, "does not say what S3 can do"),
+        (None, "does not say lacks"),
     ],
 )
 def test_a_store_with_which_nothing_is_paid_fails(
@@ -153,6 +157,46 @@ def test_a_kind_that_is_not_taken_is_named(cluster: tuple[Cluster, SelftestCheck
     server.refused = "Transcription"
     with pytest.raises(SelftestFailed, match="Transcription is refused in a dry run: 422"):
         check.kinds()
+
+
+def asks(check: SelftestChecks) -> None:
+    check.worker_job(f"{check._api.configuration.host}{WORKER_JOB}")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "said"),
+    [
+        ("", "a worker Job in marketing is accepted"),
+        ("500 timeout", "whether a worker Job is accepted is not known: 500"),
+    ],
+)
+def test_worker_job_that_nothing_refused_passes(
+    cluster: tuple[Cluster, SelftestChecks], caplog: pytest.LogCaptureFixture, unknown: str, said: str
+) -> None:
+    server, check = cluster
+    server.worker_job = {"namespace": "marketing", "refusal": "", "unknown": unknown}
+    with caplog.at_level("INFO"):
+        asks(check)
+    assert said in caplog.text
+    assert server.created == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            {"namespace": "marketing", "refusal": "403 metadata.annotations: expected {}", "unknown": ""},
+            "a worker Job in marketing is refused in a dry run: 403 metadata.annotations",
+        ),
+        (None, "/worker-job does not say"),
+        ({"namespace": "marketing"}, "does not say"),
+    ],
+)
+def test_refused_worker_job_fails(cluster: tuple[Cluster, SelftestChecks], answer: Body | None, said: str) -> None:
+    server, check = cluster
+    server.worker_job = answer
+    with pytest.raises(SelftestFailed, match=said):
+        asks(check)
 
 
 def test_a_job_that_completes_leaves_nothing(cluster: tuple[Cluster, SelftestChecks]) -> None:

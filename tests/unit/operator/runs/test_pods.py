@@ -52,6 +52,62 @@ def test_causes_of_a_pods_end(status: dict[str, Any], cause: str) -> None:
     assert pods.end_cause([pod(), pod(**status)]).startswith(cause)
 
 
+LATE = {"reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}
+PROXY = {"name": "istio-proxy", "state": {"running": {}}}
+
+
+def injected(finished_at: str | None) -> dict[str, Any]:
+    """Pod with a proxy, at its deadline of 00:10:00."""
+    ended = {"exitCode": 1, "finishedAt": finished_at}
+    statuses = [PROXY, {"name": "worker", "state": {"terminated": ended} if finished_at else {"running": {}}}]
+    made = pod(**LATE, startTime="2026-11-21T00:00:00Z", containerStatuses=statuses)
+    limits = {"limits": {"memory": "1Gi"}}
+    made["spec"] = {
+        "activeDeadlineSeconds": 600,
+        "initContainers": [{"name": "istio-init"}],
+        "containers": [{"name": "istio-proxy"}, {"name": "worker", "resources": limits}],
+    }
+    return made
+
+
+@pytest.mark.parametrize(
+    ("finished_at", "note"),
+    [
+        ("2026-11-21T00:00:40Z", "; the worker had ended with exit code 1 at 00:00:40 UTC"),
+        ("2026-11-21T00:10:00Z", ""),
+        ("2026-11-21T00:10:05Z", ""),
+        ("soon", ""),
+        (None, ""),
+    ],
+)
+def test_end_at_the_deadline_names_containers_of_others(finished_at: str | None, note: str) -> None:
+    said = pods.end_cause([injected(finished_at)])
+    added = "; its pod has containers that are not the operator's: istio-init, istio-proxy"
+    assert said == f"DeadlineExceeded: {LATE['message']}{added}{note}"
+
+
+def test_end_at_the_deadline_without_other_containers_names_none() -> None:
+    assert pods.end_cause([pod(**LATE)]) == f"DeadlineExceeded: {LATE['message']}"
+
+
+def test_memory_limit_is_the_workers_among_other_containers() -> None:
+    killed = injected(None)
+    killed["status"] = {
+        "containerStatuses": [{"name": "worker", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]
+    }
+    assert "(1Gi)" in pods.end_cause([killed])
+
+
+def test_failing_init_container_is_a_cause_of_a_late_start() -> None:
+    """Only webhooks add init containers; the worker's container is PodInitializing meanwhile."""
+    waits = {
+        "waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container=istio-init"}
+    }
+    status = state(waiting={"reason": "PodInitializing"}) | {"phase": "Pending"}
+    status |= {"initContainerStatuses": [{"name": "istio-init", "state": waits}]}
+    assert pods.waiting_cause(pod(**status), 99).startswith("CrashLoopBackOff: back-off 5m0s")
+
+
 def test_a_job_without_a_pod_has_lost_it() -> None:
     assert pods.end_cause([]) == "its pod was deleted"
 
