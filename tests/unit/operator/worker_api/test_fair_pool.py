@@ -12,7 +12,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.fairness.fair_pool import FairPool
 from contentgen_operator.state.observed import BucketFile
-from contentgen_operator.stores.s3 import Storage, _Versions
+from contentgen_operator.stores.s3 import Storage, _Left
 from contentgen_simulation.object_storage import unreached_storage
 
 OWNER = Owner(folders=frozenset({"crowd/", "single/"}))
@@ -36,16 +36,16 @@ class Held:
         self._wait(key)
         return STORED
 
-    def versions(self, wanted: set[str]) -> _Versions:
+    def versions(self, wanted: set[str]) -> _Left:
         self._wait(min(wanted))
-        return _Versions()
+        return _Left([], {})
 
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     made = Held()
     monkeypatch.setattr(Storage, "_stored", made.stored)
-    monkeypatch.setattr(Storage, "_versions", made.versions)
+    monkeypatch.setattr(Storage, "_left", made.versions)
     yield made
     made.go_on.set()
 
