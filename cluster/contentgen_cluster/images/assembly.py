@@ -74,7 +74,14 @@ def provenance(image: ImageRecipe, version: str, repo: Path = REPO) -> Provenanc
 
     So a commit that changes no file of an image does not change the image.
     """
-    named = [image.dockerfile, references.BASE_LOCK, *image.requirements, *image.packages, *references.ASSEMBLY]
+    named = [
+        image.dockerfile,
+        references.BASE_LOCK,
+        *image.requirements,
+        *image.packages,
+        *image.data,
+        *references.ASSEMBLY,
+    ]
     try:
         revision, seconds = run("git", "-C", repo, "log", "-1", "--format=%H %ct", "--", *named).split()
         if run("git", "-C", repo, "status", "--porcelain", "--", *named):

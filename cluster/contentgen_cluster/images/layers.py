@@ -77,7 +77,8 @@ class Layers:
         built = {REPO / source: place for source, place in image.built.items()}
         built |= {REPO / f"{source}{suffix}": place for source, place in image.programs.items()}
         licences = [REPO / licence for licence in references.LICENCES]
-        key = content_key(_base_key(), *licences, *image.files()[1], *built)
+        data = [REPO / source for source in image.data]
+        key = content_key(_base_key(), *licences, *image.files()[1], *data, *built)
         return self._layer(
             f"{image.name}-{architecture}",
             key,

@@ -37,6 +37,8 @@ class ImageRecipe:
     """Other files: their place in the image by that in the repository, where another step of the build puts them."""
     programs: Mapping[str, str] = field(default_factory=dict)
     """Likewise, but compiled: another architecture's are named FILE-ARCHITECTURE."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Folders of data files: their place in /opt/contentgen by that in the repository."""
     writable: tuple[str, ...] = ()
     """Folders that the image's user may write to."""
 
@@ -53,6 +55,7 @@ class ImageRecipe:
             "requirements/uv.txt",
             *self.requirements,
             *self.packages,
+            *self.data,
             "cluster/contentgen_cluster",
         )
 
@@ -95,6 +98,7 @@ SANDBOX = ImageRecipe(
     scripts={"contentgen-sandbox": "contentgen_sandbox.__main__"},
     built={"build/sandbox/mongo": "opt/sandbox/mongo"},
     programs={"build/sandbox/versitygw": "opt/sandbox/versitygw"},
+    data={f"facts/{name}": f"contentgen_sandbox/facts/data/{name}" for name in ("assemblyai", "fal")},
     writable=("data",),
 )
 ALL = (OPERATOR, WORKER, SANDBOX)
@@ -108,7 +112,7 @@ def with_model(model: Path) -> ImageRecipe:
 def inputs(image: ImageRecipe, repo: Path) -> Iterator[Path]:
     """Files of the repository that decide what the image is."""
     requirements, packages = image.files(repo)
-    common = (repo / each for each in (image.dockerfile, BASE_LOCK, *LICENCES, *ASSEMBLY))
+    common = (repo / each for each in (image.dockerfile, BASE_LOCK, *LICENCES, *ASSEMBLY, *image.data))
     for path in sorted({*common, *requirements, *packages}):
         if path.exists():
             yield from files_of(path)

@@ -147,19 +147,21 @@ def packages_tree(image: ImageRecipe, architecture: str, root: Path) -> None:
 
 def application_tree(image: ImageRecipe, built: Mapping[Path, str], root: Path) -> None:
     """Our modules, programs, licences and folders; `built` has the places of other files and folders."""
-    for folder in image.files()[1]:
+    places = {folder: folder.name for folder in image.files()[1]}
+    places |= {REPO / source: place for source, place in image.data.items()}
+    for folder, place in places.items():
         for file in files_of(folder):
             if not file.name.endswith((".pyc", ".pyo")):
-                _write(root / OURS / folder.name / file.relative_to(folder), file.read_bytes())
+                _write(root / OURS / place / file.relative_to(folder), file.read_bytes())
     for text in LICENCES:
         _write(root / "usr/share/doc/contentgen" / text, (REPO / text).read_bytes())
     for name, module in image.scripts.items():
         # -P: no module is imported from the folder of the program or from the working directory.
         script = f"#!/usr/bin/python{PYTHON} -P\nimport sys\n\nfrom {module} import main\n\nsys.exit(main())\n"
         _write(root / "usr/local/bin" / name, script.encode(), 0o755)
-    for path, place in built.items():
+    for path, target_folder in built.items():
         for file in files_of(path):
-            target = root / place / file.relative_to(path)
+            target = root / target_folder / file.relative_to(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
     for name in image.writable:

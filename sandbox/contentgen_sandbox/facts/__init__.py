@@ -1,0 +1,1 @@
+"""Facts about the providers, and validation of requests by their JSON Schemas."""
