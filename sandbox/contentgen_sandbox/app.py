@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,10 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contentgen_sandbox import hooks, hostile, media
 from contentgen_sandbox.assemblyai import assemblyai
 from contentgen_sandbox.control import control
-from contentgen_sandbox.fal import fal
-from contentgen_sandbox.fal.models import MODELS, Shop
+from contentgen_sandbox.fal import fal, models
 from contentgen_sandbox.faults import Faults
-from contentgen_sandbox.jobs import JobProgress, Jobs, Runner, SandboxJob
+from contentgen_sandbox.jobs import JobProgress, Jobs, Provider, Runner, SandboxJob
 from contentgen_sandbox.ledger import SandboxLedger
 from contentgen_sandbox.sandbox import Sandbox
 from contentgen_sandbox.settings import SandboxSettings
@@ -28,19 +27,20 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
     data.mkdir(parents=True, exist_ok=True)
     jobs = Jobs(data / "jobs", data / "files", settings.kept_jobs)
     ledger = SandboxLedger(data / "ledger.jsonl")
-    shop = Shop(settings, jobs)
+    shop = models.Shop(settings, jobs)
 
     def work(job: SandboxJob, progress: JobProgress) -> dict[str, Any]:
         if job.provider == "assemblyai":
             return assemblyai.transcribe(job, progress, settings, ledger)
-        return MODELS[job.model].run(job, progress, shop)
+        return models.run(job, progress, shop)
 
     def seconds(job: SandboxJob) -> float:
         if job.provider == "assemblyai":
             return settings.transcript_seconds
-        return MODELS[job.model].seconds(settings)
+        return models.seconds(job, settings)
 
-    return Sandbox(settings, ledger, Faults(), jobs, Runner(jobs, work, seconds))
+    parallel: dict[Provider, int] = {"fal": settings.fal_parallel, "assemblyai": settings.assemblyai_parallel}
+    return Sandbox(settings, ledger, Faults(), jobs, Runner(jobs, work, seconds, parallel))
 
 
 def create_app(settings: SandboxSettings) -> FastAPI:
@@ -68,8 +68,8 @@ def create_app(settings: SandboxSettings) -> FastAPI:
         app.include_router(router)
     app.add_middleware(KeepReceive)
     app.add_exception_handler(assemblyai.RequestRefused, _assemblyai_error)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(fal.PlatformError, _platform_error)
+    app.add_exception_handler(RequestValidationError, _invalid_query)
     return app
 
 
@@ -85,24 +85,21 @@ class KeepReceive:
         await self._app(scope, receive, send)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """An error in the format of the API that was asked: fal's platform has one of its own."""
-    if not isinstance(error, HTTPException):
+async def _platform_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, fal.PlatformError):
         raise error
-    if request.url.path.startswith(fal.history.prefix):
-        kind = {401: "authorization_error", 403: "authorization_error", 404: "not_found"}.get(error.status_code)
-        return fal.platform_error(error.status_code, kind or "server_error", str(error.detail))
-    return await http_exception_handler(request, error)
+    return JSONResponse({"error": {"type": error.kind, "message": error.detail}}, error.status_code)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    """A query or body that is not valid: 400 by fal's platform and by AssemblyAI, 422 by fal's models."""
+async def _invalid_query(request: Request, error: Exception) -> Response:
+    """Error of an invalid query, in the form of the provider that was asked."""
     if not isinstance(error, RequestValidationError):
         raise error
-    if request.url.path.startswith(fal.history.prefix):
-        return fal.platform_error(400, "validation_error", str(error))
-    if request.url.path.startswith(assemblyai.router.prefix):
-        return JSONResponse({"error": str(error)}, 400)
+    text = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    if request.url.path.startswith("/fal-api/"):
+        return JSONResponse({"error": {"type": "validation_error", "message": text}}, 400)
+    if request.url.path.startswith("/assemblyai/"):
+        return JSONResponse({"error": text}, 400)
     return await request_validation_exception_handler(request, error)
 
 

@@ -9,11 +9,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-Stage = Literal["refuse", "reply", "job", "result", "history", "status", "billing"]
+Stage = Literal["refuse", "reply", "job", "result", "history", "bill", "cancel", "status", "billing"]
 
 #: Where each fault strikes. refuse: instead of accepting a paid POST. reply: after it was accepted and billed.
-#: job, result, history: mark the accepted request for its whole life, one of each. status: one answer to a status call.
-#: billing: one answer of fal's billing events.
+#: job, result, history, bill, cancel: mark the accepted request for its whole life, one of each.
+#: status: one answer to a status call. billing: one answer of fal's billing events.
 STAGES: dict[str, Stage] = {
     "refuse_429": "refuse",
     "refuse_503": "refuse",
@@ -35,15 +35,29 @@ STAGES: dict[str, Stage] = {
     "result_moved": "result",  # fal's queue answers 302, the history still has the result
     "history_late": "history",  # is listed `delay_s` after it was accepted
     "history_bare": "history",  # is listed without its input and output
+    "history_filled": "history",  # fal lists its input with the model's defaults
+    "billed_as": "bill",  # fal bills it under the id of another application
+    "billed_late": "bill",  # its row of fal's billing events comes `delay_s` after its end
+    "units_zero": "bill",  # fal's header has 0 billable units, the row has the charge
+    "discounted": "bill",  # fal charges a tenth less than units times price
+    "cancel_ignored": "cancel",  # fal accepts its cancellation, but it completes and is billed
     "locked_account": "status",  # fal's 403 of an account without money
     "slow_status": "status",  # answers after `delay_s`
     "malformed_status": "status",  # answers 200 with something that isn't JSON
     "billing_error": "billing",  # fal's billing events answer 500
 }
 #: The stages whose faults an accepted request keeps.
-KEPT: tuple[Stage, ...] = ("job", "result", "history")
+KEPT: tuple[Stage, ...] = ("job", "result", "history", "bill", "cancel")
+_ERROR_KEYS = {"fal": "detail", "assemblyai": "error"}
 LOCKED = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
-DEFAULT_DELAY_S = {"timeout": 60.0, "slow_status": 5.0, "slow_accept": 5.0, "slow_model": 20.0, "history_late": 60.0}
+DEFAULT_DELAY_S = {
+    "timeout": 60.0,
+    "slow_status": 5.0,
+    "slow_accept": 5.0,
+    "slow_model": 20.0,
+    "history_late": 60.0,
+    "billed_late": 60.0,
+}
 
 
 class Fault(BaseModel):
@@ -70,6 +84,12 @@ class Fault(BaseModel):
         "result_moved",
         "history_late",
         "history_bare",
+        "history_filled",
+        "billed_as",
+        "billed_late",
+        "units_zero",
+        "discounted",
+        "cancel_ignored",
         "locked_account",
         "slow_status",
         "malformed_status",
@@ -112,14 +132,14 @@ class Faults:
             return None
 
 
-async def refusal(fault: Fault) -> Response:
-    """Error response instead of acceptance, with the error keys of both providers."""
+async def refusal(fault: Fault, provider: str) -> Response:
+    """Error response instead of acceptance."""
     await sleep(fault.delay)
     if fault.fault == "refuse_503":
         # fal-client retries a 503 only if the ingress sent it, which it recognizes by "nginx" in the body.
         return PlainTextResponse("<html><center>nginx</center></html>", 503, media_type="text/html")
     status, text = (429, "Too many requests") if fault.fault == "refuse_429" else (500, "Internal server error")
-    return JSONResponse({"detail": text, "error": text}, status)
+    return JSONResponse({_ERROR_KEYS[provider]: text}, status)
 
 
 async def spoil_reply(fault: Fault, request: Request) -> None:
@@ -149,5 +169,5 @@ async def status_fault(faults: Faults, provider: str, model: str) -> Response | 
         return None
     await sleep(fault.delay)
     if fault.fault == "locked_account":
-        return JSONResponse({"detail": LOCKED, "error": LOCKED}, 403)
+        return JSONResponse({_ERROR_KEYS[provider]: LOCKED}, 403)
     return PlainTextResponse("<html>oops", 200) if fault.fault == "malformed_status" else None

@@ -6,29 +6,41 @@ After a restart, unfinished requests are processed again, as at a provider: paid
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 Provider = Literal["fal", "assemblyai"]
-WORKERS = 8
 QUEUED_SHARE = 0.15  # share of a job's time spent in the queue, so that clients see that state
 
 
 class ModelError(Exception):
     """Final error of a model: invalid input or failure. The provider returns it as the result."""
 
-    def __init__(self, message: str, *, loc: tuple[str | int, ...] = ("body",), kind: str = "value_error") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        loc: tuple[str | int, ...] = ("body",),
+        kind: str = "value_error",
+        status_code: int = 422,
+    ) -> None:
         super().__init__(message)
         self.detail = [{"loc": list(loc), "msg": message, "type": kind}]
+        self.status_code = status_code
 
 
 class Interrupted(Exception):
     """Cancellation of the current work."""
+
+
+def _level(given: object) -> object:
+    """Level of a log line; earlier versions of the sandbox stored WARNING, which fal does not have."""
+    return "WARN" if given == "WARNING" else given
 
 
 class Log(BaseModel):
@@ -36,7 +48,7 @@ class Log(BaseModel):
 
     timestamp: datetime
     message: str
-    level: Literal["INFO", "WARNING", "ERROR"] = "INFO"
+    level: Annotated[Literal["INFO", "WARN", "ERROR"], BeforeValidator(_level)] = "INFO"
     source: str = "USER"
 
 
@@ -70,6 +82,8 @@ class SandboxJob(BaseModel):
     extra_seconds: float = 0
     hidden_seconds: float = 0
     """For so long after it was accepted, the history does not list it."""
+    unbilled_seconds: float = 0
+    """For so long after its end, the billing events do not list it."""
 
     @property
     def phase(self) -> Literal["queued", "running", "done"]:
@@ -82,6 +96,14 @@ class SandboxJob(BaseModel):
         """Whether the history lists it."""
         shown_at = self.created_at + timedelta(seconds=self.hidden_seconds)
         return "history_late" not in self.faults or shown_at <= datetime.now(UTC)
+
+    @property
+    def billed(self) -> bool:
+        """Whether the billing events list it."""
+        if self.ended_at is None:
+            return False
+        shown_at = self.ended_at + timedelta(seconds=self.unbilled_seconds)
+        return "billed_late" not in self.faults or shown_at <= datetime.now(UTC)
 
 
 class Jobs:
@@ -156,7 +178,7 @@ class JobProgress:
     def __init__(self, jobs: Jobs, job_id: str, stop: threading.Event) -> None:
         self._jobs, self._job_id, self._stop = jobs, job_id, stop
 
-    def log(self, message: str, level: Literal["INFO", "WARNING", "ERROR"] = "INFO") -> None:
+    def log(self, message: str, level: Literal["INFO", "WARN", "ERROR"] = "INFO") -> None:
         job = self._jobs.get(self._job_id)
         logs = job.logs if job else ()
         entry = Log(timestamp=datetime.now(UTC), message=message, level=level)
@@ -175,10 +197,13 @@ Duration = Callable[[SandboxJob], float]
 
 
 class Runner:
-    def __init__(self, jobs: Jobs, work: Work, duration: Duration) -> None:
+    def __init__(self, jobs: Jobs, work: Work, duration: Duration, parallel: Mapping[Provider, int]) -> None:
+        """`parallel`: requests of an account at the same time; the others wait in the queue."""
         self._jobs, self._work, self._duration = jobs, work, duration
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="sandbox")
+        self._parallel = parallel
+        self._pools: dict[tuple[Provider, str], ThreadPoolExecutor] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._guard = threading.Lock()
 
     def resume(self) -> None:
         for job in self._jobs.unfinished():
@@ -189,9 +214,20 @@ class Runner:
             self._jobs.change(job.id, started_at=datetime.now(UTC))
             return
         self._stops[job.id] = threading.Event()
-        self._pool.submit(self._run, job, self._stops[job.id])
+        self._pool(job.provider, job.account).submit(self._run, job, self._stops[job.id])
+
+    def _pool(self, provider: Provider, account: str) -> ThreadPoolExecutor:
+        with self._guard:
+            if (provider, account) not in self._pools:
+                pool = ThreadPoolExecutor(self._parallel[provider], thread_name_prefix="sandbox")
+                self._pools[provider, account] = pool
+            return self._pools[provider, account]
 
     def cancel(self, job_id: str) -> None:
+        """End a request without a result; one with the fault `cancel_ignored` goes on."""
+        job = self._jobs.get(job_id)
+        if job is not None and "cancel_ignored" in job.faults:
+            return
         failure = Failure(
             message="Request was cancelled", kind="client_cancelled", status_code=499, detail="Request was cancelled"
         )
@@ -202,7 +238,9 @@ class Runner:
     def close(self) -> None:
         for stop in list(self._stops.values()):
             stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        with self._guard:
+            for pool in self._pools.values():
+                pool.shutdown(cancel_futures=True)
 
     def _run(self, job: SandboxJob, stop: threading.Event) -> None:
         progress = JobProgress(self._jobs, job.id, stop)
@@ -218,9 +256,9 @@ class Runner:
         except Interrupted:
             return  # cancelled: already written; the process ends: begun again at the next start
         except ModelError as error:
-            self._fail(
-                job.id, Failure(message=str(error), kind="invalid_request", status_code=422, detail=error.detail)
-            )
+            kind = "invalid_request" if error.status_code == 422 else str(error.detail[0]["type"])
+            failure = Failure(message=str(error), kind=kind, status_code=error.status_code, detail=error.detail)
+            self._fail(job.id, failure)
         except Exception as error:  # noqa: BLE001 - whatever it was, the request must not hang for ever
             self._fail(job.id, Failure(message=repr(error), kind="internal_error", status_code=500, detail=repr(error)))
         finally:

@@ -5,7 +5,6 @@ the entry, because a transcription's duration is known only after the download.
 """
 
 import json
-import math
 import os
 import threading
 from collections.abc import Mapping
@@ -15,31 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-
-from contentgen_contract.resources.prices import PRICES, USD, amount
-
-MEGAPIXEL = 1024 * 1024
-_SMALLEST_USD = Decimal("0.000001")
-
-
-def megapixels(width: int, height: int, count: int) -> int:
-    """Billed megapixels: each image is rounded up."""
-    return math.ceil(width * height / MEGAPIXEL) * count
-
-
-def usd(model: str, units: float) -> Decimal:
-    """Price in USD of the units of a fal model, from the price table that the operator uses too."""
-    return (Decimal(amount(PRICES[model].micros, units)) / USD).quantize(_SMALLEST_USD)
-
-
-def transcription_usd(seconds: float, model: str, *, speaker_labels: bool) -> Decimal:
-    """Price in USD of a transcript by a speech model; one without a price is billed as the dearest."""
-    price = PRICES.get(f"assemblyai/{model}") or max(
-        (each_price for name, each_price in PRICES.items() if name.startswith("assemblyai/")),
-        key=lambda each: each.micros,
-    )
-    micros = price.micros + (price.speaker_labels_micros if speaker_labels else 0)
-    return (Decimal(amount(micros, seconds / 3600)) / USD).quantize(_SMALLEST_USD)
 
 
 class LedgerEntry(BaseModel):

@@ -19,6 +19,8 @@ from contentgen_sandbox.ledger import LedgerEntry, SandboxLedger
 from contentgen_sandbox.settings import SandboxSettings
 
 MAX_BODY = 256 * 1024
+DISCOUNTED = Decimal("0.9")
+"""Share of the price that a request with the fault `discounted` costs."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -45,7 +47,7 @@ class Sandbox:
 
     async def refuse(self, provider: Provider, model: str) -> Response | None:
         fault = self.faults.take("refuse", provider, model)
-        return await refusal(fault) if fault else None
+        return await refusal(fault, provider) if fault else None
 
     async def accept(self, purchase: SandboxPurchase, request: Request) -> SandboxJob:
         """Bill and start a request; with the fault `reply_lost` the response is dropped."""
@@ -62,6 +64,7 @@ class Sandbox:
             faults=tuple(marks),
             extra_seconds=marks.get("slow_model", 0),
             hidden_seconds=marks.get("history_late", 0),
+            unbilled_seconds=marks.get("billed_late", 0),
         )
         await run_in_threadpool(self._begin, job, purchase)
         if spoilt := self.faults.take("reply", purchase.provider, purchase.model):
@@ -75,7 +78,7 @@ class Sandbox:
             model=job.model,
             created_at=job.created_at,
             what=purchase.what,
-            amount_usd=purchase.amount_usd,
+            amount_usd=purchase.amount_usd * DISCOUNTED if "discounted" in job.faults else purchase.amount_usd,
             request_id=job.id,
             account=job.account,
             marker=purchase.marker,

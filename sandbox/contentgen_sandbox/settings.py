@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,20 @@ class SandboxSettings(BaseSettings):
     download_seconds: float = Field(default=120, gt=0)
     kept_jobs: int = Field(default=500, gt=0)
     """Finished requests and their files beyond this number are forgotten, oldest first."""
+    fal_parallel: int = Field(default=8, ge=1, le=40)
+    """Requests of a fal account in progress; others wait in the queue. fal has 2 for new accounts, 40 at most."""
+    assemblyai_parallel: int = Field(default=8, ge=1, le=200)
+    """Likewise for AssemblyAI: 5 for free accounts, 200 for paid ones."""
+    megapixel: int = Field(default=1024 * 1024, ge=1)
+    """Pixels of a billed megapixel. No source tells whether fal means 1024 x 1024 or 1,000,000 pixels."""
+    recorded_prices: bool = False
+    """The pricing endpoint returns recorded amounts also where they contradict fal's published price, such as ten times
+    the price of a training's step. Charges follow the published price, so the billable units are then others.
+    """
+    assemblyai_default: Literal["new", "universal-3-5-pro", "universal-2"] = "new"
+    """Account whose default the requests without `speech_models` get: one created since 17 November 2026, or an older
+    one by its former default model.
+    """
 
 
 class SandboxStoreSettings(BaseSettings):

@@ -94,7 +94,7 @@ SANDBOX = ImageRecipe(
     "sandbox",
     "sandbox/Dockerfile",
     ("requirements/sandbox.txt",),
-    (_CONTRACT, "sandbox/contentgen_sandbox"),  # the contract has the price table
+    ("sandbox/contentgen_sandbox",),
     scripts={"contentgen-sandbox": "contentgen_sandbox.__main__"},
     built={"build/sandbox/mongo": "opt/sandbox/mongo"},
     programs={"build/sandbox/versitygw": "opt/sandbox/versitygw"},

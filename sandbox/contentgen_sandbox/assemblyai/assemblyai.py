@@ -9,11 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from contentgen_sandbox.assemblyai import transcript
+from contentgen_sandbox.assemblyai import speech_models, transcript
+from contentgen_sandbox.facts import files
+from contentgen_sandbox.facts.json_schema import SchemaValidator
 from contentgen_sandbox.faults import status_fault
 from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, ModelError, SandboxJob
-from contentgen_sandbox.ledger import SandboxLedger, transcription_usd
+from contentgen_sandbox.ledger import SandboxLedger
 from contentgen_sandbox.media import receive_file, uploads_folder
 from contentgen_sandbox.sandbox import SandboxPurchase, account_of, new_id, of, read_object, secret_of, url_marker
 from contentgen_sandbox.settings import SandboxSettings
@@ -21,19 +23,31 @@ from contentgen_sandbox.settings import SandboxSettings
 router = APIRouter(prefix="/assemblyai/v2")
 MODEL = "best"
 STATUS = {"queued": "queued", "running": "processing"}
-# Languages of each speech model; None: all. A request falls back to the next model of its list.
-_MANY = ("en", "es", "pt", "fr", "de", "it", "tr", "nl", "sv", "no", "da", "fi", "hi", "vi", "ar", "he", "ja", "zh")
-SPEECH_MODELS: dict[str, tuple[str, ...] | None] = {
-    "assemblyai-stt-3-7": _MANY, "universal-3-5-pro": _MANY, "universal-2": None,
-}  # fmt: skip
-ECHOED = ("speaker_labels", "punctuate", "format_text", "language_detection", "webhook_url", "speech_models")
+_FACTS = files.read("assemblyai/transcript.json")
+_PARAMETERS = SchemaValidator(_FACTS["$defs"]["TranscriptParams"], _FACTS["$defs"])
+_FIELDS = frozenset(_FACTS["$defs"]["Transcript"]["properties"])
+SPEECH_MODELS: tuple[str, ...] = tuple(_FACTS["$defs"]["SpeechModel"]["enum"])
+"""Accepted speech models. A request falls back to the next model of its list if the first has not its language."""
+_ALWAYS = {
+    "speech_model": None,
+    "language_model": "assemblyai_default",
+    "acoustic_model": "assemblyai_default",
+    "webhook_auth": False,
+    "webhook_status_code": None,
+    "auto_highlights": False,
+    "redact_pii": False,
+    "summarization": False,
+    "language_confidence": None,
+    "language_confidence_threshold": None,
+    "speech_model_used": None,
+    "text": None,
+    "words": None,
+    "utterances": None,
+    "confidence": None,
+    "audio_duration": None,
+}
+"""Fields of each transcript, whatever was asked for and whatever its state is."""
 DELETED = "Deleted by user."
-# Fields of every transcript, with their values where nothing was asked for.
-ALWAYS: dict[str, Any] = {
-    "speech_model": None, "language_model": "assemblyai_default", "acoustic_model": "assemblyai_default",
-    "webhook_auth": False, "auto_highlights": False, "redact_pii": False, "summarization": False,
-    "language_confidence": None, "language_confidence_threshold": None,
-}  # fmt: skip
 
 
 class RequestRefused(HTTPException):
@@ -66,32 +80,36 @@ async def create(request: Request) -> Response:
     audio_url = (arguments or {}).get("audio_url")
     if arguments is None or not isinstance(audio_url, str) or not 0 < len(audio_url) <= 8192:
         raise RequestRefused(400, "'audio_url' is a required field.")
-    _require_speech_models(arguments)
+    _check(arguments)
     amount = Decimal(0)  # settled when the length is known
     purchase = SandboxPurchase("assemblyai", MODEL, arguments, "transcription", amount, url_marker(audio_url), account)
     return JSONResponse(_shape(await sandbox.accept(purchase, request)))
 
 
-def _require_speech_models(arguments: dict[str, Any]) -> None:
-    """AssemblyAI once refused a request without `speech_models`, and now takes a model by the age of the account.
-
-    Raises RequestRefused for a missing, unknown or singular model.
-    """
+def _check(arguments: dict[str, Any]) -> None:
+    """Raises RequestRefused 400 for parameters that the facts do not permit, such as unknown ones."""
+    for name in _FACTS["rejected"]["parameters"]:
+        if name in arguments:
+            raise RequestRefused(400, f"'{name}' is no longer supported.")
     models = arguments.get("speech_models")
-    if "speech_model" in arguments:
-        raise RequestRefused(400, "'speech_model' is no longer supported. Use 'speech_models'.")
-    if not isinstance(models, list) or not models:
-        raise RequestRefused(400, '"speech_models" must be a non-empty list')
-    if unknown := [model for model in models if model not in SPEECH_MODELS]:
-        raise RequestRefused(400, f"'speech_models' has {unknown[0]!r}; accepted are {', '.join(SPEECH_MODELS)}")
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, str) and speech_models.is_retired(model, _today()):
+            raise RequestRefused(400, f'The "{model}" speech model(s) have been deprecated')
+    if problems := _PARAMETERS.problems(arguments):
+        first = problems[0]
+        raise RequestRefused(400, f"Invalid parameter {'.'.join(map(str, first.loc))}: {first.message}")
 
 
-def speech_model(wanted: dict[str, Any]) -> str:
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def speech_model(wanted: dict[str, Any], settings: SandboxSettings) -> str:
     """Model of the request's list that has its language. Raises ModelError if none has."""
-    language = str(wanted.get("language_code") or "en").partition("_")[0].lower()
-    for model in wanted["speech_models"]:
-        known = SPEECH_MODELS[model]
-        if known is None or language in known:
+    language = str(wanted.get("language_code") or "en")
+    models = wanted.get("speech_models") or speech_models.default_models(settings.assemblyai_default, _today())
+    for model in models:
+        if speech_models.has_language(model, language):
             return str(model)
     raise ModelError(f"the language {language!r} is supported by no model in 'speech_models'", kind="language")
 
@@ -152,7 +170,8 @@ async def delete(request: Request, transcript_id: str) -> Response:
     if job.phase != "done":
         raise RequestRefused(400, "Only completed or failed transcripts can be deleted")
     gone = {"text": DELETED, "audio_duration": (job.output or {}).get("audio_duration")}
-    cleared = of(request).jobs.change(job.id, input={"audio_url": "http://deleted_by_user"}, output=gone)
+    named = {name for name in ("audio_url", "webhook_url") if name in job.input}
+    cleared = of(request).jobs.change(job.id, input=dict.fromkeys(named, "http://deleted_by_user"), output=gone)
     return JSONResponse(_shape(cleared))
 
 
@@ -192,16 +211,12 @@ async def paragraphs(request: Request, transcript_id: str) -> Response:
 def _passages(said: dict[str, Any], transcript_id: str, name: str) -> Response:
     return JSONResponse(
         {
-            name: [_without_speaker(each) for each in said[name]] if name == "paragraphs" else said[name],
+            name: said[name],
             "id": transcript_id,
             "confidence": said["confidence"],
             "audio_duration": said["audio_duration"],
         }
     )
-
-
-def _without_speaker(paragraph: dict[str, Any]) -> dict[str, Any]:
-    return {name: member for name, member in paragraph.items() if name != "speaker"}
 
 
 def _status(job: SandboxJob) -> str:
@@ -213,34 +228,29 @@ def _item(job: SandboxJob, base_url: str) -> dict[str, Any]:
         "id": job.id,
         "resource_url": f"{base_url}assemblyai/v2/transcript/{job.id}",
         "status": _status(job),
-        "created": _time(job.created_at),
-        "completed": _time(job.ended_at) if job.ended_at else None,
+        "created": _moment(job.created_at),
+        "completed": _moment(job.ended_at) if job.ended_at else None,
         "audio_url": job.input["audio_url"],
         "error": job.failure.message if job.failure else None,
     }
 
 
-def _time(moment: datetime) -> str:
-    """Time in UTC, which AssemblyAI gives without a zone."""
+def _moment(moment: datetime) -> str:
+    """Time in UTC without a zone, as AssemblyAI has it in its list."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat()
 
 
 def _shape(job: SandboxJob) -> dict[str, Any]:
     said = {key: value for key, value in (job.output or {}).items() if key not in ("sentences", "paragraphs")}
-    echoed = {key: job.input[key] for key in ECHOED if key in job.input}
+    echoed = {key: value for key, value in job.input.items() if key in _FIELDS}
     return {
-        **ALWAYS,
         "id": job.id,
         "status": _status(job),
-        "audio_url": job.input["audio_url"],
-        "language_code": job.input.get("language_code") or "en_us",
-        "text": None,
-        "words": None,
-        "utterances": None,
-        "confidence": None,
-        "audio_duration": None,
+        "language_code": "en_us",
+        **_ALWAYS,
+        "webhook_auth": "webhook_auth_header_name" in job.input,
         **({"error": job.failure.message} if job.failure else {}),
-        **echoed,
+        **{key: value for key, value in echoed.items() if value is not None},
         **said,
     }
 
@@ -262,11 +272,10 @@ def transcribe(
             raise ModelError(str(error), kind="no_audio") from error
     if "no_speech" in job.faults and job.input.get("language_detection") is True:
         raise ModelError("language_detection cannot be performed on files with no spoken audio.", kind="no_audio")
-    model = speech_model(job.input)
+    model = speech_model(job.input, settings)
     progress.wait(settings.transcript_seconds)
     seconds = whole_seconds(milliseconds)
-    labels = job.input.get("speaker_labels") is True
-    ledger.settle(job.id, transcription_usd(seconds, model, speaker_labels=labels), f"transcription of {seconds} s")
+    ledger.settle(job.id, speech_models.price(seconds, model, job.input), f"transcription of {seconds} s")
     return _output(transcript.speak(milliseconds, str(url_marker(url))), milliseconds, model, job.input)
 
 
@@ -283,12 +292,13 @@ def _output(
     def passages(by: str) -> list[dict[str, Any]]:
         return [transcript.passage(group, speakers) for group in transcript.groups(words, by)]
 
+    paragraphs = [{name: value for name, value in part.items() if name != "speaker"} for part in passages("paragraph")]
     output = {
         "text": " ".join(word.text for word in words),
         "words": [word.json(speakers) for word in words],
         "utterances": passages("speaker") if speakers else None,
         "sentences": passages("sentence"),
-        "paragraphs": passages("paragraph"),
+        "paragraphs": paragraphs,
         "confidence": transcript.confidence(words),
         "audio_duration": whole_seconds(milliseconds),
         "speech_model_used": model,

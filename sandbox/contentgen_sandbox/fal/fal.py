@@ -1,36 +1,40 @@
 """fal.ai's queue and history API, compatible with fal-client 1.0.3."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from contentgen_contract.resources.prices import PRICES, USD
-from contentgen_sandbox.fal.models import MODELS
+from contentgen_sandbox.fal.endpoints import APPLICATIONS, ENDPOINTS
+from contentgen_sandbox.fal.prices import FalCharge, charge, price_row
 from contentgen_sandbox.faults import status_fault
-from contentgen_sandbox.jobs import SandboxJob
-from contentgen_sandbox.ledger import LedgerEntry, usd
-from contentgen_sandbox.sandbox import SandboxPurchase, account_of, of, read_object, secret_of
+from contentgen_sandbox.jobs import Failure, SandboxJob
+from contentgen_sandbox.ledger import LedgerEntry
+from contentgen_sandbox.sandbox import DISCOUNTED, SandboxPurchase, account_of, of, read_object, secret_of, url_marker
+from contentgen_sandbox.settings import SandboxSettings
 
 router = APIRouter(prefix="/fal")
 history = APIRouter(prefix="/fal-api")
 HISTORY_WINDOW = timedelta(hours=24)
 HISTORY_OF_ONE = timedelta(days=90)  # for a query by request id
 BILLING_WINDOW, BILLING_SPAN = timedelta(hours=24), timedelta(days=90)  # without a start; between start and end
+_NOT_FOUND = 404
+_SMALLEST_UNITS = Decimal("0.000001")
 BILLING_KEY = "billing"  # prefix of keys with the billing permission
-# fal prices every public endpoint: US dollars and unit of some that the sandbox does not run.
-OTHER_PRICES = {
-    "fal-ai/veo3.1": (0.20, "seconds"),
-    "fal-ai/veo3.1/fast": (0.10, "seconds"),
-    "fal-ai/kling-video/v3/pro/text-to-video": (0.112, "seconds"),
-    "bytedance/seedance-2.0/text-to-video": (0.014, "1000 tokens"),
-    "fal-ai/ltx-2.3/text-to-video": (0.06, "seconds"),
-    "fal-ai/krea-2-trainer": (0.003, "steps"),
-    "fal-ai/flux-lora-portrait-trainer": (0.0024, "steps"),
-    "fal-ai/flux-2-trainer": (0.008, "steps"),
-    "fal-ai/florence-2-large/caption": (0.001, "compute seconds"),
-}
+BILLED_AS = "fal-ai/another-application/pro"
+"""FalEndpoint under which requests with the fault `billed_as` are billed."""
+NANO_USD = 1_000_000_000
+
+
+class PlatformError(HTTPException):
+    """Error response of the platform API, rendered by app.py."""
+
+    def __init__(self, status_code: int, kind: str, message: str) -> None:
+        super().__init__(status_code, message)
+        self.kind = kind
 
 
 def authorise(request: Request) -> str:
@@ -39,6 +43,14 @@ def authorise(request: Request) -> str:
     if scheme.lower() != "key" or secret_of(key.strip()) in ("", "wrong"):
         raise HTTPException(401, "Authentication is required to access this application.")
     return account_of(key.strip())
+
+
+def _platform_account(request: Request) -> str:
+    """Account of the key. Raises PlatformError 401."""
+    try:
+        return authorise(request)
+    except HTTPException as error:
+        raise PlatformError(401, "authorization_error", str(error.detail)) from error
 
 
 def _may_read_bills(request: Request) -> bool:
@@ -51,8 +63,7 @@ def _may_read_bills(request: Request) -> bool:
 async def submit(request: Request, owner: str, alias: str, path: str = "") -> Response:
     account = authorise(request)
     endpoint = "/".join(part for part in (owner, alias, path) if part)
-    model = MODELS.get(endpoint)
-    if model is None:
+    if f"{owner}/{alias}" not in APPLICATIONS:
         raise HTTPException(404, f"Application '{endpoint}' not found")
     sandbox = of(request)
     if refused := await sandbox.refuse("fal", endpoint):
@@ -60,10 +71,9 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
     arguments = await read_object(request)
     if arguments is None:
         return JSONResponse({"detail": [{"loc": ["body"], "msg": "JSON decode error", "type": "json_invalid"}]}, 422)
-    quote = model.quote(arguments)
-    purchase = SandboxPurchase(
-        "fal", endpoint, arguments, quote.what, usd(endpoint, quote.units), quote.marker, account
-    )
+    cost = _charge(endpoint, arguments, sandbox.settings)
+    marker = _marker(endpoint, arguments)
+    purchase = SandboxPurchase("fal", endpoint, arguments, cost.what, cost.usd, marker, account)
     job = await sandbox.accept(purchase, request)
     url = f"{request.base_url}fal/{owner}/{alias}/requests/{job.id}"  # without the sub-path, as fal's are
     reply = {
@@ -75,6 +85,22 @@ async def submit(request: Request, owner: str, alias: str, path: str = "") -> Re
         "queue_position": sandbox.jobs.position(job),
     }
     return JSONResponse(reply)
+
+
+def _charge(model: str, arguments: Mapping[str, Any], settings: SandboxSettings) -> FalCharge:
+    endpoint = ENDPOINTS.get(model)
+    if endpoint is None:
+        return FalCharge("unknown path of an application", Decimal(0), Decimal(0))
+    return charge(endpoint, arguments, settings)
+
+
+def _marker(model: str, arguments: Mapping[str, Any]) -> str | None:
+    """Identity of a purchase: the path of its dataset's URL, or its seed."""
+    endpoint = ENDPOINTS.get(model)
+    if endpoint is not None and endpoint.kind == "trainer":
+        return url_marker(arguments.get(endpoint.inputs("dataset")[0]))
+    seed = arguments.get("seed")
+    return None if seed is None else f"seed:{seed}"
 
 
 def _job(request: Request, owner: str, alias: str, request_id: str) -> SandboxJob | None:
@@ -110,7 +136,7 @@ async def status(request: Request, owner: str, alias: str, request_id: str, logs
         body |= {"status": "IN_PROGRESS", "logs": lines}
     else:
         body |= {"status": "COMPLETED", "logs": lines, "metrics": {"inference_time": _seconds(job)}}
-        if job.failure:
+        if job.failure and job.failure.status_code != _NOT_FOUND:  # an unknown path shows at the result alone
             body |= {"error": job.failure.message, "error_type": job.failure.kind}
     return JSONResponse(body, 200 if job.phase == "done" else 202)
 
@@ -123,10 +149,26 @@ async def result(request: Request, owner: str, alias: str, request_id: str) -> R
     if job.phase != "done":
         raise HTTPException(400, "Request is still in progress")
     if job.failure:
-        headers = {"x-fal-error-type": job.failure.kind}
-        return JSONResponse({"detail": job.failure.detail}, job.failure.status_code, headers)
-    units = MODELS[job.model].quote(job.input).units
-    return _no_longer(job) or JSONResponse(job.output, headers={"x-fal-billable-units": f"{units:g}"})
+        return _failed(job, job.failure, request)
+    headers = {"x-fal-billable-units": "0" if "units_zero" in job.faults else _units(job, request)}
+    if "billed_as" in job.faults:
+        headers["x-fal-bill-as"] = BILLED_AS
+    return _no_longer(job) or JSONResponse(job.output, headers=headers)
+
+
+def _failed(job: SandboxJob, failure: Failure, request: Request) -> Response:
+    headers = {"x-fal-error-type": failure.kind}
+    if _units(job, request) == "0":  # inputs that the model refuses, an unknown path
+        headers["x-fal-billable-units"] = "0"
+    if failure.status_code == _NOT_FOUND:
+        return JSONResponse({"detail": failure.message}, _NOT_FOUND, headers)
+    return JSONResponse({"detail": failure.detail}, failure.status_code, headers)
+
+
+def _units(job: SandboxJob, request: Request) -> str:
+    """Billable units as the header has them."""
+    units = _charge(job.model, job.input, of(request).settings).units
+    return f"{units.quantize(_SMALLEST_UNITS).normalize():f}"
 
 
 def _no_longer(job: SandboxJob) -> Response | None:
@@ -151,17 +193,14 @@ async def cancel(request: Request, owner: str, alias: str, request_id: str) -> R
 
 @history.get("/v1/models/pricing")
 async def pricing(request: Request, endpoint_id: Annotated[list[str], Query(max_length=50)]) -> Response:
-    """Unit prices of the sandbox's models and of some others; 404 if none of the requested ones is known, as at fal."""
-    authorise(request)
-    names = [name for item in endpoint_id for name in item.split(",")]
-    known = OTHER_PRICES | {name: (PRICES[name].micros / USD, f"{PRICES[name].unit}s") for name in MODELS}
-    prices = [
-        {"endpoint_id": name, "unit_price": known[name][0], "unit": known[name][1], "currency": "USD"}
-        for name in names
-        if name in known
-    ]
-    if not prices:
-        return platform_error(404, "not_found", "No pricing information found")
+    """Unit prices of the endpoints; one without a price fails the whole batch, as at fal."""
+    _platform_account(request)
+    settings, prices = of(request).settings, []
+    for name in (name for item in endpoint_id for name in item.split(",")):
+        row = price_row(ENDPOINTS[name], settings) if name in ENDPOINTS else None
+        if row is None:
+            raise PlatformError(404, "not_found", f"No pricing information found for {name}")
+        prices.append({"endpoint_id": name, "unit_price": float(row.usd), "unit": row.unit, "currency": "USD"})
     return JSONResponse({"prices": prices, "has_more": False, "next_cursor": None})
 
 
@@ -177,27 +216,28 @@ async def billing_events(
     cursor: str | None = None,
 ) -> Response:
     """Billing events of finished requests from the sandbox's ledger, newest first."""
-    account = authorise(request)
+    account = _platform_account(request)
     if not _may_read_bills(request):
-        return platform_error(403, "authorization_error", "The key has no permission for billing")
+        raise PlatformError(403, "authorization_error", "The key has no permission for billing")
     sandbox, now = of(request), datetime.now(UTC)
     if sandbox.faults.take("billing", "fal", ""):
-        return platform_error(500, "server_error", "Internal server error")
+        raise PlatformError(500, "server_error", "Internal server error")
     until = _aware(end, now)
     since = _aware(start, until - BILLING_WINDOW)
     if until - since > BILLING_SPAN:
-        return platform_error(400, "validation_error", "start and end are more than 90 days apart")
+        raise PlatformError(400, "validation_error", "start and end are more than 90 days apart")
     models, ids = _named(endpoint_id), _named(request_id)
-    ended = {job.id: job for job in sandbox.jobs.all("fal", account) if job.ended_at and since <= job.ended_at < until}
+    jobs = sandbox.jobs.all("fal", account)
+    ended = {job.id: job for job in jobs if job.billed and job.ended_at and since <= job.ended_at < until}
     found = [
         (ended[each_entry.request_id], each_entry)
         for each_entry in sandbox.ledger.entries()
         if each_entry.request_id in ended
     ]
     chosen = [
-        _billing_event(job, entry)
+        _billing_event(job, entry, sandbox.settings)
         for job, entry in sorted(found, key=lambda pair: (pair[0].ended_at, pair[0].id), reverse=True)
-        if (models is None or job.model in models) and (ids is None or job.id in ids)
+        if (models is None or _billed_endpoint(job) in models) and (ids is None or job.id in ids)
     ]
     after = next((i + 1 for i, each_request in enumerate(chosen) if each_request["request_id"] == cursor), 0)
     page, more = chosen[after : after + limit], after + limit < len(chosen)
@@ -205,30 +245,31 @@ async def billing_events(
     return JSONResponse({"billing_events": page, "has_more": more, "next_cursor": cursor})
 
 
-def _billing_event(job: SandboxJob, entry: LedgerEntry) -> dict[str, Any]:
-    charge = float(entry.amount_usd)
+def _billed_endpoint(job: SandboxJob) -> str:
+    return BILLED_AS if "billed_as" in job.faults else job.model
+
+
+def _billing_event(job: SandboxJob, entry: LedgerEntry, settings: SandboxSettings) -> dict[str, Any]:
+    row = price_row(ENDPOINTS[job.model], settings) if job.model in ENDPOINTS else None
+    discounted = "discounted" in job.faults
+    before = entry.amount_usd / DISCOUNTED if discounted else entry.amount_usd
     return {
         "request_id": job.id,
-        "endpoint_id": job.model,
+        "endpoint_id": _billed_endpoint(job),
         "timestamp": _time(job.ended_at),
-        "output_units": MODELS[job.model].quote(job.input).units,
-        "unit_price": PRICES[job.model].micros / USD,
-        "percent_discount": 0,
-        "cost_subtotal": charge,
-        "cost_discount": 0,
-        "cost_total": charge,
-        "cost_estimate_nano_usd": int(entry.amount_usd * 1_000_000_000),
+        "output_units": float(_charge(job.model, job.input, settings).units),
+        "unit_price": None if row is None else float(row.usd),
+        "percent_discount": float((1 - DISCOUNTED) * 100) if discounted else 0,
+        "cost_subtotal": float(before),
+        "cost_discount": float(before - entry.amount_usd),
+        "cost_total": float(entry.amount_usd),
+        "cost_estimate_nano_usd": int(entry.amount_usd * NANO_USD),
     }
 
 
 def _named(given: list[str] | None) -> set[str] | None:
     """Names in a repeated or comma-separated parameter; None without a filter."""
     return {name for item in given for name in item.split(",")} if given is not None else None
-
-
-def platform_error(status: int, kind: str, message: str) -> Response:
-    """Error in the format of fal's platform API."""
-    return JSONResponse({"error": {"type": kind, "message": message}}, status)
 
 
 @history.get("/v1/models/requests/by-endpoint")
@@ -245,7 +286,7 @@ async def requests_by_endpoint(
     cursor: str | None = None,
 ) -> Response:
     """Finished requests, newest first; fal's history omits running ones."""
-    account = authorise(request)
+    account = _platform_account(request)
     endpoints = {name for item in endpoint_id for name in item.split(",")}
     now, window = datetime.now(UTC), HISTORY_OF_ONE if request_id else HISTORY_WINDOW
     since, until = _aware(start, now - window), _aware(end, now)
@@ -281,8 +322,15 @@ def _history_item(job: SandboxJob, payloads: bool) -> dict[str, Any]:
     if payloads:
         output = {"detail": job.failure.detail} if job.failure else job.output
         bare = "history_bare" in job.faults
-        item |= {"json_input": None if bare else job.input, "json_output": None if bare else output}
+        item |= {"json_input": None if bare else _listed_input(job), "json_output": None if bare else output}
     return item
+
+
+def _listed_input(job: SandboxJob) -> dict[str, Any]:
+    """The posted input; fal documents neither that nor its defaults."""
+    if "history_filled" in job.faults and job.model in ENDPOINTS:
+        return ENDPOINTS[job.model].with_defaults(job.input)
+    return job.input
 
 
 def _aware(given: datetime | None, default: datetime) -> datetime:

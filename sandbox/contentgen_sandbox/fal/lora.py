@@ -40,6 +40,8 @@ class LoraRecipe:
     trigger_word: str | None
     steps: int
     is_style: bool
+    family: str = ""
+    """Family of base models, such as flux1; empty: unknown."""
 
 
 def read_dataset(archive: Path, trigger_word: str | None) -> LoraDataset:
@@ -145,6 +147,7 @@ def write(folder: Path, recipe: LoraRecipe, dataset: LoraDataset, seed: int) -> 
         "images": str(dataset.images),
         "captions": str(dataset.captions),
         "is_style": str(recipe.is_style).lower(),
+        "family": recipe.family,
         "made_by": "contentgen sandbox",
     }
     save_file(tensors, weights, metadata={"format": "pt", **facts})
@@ -154,9 +157,15 @@ def write(folder: Path, recipe: LoraRecipe, dataset: LoraDataset, seed: int) -> 
 
 def read_trigger(path: Path) -> str | None:
     """Trigger word in a LoRA file. Raises ModelError for a file of another format."""
+    return read_metadata(path).get("trigger_word") or None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a LoRA file, of other makers without the trigger word and the family. Raises ModelError for a file
+    of another format.
+    """
     try:
         with safe_open(path, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
+            return dict(opened.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelError(f"The LoRA is no safetensors file: {error}", loc=("body", "loras")) from error
-    return str(metadata.get("trigger_word") or "") or None

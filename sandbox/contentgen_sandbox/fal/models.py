@@ -1,90 +1,30 @@
-"""fal's models: input schema, price and output of each."""
+"""fal's models: the work of a request, and an output as the facts describe it."""
 
+import io
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from PIL import Image, UnidentifiedImageError
 
-from contentgen_sandbox.fal import lora, pictures
+from contentgen_sandbox.fal import clips, lora, pictures
+from contentgen_sandbox.fal.endpoints import ENDPOINTS, FalEndpoint
 from contentgen_sandbox.fetch import SandboxFetchError, fetch
 from contentgen_sandbox.jobs import JobProgress, Jobs, ModelError, SandboxJob
-from contentgen_sandbox.ledger import megapixels
-from contentgen_sandbox.sandbox import url_marker
 from contentgen_sandbox.settings import MIB, SandboxSettings
 
-T = TypeVar("T", bound=BaseModel)
 LORA_BYTES = 1024 * MIB
-MOST_STEPS = 10_000
+PICTURE_BYTES = 64 * MIB
 REPORTS = 10  # log lines of a training
-SIZES = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-}
-Url = Annotated[str, Field(min_length=1, max_length=8192)]
-
-
-class TrainingInput(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    images_data_url: Url
-    trigger_word: str | None = Field(default=None, max_length=200)
-    steps: int = Field(default=1000, ge=1, le=MOST_STEPS)
-    create_masks: bool = True
-    is_style: bool = False
-    is_input_format_already_preprocessed: bool = False
-    data_archive_format: str | None = Field(default=None, max_length=20)
-
-
-class PictureSize(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    width: int = Field(default=512, ge=64, le=4096)
-    height: int = Field(default=512, ge=64, le=4096)
-
-
-class LoraWeight(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    path: Url
-    scale: float = Field(default=1, ge=0, le=4)
-
-
-class PictureInput(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    prompt: str = Field(min_length=1, max_length=10_000)
-    image_size: (
-        PictureSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-    ) = "landscape_4_3"
-    num_inference_steps: int = Field(default=28, ge=1, le=50)
-    guidance_scale: float = Field(default=3.5, ge=0, le=35)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
-    num_images: int = Field(default=1, ge=1, le=8)
-    loras: list[LoraWeight] = Field(default=[], max_length=10)
-    output_format: Literal["jpeg", "png"] = "jpeg"
-    enable_safety_checker: bool = True
-
-    @property
-    def pixels(self) -> tuple[int, int]:
-        if isinstance(self.image_size, PictureSize):
-            return self.image_size.width, self.image_size.height
-        return SIZES[self.image_size]
-
-
-@dataclass(frozen=True)
-class PriceQuote:
-    what: str
-    units: float  # that are billed, of the unit in the price table
-    marker: str | None
+SIDES = range(64, 4097)
+"""Sides in pixels that the sandbox draws; the models' own limits are wider."""
+_PICTURE_ROLES = ("startImage", "pictures", "firstFrame", "lastFrame")
+_UNKNOWN_PATH = "path_does_not_exist"
 
 
 @dataclass(frozen=True)
@@ -96,69 +36,194 @@ class Shop:
 
 
 @dataclass(frozen=True)
-class Model:
-    quote: Callable[[Mapping[str, Any]], PriceQuote]
-    run: Callable[[SandboxJob, JobProgress, Shop], dict[str, Any]]
-    seconds: Callable[[SandboxSettings], float]
+class _Order:
+    """A request whose inputs the model takes."""
+
+    job: SandboxJob
+    endpoint: FalEndpoint
+    progress: JobProgress
+    shop: Shop
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        return self.job.input
+
+    def value(self, role: str, otherwise: Any = None) -> Any:
+        return self.endpoint.value(self.inputs, role, otherwise)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the request, else one by its id."""
+        given = self.value("seed")
+        return zlib.crc32(self.job.id.encode()) if given is None else int(given)
+
+    @property
+    def prompt(self) -> str:
+        return str(self.value("prompt", ""))
 
 
-def _parsed(kind: type[T], arguments: Mapping[str, Any]) -> T:
-    """Parsed input. Raises ModelError with fal's list of validation errors."""
-    try:
-        return kind.model_validate(arguments)
-    except ValidationError as error:
-        problem = ModelError(str(error))
-        problem.detail = [
-            {"loc": ["body", *item["loc"]], "msg": item["msg"], "type": item["type"]} for item in error.errors()
+def run(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
+    """Output of a request. Raises ModelError, Interrupted."""
+    endpoint = ENDPOINTS.get(job.model)
+    if endpoint is None:
+        raise ModelError(f"Path of {job.model} not found", kind=_UNKNOWN_PATH, status_code=404)
+    if problems := endpoint.problems(job.input):
+        first = problems[0]
+        error = ModelError(f"{'.'.join(map(str, first.loc))}: {first.message}")
+        error.detail = [
+            {"loc": ["body", *problem.loc], "msg": problem.message, "type": problem.kind} for problem in problems
         ]
-        raise problem from error
+        raise error
+    if ignored := endpoint.validator.unknown(job.input):
+        progress.log(f"Inputs that {job.model} does not have were ignored: {', '.join(ignored)}", "WARN")
+    made = _WORK[endpoint.kind](_Order(job, endpoint, progress, shop))
+    return {name: value for name, value in made.items() if name in endpoint.output["properties"]}
 
 
-def _quote_training(arguments: Mapping[str, Any]) -> PriceQuote:
-    steps = arguments.get("steps", TrainingInput.model_fields["steps"].default)
-    units = float(steps) if isinstance(steps, int) and 0 <= steps <= MOST_STEPS else 0
-    return PriceQuote("training", units, url_marker(arguments.get("images_data_url")))
+def seconds(job: SandboxJob, settings: SandboxSettings) -> float:
+    """Time of a request's work."""
+    endpoint = ENDPOINTS.get(job.model)
+    if endpoint is None:
+        return 0
+    return settings.training_seconds if endpoint.kind == "trainer" else settings.image_seconds
 
 
-def _quote_pictures(arguments: Mapping[str, Any]) -> PriceQuote:
-    seed = arguments.get("seed")
-    marker = None if seed is None else f"seed:{seed}"
-    try:
-        wanted = PictureInput.model_validate(arguments)
-    except ValidationError:
-        return PriceQuote("pictures (refused by the model)", 0, marker)
-    width, height = wanted.pixels
-    what = f"{wanted.num_images} x {width}x{height}"
-    return PriceQuote(what, megapixels(width, height, wanted.num_images), marker)
-
-
-def _train(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
-    wanted = _parsed(TrainingInput, job.input)
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder, "images.zip")
-        try:
-            fetch(
-                wanted.images_data_url,
-                archive,
-                max_bytes=shop.settings.download_bytes,
-                max_seconds=shop.settings.download_seconds,
-            )
-        except SandboxFetchError as error:
-            message = f"Failed to download the file: {error}"
-            raise ModelError(message, loc=("body", "images_data_url"), kind="file_download_error") from error
-        dataset = lora.read_dataset(archive, wanted.trigger_word)
-    progress.log(f"Found {dataset.images} images and {dataset.captions} captions")
+def _train(order: _Order) -> dict[str, Any]:
+    settings, trigger = order.shop.settings, order.value("trigger") or None
+    (name,) = order.endpoint.inputs("dataset")
+    with _downloaded(order.inputs[name], ("body", name), settings, settings.download_bytes) as archive:
+        dataset = _dataset(archive, trigger, name)
+    if dataset.captions < dataset.images and order.endpoint.inputs("caption") and not order.value("caption"):
+        raise ModelError("Pictures without a caption need default_caption", loc=("body", "default_caption"))
+    order.progress.log(f"Found {dataset.images} images and {dataset.captions} captions")
     for warning in dataset.warnings:
-        progress.log(warning, "WARNING")
+        order.progress.log(warning, "WARN")
+    steps = order.endpoint.steps(order.inputs)
     for report in range(1, REPORTS + 1):
-        progress.wait(shop.settings.training_seconds / REPORTS)
-        progress.log(f"Training: step {wanted.steps * report // REPORTS}/{wanted.steps}")
-    recipe = lora.LoraRecipe(wanted.trigger_word, wanted.steps, wanted.is_style)
-    weights, config = lora.write(shop.jobs.files(job.id), recipe, dataset, zlib.crc32(job.id.encode()))
+        order.progress.wait(settings.training_seconds / REPORTS)
+        order.progress.log(f"Training: step {steps * report // REPORTS}/{steps}")
+    recipe = lora.LoraRecipe(trigger, steps, bool(order.value("style", False)), order.endpoint.family or "")
+    weights, config = lora.write(
+        order.shop.jobs.files(order.job.id), recipe, dataset, zlib.crc32(order.job.id.encode())
+    )
     return {
-        "diffusers_lora_file": _file(job, weights, "application/octet-stream"),
-        "config_file": _file(job, config, "application/json"),
+        order.endpoint.document["result"]: _file(order.job, weights, "application/octet-stream"),
+        "config_file": _file(order.job, config, "application/json"),
     }
+
+
+def _dataset(archive: Path, trigger: str | None, name: str) -> lora.LoraDataset:
+    """The dataset. Raises ModelError at the input `name`."""
+    try:
+        return lora.read_dataset(archive, trigger)
+    except ModelError as error:
+        raise ModelError(str(error), loc=("body", name)) from error
+
+
+def _draw(order: _Order) -> dict[str, Any]:
+    loras = _prepared(order)
+    width, height = _size(order)
+    count, form = order.endpoint.count(order.inputs), str(order.value("format", "png"))
+    images = []
+    for index in range(count):
+        order.progress.wait(order.shop.settings.image_seconds / count)
+        path = order.shop.jobs.files(order.job.id) / f"{index}.{form}"
+        scene = pictures.DrawnScene(order.prompt, width, height, order.seed + index, order.job.model, loras)
+        pictures.encode(pictures.draw(scene), str(path), form)
+        images.append(_file(order.job, path, f"image/{form}") | {"width": width, "height": height})
+    return {
+        "images": [_as_described(image, order.endpoint, "images") for image in images],
+        "timings": {"inference": order.shop.settings.image_seconds},
+        "seed": order.seed,
+        "has_nsfw_concepts": [False] * count,
+        "prompt": order.prompt,
+        "actual_prompt": order.prompt,
+        "description": "",
+    }
+
+
+def _film(order: _Order) -> dict[str, Any]:
+    loras = _prepared(order)
+    length = order.endpoint.seconds(order.inputs)
+    width, height = clips.small(*order.endpoint.pixels(order.inputs))
+    order.progress.wait(order.shop.settings.image_seconds)
+    path = order.shop.jobs.files(order.job.id) / "video.mp4"
+    scene = pictures.DrawnScene(order.prompt, width, height, order.seed, order.job.model, loras)
+    frames = clips.write(path, pictures.draw(scene), length, sound=bool(order.value("sound", False)))
+    about = {"width": width, "height": height, "fps": clips.RATE, "duration": length, "num_frames": frames}
+    clip = _as_described(_file(order.job, path, "video/mp4") | about, order.endpoint, "video")
+    return {"video": clip, "seed": order.seed, "prompt": order.prompt}
+
+
+_WORK: dict[Literal["trainer", "image", "video"], Callable[[_Order], dict[str, Any]]] = {
+    "trainer": _train,
+    "image": _draw,
+    "video": _film,
+}
+
+
+def _size(order: _Order) -> tuple[int, int]:
+    """Size of a picture. Raises ModelError for one that the sandbox does not draw."""
+    width, height = order.endpoint.pixels(order.inputs)
+    if width not in SIDES or height not in SIDES:
+        name = order.endpoint.inputs("size")[0]
+        raise ModelError(f"The sandbox draws sides from 64 to 4096 pixels, not {width}x{height}", loc=("body", name))
+    return width, height
+
+
+def _prepared(order: _Order) -> tuple[str, ...]:
+    """Download and check the pictures and LoRAs of a request; returns the labels of the LoRAs."""
+    for role in _PICTURE_ROLES:
+        for name in order.endpoint.inputs(role):
+            given = order.inputs.get(name) or ()
+            for url in [given] if isinstance(given, str) else given:
+                _check_picture(url, name, order.shop.settings)
+    weights = order.value("loras", ())
+    return tuple(_load(weight, index, order) for index, weight in enumerate(weights))
+
+
+def _check_picture(url: str, name: str, settings: SandboxSettings) -> None:
+    with _downloaded(url, ("body", name), settings, PICTURE_BYTES) as path:
+        try:
+            with Image.open(io.BytesIO(path.read_bytes())) as picture:
+                picture.verify()
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ModelError(f"No picture: {error}", loc=("body", name), kind="image_load_error") from error
+
+
+def _load(weight: Mapping[str, Any], index: int, order: _Order) -> str:
+    """Download and check a LoRA; returns its label for the image."""
+    loc = ("body", "loras", index, "path")
+    with _downloaded(weight["path"], loc, order.shop.settings, LORA_BYTES) as path:
+        try:
+            about = lora.read_metadata(path)
+        except ModelError as error:
+            raise ModelError(str(error), loc=loc) from error
+    family = about.get("family")
+    if family and order.endpoint.family and family != order.endpoint.family:
+        raise ModelError(f"The LoRA is of {family}, the model takes those of {order.endpoint.family}", loc=loc)
+    name = about.get("trigger_word") or Path(urlsplit(weight["path"]).path).name or "lora"
+    return f"{name} ({weight.get('scale', 1):g})"
+
+
+@contextmanager
+def _downloaded(url: str, loc: tuple[str | int, ...], settings: SandboxSettings, max_bytes: int) -> Iterator[Path]:
+    """File of a URL, for the block. Raises ModelError."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        try:
+            fetch(url, path, max_bytes=max_bytes, max_seconds=settings.download_seconds)
+        except SandboxFetchError as error:
+            raise ModelError(f"Failed to download the file: {error}", loc=loc, kind="file_download_error") from error
+        yield path
+
+
+def _as_described(entry: Mapping[str, Any], endpoint: FalEndpoint, name: str) -> dict[str, Any]:
+    """A file with the members that the model's output has, of the list or member `name`."""
+    schema = endpoint.output["properties"][name]
+    reference = str(schema.get("items", schema)["$ref"])
+    known = endpoint.output["$defs"][reference.removeprefix("#/$defs/")]["properties"]
+    return {member: value for member, value in entry.items() if member in known}
 
 
 def _file(job: SandboxJob, path: Path, content_type: str) -> dict[str, Any]:
@@ -168,53 +233,3 @@ def _file(job: SandboxJob, path: Path, content_type: str) -> dict[str, Any]:
         "file_name": path.name,
         "file_size": path.stat().st_size,
     }
-
-
-def _draw(job: SandboxJob, progress: JobProgress, shop: Shop) -> dict[str, Any]:
-    wanted = _parsed(PictureInput, job.input)
-    loras = tuple(_load(weight, index, shop) for index, weight in enumerate(wanted.loras))
-    seed = zlib.crc32(job.id.encode()) if wanted.seed is None else wanted.seed
-    width, height = wanted.pixels
-    images = []
-    for index in range(wanted.num_images):
-        progress.wait(shop.settings.image_seconds / wanted.num_images)
-        path = shop.jobs.files(job.id) / f"{index}.{wanted.output_format}"
-        scene = pictures.DrawnScene(wanted.prompt, width, height, seed + index, job.model, loras)
-        pictures.encode(pictures.draw(scene), str(path), wanted.output_format)
-        entry = _file(job, path, f"image/{wanted.output_format}")
-        images.append({"url": entry["url"], "width": width, "height": height, "content_type": entry["content_type"]})
-    return {
-        "images": images,
-        "timings": {"inference": shop.settings.image_seconds},
-        "seed": seed,
-        "has_nsfw_concepts": [False] * len(images),
-        "prompt": wanted.prompt,
-    }
-
-
-def _load(weight: LoraWeight, index: int, shop: Shop) -> str:
-    """Download and check a LoRA; returns its label for the image."""
-    loc = ("body", "loras", index, "path")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "lora.safetensors")
-        try:
-            fetch(weight.path, path, max_bytes=LORA_BYTES, max_seconds=shop.settings.download_seconds)
-            trigger = lora.read_trigger(path)
-        except SandboxFetchError as error:
-            raise ModelError(f"Failed to load the LoRA: {error}", loc=loc, kind="file_download_error") from error
-        except ModelError as error:
-            raise ModelError(str(error), loc=loc) from error
-    name = trigger or Path(urlsplit(weight.path).path).name or "lora"
-    return f"{name} ({weight.scale:g})"
-
-
-_PICTURES = Model(quote=_quote_pictures, run=_draw, seconds=lambda settings: settings.image_seconds)
-_TRAINER = Model(quote=_quote_training, run=_train, seconds=lambda settings: settings.training_seconds)
-
-MODELS: dict[str, Model] = {
-    "fal-ai/flux-lora-fast-training": _TRAINER,
-    "fal-ai/flux-lora": _PICTURES,
-    "fal-ai/flux/dev": _PICTURES,
-    "fal-ai/flux/schnell": _PICTURES,
-    "fal-ai/flux-pro/v1.1": _PICTURES,
-}

@@ -3,7 +3,6 @@
 import bisect
 import colorsys
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,8 +164,9 @@ def _clip(pen: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
     return text[: max(0, fitting - 1)] + "…"
 
 
-def encode(picture: Image.Image, path: str, image_format: Literal["jpeg", "png"]) -> None:
+def encode(picture: Image.Image, path: str, image_format: str) -> None:
+    """Save a picture as `png`, `webp` or `jpeg`."""
     if image_format == "png":
         picture.save(path, "PNG", compress_level=3)
     else:
-        picture.save(path, "JPEG", quality=92)
+        picture.save(path, image_format.upper(), quality=92)

@@ -13,7 +13,7 @@ import pytest
 from assemblyai import api
 from assemblyai.types import TranscriptRequest
 
-from contentgen_sandbox.testing import SandboxServer
+from contentgen_sandbox.testing import SandboxServer, sandbox_server
 
 SECONDS = 30
 MODELS = ["universal-3-5-pro", "universal-2"]
@@ -120,19 +120,55 @@ def test_a_wrong_key_and_an_unknown_id(server: SandboxServer, client: assemblyai
 @pytest.mark.parametrize(
     "given",
     [
-        {},
         {"speech_models": []},
         {"speech_models": "universal-2"},
         {"speech_models": ["universal-9"]},
+        {"speech_models": ["universal-3-pro"]},
         {"speech_models": MODELS, "speech_model": "best"},
     ],
 )
-def test_a_request_names_known_speech_models(server: SandboxServer, given: dict[str, Any]) -> None:
+def test_a_request_names_known_speech_models(
+    server: SandboxServer, client: assemblyai.Client, given: dict[str, Any]
+) -> None:
     url, headers = f"{server.assemblyai_url}/v2/transcript", {"authorization": "key"}
     answer = httpx.post(url, json={"audio_url": f"{server.url}/media/talk.wav"} | given, headers=headers)
     assert answer.status_code == 400
-    assert "speech_model" in answer.json()["error"]
+    assert "speech" in answer.json()["error"]
     assert server.ledger()["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"word_boost": ["x"]}, "word_boost"),
+        ({"subtitles": True}, "subtitles"),
+        ({"language_code": "xx"}, "language_code"),
+        ({"language_code": "en", "language_detection": True}, "Invalid parameter"),
+        ({"speakers_expected": 2}, "speaker_labels"),
+    ],
+)
+def test_unknown_and_wrong_parameters_are_refused(
+    server: SandboxServer, client: assemblyai.Client, given: dict[str, Any], named: str
+) -> None:
+    url, headers = f"{server.assemblyai_url}/v2/transcript", {"authorization": "key"}
+    body = {"audio_url": f"{server.url}/media/talk.wav", "speech_models": MODELS} | given
+    answer = httpx.post(url, json=body, headers=headers)
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]
+    assert server.ledger()["entries"] == []
+
+
+@pytest.mark.parametrize(("account", "used"), [("new", "assemblyai-stt-3-7"), ("universal-2", "universal-2")])
+def test_account_decides_the_model_without_a_list(account: str, used: str) -> None:
+    with sandbox_server(assemblyai_default=account) as server:
+        source = server.put_media("talk.wav", recording(1))
+        settings = assemblyai.Settings(api_key="test", base_url=server.assemblyai_url, polling_interval=0.02)
+        made = assemblyai.Client(settings=settings)
+        started = api.create_transcript(made.http_client, TranscriptRequest(audio_url=source))
+        while (now := api.get_transcript(made.http_client, started.id or "")).status not in ("completed", "error"):
+            pass
+        made.http_client.close()
+    assert now.speech_model_used == used
 
 
 @pytest.mark.parametrize(

@@ -357,14 +357,15 @@ def test_prices_and_billable_units(server: SandboxServer, client: fal_client.Syn
         url = f"{server.fal_api_url}/v1/models/pricing"
         return httpx.get(url, params={"endpoint_id": list(models)}, headers=AUTH)
 
-    prices = asked("fal-ai/flux/schnell", TRAINER, "some/model").json()["prices"]
+    prices = asked("fal-ai/flux/schnell", TRAINER).json()["prices"]
     assert [(price["endpoint_id"], price["unit_price"], price["unit"]) for price in prices] == [
         ("fal-ai/flux/schnell", 0.003, "megapixels"),
         (TRAINER, 0.002, "steps"),
     ]
-    assert asked("some/model").status_code == 404
-    (other,) = asked("fal-ai/veo3.1").json()["prices"]  # as fal, which prices what nobody here can use
-    assert (other["unit_price"], other["unit"]) == (0.2, "seconds")
+    refused = asked("fal-ai/flux/schnell", "some/model")  # fails the whole batch, as at fal
+    assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found")
+    (other,) = asked("fal-ai/veo3.1").json()["prices"]
+    assert (other["unit_price"], other["unit"]) == (0.4, "seconds")
     handle = client.submit("fal-ai/flux/schnell", {"prompt": "a cat", "num_images": 2, "image_size": "square"})
     handle.get(interval=0.02)
     assert httpx.get(handle.response_url, headers=AUTH).headers["x-fal-billable-units"] == "2"

@@ -74,6 +74,20 @@ def test_every_image_has_the_licence_and_the_notices(image: ImageRecipe, tmp_pat
         assert ROOT / name in set(references.inputs(image, ROOT))
 
 
+def test_sandbox_image_has_its_facts_and_nothing_of_the_product(tmp_path: Path) -> None:
+    rootfs.application_tree(references.SANDBOX, {}, tmp_path)
+    root = tmp_path / rootfs.OURS
+    code = "import contentgen_sandbox.app; from contentgen_sandbox.facts import files; print(files.FOLDER)"
+    run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}"]
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(run, capture_output=True, text=True, check=True, cwd=tmp_path, env=outside).stdout
+    folder = root / "contentgen_sandbox/facts/data"
+    assert said.strip() == str(folder)
+    assert {path.name for path in folder.iterdir()} == {"assemblyai", "fal"}
+    assert [path.name for path in root.iterdir()] == ["contentgen_sandbox"]
+    assert ROOT / "facts/fal/platform.json" in set(references.inputs(references.SANDBOX, ROOT))
+
+
 class TestConfiguration:
     def test_an_instruction_that_would_be_ignored_is_refused(self) -> None:
         with pytest.raises(dockerfile.UnknownInstruction, match="RUN"):
