@@ -11,6 +11,8 @@ from enum import StrEnum
 from pydantic import Field
 
 from contentgen_contract.base import Value
+from contentgen_contract.catalogue.entries import CataloguePrice, entries_of
+from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import TRANSCRIBER, full_name
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
@@ -73,28 +75,31 @@ class PriceLookup(Value):
     problem: str = ""
 
 
-_READ_ON = "2026-11-22"
-_BUILT_IN = f"built-in prices of {_READ_ON[:7]}"
+def _source(read_on: str) -> str:
+    return f"built-in prices of {read_on[:7]}"
 
 
-def _fal(model: str, usd: float, unit: Unit, *, minimum: float = 0, billing: bool = False) -> dict[str, Price]:
-    price = Price(
-        micros=round(usd * USD, 3),
-        unit=unit,
-        source=_BUILT_IN,
-        url=f"https://fal.ai/models/{model}",
-        read_on=_READ_ON,
-        minimum=minimum,
-        billing=billing,
+def _catalogued(kind: Kind) -> dict[str, Price]:
+    return {entry.endpoint: _price(entry.price) for entry in entries_of(kind)}
+
+
+def _price(given: CataloguePrice) -> Price:
+    return Price(
+        micros=round(given.usd * USD, 3),
+        unit=Unit(given.unit),
+        source=_source(given.read_on),
+        url=given.url,
+        read_on=given.read_on,
+        minimum=given.minimum,
+        billing=given.billing,
     )
-    return {model: price}
 
 
 def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
     price = Price(
         micros=round(usd_an_hour * USD, 3),
         unit=Unit.HOUR,
-        source=_BUILT_IN,
+        source=_source("2026-11-22"),
         url="https://www.assemblyai.com/pricing",
         read_on="2026-10-07",
         speaker_labels_micros=20_000,
@@ -103,18 +108,21 @@ def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
     return {model: price}
 
 
-# Trainers that accept the operator's request format and return the file that it collects.
-_TRAINER_PRICES: dict[str, Price] = _fal("fal-ai/flux-lora-fast-training", 0.002, Unit.STEP) | _fal(
-    "fal-ai/flux-lora-portrait-trainer", 0.0024, Unit.STEP, minimum=1000
-)
-_IMAGE_PRICES: dict[str, Price] = (
-    _fal("fal-ai/flux-lora", 0.035, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux/dev", 0.025, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux/schnell", 0.003, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux-pro/v1.1", 0.04, Unit.MEGAPIXEL, billing=True)
-)
+_TRAINER_PRICES = _catalogued(Kind.LORA_TRAINING)
+_IMAGE_PRICES = _catalogued(Kind.IMAGE_GENERATION)
+_PORTRAIT = {
+    "fal-ai/flux-lora-portrait-trainer": Price(
+        micros=2400,
+        unit=Unit.STEP,
+        source=_source("2026-11-22"),
+        url="https://fal.ai/models/fal-ai/flux-lora-portrait-trainer",
+        read_on="2026-11-22",
+        minimum=1000,
+    )
+}
 PRICES: dict[str, Price] = (
     _TRAINER_PRICES
+    | _PORTRAIT
     | _IMAGE_PRICES
     | _assemblyai(TRANSCRIBER, 0.21)  # the first of SPEECH_MODELS
     | _assemblyai("assemblyai/universal-3-5-pro", 0.21)
@@ -126,12 +134,12 @@ a published price, which its successor assemblyai-stt-3-7 has not yet, and works
 announced 90 days before; the second has the languages that the first lacks.
 """
 TRAINERS = frozenset(_TRAINER_PRICES)
-"""Models in the table that train a LoRA."""
+"""Models of the catalogue that train a LoRA."""
 IMAGE_MODELS = frozenset(_IMAGE_PRICES)
-"""Models in the table that generate pictures."""
-BUILT_IN_MODELS = (TRAINERS | IMAGE_MODELS) - {"fal-ai/flux-lora-portrait-trainer"}
+"""Models of the catalogue that generate pictures."""
+BUILT_IN_MODELS = TRAINERS | IMAGE_MODELS
 """fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought by
-default. fal prices every endpoint, so a price says nothing about that. The portrait trainer has other names of inputs.
+default. fal prices every endpoint, so a price says nothing about that.
 """
 
 
