@@ -149,6 +149,8 @@ def test_entry_is_consistent(entry: CatalogueEntry) -> None:
     assert not {*entry.input.names.values()} & {*entry.input.constants}
     needed = {Kind.LORA_TRAINING: {InputField.DATASET}, Kind.IMAGE_GENERATION: {InputField.PROMPT, InputField.SEED}}
     assert needed[entry.kind] <= entry.input.names.keys()
+    # The correlation key of a picture's request is made of these two names.
+    assert all(entry.input.names.get(field, field) == field for field in (InputField.PROMPT, InputField.SEED))
 
 
 def test_limit_is_narrower_than_the_crd(entry: CatalogueEntry) -> None:
