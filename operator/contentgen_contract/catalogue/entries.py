@@ -5,6 +5,7 @@ the same model; tests/unit/catalogue/test_catalogue.py compares the two.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from importlib.resources import files
 from typing import Any, Literal
@@ -44,12 +45,29 @@ class LimitedField(StrEnum):
     COUNT = "count"
 
 
+def _plain(number: float) -> str:
+    """The number without an exponent: `0.000001`, `4`."""
+    return format(Decimal(str(number)).normalize() + 0, "f")
+
+
 class FieldLimit(Manifest):
     """Values that a model takes, within those of the CRD."""
 
     minimum: float | None = None
     maximum: float | None = None
     multiple_of: int | None = Field(None, ge=1)
+
+    def admits(self, value: float) -> bool:
+        """True if the model takes the value."""
+        least = self.minimum is None or value >= self.minimum
+        most = self.maximum is None or value <= self.maximum
+        return least and most and (self.multiple_of is None or value % self.multiple_of == 0)
+
+    @property
+    def text(self) -> str:
+        """The limits in words, such as `at least 100 and a multiple of 100`."""
+        bounds = (("at least", self.minimum), ("at most", self.maximum), ("a multiple of", self.multiple_of))
+        return " and ".join(f"{words} {_plain(bound)}" for words, bound in bounds if bound is not None)
 
 
 class InputMapping(Manifest):

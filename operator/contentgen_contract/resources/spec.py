@@ -543,13 +543,6 @@ class ImageGenerationSpec(JobSpec):
     image: Image = Field(default_factory=Image, description="Size, number, format and seed of the pictures.")
     metadata: Metadata = Field(default_factory=Metadata, description="Search fields and visibility.")
 
-    @model_validator(mode="after")
-    def _loras_fit_model(self) -> "ImageGenerationSpec":
-        # The provider ignores LoRAs that the model does not support, and bills a picture of somebody else.
-        if self.loras and "lora" not in self.model:
-            raise ValueError("loras needs a model that takes LoRAs, such as flux-lora")
-        return self
-
 
 class TranscriptFormat(StrEnum):
     """File format of a transcript."""

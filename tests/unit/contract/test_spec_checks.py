@@ -43,12 +43,16 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     (LORA, {"training": {"learningRate": "1.00000001"}}, "spec.training.learningRate: "),
     (LORA, {"training": {"learningRate": "0.0004"}}, "spec.training.learningRate: '0.0004' must be omitted: only"),
     (LORA, {"training": {"learningRate": "1", "model": "somebody/new"}}, "spec.training.learningRate: '1' must be"),
+    (IMAGES, {"loras": [A | {"scale": "4.01"}]}, "spec.loras[0].scale: '4.01' must be at most 4 for flux-lora"),
+    (IMAGES, {"model": "flux-dev", "loras": [A]}, "spec.loras: needs a model that takes LoRAs, such as flux-lora"),
 ]
 RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (IMAGES, {"prompt": "many\nlines\tand\r\nmore"}),
     (IMAGES, {"prompt": "שלום, مرحبا 👨\u200d👩\u200d👧"}),
     (IMAGES, {"loras": [A, {"path": "https://h/a"}, {"path": "https://h/b"}, {"loraRef": {"name": "b"}}]}),
     (IMAGES, {"loras": [A | {"scale": "0.00000001"}]}),
+    (IMAGES, {"loras": [A | {"scale": "4"}]}),
+    (IMAGES, {"model": "somebody/new-model", "loras": [A | {"scale": "99"}]}),
     (IMAGES, {"model": "somebody/new-model"}),
     (LORA, {"training": {"learningRate": "1", "model": "fal-ai/flux-krea-trainer"}}),
     (LORA, {"training": {"learningRate": "0.0004", "model": "fal-ai/flux-lora-portrait-trainer"}}),
