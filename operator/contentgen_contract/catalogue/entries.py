@@ -84,6 +84,7 @@ class CataloguePrice(Manifest):
     usd: float = Field(gt=0)
     maximum_usd: float | None = Field(None, gt=0)  # for bounds, where published prices disagree or a surcharge applies
     unit: Literal["step", "image", "megapixel"]
+    listed_unit: str | None = None  # the provider's word for it in its price list, if that is of no fixed meaning
     minimum: int = Field(0, ge=0)  # minimum number of billed units
     billing: bool  # whether the provider's billable units are in this unit
     url: str

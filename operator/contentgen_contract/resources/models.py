@@ -12,11 +12,7 @@ SHORT_NAMES: dict[Kind, tuple[str, ...]] = {
 }
 """Short names by kind."""
 TRANSCRIBER = "assemblyai/universal"
-TAKES_LEARNING_RATE = (
-    "fal-ai/flux-krea-trainer",
-    "fal-ai/flux-lora-portrait-trainer",
-    *(entry.endpoint for entry in ENTRIES.values() if entry.takes(InputField.LEARNING_RATE)),
-)
+TAKES_LEARNING_RATE = tuple(entry.endpoint for entry in ENTRIES.values() if entry.takes(InputField.LEARNING_RATE))
 """Trainers with an input for the learning rate; flux-lora-fast-training has none."""
 
 

@@ -63,6 +63,7 @@ class Price(Value):
     read_on: str = ""  # date, as 2026-11-22
     minimum: float = Field(0, ge=0, allow_inf_nan=False)  # minimum number of billed units
     speaker_labels_micros: float = Field(0, ge=0, le=_MAX_MICROS, allow_inf_nan=False)  # surcharge per unit
+    maximum_micros: float = Field(0, ge=0, le=_MAX_MICROS, allow_inf_nan=False)  # highest published price; 0: this one
     billing: bool = False  # whether the provider's billable units are in this unit
 
 
@@ -91,6 +92,7 @@ def _price(given: CataloguePrice) -> Price:
         url=given.url,
         read_on=given.read_on,
         minimum=given.minimum,
+        maximum_micros=round((given.maximum_usd or 0) * USD, 3),
         billing=given.billing,
     )
 
@@ -110,19 +112,8 @@ def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
 
 _TRAINER_PRICES = _catalogued(Kind.LORA_TRAINING)
 _IMAGE_PRICES = _catalogued(Kind.IMAGE_GENERATION)
-_PORTRAIT = {
-    "fal-ai/flux-lora-portrait-trainer": Price(
-        micros=2400,
-        unit=Unit.STEP,
-        source=_source("2026-11-22"),
-        url="https://fal.ai/models/fal-ai/flux-lora-portrait-trainer",
-        read_on="2026-11-22",
-        minimum=1000,
-    )
-}
 PRICES: dict[str, Price] = (
     _TRAINER_PRICES
-    | _PORTRAIT
     | _IMAGE_PRICES
     | _assemblyai(TRANSCRIBER, 0.21)  # the first of SPEECH_MODELS
     | _assemblyai("assemblyai/universal-3-5-pro", 0.21)
@@ -138,8 +129,8 @@ TRAINERS = frozenset(_TRAINER_PRICES)
 IMAGE_MODELS = frozenset(_IMAGE_PRICES)
 """Models of the catalogue that generate pictures."""
 BUILT_IN_MODELS = TRAINERS | IMAGE_MODELS
-"""fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought by
-default. fal prices every endpoint, so a price says nothing about that.
+"""fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought.
+fal prices every endpoint, so a price says nothing about that.
 """
 
 
@@ -183,14 +174,18 @@ def estimate(spec: Spec, price: Price, duration_seconds: float) -> int | None:
     return None if units is None else amount(unit_rate(spec, price), max(units, price.minimum))
 
 
-def upper_bound(spec: Spec, price: Price, minimum: float, duration_seconds: float) -> int | None:
+def upper_bound(
+    spec: Spec, price: Price, minimum: float, duration_seconds: float, *, maximum_micros: float = 0
+) -> int | None:
     """Upper bound of the cost of a run in micro-dollars; None if the number of units is unknown.
 
-    `minimum`: smallest number of billed units by the table, which a provider's price lacks. The audio counts with one
+    `minimum` and `maximum_micros`: smallest number of billed units and highest published price by the table, which a
+    provider's price lacks. The audio counts with one
     second more than measured: a provider may round up, and may decode its padding.
     """
     seconds = math.ceil(duration_seconds) + 1 if duration_seconds > 0 else 0
-    return estimate(spec, price.model_copy(update={"minimum": max(price.minimum, minimum)}), seconds)
+    highest = {"minimum": max(price.minimum, minimum), "micros": max(price.micros, maximum_micros)}
+    return estimate(spec, price.model_copy(update=highest), seconds)
 
 
 def amount(micros: float, units: float) -> int:

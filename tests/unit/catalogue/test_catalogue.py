@@ -127,6 +127,9 @@ def problems(entry: CatalogueEntry, fact: Fact) -> list[str]:
         "licence": (entry.licence, (fact["licence"] or {}).get("name")),
     }
     found += [f"{what}: {ours!r}, the fact has {theirs!r}" for what, (ours, theirs) in equal.items() if ours != theirs]
+    row = stated["pricingRow"] or {}
+    if price.listed_unit not in (None, row.get("unit")):
+        found.append(f"listed unit: {price.listed_unit!r}, the fact has {row.get('unit')!r}")
     if entry.output not in fact["output"]["properties"]:
         found.append(f"output: there is no member {entry.output}")
     return found

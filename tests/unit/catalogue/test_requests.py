@@ -151,7 +151,7 @@ def trainings(entry: CatalogueEntry) -> Iterator[dict[str, Any]]:
     styles = list(Style) if entry.takes(InputField.STYLE) else [Style.SUBJECT]
     limit = entry.input.limits.get(LimitedField.LEARNING_RATE)
     least, most = (limit.minimum, limit.maximum) if limit else (1e-8, 1.0)
-    rates = [None, f"{least:.10f}", f"{most:.10f}"] if entry.takes(InputField.LEARNING_RATE) else [None]
+    rates = [None, f"{least:.8f}", f"{most:.8f}"] if entry.takes(InputField.LEARNING_RATE) else [None]
     for steps, style, rate in itertools.product(ends(entry, LimitedField.STEPS, 1, 10000), styles, rates):
         training = {"model": entry.endpoint, "steps": steps, "style": style.value, "learningRate": rate}
         yield BASE[LORA] | {"training": training}
