@@ -43,7 +43,7 @@ def _model_refused(case: DecisionInput) -> str:
     if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
     model = model_of(case.spec)
-    if model in _purchasable_models(case):
+    if model in models(case):
         return ""
     known = ENTRIES.get(model)
     unlisted = known is not None and known.kind is case.kind
@@ -52,7 +52,7 @@ def _model_refused(case: DecisionInput) -> str:
     return f"{field}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
 
 
-def _purchasable_models(case: DecisionInput) -> frozenset[str]:
+def models(case: DecisionInput) -> frozenset[str]:
     """Models of the catalogue, narrowed by the administrator's list; of a kind without entries, those of the list."""
     entries = frozenset(entry.endpoint for entry in entries_of(case.kind))
     listed = frozenset(map(full_name, case.settings.models_allowed))
@@ -62,7 +62,7 @@ def _purchasable_models(case: DecisionInput) -> frozenset[str]:
 def alternatives(case: DecisionInput) -> str:
     """Text that lists models of this kind that may be bought, the most similar name first."""
     model = model_of(case.spec)
-    near = sorted(_purchasable_models(case), key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
+    near = sorted(models(case), key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:
         return "no model of this kind may be"
     return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MAX_ALTERNATIVES])}"
