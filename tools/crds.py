@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema, to_jsonable_python
 
 from contentgen_contract import patterns
+from contentgen_contract.catalogue.entries import InputField, entries_of
 from contentgen_contract.names import CATEGORY, FINAL_PHASES, GROUP, VERSION, Kind
 from contentgen_contract.resources import languages, spec_checks
 from contentgen_contract.resources.content_budget import (
@@ -91,6 +92,12 @@ def _known_language() -> Rule:
     )
 
 
+_WITHOUT_LORAS = sorted(
+    name
+    for entry in entries_of(Kind.IMAGE_GENERATION)
+    if not entry.takes(InputField.LORAS)
+    for name in names_of(entry.endpoint)
+)
 _IMAGE_MODELS = sorted(name for model in IMAGE_MODELS for name in names_of(model))
 
 # (model, field) -> rules of that field; the field "" is the model itself.
@@ -205,8 +212,8 @@ _RULES: dict[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     ),
     (ImageGenerationSpec, ""): (
         Rule(
-            holds="!has(self.loras) || size(self.loras) == 0 || self.model.contains('lora')",
-            message="loras needs a model that takes LoRAs, such as flux-lora",
+            holds=f"!has(self.loras) || size(self.loras) == 0 || !(self.model in {_WITHOUT_LORAS})",
+            message=f"loras {spec_checks.NO_LORAS}",
             shows="'model is ' + self.model + ', which takes no LoRAs; with loras it must be one that does, "
             "such as flux-lora'",
             field="loras",

@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "cli"), str(ROOT / "tests/simulation"), str(ROOT / "tests/media")]
 
 from contentgen_contract.advice.remedies import CONDITIONS, PHASES, REASONS, Explanation, sentences  # noqa: E402
+from contentgen_contract.catalogue.entries import (  # noqa: E402
+    CatalogueEntry,
+    InputField,
+    LimitedField,
+    entries_of,
+)
 from contentgen_contract.names import API_VERSION, GROUP, Kind, Reason  # noqa: E402
 from contentgen_contract.resources.content_budget import BUDGET_KIND, BUDGET_PLURAL, BUDGET_SHORT_NAME  # noqa: E402
 from contentgen_contract.resources.operator_class import CLASS_KIND, CLASS_PLURAL  # noqa: E402
@@ -123,6 +129,67 @@ def resources_md() -> str:
         _fields_table(schema["properties"]["status"], "status"),
     ]
     return "\n".join(parts)
+
+
+def models_md() -> str:
+    """docs/models.md"""
+    trainers = [
+        (*_model_cells(entry), _matching(Kind.IMAGE_GENERATION, entry), *_model_terms(entry))
+        for entry in entries_of(Kind.LORA_TRAINING)
+    ]
+    generators = [
+        (*_model_cells(entry), _matching(Kind.LORA_TRAINING, entry), *_model_terms(entry))
+        for entry in entries_of(Kind.IMAGE_GENERATION)
+    ]
+    head, terms = ("name", "fal's endpoint"), ("limits beside the CRD's", "price", "licence")
+    return "\n".join(
+        [
+            _MARKDOWN_HEADER + "# Models\n",
+            f"{_MODELS}\n",
+            "## LoraTraining\n",
+            "`spec.training.model`; the LoRA goes to the models in the third column.\n",
+            _table((*head, "for", *terms), trainers),
+            "## ImageGeneration\n",
+            "`spec.model`; LoRAs of the trainers in the third column, or by their address.\n",
+            _table((*head, "LoRAs of", *terms), generators),
+        ]
+    )
+
+
+_MODELS = """The catalogue: fal's models that may be bought, by name or endpoint; `models.allowed` of the chart narrows
+it. A price is that of fal's page on the day in brackets; fal's present price counts, if its price list can be read.
+Bounds of costs use the highest price, where one is named. This project ran no model against the real service."""
+_LIMITED = {
+    LimitedField.STEPS: "steps",
+    LimitedField.LEARNING_RATE: "learning rate",
+    LimitedField.LORAS: "number of LoRAs",
+    LimitedField.SCALE: "scale of a LoRA",
+    LimitedField.WIDTH: "width",
+    LimitedField.HEIGHT: "height",
+    LimitedField.COUNT: "pictures",
+}
+
+
+def _model_cells(entry: CatalogueEntry) -> tuple[str, str]:
+    return f"`{entry.short_name}`", f"[`{entry.endpoint}`](https://fal.ai/models/{entry.endpoint})"
+
+
+def _matching(kind: Kind, entry: CatalogueEntry) -> str:
+    """The models of the other kind with the same LoRA family."""
+    same = [other for other in entries_of(kind) if entry.lora_family and other.lora_family == entry.lora_family]
+    return ", ".join(f"`{other.short_name}`" for other in same) or "none"
+
+
+def _model_terms(entry: CatalogueEntry) -> tuple[str, str, str]:
+    price = entry.price
+    amount = f"${price.usd:g} per {price.unit}"
+    amount += f", at least {price.minimum}" if price.minimum else ""
+    amount += f", at most ${price.maximum_usd:g}" if price.maximum_usd else ""
+    limits = [f"{_LIMITED[field]} {limit.text}" for field, limit in entry.input.limits.items()]
+    trains = entry.kind is Kind.LORA_TRAINING
+    limits += ["no learning rate"] if trains and not entry.takes(InputField.LEARNING_RATE) else []
+    limits += ["no style"] if trains and not entry.takes(InputField.STYLE) else []
+    return "; ".join(limits) or "none", f"{amount} ({price.read_on})", entry.licence or "not stated"
 
 
 def lifecycle_md() -> str:
@@ -391,6 +458,7 @@ def generated() -> dict[str, str]:
     """Every generated file: its path below the repository's root, and its text."""
     files = {
         "docs/lifecycle.md": lifecycle_md(),
+        "docs/models.md": models_md(),
         "docs/reference/resources.md": resources_md(),
         "docs/reference/reasons.md": reasons_md(),
         "docs/reference/cli.md": cli_md(),

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     speech_models: tuple[Annotated[str, Field(pattern=SPEECH_MODEL)], ...] = Field(
         SPEECH_MODELS, min_length=1, max_length=8, description="Models of AssemblyAI, the preferred one first."
     )
-    models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: the built-in ones.")
+    models_allowed: tuple[str, ...] = Field((), description="fal models that may be bought; empty: the catalogue's.")
     approval: Approval = Field(
         Approval.AUTOMATIC, description="Minimum of spec.approval in all namespaces; a namespace may require more."
     )

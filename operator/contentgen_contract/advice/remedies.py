@@ -543,8 +543,8 @@ REASONS: dict[Reason, Explanation] = {
         "another MongoDB served it before, return the class to that one: it continues the requests that it has sent.",
     ),
     Reason.MODEL_NOT_ALLOWED: Explanation(
-        "The model is not allowed: the operator's models.allowed does not list it, or is empty and it is not a "
-        "built-in model, or it does not generate the outputs of this kind.",
+        "The model is not allowed: it is not in the catalogue, or the operator's models.allowed does not list it, or "
+        "it does not generate the outputs of this kind.",
         Paid.NOTHING,
         Kept.VERSIONS,
         (
@@ -552,7 +552,8 @@ REASONS: dict[Reason, Explanation] = {
             Remedy(
                 Action.RERUN,
                 Costs.ONCE,
-                "Let the administrator add the model to the chart's models.allowed, then start another run: "
+                "If the model is in the catalogue, let the administrator add it to the chart's models.allowed, then "
+                "start another run: "
                 f"{_AGAIN_BY}",
             ),
         ),

@@ -2,23 +2,17 @@
 
 from difflib import get_close_matches
 
+from contentgen_contract.catalogue.entries import ENTRIES, InputField, entries_of
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.spec import LoraTrainingSpec, Spec, TranscriptionSpec
 
-ALIASES = {
-    "flux-lora-fast-training": "fal-ai/flux-lora-fast-training",
-    "flux-lora": "fal-ai/flux-lora",
-    "flux-dev": "fal-ai/flux/dev",
-    "flux-schnell": "fal-ai/flux/schnell",
-    "flux-pro": "fal-ai/flux-pro/v1.1",
-}
+ALIASES: dict[str, str] = {entry.short_name: entry.endpoint for entry in ENTRIES.values()}
 SHORT_NAMES: dict[Kind, tuple[str, ...]] = {
-    Kind.LORA_TRAINING: ("flux-lora-fast-training",),
-    Kind.IMAGE_GENERATION: ("flux-lora", "flux-dev", "flux-schnell", "flux-pro"),
+    kind: tuple(entry.short_name for entry in entries_of(kind)) for kind in Kind if entries_of(kind)
 }
 """Short names by kind."""
 TRANSCRIBER = "assemblyai/universal"
-TAKES_LEARNING_RATE = ("fal-ai/flux-krea-trainer", "fal-ai/flux-lora-portrait-trainer")
+TAKES_LEARNING_RATE = tuple(entry.endpoint for entry in ENTRIES.values() if entry.takes(InputField.LEARNING_RATE))
 """Trainers with an input for the learning rate; flux-lora-fast-training has none."""
 
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pydantic import Field
 
 from contentgen_contract.base import Value
+from contentgen_contract.catalogue.entries import CataloguePrice, entries_of
+from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import TRANSCRIBER, full_name
 from contentgen_contract.resources.spec import ImageGenerationSpec, LoraTrainingSpec, Spec, TranscriptionSpec
 
@@ -61,6 +63,7 @@ class Price(Value):
     read_on: str = ""  # date, as 2026-11-22
     minimum: float = Field(0, ge=0, allow_inf_nan=False)  # minimum number of billed units
     speaker_labels_micros: float = Field(0, ge=0, le=_MAX_MICROS, allow_inf_nan=False)  # surcharge per unit
+    maximum_micros: float = Field(0, ge=0, le=_MAX_MICROS, allow_inf_nan=False)  # highest published price; 0: this one
     billing: bool = False  # whether the provider's billable units are in this unit
 
 
@@ -73,28 +76,32 @@ class PriceLookup(Value):
     problem: str = ""
 
 
-_READ_ON = "2026-11-22"
-_BUILT_IN = f"built-in prices of {_READ_ON[:7]}"
+def _source(read_on: str) -> str:
+    return f"built-in prices of {read_on[:7]}"
 
 
-def _fal(model: str, usd: float, unit: Unit, *, minimum: float = 0, billing: bool = False) -> dict[str, Price]:
-    price = Price(
-        micros=round(usd * USD, 3),
-        unit=unit,
-        source=_BUILT_IN,
-        url=f"https://fal.ai/models/{model}",
-        read_on=_READ_ON,
-        minimum=minimum,
-        billing=billing,
+def _catalogued(kind: Kind) -> dict[str, Price]:
+    return {entry.endpoint: _price(entry.price) for entry in entries_of(kind)}
+
+
+def _price(given: CataloguePrice) -> Price:
+    return Price(
+        micros=round(given.usd * USD, 3),
+        unit=Unit(given.unit),
+        source=_source(given.read_on),
+        url=given.url,
+        read_on=given.read_on,
+        minimum=given.minimum,
+        maximum_micros=round((given.maximum_usd or 0) * USD, 3),
+        billing=given.billing,
     )
-    return {model: price}
 
 
 def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
     price = Price(
         micros=round(usd_an_hour * USD, 3),
         unit=Unit.HOUR,
-        source=_BUILT_IN,
+        source=_source("2026-11-22"),
         url="https://www.assemblyai.com/pricing",
         read_on="2026-10-07",
         speaker_labels_micros=20_000,
@@ -103,16 +110,8 @@ def _assemblyai(model: str, usd_an_hour: float) -> dict[str, Price]:
     return {model: price}
 
 
-# Trainers that accept the operator's request format and return the file that it collects.
-_TRAINER_PRICES: dict[str, Price] = _fal("fal-ai/flux-lora-fast-training", 0.002, Unit.STEP) | _fal(
-    "fal-ai/flux-lora-portrait-trainer", 0.0024, Unit.STEP, minimum=1000
-)
-_IMAGE_PRICES: dict[str, Price] = (
-    _fal("fal-ai/flux-lora", 0.035, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux/dev", 0.025, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux/schnell", 0.003, Unit.MEGAPIXEL, billing=True)
-    | _fal("fal-ai/flux-pro/v1.1", 0.04, Unit.MEGAPIXEL, billing=True)
-)
+_TRAINER_PRICES = _catalogued(Kind.LORA_TRAINING)
+_IMAGE_PRICES = _catalogued(Kind.IMAGE_GENERATION)
 PRICES: dict[str, Price] = (
     _TRAINER_PRICES
     | _IMAGE_PRICES
@@ -126,12 +125,12 @@ a published price, which its successor assemblyai-stt-3-7 has not yet, and works
 announced 90 days before; the second has the languages that the first lacks.
 """
 TRAINERS = frozenset(_TRAINER_PRICES)
-"""Models in the table that train a LoRA."""
+"""Models of the catalogue that train a LoRA."""
 IMAGE_MODELS = frozenset(_IMAGE_PRICES)
-"""Models in the table that generate pictures."""
-BUILT_IN_MODELS = (TRAINERS | IMAGE_MODELS) - {"fal-ai/flux-lora-portrait-trainer"}
-"""fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought by
-default. fal prices every endpoint, so a price says nothing about that. The portrait trainer has other names of inputs.
+"""Models of the catalogue that generate pictures."""
+BUILT_IN_MODELS = TRAINERS | IMAGE_MODELS
+"""fal models whose inputs the operator sends by their names, and whose output it collects: those that may be bought.
+fal prices every endpoint, so a price says nothing about that.
 """
 
 
@@ -175,14 +174,18 @@ def estimate(spec: Spec, price: Price, duration_seconds: float) -> int | None:
     return None if units is None else amount(unit_rate(spec, price), max(units, price.minimum))
 
 
-def upper_bound(spec: Spec, price: Price, minimum: float, duration_seconds: float) -> int | None:
+def upper_bound(
+    spec: Spec, price: Price, minimum: float, duration_seconds: float, *, maximum_micros: float = 0
+) -> int | None:
     """Upper bound of the cost of a run in micro-dollars; None if the number of units is unknown.
 
-    `minimum`: smallest number of billed units by the table, which a provider's price lacks. The audio counts with one
+    `minimum` and `maximum_micros`: smallest number of billed units and highest published price by the table, which a
+    provider's price lacks. The audio counts with one
     second more than measured: a provider may round up, and may decode its padding.
     """
     seconds = math.ceil(duration_seconds) + 1 if duration_seconds > 0 else 0
-    return estimate(spec, price.model_copy(update={"minimum": max(price.minimum, minimum)}), seconds)
+    highest = {"minimum": max(price.minimum, minimum), "micros": max(price.micros, maximum_micros)}
+    return estimate(spec, price.model_copy(update=highest), seconds)
 
 
 def amount(micros: float, units: float) -> int:

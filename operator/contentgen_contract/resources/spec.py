@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contentgen_contract import patterns
 from contentgen_contract.base import Manifest, Sha256
+from contentgen_contract.catalogue.entries import InputField, entries_of
 from contentgen_contract.characters import escape_controls
 from contentgen_contract.names import Kind
 from contentgen_contract.resources import languages
@@ -25,6 +26,11 @@ COLLECT_DEADLINE_SECONDS = 86400
 Share = Annotated[str, StringConstraints(pattern=patterns.SHARE, max_length=10)]
 
 Tag = Annotated[str, StringConstraints(pattern=patterns.TAG, max_length=63)]
+
+
+def _short_names(kind: Kind, taken: InputField | None = None) -> str:
+    """Short names of the catalogue's models of this kind; `taken`: of those with this input."""
+    return ", ".join(entry.short_name for entry in entries_of(kind) if taken is None or entry.takes(taken))
 
 
 def _without_unseen(url: str) -> str:
@@ -285,12 +291,14 @@ class Style(StrEnum):
 class Training(Manifest):
     """Parameters of the paid training."""
 
-    model: ModelName = Field("flux-lora-fast-training", description="Trainer: a short name or a full fal model id.")
+    model: ModelName = Field(
+        "flux-lora-fast-training", description=f"Trainer: {_short_names(Kind.LORA_TRAINING)}, or the full fal model id."
+    )
     steps: int = Field(1000, ge=1, le=10000, description="Number of training steps.")
     learning_rate: Decimal | None = Field(
         None,
         description="Learning rate, a decimal in quotes. Only for trainers that take one "
-        "(fal-ai/flux-lora-portrait-trainer, fal-ai/flux-krea-trainer); a run with another trainer is refused.",
+        f"({_short_names(Kind.LORA_TRAINING, InputField.LEARNING_RATE)}); a run with another trainer is refused.",
     )
     style: Style = Field(Style.SUBJECT, description="Subject: a person or an object. Style: a visual style.")
 
@@ -536,19 +544,12 @@ class ImageGenerationSpec(JobSpec):
     """Pictures generated from a prompt."""
 
     model: ModelName = Field(
-        "flux-lora", description="Short name (flux-lora, flux-dev, flux-schnell, flux-pro) or full fal model id."
+        "flux-lora", description=f"Model: {_short_names(Kind.IMAGE_GENERATION)}, or the full fal model id."
     )
     prompt: str = Field(min_length=1, max_length=4096, description="Text that describes the pictures.")
     loras: list[Lora] = Field(default_factory=list, max_length=4, description="LoRAs to apply.")
     image: Image = Field(default_factory=Image, description="Size, number, format and seed of the pictures.")
     metadata: Metadata = Field(default_factory=Metadata, description="Search fields and visibility.")
-
-    @model_validator(mode="after")
-    def _loras_fit_model(self) -> "ImageGenerationSpec":
-        # The provider ignores LoRAs that the model does not support, and bills a picture of somebody else.
-        if self.loras and "lora" not in self.model:
-            raise ValueError("loras needs a model that takes LoRAs, such as flux-lora")
-        return self
 
 
 class TranscriptFormat(StrEnum):

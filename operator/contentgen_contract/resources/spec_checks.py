@@ -1,18 +1,19 @@
 """Checks for specs that the provider would accept and bill without a usable result. Pure.
 
-The CRD rules (`crds.py`) refuse the same at admission, except a learning rate that the trainer does not take: the spec
-of a finished resource may have one, and must stay editable. `parse_spec` accepts these specs: the check applies before
-a creation or a payment, and a run that is paid for goes on.
+The CRD rules (`crds.py`) refuse the same at admission, except what the model's entry in the catalogue narrows, such as
+a learning rate that the trainer does not take: the spec of a finished resource may have it, and must stay editable.
+`parse_spec` accepts these specs: the check applies before a creation or a payment, and a run that is paid for goes on.
 """
 
 import re
 from collections.abc import Iterator
 
 from contentgen_contract.base import Value
+from contentgen_contract.catalogue.entries import ENTRIES, CatalogueEntry, InputField, LimitedField
 from contentgen_contract.names import Kind
 from contentgen_contract.resources.models import TAKES_LEARNING_RATE, model_of
 from contentgen_contract.resources.prices import is_trainer
-from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec
+from contentgen_contract.resources.spec import ImageGenerationSpec, Lora, LoraTrainingSpec, Spec, Style
 
 # Code points that are refused in prompts: controls except tab and line ends, and bidirectional marks.
 _REFUSED = (
@@ -37,7 +38,9 @@ BLANK = "must contain a character other than spaces and invisible ones"
 NO_CONTROL_CHARACTERS = "must contain no control characters except tabs and line ends, and no bidirectional marks"
 SCALE = "must be greater than 0, such as 0.8: with 0 the LoRA has no effect"
 LEARNING_RATE = "must be greater than 0 and at most 1, such as 0.0004"
-NO_LEARNING_RATE = f"must be omitted: only {' and '.join(TAKES_LEARNING_RATE)} take a learning rate"
+NO_LEARNING_RATE = f"must be omitted: only {', '.join(TAKES_LEARNING_RATE)} take a learning rate"
+NO_STYLE = "must be Subject: the trainer has no input for a style, and learns what the captions leave out"
+NO_LORAS = "needs a model that takes LoRAs, such as flux-lora"
 DISTINCT = "must contain each LoRA only once"
 NOT_A_TRAINER = "must be a model that generates pictures, such as flux-dev; this one trains a LoRA"
 NOT_AN_IMAGE_MODEL = "must be a trainer, such as flux-lora-fast-training; this model generates pictures"
@@ -82,6 +85,12 @@ def _training_problems(spec: LoraTrainingSpec) -> Iterator[SpecProblem]:
         yield SpecProblem(field=("training", "learningRate"), value=given, expected=LEARNING_RATE)
     if given is not None and model_of(spec) not in TAKES_LEARNING_RATE:
         yield SpecProblem(field=("training", "learningRate"), value=given, expected=NO_LEARNING_RATE)
+    if (entry := ENTRIES.get(model_of(spec))) is not None:
+        yield from _outside(entry, LimitedField.STEPS, ("training", "steps"), spec.training.steps)
+        if given is not None:
+            yield from _outside(entry, LimitedField.LEARNING_RATE, ("training", "learningRate"), given)
+        if spec.training.style is Style.STYLE and not entry.takes(InputField.STYLE):
+            yield SpecProblem(field=("training", "style"), value=Style.STYLE.value, expected=NO_STYLE)
 
 
 def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
@@ -101,6 +110,34 @@ def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
             yield SpecProblem(
                 field=("loras", index), value=lora.lora_ref.name if lora.lora_ref else "", expected=DISTINCT
             )
+
+    if (entry := ENTRIES.get(model_of(spec))) is not None:
+        yield from _entry_problems(spec, entry)
+
+
+def _entry_problems(spec: ImageGenerationSpec, entry: CatalogueEntry) -> Iterator[SpecProblem]:
+    """What this model does not take of a valid spec."""
+    size = spec.image.size
+    yield from _outside(entry, LimitedField.WIDTH, ("image", "size", "width"), size.width)
+    yield from _outside(entry, LimitedField.HEIGHT, ("image", "size", "height"), size.height)
+    yield from _outside(entry, LimitedField.COUNT, ("image", "count"), spec.image.count)
+    if spec.loras and not entry.takes(InputField.LORAS):
+        yield SpecProblem(field=("loras",), value="", expected=NO_LORAS)
+        return
+    yield from _outside(entry, LimitedField.LORAS, ("loras",), len(spec.loras), " LoRAs")
+    for index, lora in enumerate(spec.loras):
+        yield from _outside(entry, LimitedField.SCALE, ("loras", index, "scale"), lora.scale)
+
+
+def _outside(
+    entry: CatalogueEntry, field: LimitedField, path: tuple[str | int, ...], given: int | str, counted: str = ""
+) -> Iterator[SpecProblem]:
+    """The problem of a number outside the limits of the model. `counted`: what it is a number of."""
+    limit = entry.input.limits.get(field)
+    if limit is not None and not limit.admits(float(given)):
+        yield SpecProblem(
+            field=path, value=f"{given}{counted}", expected=f"must be {limit.text} for {entry.short_name}"
+        )
 
 
 def _lora_identity(lora: Lora) -> tuple[str, str]:

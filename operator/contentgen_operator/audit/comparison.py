@@ -356,6 +356,8 @@ def _price_change(view: _View, listed: Price | None, model: str, rows: Sequence[
         return _changed(view, model, old, _UnitPrice(newest.unit_micros, "bills", at=newest.at))
     if table is not None and listed is not None and listed.unit is table.unit is not Unit.OTHER:
         old = _UnitPrice(table.micros, table.source, table.unit)
+        if table.micros <= listed.micros <= table.maximum_micros:  # published prices disagree, and this is one of them
+            return None
         return _changed(view, model, old, _UnitPrice(listed.micros, "price list"))
     if newest is not None:  # the units of the table are not the provider's
         earlier = next((row for row in rows if not _same_price(row.unit_micros, newest.unit_micros)), None)

@@ -30,7 +30,7 @@ from contentgen_contract.worker.orders import AudioFacts, DatasetFacts, Outcome
 from contentgen_operator.approval import gate as approval
 from contentgen_operator.budgets.claims import with_unused_released
 from contentgen_operator.cleanup import expiry
-from contentgen_operator.decide import collect_retries, purchasable
+from contentgen_operator.decide import collect_retries, lora_families, purchasable
 from contentgen_operator.decide.cancellation import cancel_run
 from contentgen_operator.decide.open_requests import plan_after_end, resume_earlier_attempt, with_open_requests
 from contentgen_operator.decide.payment import (
@@ -211,7 +211,7 @@ def _before_payment(case: DecisionInput) -> Plan:
         return _prepare(case)
     if (refusal := _lora_refused(case)) is not None:
         return fail(case, Reason.SOURCE_NOT_ALLOWED, refusal)
-    if (refusal := _lora_unusable(case)) is not None:
+    if (refusal := _lora_unusable(case) or lora_families.refusal(case)) is not None:
         return fail(case, Reason.INVALID_SPEC, refusal)
     return estimate.end(case) or gate_order.hold(case) or pay(case)
 

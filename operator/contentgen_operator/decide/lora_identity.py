@@ -70,7 +70,7 @@ def _newest(variants: Sequence[Variant]) -> Variant | None:
 
 def identity(loras: tuple[LoraView, ...]) -> str | None:
     """Hash (16 hex digits) of the trainings' purchase ids in the spec's order; None if a LoRA has no file."""
-    trained = [_training_of_file(lora) for lora in loras]
+    trained = [training_of_file(lora) for lora in loras]
     if None in trained:
         return None
     text = "/".join(each.purchase_id for each in trained if each is not None)
@@ -85,7 +85,7 @@ def may_be_drawn_with(purchase: Purchase, loras: tuple[LoraView, ...]) -> bool:
 
 
 def _may_be_of(key: str, lora: LoraView) -> bool:
-    mine = _training_of_file(lora)
+    mine = training_of_file(lora)
     if mine is None or key in files_of([mine]):
         return True
     if key in files_of(lora.trainings):
@@ -111,7 +111,7 @@ def files_of(purchases: Iterable[Purchase]) -> frozenset[str]:
     return frozenset(str(file.get("key")) for output in outputs for file in output.get("files") or ())
 
 
-def _training_of_file(lora: LoraView) -> Purchase | None:
+def training_of_file(lora: LoraView) -> Purchase | None:
     """Purchase of the LoRA's file; None: unknown."""
     return next((training for training in lora.trainings if lora.model_key in files_of([training])), None)
 

@@ -2,12 +2,11 @@
 
 from difflib import SequenceMatcher
 
+from contentgen_contract.catalogue.entries import ENTRIES, entries_of
 from contentgen_contract.names import Kind, Reason
 from contentgen_contract.resources.models import full_name, model_of, names_of
-from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, is_trainer
-from contentgen_contract.resources.providers import Providers
 from contentgen_contract.resources.spec import TranscriptionSpec
-from contentgen_contract.resources.spec_checks import first_problem, makes_other_output
+from contentgen_contract.resources.spec_checks import first_problem
 from contentgen_operator.plans.planning import stop_before_payment, unpaid_text, waiting
 from contentgen_operator.state.decision_input import DecisionInput
 from contentgen_operator.state.plan import Plan
@@ -43,29 +42,30 @@ def _model_refused(case: DecisionInput) -> str:
     """Reason for which the model may not be bought, with alternatives; empty: it may."""
     if isinstance(case.spec, TranscriptionSpec):  # it has no model field
         return ""
-    model, listed = model_of(case.spec), case.settings.models_allowed
-    if model in (map(full_name, listed) if listed else BUILT_IN_MODELS):
+    model = model_of(case.spec)
+    if model in models(case):
         return ""
-    why = "does not list it" if listed else "is empty, which allows the built-in ones"
+    known = ENTRIES.get(model)
+    unlisted = known is not None and known.kind is case.kind
+    why = "the operator's models.allowed does not list it" if unlisted else "it is not in the catalogue of models"
     field = _MODEL_FIELDS.get(case.kind, "spec.model")
-    return f"{field}: {model[:128]!r} may not be bought: the operator's models.allowed {why}; {alternatives(case)}"
+    return f"{field}: {model[:128]!r} may not be bought: {why}; {alternatives(case)}"
+
+
+def models(case: DecisionInput) -> frozenset[str]:
+    """Models of the catalogue, narrowed by the administrator's list; of a kind without entries, those of the list."""
+    entries = frozenset(entry.endpoint for entry in entries_of(case.kind))
+    listed = frozenset(map(full_name, case.settings.models_allowed))
+    return entries & listed if entries and listed else entries or listed
 
 
 def alternatives(case: DecisionInput) -> str:
     """Text that lists models of this kind that may be bought, the most similar name first."""
-    listed = case.settings.models_allowed or BUILT_IN_MODELS
-    fitting = {full_name(each) for each in listed if _fits(case.kind, each, case.settings.providers)}
     model = model_of(case.spec)
-    near = sorted(fitting, key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
+    near = sorted(models(case), key=lambda name: (-SequenceMatcher(None, model, name).ratio(), name))
     if not near:
         return "no model of this kind may be"
     return f"allowed are {', '.join(names_of(each)[-1] for each in near[:_MAX_ALTERNATIVES])}"
-
-
-def _fits(kind: Kind, model: str, providers: Providers) -> bool:
-    full = full_name(model)
-    known = is_trainer(full) is not None or full not in PRICES
-    return known and providers.of_model(full) == providers.of_kind(kind) and not makes_other_output(kind, full)
 
 
 _MODEL_FIELDS = {Kind.LORA_TRAINING: "spec.training.model"}

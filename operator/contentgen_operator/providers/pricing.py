@@ -1,7 +1,6 @@
 """Unit prices from fal's platform API, `GET /v1/models/pricing`, cached for an hour.
 
-A model may be bought by its name alone (`models.allowed`). Without an answer the built-in table has the price, except
-for a run with an approval, which waits for the answer.
+Without an answer the built-in table has the price, except for a run with an approval, which waits for the answer.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from contentgen_contract.catalogue.entries import ENTRIES
 from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_operator.providers.base import short_text
 from contentgen_operator.providers.keyfile import KeyFile
@@ -135,8 +135,10 @@ def _price(item: dict[str, Any], model: str, now: datetime) -> Price | None:
         return None
     if item.get("currency") != "USD" or not isinstance(unit, str):
         return None
+    built_in, entry = PRICES.get(model), ENTRIES.get(model)
     ours = _UNITS.get(unit.strip().lower().removesuffix("s"), Unit.OTHER)
-    built_in = PRICES.get(model)
+    if entry is not None and entry.price.listed_unit == unit.strip().lower():
+        ours = Unit(entry.price.unit)
     return Price(
         micros=round(usd * USD, 6),
         unit=ours,

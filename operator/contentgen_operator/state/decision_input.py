@@ -36,7 +36,7 @@ class DecisionSettings(Value):
     unreachable_for: frozenset[str] = frozenset()  # providers that cannot fetch files from the bucket
     speech_models: tuple[str, ...] = SPEECH_MODELS  # of AssemblyAI, the preferred one first
     approval_required: bool = False  # of every run
-    models_allowed: tuple[str, ...] = ()  # empty: the built-in ones
+    models_allowed: tuple[str, ...] = ()  # empty: those of the catalogue
     buying_paused: bool = False  # an administrator lets nothing be bought
 
 
@@ -130,10 +130,10 @@ class DecisionInput(Value):
     def _bound_at(self, price: Price | None, listed: Price | None) -> int | None:
         if price is None:
             return None
-        same_unit = listed is not None and listed.unit is price.unit
-        return upper_bound(
-            self.spec, price, listed.minimum if listed and same_unit else 0, kinds.sound_seconds(self.run)
-        )
+        seconds = kinds.sound_seconds(self.run)
+        if listed is None or listed.unit is not price.unit:
+            return upper_bound(self.spec, price, 0, seconds)
+        return upper_bound(self.spec, price, listed.minimum, seconds, maximum_micros=listed.maximum_micros)
 
     @property
     def prefix(self) -> str:

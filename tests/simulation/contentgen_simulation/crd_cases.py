@@ -183,7 +183,7 @@ RIGHT: list[tuple[Kind, Edits]] = [
     (LORA, {"dataset": {"faces": {"mode": "Require", "minSize": "0", "single": True}}}),
     (LORA, {"dataset": {"faces": {"mode": "Prefer", "minSize": "1.0", "single": False}}}),
     (LORA, {"dataset": {"captions": {"facts": ["Framing", "Brightness", "Motion", "Position"], "engine": "Vision"}}}),
-    (LORA, {"training": {"learningRate": "0.0004", "style": "Style", "model": "fal-ai/flux-lora-portrait-trainer"}}),
+    (LORA, {"training": {"learningRate": "0.0004", "style": "Subject", "model": "fal-ai/flux-lora-portrait-trainer"}}),
     (LORA, {"metadata": {"tags": ["avatar", "head shot 1.0"], "isPublic": True}}),
     (IMAGE, {}),
     (IMAGE, {"model": "fal-ai/flux/dev"}),

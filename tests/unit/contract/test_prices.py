@@ -127,6 +127,7 @@ def test_each_short_name_has_a_price() -> None:
         ("flux-lora-fast-training", True),
         ("fal-ai/flux-lora-fast-training", True),
         ("fal-ai/flux-2-trainer/edit", True),
+        ("krea-2-turbo-lora", False),
         ("fal-ai/hunyuan-video-lora-training", True),
         ("flux-lora", False),
         ("fal-ai/flux/dev", False),

@@ -43,14 +43,47 @@ WRONG: list[tuple[Kind, dict[str, Any], str]] = [
     (LORA, {"training": {"learningRate": "1.00000001"}}, "spec.training.learningRate: "),
     (LORA, {"training": {"learningRate": "0.0004"}}, "spec.training.learningRate: '0.0004' must be omitted: only"),
     (LORA, {"training": {"learningRate": "1", "model": "somebody/new"}}, "spec.training.learningRate: '1' must be"),
+    (IMAGES, {"loras": [A | {"scale": "4.01"}]}, "spec.loras[0].scale: '4.01' must be at most 4 for flux-lora"),
+    (IMAGES, {"model": "flux-dev", "loras": [A]}, "spec.loras: needs a model that takes LoRAs, such as flux-lora"),
+    (
+        IMAGES,
+        {"model": "flux-2", "image": {"size": {"width": 504, "height": 1024}}},
+        "spec.image.size.width: '504' must be at least 512 for flux-2",
+    ),
+    (
+        IMAGES,
+        {"model": "fal-ai/flux-2/lora", "loras": [A, *({"path": f"https://h/{name}"} for name in "bcd")]},
+        "spec.loras: '4 LoRAs' must be at most 3 for flux-2-lora",
+    ),
+    (
+        LORA,
+        {"training": {"steps": 950, "model": "flux-2-trainer-v2"}},
+        "spec.training.steps: '950' must be at least 100 and a multiple of 100 for flux-2-trainer-v2",
+    ),
+    (
+        LORA,
+        {"training": {"learningRate": "0.0011", "model": "flux-lora-portrait-trainer"}},
+        "spec.training.learningRate: '0.0011' must be at least 0.000001 and at most 0.001 for",
+    ),
+    (
+        LORA,
+        {"training": {"style": "Style", "model": "flux-lora-portrait-trainer"}},
+        "spec.training.style: 'Style' must be Subject: the trainer has no input for a style",
+    ),
 ]
 RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (IMAGES, {"prompt": "many\nlines\tand\r\nmore"}),
     (IMAGES, {"prompt": "שלום, مرحبا 👨\u200d👩\u200d👧"}),
     (IMAGES, {"loras": [A, {"path": "https://h/a"}, {"path": "https://h/b"}, {"loraRef": {"name": "b"}}]}),
     (IMAGES, {"loras": [A | {"scale": "0.00000001"}]}),
+    (IMAGES, {"loras": [A | {"scale": "4"}]}),
+    (IMAGES, {"model": "somebody/new-model", "loras": [A | {"scale": "99"}]}),
     (IMAGES, {"model": "somebody/new-model"}),
-    (LORA, {"training": {"learningRate": "1", "model": "fal-ai/flux-krea-trainer"}}),
+    (LORA, {"training": {"learningRate": "1", "model": "fal-ai/krea-2-trainer"}}),
+    (LORA, {"training": {"learningRate": "0.000001", "model": "flux-lora-portrait-trainer"}}),
+    (LORA, {"training": {"steps": 100, "model": "flux-2-trainer-v2"}}),
+    (IMAGES, {"model": "flux-2-lora", "loras": [A, {"path": "https://h/a"}, {"path": "https://h/b"}]}),
+    (IMAGES, {"model": "krea-2-turbo-lora", "loras": [A | {"scale": "5"}]}),
     (LORA, {"training": {"learningRate": "0.0004", "model": "fal-ai/flux-lora-portrait-trainer"}}),
 ]
 

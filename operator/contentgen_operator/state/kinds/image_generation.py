@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from contentgen_contract.names import Stage
+from contentgen_contract.catalogue.entries import InputField
+from contentgen_contract.names import Kind, Stage
 from contentgen_contract.resources.models import given_model, model_of
 from contentgen_contract.resources.spec import ImageGenerationSpec
 from contentgen_contract.resources.status import OutputFile, VersionStatus
 from contentgen_contract.worker.orders import MAX_PICTURES, Facts, ImageFacts, Limits
 from contentgen_operator.state.canonical_request import RequestContent, seeded_content
+from contentgen_operator.state.kinds.model_inputs import arguments_for
 from contentgen_operator.state.kinds.row import CallInput, KindRow, Url, by_name
 from contentgen_operator.state.observed import LoraView
 from contentgen_operator.state.provider_requests import Call, StoredObject, seed_correlation_key
@@ -20,26 +22,29 @@ _THUMBNAIL = 2 * MIB  # at most 256 by 768 pixels
 
 
 def _call(spec: ImageGenerationSpec, given: CallInput) -> Call:
-    arguments: dict[str, Any] = {
-        "prompt": spec.prompt,
-        "image_size": spec.image.size.model_dump(),
-        "num_images": spec.image.count,
-        "output_format": spec.image.format.value,
-        "seed": spec.image.seed if spec.image.seed is not None else _seed(given.key),
+    model, seed = model_of(spec), spec.image.seed if spec.image.seed is not None else _seed(given.key)
+    values = {
+        InputField.PROMPT: spec.prompt,
+        InputField.SIZE: spec.image.size.model_dump(),
+        InputField.COUNT: spec.image.count,
+        InputField.FORMAT: spec.image.format.value,
+        InputField.SEED: seed,
+        InputField.LORAS: _loras(spec, given) or None,
     }
-    if spec.loras:
-        trained = {lora.name: lora.model_key for lora in given.loras}
-        arguments["loras"] = [
-            {
-                "path": lora.path or StoredObject(key=trained[lora.lora_ref.name] or "")
-                if lora.lora_ref
-                else lora.path,
-                "scale": float(lora.scale),
-            }
-            for lora in spec.loras
-        ]
+    arguments = arguments_for(Kind.IMAGE_GENERATION, model, values)
     correlation_key = seed_correlation_key(arguments)
-    return Call(provider=given.job.provider, model=model_of(spec), arguments=arguments, correlation_key=correlation_key)
+    return Call(provider=given.job.provider, model=model, arguments=arguments, correlation_key=correlation_key)
+
+
+def _loras(spec: ImageGenerationSpec, given: CallInput) -> list[dict[str, Any]]:
+    trained = {lora.name: lora.model_key for lora in given.loras}
+    return [
+        {
+            "path": lora.path or StoredObject(key=trained[lora.lora_ref.name] or "") if lora.lora_ref else lora.path,
+            "scale": float(lora.scale),
+        }
+        for lora in spec.loras
+    ]
 
 
 def _seed(key: PurchaseKey) -> int:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from contentgen_contract.catalogue.entries import InputField
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
-from contentgen_contract.resources.models import TAKES_LEARNING_RATE, model_of
+from contentgen_contract.resources.models import model_of
 from contentgen_contract.resources.spec import Dataset, LoraTrainingSpec, Style
 from contentgen_contract.resources.status import VersionStatus
 from contentgen_contract.worker.orders import DatasetFacts, Facts, Limits, LoraFacts, StoredFile
 from contentgen_operator.state.canonical_request import RequestContent, decimals, prepared_content
+from contentgen_operator.state.kinds.model_inputs import arguments_for
 from contentgen_operator.state.kinds.row import CallInput, KindRow, Url, by_name
 from contentgen_operator.state.observed import LoraView
 from contentgen_operator.state.provider_requests import Call, StoredObject
@@ -28,16 +30,16 @@ _CONFIG = 64 * MIB  # a provider's config of 4 MiB, indented
 def _call(spec: LoraTrainingSpec, given: CallInput) -> Call:
     model, job = model_of(spec), given.job
     archive = keys.prefix(Kind.LORA_TRAINING, Stage.PREPARE, job.user_id, job.job_id, job.version) + _ARCHIVE
-    arguments: dict[str, Any] = {
-        "images_data_url": StoredObject(key=archive),
-        "data_archive_format": "zip",
-        "trigger_word": spec.trigger_word,
-        "steps": spec.training.steps,
-        "is_style": spec.training.style is Style.STYLE,
-        "create_masks": spec.training.style is Style.SUBJECT,
+    subject = spec.training.style is Style.SUBJECT
+    values = {
+        InputField.DATASET: StoredObject(key=archive),
+        InputField.TRIGGER: spec.trigger_word,
+        InputField.STEPS: spec.training.steps,
+        InputField.STYLE: not subject,
+        InputField.MASKS: subject,
+        InputField.LEARNING_RATE: spec.training.rate,
     }
-    if spec.training.rate is not None and model in TAKES_LEARNING_RATE:
-        arguments["learning_rate"] = spec.training.rate
+    arguments = arguments_for(Kind.LORA_TRAINING, model, values)
     return Call(provider=job.provider, model=model, arguments=arguments, correlation_key=archive)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contentgen_contract.names import Kind, Stage
-from contentgen_contract.resources.spec import SPECS, ImageGenerationSpec, Spec, run_hash
+from contentgen_contract.resources.spec import SPECS, ImageGenerationSpec, Spec
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import MAX_SECONDS, AudioFacts, DatasetFacts, Facts, Limits, StoredFile
 from contentgen_operator.state.canonical_request import SENT_SHA256, RequestContent, UnknownBytes
@@ -95,9 +95,11 @@ def call_of(
 
 
 def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
-    """The call of a purchase as it was sent, perhaps for another resource: the ledger has its inputs."""
-    if purchase.sent_input and key.run_hash.partition(".")[0] != run_hash(key.kind, spec):
-        # An equal request, whose spec may have other signatures, or another seed or none.
+    """The call of a purchase as it was sent, perhaps for another resource, or by other names of the catalogue.
+
+    The ledger has what was sent while the reply is lost; without it, the call is made from the spec.
+    """
+    if purchase.sent_input:
         arguments = arguments_of(purchase.sent_input)
         return Call(
             provider=purchase.provider,

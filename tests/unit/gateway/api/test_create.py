@@ -85,7 +85,7 @@ async def test_the_seeds_bodies_make_resources(world: WritableWorld, path: str) 
 
 
 async def test_a_training_says_all_that_was_asked_for_and_no_more(world: WritableWorld) -> None:
-    training = {"style": "Style", "model": "fal-ai/flux-lora-portrait-trainer"}
+    training = {"style": "Subject", "model": "fal-ai/flux-lora-portrait-trainer"}
     more = {"steps": 900, "learningRate": 0.0004, "dataset": {"minImages": 12}, "training": training}
     assert (await sent(world, TRAIN | more)).status_code == 202
     assert only(world)["spec"] == {
@@ -141,7 +141,7 @@ def test_everything_of_our_specs_can_be_said(kind: Kind) -> None:
         ("/api/lora/train", {"namespace": "../x"}, "namespace"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "guidance": 3}}, "inputs.guidance"),
         ("/api/images/generate", {"prompt": "x"}, "prompt must not be given beside inputs"),
-        ("/api/images/generate", {"model": "flux-pro"}, "loras needs a model that takes LoRAs"),
+        ("/api/images/generate", {"model": "flux-pro"}, "loras: needs a model that takes LoRAs"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "s3://b/k"}]}}, "loras.0.path"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "https://h/a.ckpt"}]}}, "a pickle"),
         ("/api/images/generate", {"inputs": {"prompt": "x", "loras": [{"path": "https://hf.co/a/b"}]}}, "resolve/main"),

@@ -23,6 +23,7 @@ TRAIN: dict[str, Any] = {
 }
 GENERATE: dict[str, Any] = {"namespace": "red", "prompt": "a lighthouse"}
 TRANSCRIBE: dict[str, Any] = {"namespace": "red", "audioUrl": "https://example.com/talk.mp3"}
+TRAINERS, IMAGE_MODELS = (", ".join(SHORT_NAMES[kind]) for kind in (Kind.LORA_TRAINING, Kind.IMAGE_GENERATION))
 BODIES = {"/api/lora/train": TRAIN, "/api/images/generate": GENERATE, "/api/transcribe": TRANSCRIBE}
 
 
@@ -149,16 +150,13 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
         (
             "/api/images/generate",
             {"model": "sdxl"},
-            (
-                "model: 'sdxl' must be a short name (flux-lora, flux-dev, flux-schnell, flux-pro) or a full fal "
-                "model id such as fal-ai/flux/dev"
-            ),
+            (f"model: 'sdxl' must be a short name ({IMAGE_MODELS}) or a full fal model id such as fal-ai/flux/dev"),
         ),
         (
             "/api/images/generate",
             {"model": "flux-shnell"},
             (
-                "model: 'flux-shnell' must be a short name (flux-lora, flux-dev, flux-schnell, flux-pro) or a full fal "
+                f"model: 'flux-shnell' must be a short name ({IMAGE_MODELS}) or a full fal "
                 "model id such as fal-ai/flux/dev; did you mean flux-schnell?"
             ),
         ),
@@ -166,8 +164,8 @@ async def refused(world: GatewayWorld, path: str, **request: Any) -> Any:
             "/api/lora/train",
             {"training": {"model": "flux-dev"}},
             (
-                "training.model: 'flux-dev' must be a short name (flux-lora-fast-training) or a full fal model id "
-                "such as fal-ai/flux-lora-fast-training"
+                f"training.model: 'flux-dev' must be a short name ({TRAINERS}) or a full fal model id "
+                "such as fal-ai/flux-lora-portrait-trainer"
             ),
         ),
     ],

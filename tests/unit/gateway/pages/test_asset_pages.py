@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from contentgen_contract.names import Kind
+from contentgen_contract.resources.models import SHORT_NAMES
 from contentgen_gateway.auth import csrf
 from contentgen_gateway.pages.rendering.turns import SpeakerTurn, SpokenWord, turns
 from contentgen_gateway.pages.search import highlighted_parts
@@ -112,7 +114,7 @@ async def test_loras_are_searched_and_models_of_pictures_chosen(world: Showcase)
     assert 'name="type" value="lora-training"' in loras
     assert f'href="/loras/{LORA}"' in found
     models = re.findall(r'<option value="([^"]+)"></option>', pictures)
-    assert models == ["flux-lora", "flux-dev", "flux-schnell", "flux-pro"]
+    assert models == list(SHORT_NAMES[Kind.IMAGE_GENERATION])
     assert 'name="model" type="text" value="" placeholder="flux-lora" list="known-model"' in pictures
 
 

@@ -347,6 +347,16 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[FindingKind, str]]]] = {
          "listed": {TRAINER: Price(micros=3000, unit=Unit.STEP, source="fal")}},
         [(K.PRICE_CHANGED, "")],
     ),
+    "the price list has one of the published prices": (
+        {"bills": (), "purchases": (), "requests": (),
+         "listed": {"fal-ai/flux-2-trainer": Price(micros=8000, unit=Unit.STEP, source="fal")}},
+        [],
+    ),
+    "the price list is above the published prices": (
+        {"bills": (), "purchases": (), "requests": (),
+         "listed": {"fal-ai/flux-2-trainer": Price(micros=8100, unit=Unit.STEP, source="fal")}},
+        [(K.PRICE_CHANGED, "")],
+    ),
     "a price per another unit cannot be compared": (
         {"listed": {TRAINER: Price(micros=3000, unit=Unit.OTHER, source="fal")}},
         [],

@@ -162,9 +162,9 @@ async def test_bought_requests_are_no_findings(account: SandboxAccount, keys: Pa
     assert found(report) == []
     assert report is not None
     assert all(covered.complete for covered in report.coverage), report.coverage
-    assert {covered.subject: covered.count for covered in report.coverage if covered.provider == "fal"} == {
-        AuditSubject.REQUESTS: 1, AuditSubject.BILLS: 1, AuditSubject.PRICES: 6,
-    }  # fmt: skip
+    counts = {covered.subject: covered.count for covered in report.coverage if covered.provider == "fal"}
+    assert counts.pop(AuditSubject.PRICES) >= 6  # models of the table that the sandbox prices
+    assert counts == {AuditSubject.REQUESTS: 1, AuditSubject.BILLS: 1}
     assert report.purchases == 1
 
 

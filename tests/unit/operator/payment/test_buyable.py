@@ -1,10 +1,11 @@
-"""Checks before the payment: built-in models or those of the administrator's list, and unique LoRA names."""
+"""Checks before the payment: models of the catalogue and of the administrator's list, and unique LoRA names."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from contentgen_contract.catalogue.entries import ENTRIES
 from contentgen_contract.names import Kind, Phase, Reason
 from contentgen_contract.resources.models import ALIASES
 from contentgen_contract.resources.prices import BUILT_IN_MODELS, PRICES, Price, PriceLookup, Unit
@@ -50,7 +51,7 @@ async def test_unlisted_model_is_refused_with_the_nearest_ones(world: World) -> 
     status = await world.finish(IMAGES)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
     message = status.message or ""
-    assert message.startswith("spec.model: 'fal-ai/flux/dew' may not be bought: the operator's models.allowed is ")
+    assert message.startswith("spec.model: 'fal-ai/flux/dew' may not be bought: it is not in the catalogue")
     assert "allowed are flux-dev, " in message
     assert "nothing was paid" in message
     assert "training" not in message
@@ -75,18 +76,20 @@ async def test_another_model_is_bought_then(world: World) -> None:
         (("flux-dev",), "fal-ai/flux/dev", True),
         (("fal-ai/flux/dev",), "flux-dev", True),
         (("flux-schnell",), "flux-dev", False),
-        (("some/model",), "some/model", True),  # its price is unknown: the list decides
-        (("some/model",), "some/other", False),
+        (("some/model", "flux-dev"), "flux-dev", True),
+        (("some/model",), "some/model", False),  # the product knows neither its inputs nor its answer
+        (("some/model",), "flux-dev", False),
     ],
 )
-async def test_the_administrators_list_decides(
+async def test_the_administrators_list_narrows_the_catalogue(
     monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...], model: str, bought: bool
 ) -> None:
     world = world_of(monkeypatch, models_allowed=allowed)
     world.kube.apply(IMAGES, pictures(model))
     status = await world.finish(IMAGES)
     assert (status.phase is Phase.COMPLETED, len(world.provider.posts)) == (bought, int(bought))
-    assert bought or "models.allowed does not list it" in (status.message or "")
+    why = "it is not in the catalogue" if model == "some/model" else "models.allowed does not list it"
+    assert bought or why in (status.message or "")
 
 
 async def test_a_training_is_refused_before_it_is_prepared(world: World) -> None:
@@ -94,7 +97,8 @@ async def test_a_training_is_refused_before_it_is_prepared(world: World) -> None
     status = await world.finish(LORA)
     assert status.reason == Reason.MODEL_NOT_ALLOWED
     assert "spec.training.model" in (status.message or "")
-    assert "flux-lora-fast-training; nothing was paid" in (status.message or "")
+    assert "it is not in the catalogue of models; allowed are " in (status.message or "")
+    assert "krea-2-trainer" in (status.message or "")
     assert world.kube.jobs == {}
 
 
@@ -131,8 +135,8 @@ OWN_PRICE = Price(micros=10_000, unit=Unit.IMAGE, source="values")
         (IMAGES, "fal-ai/kling-video/v3/pro/text-to-video"),
         (IMAGES, "bytedance/seedance-2.0/text-to-video"),
         (IMAGES, "some/new"),
-        (LORA, "fal-ai/krea-2-trainer"),
-        (LORA, "fal-ai/flux-lora-portrait-trainer"),  # priced in the table; its inputs have other names
+        (LORA, "fal-ai/flux-krea-trainer"),
+        (LORA, "fal-ai/wan-22-trainer/t2v-a14b"),
     ],
 )
 async def test_a_price_alone_permits_no_model(monkeypatch: pytest.MonkeyPatch, kind: Kind, model: str) -> None:
@@ -145,8 +149,21 @@ async def test_a_price_alone_permits_no_model(monkeypatch: pytest.MonkeyPatch, k
     world.kube.apply(kind, SPECS[kind] | spec)
     status = await world.finish(kind)
     assert (status.phase, status.reason) == (Phase.FAILED, Reason.MODEL_NOT_ALLOWED)
-    assert "models.allowed is empty, which allows the built-in ones; allowed are flux-" in (status.message or "")
+    assert "it is not in the catalogue of models; allowed are " in (status.message or "")
     assert (world.provider.posts, world.kube.jobs) == ([], {})
+
+
+@pytest.mark.parametrize("kind", [IMAGES, LORA])
+async def test_request_goes_on_when_its_model_leaves_the_catalogue(
+    world: World, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.kube.apply(kind, SPECS[kind])
+    while not world.provider.posts:
+        await world.reconcile(kind)
+    monkeypatch.delitem(ENTRIES, world.provider.posts[0].model)
+    world.restart()
+    assert (await world.finish(kind)).phase is Phase.COMPLETED
+    assert len(world.provider.posts) == 1
 
 
 def test_each_model_with_a_short_name_may_be_bought() -> None:
@@ -155,8 +172,8 @@ def test_each_model_with_a_short_name_may_be_bought() -> None:
 
 
 async def test_the_price_of_the_provider_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = world_of(monkeypatch, Prices(new=PriceLookup(price=PRICE)), models_allowed=("some/new",))
-    world.kube.apply(IMAGES, pictures("some/new"))
+    world = world_of(monkeypatch, Prices(dev=PriceLookup(price=PRICE)), models_allowed=("flux-dev",))
+    world.kube.apply(IMAGES, pictures("flux-dev"))
     assert (await world.finish(IMAGES)).phase is Phase.COMPLETED
     found = world.database["ledger"].find_one()
     assert (found["unitMicros"], found["billing"], found["estimatedMicros"]) == (10_000, True, 20_000)

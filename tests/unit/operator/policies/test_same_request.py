@@ -18,7 +18,7 @@ from contentgen_simulation.world import UID, World
 LORA, IMAGES, TRANSCRIPT = Kind.LORA_TRAINING, Kind.IMAGE_GENERATION, Kind.TRANSCRIPTION
 OTHER = UID.replace("a01", "a02")
 SHA = "5" * 64
-KREA = "fal-ai/flux-krea-trainer"
+KREA = "fal-ai/krea-2-trainer"
 SIGNED = "?X-Amz-Date={0}&X-Amz-Signature=ab{0}"
 VIDEO: dict[str, Any] = {"loraName": "n", "triggerWord": "jf", "source": {"url": "https://example.com/talk.mp4"}}
 SOUND: dict[str, Any] = {"source": {"url": "https://example.com/talk.mp3"}}

@@ -242,6 +242,9 @@ def test_a_price_that_cannot_be_believed_is_none(document: Any) -> None:
         (MODEL, "minutes", Unit.OTHER, 0),  # of video, which are not counted before it is there
         ("fal-ai/flux-lora-portrait-trainer", "steps", Unit.STEP, 1000),
         ("fal-ai/flux-lora-portrait-trainer", "runs", Unit.OTHER, 0),
+        ("fal-ai/flux-2-trainer-v2", "units", Unit.STEP, 0),  # the catalogue has the meaning of these words
+        ("fal-ai/flux-2-trainer", "Train units", Unit.STEP, 0),
+        ("fal-ai/flux-lora", "units", Unit.OTHER, 0),
     ],
 )
 def test_the_unit_is_the_providers(model: str, unit: str, ours: Unit, minimum: float) -> None:

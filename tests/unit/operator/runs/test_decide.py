@@ -1223,9 +1223,7 @@ def test_request_lost_by_the_ledger_has_an_unknown_cost() -> None:
 
 
 def test_a_model_without_a_price_costs_an_unknown_amount() -> None:
-    spec = SPECS[IMAGES] | {"model": "some/model"}
-    settings = DecisionSettings(models_allowed=("some/model",))
-    plan = decide(resource(IMAGES, spec=spec), Observation(), NOW, settings)
+    plan = decide(resource(IMAGES), Observation(), NOW, DecisionSettings(prices={}))
     assert plan.reservation is not None
     assert plan.reservation.purchase.estimated_micros is None
     assert plan.status.cost is not None

@@ -1,0 +1,1 @@
+"""Models that may be bought, as data: one JSON file for each."""
