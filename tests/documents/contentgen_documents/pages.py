@@ -8,7 +8,7 @@ from contentgen_documents.extract import Command, DocumentedManifest, Figure, Pa
 
 ROOT = Path(__file__).resolve().parents[3]
 _MARKDOWN = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "charts/contentgen/README.md", "tests/cluster/README.md")
-_SAMPLES = ("samples/*.yaml", "examples/**/*.yaml")
+_SAMPLES = ("samples/*.yaml", "examples/policies/*.yaml")  # examples/values is for helm
 
 
 @cache
