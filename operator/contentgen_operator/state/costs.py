@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from contentgen_contract.base import Value
+from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import SECONDS, CostSource, Price, amount, format_dollars, unit_rate
 from contentgen_contract.resources.spec import Spec
 from contentgen_operator.state.purchases import Purchase, PurchaseState
@@ -34,8 +35,7 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     """Cost of a purchase, from the best source that it has."""
     if (charge := purchase.billed_micros) is not None:
         return PurchaseCost(source=CostSource.BILLING_EVENTS, micros=charge, billed=charge > 0)
-    # With a result, 0 units mean that the model reported none.
-    if purchase.unpaid or (purchase.billable_units == 0 and purchase.state not in _PAID):
+    if purchase.unpaid or _is_free(purchase):
         return PurchaseCost(source=CostSource.NOT_BILLED, micros=0, billed=False)
     if purchase.abandoned or purchase.unresolved:  # it may have been paid, and is no longer searched
         return PurchaseCost(source=CostSource.UNKNOWN)
@@ -46,6 +46,14 @@ def cost_of(purchase: Purchase) -> PurchaseCost:
     if estimated is None or purchase.state not in (*_PAID, *_OPEN):
         return PurchaseCost(source=CostSource.UNKNOWN, billed=billed)
     return PurchaseCost(source=CostSource.ESTIMATE, micros=estimated, billed=billed)
+
+
+def _is_free(purchase: Purchase) -> bool:
+    """True if the provider bills 0 units. With a result of fal they mean that the model reported none; a recording
+    without speech is a result too, of 0 billed seconds.
+    """
+    reported = purchase.model == TRANSCRIBER or purchase.state not in _PAID
+    return purchase.billable_units == 0 and reported
 
 
 def _cost_by_units(purchase: Purchase) -> PurchaseCost | None:

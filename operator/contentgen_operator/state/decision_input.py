@@ -6,7 +6,16 @@ from contentgen_contract.base import Value
 from contentgen_contract.names import Kind, Phase, Reason, Stage, Step
 from contentgen_contract.records import keys
 from contentgen_contract.resources.models import TRANSCRIBER, model_of
-from contentgen_contract.resources.prices import PRICES, SPEECH_MODELS, Price, estimate, speech_prices, upper_bound
+from contentgen_contract.resources.prices import (
+    PRICES,
+    SPEECH_MODELS,
+    Price,
+    amount,
+    estimate,
+    speech_prices,
+    unit_rate,
+    upper_bound,
+)
 from contentgen_contract.resources.providers import PROVIDERS, Providers
 from contentgen_contract.resources.sources import SourceGrant
 from contentgen_contract.resources.spec import Spec, TranscriptionSpec
@@ -115,10 +124,17 @@ class DecisionInput(Value):
         """Upper bound of the cost of one paid attempt in micro-dollars, by the current price; None: unknown."""
         listed = self.settings.prices.get(model_of(self.spec))
         bounds = [self._bound_at(price, listed) for price in self._possible_prices]
-        if bounds == [None]:  # the provider's unit, such as "trainings", is known only afterwards
-            return self._bound_at(listed, listed)
+        if bounds == [None]:
+            return self._bound_without_units(listed)
         known = [bound for bound in bounds if bound is not None]
         return max(known) if len(known) == len(bounds) else None
+
+    def _bound_without_units(self, listed: Price | None) -> int | None:
+        """Bound by the table if the number of the provider's units, such as "trainings", is known only afterwards: one
+        unit at least.
+        """
+        bound, price = self._bound_at(listed, listed), self.price
+        return bound if bound is None or price is None else max(bound, amount(unit_rate(self.spec, price), 1))
 
     @property
     def _possible_prices(self) -> tuple[Price | None, ...]:

@@ -33,6 +33,7 @@ def at_fal(usd: float, unit: Unit) -> Price:
         (at_fal(0.0064, Unit.STEP), 6_400_000, 25_500_000),
         (at_fal(0.03, Unit.STEP), 30_000_000, 30_000_000),
         (at_fal(0.03, Unit.OTHER), 6_400_000, 25_500_000),
+        (at_fal(40, Unit.OTHER), 6_400_000, 40_000_000),  # a training, say: one unit is billed at least
     ],
 )
 def test_bound_has_the_highest_published_price(listed: Price | None, estimate: int, bound: int) -> None:

@@ -135,6 +135,18 @@ def test_a_lost_request_is_searched_by_what_was_sent() -> None:
     assert (call.arguments, call.correlation_key) == (sent, ARCHIVE)
 
 
+@pytest.mark.parametrize("entry", entries_of(LORA), ids=lambda entry: entry.short_name)
+def test_a_training_with_another_trigger_is_another(entry: CatalogueEntry) -> None:
+    """Each caption has the trigger, so the archive's bytes differ, also where the trainer has no input for it."""
+    found = list[set[str]]()
+    for trigger, sent in (("jf", "a" * 64), ("other", "b" * 64), ("jf", "c" * 64)):
+        spec = parse_spec(LORA, BASE[LORA] | {"triggerWord": trigger, "training": {"model": entry.endpoint}})
+        facts = {"sentSha256": sent, "sourceSha256": "d" * 64}
+        found.append(set(table.content_of(spec, call_of(spec), facts, ()).kept))
+    first, other, encoded_again = found
+    assert (bool(first & other), bool(first & encoded_again)) == (False, True)
+
+
 def ends(entry: CatalogueEntry, field: LimitedField, least: int, most: int) -> tuple[int, int]:
     """Smallest and largest whole number that the CRD and the entry admit."""
     limit = entry.input.limits.get(field)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contentgen_contract.catalogue.entries import InputField
+from contentgen_contract.catalogue.entries import ENTRIES, InputField
 from contentgen_contract.names import Kind, Stage
 from contentgen_contract.records import keys
 from contentgen_contract.resources.models import model_of
@@ -48,6 +48,9 @@ def _content(spec: LoraTrainingSpec, call: Call, facts: Mapping[str, Any], _: It
         decimals(dataset.model_dump(mode="json", by_alias=True)) for dataset in (spec.dataset, Dataset())
     )
     changed = {name: value for name, value in settings.items() if value != default[name]}
+    entry = ENTRIES.get(call.model)
+    if entry is not None and not entry.takes(InputField.TRIGGER):  # then only the captions in the archive have it
+        changed["triggerWord"] = spec.trigger_word
     return prepared_content(call, facts, changed)
 
 

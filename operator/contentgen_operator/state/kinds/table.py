@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contentgen_contract.names import Kind, Stage
-from contentgen_contract.resources.spec import SPECS, ImageGenerationSpec, Spec
+from contentgen_contract.resources.spec import SPECS, ImageGenerationSpec, Spec, run_hash
 from contentgen_contract.resources.status import RunStatus
 from contentgen_contract.worker.orders import MAX_SECONDS, AudioFacts, DatasetFacts, Facts, Limits, StoredFile
 from contentgen_operator.state.canonical_request import SENT_SHA256, RequestContent, UnknownBytes
 from contentgen_operator.state.kinds import image_generation, lora_training, transcription
 from contentgen_operator.state.kinds.row import CallContext, CallInput, KindRow
 from contentgen_operator.state.observed import LoraView
-from contentgen_operator.state.provider_requests import Call, StoredObject, arguments_of
+from contentgen_operator.state.provider_requests import Call, StoredObject, arguments_json, arguments_of
 from contentgen_operator.state.purchases import Purchase, PurchaseKey
 from contentgen_operator.state.upload_limits import FileLimit, storable
 
@@ -97,16 +97,23 @@ def call_of(
 def sent_call(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
     """The call of a purchase as it was sent, perhaps for another resource, or by other names of the catalogue.
 
-    The ledger has what was sent while the reply is lost; without it, the call is made from the spec.
+    The ledger has what was sent while the reply is lost, without the queries of URLs. So the call is made from the spec
+    if that makes the same one, or if the ledger has none: requests may differ in a query only.
     """
-    if purchase.sent_input:
-        arguments = arguments_of(purchase.sent_input)
-        return Call(
-            provider=purchase.provider,
-            model=purchase.model,
-            arguments=arguments,
-            correlation_key=purchase.correlation_key,
-        )
+    made = _made_again(spec, key, purchase)
+    own = key.run_hash.partition(".")[0] == run_hash(key.kind, spec)
+    if not purchase.sent_input or (own and arguments_json(made.arguments) == purchase.sent_input):
+        return made
+    return Call(
+        provider=purchase.provider,
+        model=purchase.model,
+        arguments=arguments_of(purchase.sent_input),
+        correlation_key=purchase.correlation_key,
+    )
+
+
+def _made_again(spec: Spec, key: PurchaseKey, purchase: Purchase) -> Call:
+    """The call of a purchase by the spec and the catalogue."""
     user = purchase.user_id or key.namespace
     job = CallContext(provider=purchase.provider, user_id=user, job_id=purchase.job_id, version=1)
     loras: tuple[LoraView, ...] = ()

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from contentgen_contract.resources.models import TRANSCRIBER
 from contentgen_contract.resources.prices import Unit
 from contentgen_operator.state.costs import CostSource, PurchaseCost, cost_of, ending_fields, final_cost, total
 from contentgen_operator.state.purchases import Purchase, PurchaseState, SendState
 
 S = PurchaseState
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+HEARD = {"model": TRANSCRIBER, "unit_micros": 210_000, "unit": Unit.HOUR, "billing": True, "estimated_micros": 9}
 PRICED = {"unit_micros": 25_000, "unit": Unit.MEGAPIXEL, "billing": True, "estimated_micros": 50_000}
 SOUND = {"unit_micros": 230_000, "unit": Unit.HOUR, "billing": True, "estimated_micros": 10}
 
@@ -64,6 +66,8 @@ def cost(source: CostSource, micros: int | None, billed: bool | None) -> Purchas
         (bought(S.REFUSED, **PRICED), cost(CostSource.NOT_BILLED, 0, False)),
         # a result of 0 units: the model has reported none
         (bought(S.SUCCEEDED, **PRICED, billable_units=0), cost(CostSource.ESTIMATE, 50_000, True)),
+        # a recording without speech: AssemblyAI reports 0 seconds, and bills none
+        (bought(S.COLLECTED, **HEARD, billable_units=0), cost(CostSource.NOT_BILLED, 0, False)),
     ],
 )
 def test_the_cost_of_a_purchase(purchase: Purchase, expected: PurchaseCost) -> None:

@@ -473,3 +473,20 @@ async def test_replaced_request_never_found_ends_with_the_history(
     assert asked[-1] - world.provider.sent_at[0] > timedelta(days=29)
     assert len(asked) < 1000
     assert is_finished(world.kube.resources[IMAGES, "it"])
+
+
+async def test_requests_that_differ_in_a_query_keep_apart(world: World) -> None:
+    """The ledger keeps no query of a LoRA's URL, which may be a secret, and here it decides which file is meant."""
+    file = "https://civitai.com/api/download/models/7?fileId="
+    world.provider.lose_replies = {1, 2}
+    names = {"first": UID, "second": LATER_UID}
+    for number, (name, uid) in enumerate(names.items(), 1):
+        spec = {"prompt": "a cat", "image": {"seed": 7}, "loras": [{"path": f"{file}{number}", "scale": "0.8"}]}
+        world.kube.apply(IMAGES, spec, uid, name)
+    for name, sent in (("first", 1), ("second", 2)):
+        while len(world.provider.posts) < sent:
+            await world.reconcile(IMAGES, name)
+    for name in (*["second"] * 10, *["first"] * 10):  # the history lists the second request last
+        await world.reconcile(IMAGES, name)
+    found = {str(row["_id"]).split("/")[2]: row["requestId"] for row in purchases(world)}
+    assert found == {"first": "request-1", "second": "request-2"}
