@@ -1,6 +1,8 @@
 """Listing and deletion of objects with all their versions, also in stores without one of the two requests.
 
 Cloudflare R2 has no versions and answers 501 to ListObjectVersions: current objects are listed and deleted instead.
+Others answer 200 without any version (versitygw without a folder of versions, stores that ignore `?versions`), so the
+start tries the listing with an object of its own (`find_out`).
 MinIO before 2025 answers MissingContentMD5 to DeleteObjects, since botocore sends a CRC32 instead since 1.36: objects
 are deleted one by one. Both are remembered until the process ends.
 """
@@ -28,6 +30,10 @@ _NO_BULK = _NO_REQUEST | {"MissingContentMD5", "InvalidArgument"}  # the last by
 _GONE = s3.MISSING | {"NoSuchVersion"}
 _DELETED_AT_A_TIME = 8  # single DELETE requests
 Version = tuple[str, str]  # key and version id
+
+
+class _NotOfVersions(Exception):
+    """The answer to ListObjectVersions has entries without a version id, or continues nowhere."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,23 @@ class ObjectVersions:
             except ClientError as error:
                 if s3.code(error) not in _NO_REQUEST:
                     raise
-                _log.warning("bucket %s: the store lists no versions; only current objects are deleted", self.bucket)
-                self.lists_versions = False
+            except _NotOfVersions:
+                pass
+            self._list_objects()
         return self._page_of_objects(prefix, after[0], most)
+
+    def find_out(self, key: str) -> bool:
+        """True if the store lists the versions of an existing object; else current objects are listed from now on. A
+        listing of objects that lacks the key too decides nothing. Raises ClientError.
+        """
+        found = self.page(key).listed
+        if self.lists_versions and not found and self._page_of_objects(key, "", 1).listed:
+            self._list_objects()
+        return self.lists_versions
+
+    def _list_objects(self) -> None:
+        _log.warning("bucket %s: the store lists no versions; only current objects are deleted", self.bucket)
+        self.lists_versions = False
 
     def pages(self, prefix: str, most: int = MOST_LISTED) -> Iterator[VersionsPage]:
         """All pages under a prefix. Raises ClientError."""
@@ -89,9 +109,14 @@ class ObjectVersions:
         marker, version = after
         more: Any = ({"KeyMarker": marker} if marker else {}) | ({"VersionIdMarker": version} if version else {})
         reply = self.client.list_object_versions(Bucket=self.bucket, Prefix=prefix, MaxKeys=most, **more)
+        entries = (*reply.get("Versions", ()), *reply.get("DeleteMarkers", ()))
+        if not all(entry.get("VersionId") for entry in entries):
+            raise _NotOfVersions
         found = [_listed(version, version["Size"]) for version in reply.get("Versions", ())]
         found += [_listed(marker, None) for marker in reply.get("DeleteMarkers", ())]
         following = (reply.get("NextKeyMarker", ""), reply.get("NextVersionIdMarker", ""))
+        if reply.get("IsTruncated") and not following[0]:
+            raise _NotOfVersions  # the next page would be the first one again
         return VersionsPage(tuple(found), following if reply.get("IsTruncated") else None)
 
     def _page_of_objects(self, prefix: str, after: str, most: int) -> VersionsPage:

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from pydantic import ValidationError
 
 from contentgen_contract import patterns
@@ -160,7 +161,7 @@ class Storage:
             try:
                 if not tried(key):
                     yield Lack(requirement=recommended, text=text)
-            except (ClientError, NotDeleted) as error:
+            except (ClientError, ResponseParserError, NotDeleted) as error:
                 yield Lack(requirement=recommended, text=f"{text}, or not at all: {error}")
 
     def _keeps_checksums(self, key: str) -> bool:
@@ -172,12 +173,18 @@ class Storage:
         return head is not None and bool(head.get("ChecksumSHA256"))
 
     def _lists_versions(self, key: str) -> bool:
-        self._versions.page(key)
-        return self._versions.lists_versions
+        with suppress(ClientError):  # a refused checksum left no object; without the right to write there is none
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=b"{}")
+        return self._versions.find_out(key)
 
     def _deletes_many(self, key: str) -> bool:
-        for page in self._versions.pages(key):
-            self._versions.delete([version.version for version in page.listed])
+        try:
+            for page in self._versions.pages(key):
+                self._versions.delete([version.version for version in page.listed])
+        except (ClientError, ResponseParserError, NotDeleted):
+            with suppress(ClientError):
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+            raise
         return self._versions.deletes_many
 
     def _require_region(self, found: str | None) -> None:

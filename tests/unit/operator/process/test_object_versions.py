@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from contentgen_contract.records.ownership import Owner
 from contentgen_contract.worker.orders import FileOffer
 from contentgen_operator.clock import utc_now
+from contentgen_operator.stores.requirements import Requirement
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime.store_errors import NotDeleted
 from contentgen_simulation.object_storage import client, empty_bucket, refuse
@@ -123,3 +127,65 @@ async def test_a_single_deletion_that_is_refused_is_an_error() -> None:
     refuse(storage, "DeleteObject", 403, "AccessDenied")
     with pytest.raises(NotDeleted, match="p/a: AccessDenied"):
         await storage.delete_prefix(OWNER, "p/")
+
+
+def versions_answered(storage: Storage, answer: dict[str, Any]) -> None:
+    """Let the store answer 200 with this document to ListObjectVersions."""
+
+    def answered(params: Any, **_: Any) -> Any:
+        return AWSResponse(params["url"], 200, HTTPHeaders(), None), answer
+
+    storage._client.meta.events.register("before-call.s3.ListObjectVersions", answered)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({}, id="versitygw without versions"),
+        pytest.param({"IsTruncated": True}, id="the parameter is ignored"),
+        pytest.param({"Versions": [{"Key": "p/a"}]}, id="entries without a version id"),
+    ],
+)
+async def test_files_are_deleted_where_versions_are_not_listed(answer: dict[str, Any]) -> None:
+    storage = empty_bucket()
+    client().put_bucket_versioning(Bucket="assets", VersioningConfiguration={"Status": "Suspended"})
+    versions_answered(storage, answer)
+    storage.ensure_bucket()
+    assert [lack.requirement for lack in storage.lacks] == [Requirement.VERSIONS]
+    assert keys_left("temp/") == []
+    put("p/a")
+    assert (await storage.delete_prefix(OWNER, "p/")).count == 1
+    assert keys_left() == []
+
+
+def test_an_unreadable_answer_keeps_no_operator_from_starting() -> None:
+    storage = empty_bucket()
+
+    def unreadable(**_: Any) -> None:
+        raise ResponseParserError("no XML")
+
+    storage._client.meta.events.register("before-call.s3.ListObjectVersions", unreadable)
+    storage.ensure_bucket()
+    assert Requirement.VERSIONS in {lack.requirement for lack in storage.lacks}
+
+
+def test_the_object_of_the_check_is_deleted_without_a_listing() -> None:
+    storage = empty_bucket()
+    refuse(storage, "ListObjectVersions", 403, "AccessDenied")
+    storage.ensure_bucket()
+    assert keys_left("temp/") == []
+
+
+def test_bulk_deletion_is_tried_in_a_store_without_checksums() -> None:
+    storage = empty_bucket()
+    refuse(storage, "DeleteObjects", 400, "MissingContentMD5")
+
+    def without_checksums(params: Any, **_: Any) -> Any:
+        if "x-amz-checksum-sha256" in {name.lower() for name in params["headers"]}:
+            return AWSResponse(params["url"], 501, HTTPHeaders(), None), {"Error": {"Code": "NotImplemented"}}
+        return None
+
+    storage._client.meta.events.register("before-call.s3.PutObject", without_checksums)
+    storage.ensure_bucket()
+    lacks = {lack.requirement for lack in storage.lacks}
+    assert lacks == {Requirement.CHECKSUMS, Requirement.BULK_DELETION}
