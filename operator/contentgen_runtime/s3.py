@@ -46,7 +46,7 @@ MISSING = {"404", "NoSuchKey", "NotFound"}
 _FILES = ("access-key-id", "secret-access-key")
 _METHOD = "mounted-secret"
 _BOTOCORES_OWN = "assume-role-with-web-identity"
-_TOO_LONG = {"ValidationError", "InvalidParameterValue"}  # of AWS, and of MinIO
+_TOO_LONG = {"ValidationError", "InvalidParameterValue", "InvalidArgument"}  # of AWS, of MinIO, and of Ceph
 
 
 def connect(session: boto3.session.Session, region: str, endpoint: str | None, *, hurried: bool = False) -> "S3Client":

@@ -136,7 +136,7 @@ async def test_a_session_lasts_as_long_as_the_role_allows(sts: Sessions) -> None
     assert sts.asked == [43200]
 
 
-@pytest.mark.parametrize("refusal", ["ValidationError", "InvalidParameterValue"])
+@pytest.mark.parametrize("refusal", ["ValidationError", "InvalidParameterValue", "InvalidArgument"])
 async def test_a_refused_duration_is_replaced_by_the_default(sts: Sessions, refusal: str) -> None:
     sts.most, sts.refusal = 3600, refusal
     made = storage()
