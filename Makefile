@@ -294,5 +294,6 @@ publish: .venv/.ready ### push images, chart and signatures of dist/release/VERS
 	@$(PY) -m contentgen_release publish --version "$(VERSION)"
 
 .PHONY: clean
-clean: ### remove build results; the content cache outside stays
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .venv
+clean: ### remove build results; the content cache outside stays, and the journal of what test-real has bought
+	@[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name real -exec rm -rf {} +
+	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .venv

@@ -12,7 +12,8 @@ FOLDER = "REAL_API_FOLDER"
 FAL, FAL_ADMIN, ASSEMBLYAI = "FAL_KEY", "FAL_ADMIN_KEY", "ASSEMBLYAI_API_KEY"
 BUCKET = ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 CLUSTER = "KUBE_CONTEXT"
-SECRETS = (FAL, FAL_ADMIN, ASSEMBLYAI, "S3_ACCESS_KEY", "S3_SECRET_KEY")
+_EUROPE = "https://api.eu.assemblyai.com"  # AssemblyAI's own too, and paid
+SECRETS = (FAL, FAL_ADMIN, ASSEMBLYAI, "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN")
 """Variables whose values are never printed."""
 
 
@@ -34,21 +35,26 @@ class ProviderPlace:
         own = {name: SHIPPED.clients[name].urls for name in ("fal", "assemblyai")}
         urls = {name: {**own[name], **ProviderSettings.of(name, environment).urls} for name in own}
         used = (urls["fal"]["queue_url"], urls["fal"]["api_url"], urls["assemblyai"]["url"])
-        real = {url for of_provider in own.values() for url in of_provider.values()}
+        real = {_EUROPE} | {url for of_provider in own.values() for url in of_provider.values()}
         queue, api, assemblyai = (url.rstrip("/") for url in used)
         stand_ins = tuple(url for url in (queue, api, assemblyai) if url not in real)
         return cls(queue, api, assemblyai, stand_ins, environment)
 
     @property
+    def simulated(self) -> bool:
+        """True if all addresses are stand-ins. One real provider is enough to pay."""
+        return len(self.stand_ins) == len((self.fal_queue, self.fal_api, self.assemblyai))
+
+    @property
     def pause(self) -> float:
         """Polling interval in seconds."""
-        return 0.02 if self.stand_ins else 5
+        return 0.02 if self.simulated else 5
 
     @property
     def folder(self) -> Path:
-        """Folder of journal and shapes; a stand-in has its own, since it costs nothing."""
+        """Folder of journal and shapes; stand-ins alone have their own, since they cost nothing."""
         given = self.environment.get(FOLDER)
-        return Path(given) if given else BUILD / "stand-in" if self.stand_ins else BUILD
+        return Path(given) if given else BUILD / "stand-in" if self.simulated else BUILD
 
     def key(self, variable: str) -> str:
         """A key; empty: not set."""
