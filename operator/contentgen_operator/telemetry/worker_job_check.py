@@ -56,7 +56,8 @@ class WorkerJobCheck:
         """
         async with self._lock:
             if self._kept is None or self.clock() - self._kept[0] > _KEPT_SECONDS:
-                self._kept = self.clock(), await self._checked()
+                answer = await self._checked()  # a slow API server's answer is kept as long as a quick one's
+                self._kept = self.clock(), answer
             return self._kept[1]
 
     async def _checked(self) -> Answer:

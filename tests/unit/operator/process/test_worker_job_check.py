@@ -92,6 +92,15 @@ async def test_answer_is_kept_for_a_while() -> None:
     assert len(admission.checked) == 2
 
 
+async def test_slow_answer_is_kept_from_its_end() -> None:
+    times = [100.0, 101.0]  # after a dry run of 100 s, and of the next request
+    admission = Admission()
+    check = WorkerJobCheck(admission, lambda: "marketing", lambda: TEMPLATE, clock=lambda: times.pop(0))
+    await check.answer()
+    await check.answer()
+    assert (len(admission.checked), times) == (1, [])
+
+
 async def test_without_a_namespace_of_users_nothing_is_asked() -> None:
     admission = Admission()
     assert (await asked(check_of(admission, "")))["unknown"] == "no namespace of users is known"
