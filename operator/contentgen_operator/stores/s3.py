@@ -54,6 +54,7 @@ _MOST_LEFT = 10_000  # versions under the common prefix of one request's names (
 _NAMESPACE_HEADS = s3.PARALLEL // 2  # concurrent requests of one namespace, so that threads remain for others
 _UNREADABLE = "unreadable"  # id of a malformed marker
 _EXISTS = {"412", "PreconditionFailed"}
+_BUSY = {"SlowDown", "ServiceUnavailable", "RequestTimeout"}  # shows no ability of a store
 _NO_BUCKET = {"404", "NotFound", "NoSuchBucket"}
 
 
@@ -116,6 +117,7 @@ class Storage:
         self._hurried = s3.connect(session, region, endpoint, hurried=True)
         self._versions = ObjectVersions(self._client, bucket)
         self._creates_only = False  # not known yet
+        self._check_key = f"{keys.STORE_CHECK}{secrets.token_hex(8)}"
         self._lacks: tuple[Lack, ...] = ()
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
         self._checks: SharedReads[None, None] = SharedReads(lambda _: asyncio.to_thread(self._require_bucket))
@@ -143,7 +145,9 @@ class Storage:
         return self._lacks
 
     def _check(self, region: str | None) -> Iterator[Lack]:
-        """Requirements that the store does not meet, tried on an object of our own. Raises BotoCoreError."""
+        """Requirements that the store does not meet, tried on an object of our own. Raises BotoCoreError, and
+        ClientError of a busy store.
+        """
         for requirement, require in (
             (Requirement.REGION, partial(self._require_region, region)),
             (Requirement.CREATE_ONLY, self._require_create_only),
@@ -151,8 +155,9 @@ class Storage:
             try:
                 require()
             except (WrongRegion, CreateOnlyIgnored, ClientError) as error:  # raised by `require_bucket` again
+                _raise_busy(error)
                 yield Lack(requirement=requirement, text=f"nothing is paid: {error}")
-        key = f"{keys.STORE_CHECK}{secrets.token_hex(8)}"
+        key = self._check_key
         for recommended, tried, text in (
             (Requirement.CHECKSUMS, self._keeps_checksums, "stored files have no SHA-256 and are read to compare them"),
             (Requirement.VERSIONS, self._lists_versions, "no versions are listed: only current objects are deleted"),
@@ -162,6 +167,7 @@ class Storage:
                 if not tried(key):
                     yield Lack(requirement=recommended, text=text)
             except (ClientError, ResponseParserError, NotDeleted) as error:
+                _raise_busy(error)
                 yield Lack(requirement=recommended, text=f"{text}, or not at all: {error}")
 
     def _keeps_checksums(self, key: str) -> bool:
@@ -535,6 +541,12 @@ class _Left:
 
     all: list[Listed]
     sizes: dict[str, int | None]
+
+
+def _raise_busy(error: Exception) -> None:
+    """Raise the error of a busy store, which the start repeats."""
+    if isinstance(error, ClientError) and s3.code(error) in _BUSY:
+        raise error
 
 
 def _evidence(key: str) -> str:

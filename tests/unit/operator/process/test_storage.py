@@ -300,6 +300,15 @@ def test_a_store_is_checked_at_the_start(
         assert f"bucket assets: {lack.text}" in caplog.messages, "one line for each"
 
 
+@pytest.mark.parametrize("operation", ["PutObject", "ListObjectVersions", "DeleteObjects"])
+def test_a_busy_store_is_checked_again(operation: str, storage: Storage) -> None:
+    checked = storage_of()
+    refuse(checked, operation, 503, "SlowDown")
+    with pytest.raises(ClientError, match="SlowDown"):
+        checked.ensure_bucket()
+    assert checked.lacks == ()
+
+
 def test_a_store_without_checksums_is_noticed(storage: Storage) -> None:
     checked = storage_of()
     checked._client.meta.events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.pop("ChecksumSHA256"))
