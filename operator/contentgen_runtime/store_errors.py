@@ -42,7 +42,8 @@ class SessionTooShort(Exception):
     def __init__(self, lasts: timedelta, least: timedelta) -> None:
         super().__init__(
             f"the session of the bucket's credentials ends in {_minutes(lasts)} min, and a provider needs "
-            f"{_minutes(least)} min to download its input: give the role longer sessions, or use an access key"
+            f"{_minutes(least)} min to download its input: give the role longer sessions, raise "
+            "storage.sessionSeconds, or use an access key"
         )
 
 

@@ -16,7 +16,7 @@ from contentgen_contract.records.ownership import Owner
 from contentgen_operator.stores.s3 import Storage
 from contentgen_runtime import s3
 from contentgen_runtime.s3 import RenewableCredentials
-from contentgen_runtime.store_errors import SessionTooShort
+from contentgen_runtime.store_errors import SessionTooShort, short_text
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -164,6 +164,13 @@ async def test_a_session_that_ends_soon_is_renewed_before_signing(sts: Sessions)
     assert token == "token-6", "of the third session; each was refused its duration once"
     await made.require_session()
     assert len(sts.asked) == 6, "long enough"
+
+
+async def test_a_short_duration_of_the_settings_is_named(sts: Sessions) -> None:
+    with pytest.raises(SessionTooShort, match=r"raise storage\.sessionSeconds") as raised:
+        await storage(seconds=900).require_session()
+    assert short_text(raised.value) == str(raised.value), "shown whole"
+    assert sts.asked == [900, 900]
 
 
 async def test_a_new_session_that_ends_earlier_replaces_nothing(sts: Sessions) -> None:
