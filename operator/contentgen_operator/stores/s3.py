@@ -156,7 +156,7 @@ class Storage:
                 require()
             except (WrongRegion, CreateOnlyIgnored, ClientError) as error:  # raised by `require_bucket` again
                 _raise_busy(error)
-                yield Lack(requirement=requirement, text=f"nothing is paid: {error}")
+                yield Lack(requirement=requirement, text=f"nothing is paid: {self._cause(error)}")
         key = self._check_key
         for recommended, tried, text in (
             (Requirement.CHECKSUMS, self._keeps_checksums, "stored files have no SHA-256 and are read to compare them"),
@@ -168,7 +168,14 @@ class Storage:
                     yield Lack(requirement=recommended, text=text)
             except (ClientError, ResponseParserError, NotDeleted) as error:
                 _raise_busy(error)
-                yield Lack(requirement=recommended, text=f"{text}, or not at all: {error}")
+                yield Lack(requirement=recommended, text=f"{text}, or not at all: {self._cause(error)}")
+
+    def _cause(self, error: Exception) -> str:
+        """Cause for /stores, which every pod may read: AWS names account and role in its messages. The log has them."""
+        if not isinstance(error, ClientError):
+            return str(error)
+        _log.warning("bucket %s: %s", self.bucket, error)
+        return f"{error.operation_name}: {s3.code(error)}"
 
     def _keeps_checksums(self, key: str) -> bool:
         checksum = base64.b64encode(hashlib.sha256(b"{}").digest()).decode()  # in a header, as workers send it

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
@@ -307,6 +309,20 @@ def test_a_busy_store_is_checked_again(operation: str, storage: Storage) -> None
     with pytest.raises(ClientError, match="SlowDown"):
         checked.ensure_bucket()
     assert checked.lacks == ()
+
+
+def test_account_and_role_are_in_the_log_alone(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    checked, role = storage_of(), "arn:aws:sts::123456789012:assumed-role/contentgen/1"
+
+    def denied(params: Any, **_: Any) -> Any:
+        error = {"Code": "AccessDenied", "Message": f"User: {role} is not authorized to perform: s3:PutObject"}
+        return AWSResponse(params["url"], 403, HTTPHeaders(), None), {"Error": error}
+
+    checked._client.meta.events.register("before-call.s3.PutObject", denied)
+    checked.ensure_bucket()
+    assert checked.lacks[0].text == "nothing is paid: PutObject: AccessDenied"
+    assert not any(role in lack.text for lack in checked.lacks)
+    assert role in caplog.text
 
 
 def test_a_store_without_checksums_is_noticed(storage: Storage) -> None:
