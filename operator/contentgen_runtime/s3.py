@@ -75,7 +75,7 @@ def bucket_url(endpoint: str | None, bucket: str) -> str:
 def is_aws(endpoint: str | None) -> bool:
     """True for Amazon S3, also through a VPC endpoint; None is AWS."""
     host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
-    return host.endswith(("amazonaws.com", "amazonaws.com.cn"))
+    return f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def code(error: ClientError) -> str:

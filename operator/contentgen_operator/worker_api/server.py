@@ -224,7 +224,9 @@ class WorkerApi:
             removed = self.reports.note_removed(assignment.job.uid or "", len(found.stale))
             if removed > _MOST_REMOVED:
                 raise HTTPException(409, f"more than {_MOST_REMOVED} objects were removed for this attempt")
-            self.check()  # after the listing: files that workers of the next leader store have other versions
+            # After the listing: files that workers of the next leader store have other versions. In a store without
+            # versions such a file may be removed; then its verification fails, and the stage runs again.
+            self.check()
             await self.storage.remove(assignment.owner, found.stale)
         return found.kept
 

@@ -272,6 +272,7 @@ async def test_wrong_region_is_said_before_a_payment(storage: Storage, caplog: p
         ("https://s3.cn-north-1.amazonaws.com.cn", True),
         ("https://account.r2.cloudflarestorage.com", False),
         ("http://minio:9000", False),
+        ("https://notamazonaws.com", False),
     ],
 )
 def test_only_aws_is_held_to_the_names_of_its_regions(endpoint: str | None, aws: bool) -> None:
