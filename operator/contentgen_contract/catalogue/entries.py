@@ -122,4 +122,5 @@ ENTRIES: Mapping[str, CatalogueEntry] = _read()
 
 def entries_of(kind: Kind) -> tuple[CatalogueEntry, ...]:
     """Entries of a kind, in the order of lists; none for a kind whose model is not chosen."""
-    return tuple(entry for entry in ENTRIES.values() if entry.kind is kind)
+    of_kind = (entry for entry in ENTRIES.values() if entry.kind is kind)
+    return tuple(sorted(of_kind, key=lambda entry: entry.position))

@@ -15,7 +15,7 @@ from contentgen_contract.names import (
     Kind,
     Phase,
 )
-from contentgen_contract.resources.prices import USD, Price, PriceLookup, Unit
+from contentgen_contract.resources.prices import PRICES, USD, Price, PriceLookup, Unit
 from contentgen_contract.resources.status import ResourceStatus
 from contentgen_operator.state.decision_input import DecisionSettings
 from contentgen_operator.state.provider_requests import Found
@@ -374,6 +374,9 @@ async def test_a_dry_run_that_is_set_while_a_run_waits_withdraws_it(monkeypatch:
 # The price that is approved
 
 
+UNCOUNTED = Price(micros=USD, unit=Unit.OTHER, source="test")
+
+
 class Prices:
     """fal's prices of an image in US dollars; None: the model is priced in a unit that is known afterwards."""
 
@@ -389,8 +392,10 @@ class Prices:
 
 
 async def priced(monkeypatch: pytest.MonkeyPatch, usd: float | None = 0.035, **spec: Any) -> tuple[World, Prices]:
-    """A run of two pictures that waits for an approval at this price."""
+    """A run of two pictures that waits for an approval at this price. The table has no price with an upper bound."""
     world, prices = World(monkeypatch, Writes()), Prices(usd)
+    listed = PRICES | {"fal-ai/flux-lora": UNCOUNTED}
+    world.decision_settings = world.decision_settings.model_copy(update={"prices": listed})
     world.prices = prices
     world.restart()
     world.kube.apply(IMAGES, SPECS[IMAGES] | MANUAL | spec)
