@@ -146,9 +146,9 @@ async def _prepare(base: Foundation, health: OperatorHealth) -> None:
         *base.features,
     ]
     await prepare_stores(stores.storage, indexed)
-    health.store_lacks = stores.storage.lacks
-    lacking = {lack.requirement for lack in health.store_lacks}
-    metrics.gauges.store_requirements = {name.value: name not in lacking for name in Requirement}
+    health.unmet_requirements = stores.storage.unmet_requirements
+    unmet_names = {unmet.requirement for unmet in health.unmet_requirements}
+    metrics.gauges.store_requirements = {name.value: name not in unmet_names for name in Requirement}
     health.stores_ready = True
 
 

@@ -71,13 +71,13 @@ class SelftestChecks:
             time.sleep(1)
 
     def stores(self, url: str) -> None:
-        """The operator found a bucket that can be listed and in which objects are created once. Other abilities that it
-        lacks are logged.
+        """The operator found a bucket that can be listed and in which objects are created once. Other
+        unmet requirements are logged.
         """
-        (lacks,) = _health(url, "lacks")
-        for lack in lacks:
-            _log.warning("S3 lacks %s: %s", lack["name"], lack["text"])
-        if needed := [lack["text"] for lack in lacks if lack["stopsPayments"]]:
+        (found,) = _health(url, "unmet")
+        for unmet in found:
+            _log.warning("S3 does not meet %s: %s", unmet["name"], unmet["text"])
+        if needed := [unmet["text"] for unmet in found if unmet["stopsPayments"]]:
             raise SelftestFailed("; ".join(needed))
         _log.info("S3: the bucket is there, and objects are created once")
 

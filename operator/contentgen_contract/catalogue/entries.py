@@ -17,7 +17,7 @@ from contentgen_contract.names import Kind
 
 
 class InputField(StrEnum):
-    """What the product sends to a model."""
+    """Input of a model by what it carries, whatever its name at the provider."""
 
     DATASET = "dataset"  # URL of the archive of pictures and captions
     TRIGGER = "trigger"

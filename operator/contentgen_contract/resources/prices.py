@@ -180,8 +180,8 @@ def upper_bound(
     """Upper bound of the cost of a run in micro-dollars; None if the number of units is unknown.
 
     `minimum` and `maximum_micros`: smallest number of billed units and highest published price by the table, which a
-    provider's price lacks. The audio counts with one
-    second more than measured: a provider may round up, and may decode its padding.
+    provider's price lacks. The audio counts with one second more than measured: a provider may round up, and may
+    decode its padding.
     """
     seconds = math.ceil(duration_seconds) + 1 if duration_seconds > 0 else 0
     highest = {"minimum": max(price.minimum, minimum), "micros": max(price.micros, maximum_micros)}

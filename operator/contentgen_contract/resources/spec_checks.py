@@ -116,7 +116,7 @@ def _image_problems(spec: ImageGenerationSpec) -> Iterator[SpecProblem]:
 
 
 def _entry_problems(spec: ImageGenerationSpec, entry: CatalogueEntry) -> Iterator[SpecProblem]:
-    """What this model does not take of a valid spec."""
+    """Fields of a valid spec with values that this model does not take."""
     size = spec.image.size
     yield from _outside(entry, LimitedField.WIDTH, ("image", "size", "width"), size.width)
     yield from _outside(entry, LimitedField.HEIGHT, ("image", "size", "height"), size.height)

@@ -1,4 +1,4 @@
-"""What the operator needs of an S3 service, and what follows where the service lacks it."""
+"""Requirements of the operator for an S3 service, and the consequence of each that is not met."""
 
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ class Requirement(StrEnum):
 NEEDED_TO_PAY = frozenset({Requirement.REGION, Requirement.CREATE_ONLY})
 
 
-class Lack(Value):
+class UnmetRequirement(Value):
     """A requirement that the store does not meet, and the consequence."""
 
     requirement: Requirement

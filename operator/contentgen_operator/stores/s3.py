@@ -36,7 +36,7 @@ from contentgen_operator.state.observed import BucketFile
 from contentgen_operator.state.plan import StoredAnswer
 from contentgen_operator.stores import bucket_lifecycle
 from contentgen_operator.stores.object_versions import MOST_DELETED, MOST_LISTED, Listed, ObjectVersions
-from contentgen_operator.stores.requirements import Lack, Requirement
+from contentgen_operator.stores.requirements import Requirement, UnmetRequirement
 from contentgen_runtime import s3
 from contentgen_runtime.shared_reads import SharedReads
 from contentgen_runtime.store_errors import BucketMissing, CreateOnlyIgnored, NotDeleted, WrongRegion
@@ -118,7 +118,7 @@ class Storage:
         self._versions = ObjectVersions(self._client, bucket)
         self._creates_only = False  # not known yet
         self._check_key = f"{keys.STORE_CHECK}{secrets.token_hex(8)}"
-        self._lacks: tuple[Lack, ...] = ()
+        self._unmet: tuple[UnmetRequirement, ...] = ()
         self._heads = FairPool(s3.PARALLEL, _NAMESPACE_HEADS, "head")
         self._checks: SharedReads[None, None] = SharedReads(lambda _: asyncio.to_thread(self._require_bucket))
 
@@ -135,16 +135,18 @@ class Storage:
                 raise
             self._create_bucket()
         self._ensure_versioning()
-        self._lacks = tuple(self._check(region))
-        for lack in self._lacks:
-            _log.log(logging.ERROR if lack.stops_payments else logging.WARNING, "bucket %s: %s", self.bucket, lack.text)
+        self._unmet = tuple(self._check(region))
+        for unmet in self._unmet:
+            _log.log(
+                logging.ERROR if unmet.stops_payments else logging.WARNING, "bucket %s: %s", self.bucket, unmet.text
+            )
 
     @property
-    def lacks(self) -> tuple[Lack, ...]:
+    def unmet_requirements(self) -> tuple[UnmetRequirement, ...]:
         """Requirements that the store did not meet at the start of the process."""
-        return self._lacks
+        return self._unmet
 
-    def _check(self, region: str | None) -> Iterator[Lack]:
+    def _check(self, region: str | None) -> Iterator[UnmetRequirement]:
         """Requirements that the store does not meet, tried on an object of our own. Raises BotoCoreError, and
         ClientError of a busy store.
         """
@@ -156,7 +158,7 @@ class Storage:
                 require()
             except (WrongRegion, CreateOnlyIgnored, ClientError) as error:  # raised by `require_bucket` again
                 _raise_busy(error)
-                yield Lack(requirement=requirement, text=f"nothing is paid: {self._cause(error)}")
+                yield UnmetRequirement(requirement=requirement, text=f"nothing is paid: {self._cause(error)}")
         key = self._check_key
         for recommended, tried, text in (
             (Requirement.CHECKSUMS, self._keeps_checksums, "stored files have no SHA-256 and are read to compare them"),
@@ -165,10 +167,10 @@ class Storage:
         ):
             try:
                 if not tried(key):
-                    yield Lack(requirement=recommended, text=text)
+                    yield UnmetRequirement(requirement=recommended, text=text)
             except (ClientError, ResponseParserError, NotDeleted) as error:
                 _raise_busy(error)
-                yield Lack(requirement=recommended, text=f"{text}, or not at all: {self._cause(error)}")
+                yield UnmetRequirement(requirement=recommended, text=f"{text}, or not at all: {self._cause(error)}")
 
     def _cause(self, error: Exception) -> str:
         """Cause for /stores, which every pod may read: AWS names account and role in its messages. The log has them."""

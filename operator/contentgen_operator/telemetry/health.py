@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from contentgen_contract.names import Kind
 from contentgen_operator.fairness.work_queue import WorkQueue
-from contentgen_operator.stores.requirements import Lack
+from contentgen_operator.stores.requirements import UnmetRequirement
 from contentgen_operator.watch.liveness import WatchLiveness
 from contentgen_runtime.namespaces import Namespaces
 
@@ -40,7 +40,7 @@ class OperatorHealth:
     problem: Callable[[], str] = lambda: ""
     namespaces: Namespaces = field(default_factory=Namespaces)
     stores_ready: bool = field(default=False, init=False)
-    store_lacks: tuple[Lack, ...] = field(default=(), init=False)  # at the start of the process
+    unmet_requirements: tuple[UnmetRequirement, ...] = field(default=(), init=False)  # at the start of the process
 
     def __post_init__(self) -> None:
         self._expected = _WATCHES * len(self.namespaces.scopes) + (self.namespaces.selector is not None)
@@ -95,14 +95,14 @@ def health_app(health: OperatorHealth, metrics: Callable[[], Awaitable[tuple[byt
 
     @app.get("/stores")
     async def stores() -> Response:
-        """What S3 lacks, by name; 503 until the stores are prepared. `helm test` reads it."""
+        """Unmet requirements of S3; 503 until the stores are prepared. `helm test` reads it."""
         if not health.stores_ready:
             return answer(["the stores are not available"])
-        lacks = [
-            {"name": lack.requirement, "stopsPayments": lack.stops_payments, "text": lack.text}
-            for lack in health.store_lacks
+        unmet_requirements = [
+            {"name": unmet.requirement, "stopsPayments": unmet.stops_payments, "text": unmet.text}
+            for unmet in health.unmet_requirements
         ]
-        return JSONResponse({"lacks": lacks})
+        return JSONResponse({"unmet": unmet_requirements})
 
     @app.get("/metrics")
     async def exposition() -> Response:

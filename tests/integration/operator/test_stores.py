@@ -295,8 +295,8 @@ async def test_a_url_reads_one_object_and_ends(storage: Storage, reader: str, mo
 
 
 async def test_the_start_finds_what_payments_need_and_leaves_nothing(storage: Storage) -> None:
-    assert [lack.text for lack in storage.lacks if lack.stops_payments] == []
-    if "versions" not in {lack.requirement for lack in storage.lacks}:
+    assert [unmet.text for unmet in storage.unmet_requirements if unmet.stops_payments] == []
+    if "versions" not in {unmet.requirement for unmet in storage.unmet_requirements}:
         left = await storage.old_versions("temp/store-check/", datetime.now(UTC) + timedelta(days=1), ("", ""))
         assert left.versions == ()
 

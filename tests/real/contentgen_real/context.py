@@ -1,4 +1,4 @@
-"""What a step works with: checked clients, the journal, inputs and notes."""
+"""Context of a step: checked clients, the journal, inputs and notes."""
 
 import asyncio
 import json

@@ -25,7 +25,7 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person chose for a run."""
+    """Options of a run: limit in US dollars, and steps by name."""
 
     most_usd: Decimal = DEFAULT_LIMIT
     later: bool = False  # only the steps of an hour later

@@ -6,7 +6,7 @@ import httpx
 
 from contentgen_contract.names import Kind
 from contentgen_operator.fairness.work_queue import WorkQueue
-from contentgen_operator.stores.requirements import Lack, Requirement
+from contentgen_operator.stores.requirements import Requirement, UnmetRequirement
 from contentgen_operator.telemetry.health import OperatorHealth, health_app
 from contentgen_operator.watch.liveness import WatchLiveness
 
@@ -139,7 +139,7 @@ async def test_what_the_store_lacks_is_served_once_it_is_known() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://operator") as asking:
         assert (await asking.get("/stores")).status_code == 503
         subject.stores_ready = True
-        assert (await asking.get("/stores")).json() == {"lacks": []}
-        subject.store_lacks = (Lack(requirement=Requirement.CREATE_ONLY, text="nothing is paid"),)
-        lack = {"name": "create_only", "stopsPayments": True, "text": "nothing is paid"}
-        assert (await asking.get("/stores")).json() == {"lacks": [lack]}
+        assert (await asking.get("/stores")).json() == {"unmet": []}
+        subject.unmet_requirements = (UnmetRequirement(requirement=Requirement.CREATE_ONLY, text="nothing is paid"),)
+        unmet = {"name": "create_only", "stopsPayments": True, "text": "nothing is paid"}
+        assert (await asking.get("/stores")).json() == {"unmet": [unmet]}

@@ -151,7 +151,7 @@ async def test_files_are_deleted_where_versions_are_not_listed(answer: dict[str,
     client().put_bucket_versioning(Bucket="assets", VersioningConfiguration={"Status": "Suspended"})
     versions_answered(storage, answer)
     storage.ensure_bucket()
-    assert [lack.requirement for lack in storage.lacks] == [Requirement.VERSIONS]
+    assert [unmet.requirement for unmet in storage.unmet_requirements] == [Requirement.VERSIONS]
     assert keys_left("temp/") == []
     put("p/a")
     assert (await storage.delete_prefix(OWNER, "p/")).count == 1
@@ -166,7 +166,7 @@ def test_an_unreadable_answer_keeps_no_operator_from_starting() -> None:
 
     storage._client.meta.events.register("before-call.s3.ListObjectVersions", unreadable)
     storage.ensure_bucket()
-    assert Requirement.VERSIONS in {lack.requirement for lack in storage.lacks}
+    assert Requirement.VERSIONS in {unmet.requirement for unmet in storage.unmet_requirements}
 
 
 def test_the_object_of_the_check_is_deleted_without_a_listing() -> None:
@@ -187,5 +187,5 @@ def test_bulk_deletion_is_tried_in_a_store_without_checksums() -> None:
 
     storage._client.meta.events.register("before-call.s3.PutObject", without_checksums)
     storage.ensure_bucket()
-    lacks = {lack.requirement for lack in storage.lacks}
-    assert lacks == {Requirement.CHECKSUMS, Requirement.BULK_DELETION}
+    expected = {unmet.requirement for unmet in storage.unmet_requirements}
+    assert expected == {Requirement.CHECKSUMS, Requirement.BULK_DELETION}

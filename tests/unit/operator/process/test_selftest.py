@@ -29,7 +29,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.ready = 1
-        self.lacks: list[Body] | None = []
+        self.unmet_requirements: list[Body] | None = []
         self.worker_job: Body | None = {"namespace": "marketing", "refusal": "", "unknown": ""}
         self.refused: str | None = None
         self.statuses: list[Body] = []
@@ -42,7 +42,7 @@ class Cluster:
         if path == DEPLOYMENT:
             return 200, {"status": {"readyReplicas": self.ready} if self.ready else {}}
         if path == STORES:
-            return (200, {"lacks": self.lacks}) if self.lacks is not None else (503, {})
+            return (200, {"unmet": self.unmet_requirements}) if self.unmet_requirements is not None else (503, {})
         if path == WORKER_JOB:
             return (200, self.worker_job) if self.worker_job is not None else (503, {})
         if method == "POST":
@@ -109,7 +109,7 @@ def test_an_operator_that_is_not_ready_does_not(cluster: tuple[Cluster, Selftest
         check.operator("contentgen", "contentgen", 0)
 
 
-def lack(name: str, *, stops: bool) -> Body:
+def unmet(name: str, *, stops: bool) -> Body:
     return {"name": name, "stopsPayments": stops, "text": f"no {name}"}
 
 
@@ -117,23 +117,23 @@ def test_a_store_without_a_recommended_ability_passes(
     cluster: tuple[Cluster, SelftestChecks], caplog: pytest.LogCaptureFixture
 ) -> None:
     server, check = cluster
-    server.lacks = [lack("versions", stops=False)]
+    server.unmet_requirements = [unmet("versions", stops=False)]
     check.stores(f"{check._api.configuration.host}{STORES}")
-    assert "S3 lacks versions: no versions" in caplog.text
+    assert "S3 does not meet versions: no versions" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("lacks", "words"),
+    ("answered", "words"),
     [
-        ([lack("region", stops=True), lack("versions", stops=False)], "^no region$"),
-        (None, "does not say lacks"),
+        ([unmet("region", stops=True), unmet("versions", stops=False)], "^no region$"),
+        (None, "does not say unmet"),
     ],
 )
 def test_a_store_with_which_nothing_is_paid_fails(
-    cluster: tuple[Cluster, SelftestChecks], lacks: list[Body] | None, words: str
+    cluster: tuple[Cluster, SelftestChecks], answered: list[Body] | None, words: str
 ) -> None:
     server, check = cluster
-    server.lacks = lacks
+    server.unmet_requirements = answered
     with pytest.raises(SelftestFailed, match=words):
         check.stores(f"{check._api.configuration.host}{STORES}")
 

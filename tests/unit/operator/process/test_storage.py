@@ -260,7 +260,9 @@ async def test_wrong_region_is_said_before_a_payment(storage: Storage, caplog: p
     with pytest.raises(WrongRegion, match=r"is in region eu-central-1, not in us-east-1.*set storage.region"):
         await elsewhere.require_bucket()
     elsewhere.ensure_bucket()
-    assert [(lack.requirement, lack.stops_payments) for lack in elsewhere.lacks] == [(Requirement.REGION, True)]
+    assert [(unmet.requirement, unmet.stops_payments) for unmet in elsewhere.unmet_requirements] == [
+        (Requirement.REGION, True)
+    ]
     assert "nothing is paid: bucket 'assets' is in region eu-central-1" in caplog.text
 
 
@@ -279,7 +281,7 @@ def test_only_aws_is_held_to_the_names_of_its_regions(endpoint: str | None, aws:
     assert s3.is_aws(endpoint) is aws
 
 
-LACKS: list[tuple[tuple[str, int, str] | None, set[str]]] = [
+REFUSALS: list[tuple[tuple[str, int, str] | None, set[str]]] = [
     (None, set()),
     (("ListObjectVersions", 501, "NotImplemented"), {"versions"}),
     (("DeleteObjects", 400, "MissingContentMD5"), {"bulk_deletion"}),
@@ -289,18 +291,18 @@ LACKS: list[tuple[tuple[str, int, str] | None, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("refused", "lacks"), LACKS)
+@pytest.mark.parametrize(("refused", "names"), REFUSALS)
 def test_a_store_is_checked_at_the_start(
-    refused: tuple[str, int, str] | None, lacks: set[str], storage: Storage, caplog: pytest.LogCaptureFixture
+    refused: tuple[str, int, str] | None, names: set[str], storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     checked = storage_of()
     if refused is not None:
         refuse(checked, *refused)
     caplog.clear()
     checked.ensure_bucket()
-    assert {lack.requirement for lack in checked.lacks} == lacks
-    for lack in checked.lacks:
-        assert f"bucket assets: {lack.text}" in caplog.messages, "one line for each"
+    assert {unmet.requirement for unmet in checked.unmet_requirements} == names
+    for unmet in checked.unmet_requirements:
+        assert f"bucket assets: {unmet.text}" in caplog.messages, "one line for each"
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "ListObjectVersions", "DeleteObjects"])
@@ -309,7 +311,7 @@ def test_a_busy_store_is_checked_again(operation: str, storage: Storage) -> None
     refuse(checked, operation, 503, "SlowDown")
     with pytest.raises(ClientError, match="SlowDown"):
         checked.ensure_bucket()
-    assert checked.lacks == ()
+    assert checked.unmet_requirements == ()
 
 
 def test_account_and_role_are_in_the_log_alone(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
@@ -321,8 +323,8 @@ def test_account_and_role_are_in_the_log_alone(storage: Storage, caplog: pytest.
 
     checked._client.meta.events.register("before-call.s3.PutObject", denied)
     checked.ensure_bucket()
-    assert checked.lacks[0].text == "nothing is paid: PutObject: AccessDenied"
-    assert not any(role in lack.text for lack in checked.lacks)
+    assert checked.unmet_requirements[0].text == "nothing is paid: PutObject: AccessDenied"
+    assert not any(role in unmet.text for unmet in checked.unmet_requirements)
     assert role in caplog.text
 
 
@@ -330,7 +332,7 @@ def test_a_store_without_checksums_is_noticed(storage: Storage) -> None:
     checked = storage_of()
     checked._client.meta.events.register("after-call.s3.HeadObject", lambda parsed, **_: parsed.pop("ChecksumSHA256"))
     checked.ensure_bucket()
-    assert [lack.requirement for lack in checked.lacks] == [Requirement.CHECKSUMS]
+    assert [unmet.requirement for unmet in checked.unmet_requirements] == [Requirement.CHECKSUMS]
 
 
 def test_the_check_of_a_store_leaves_nothing(storage: Storage) -> None:
